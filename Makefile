@@ -1,0 +1,48 @@
+# `make serve` and `make test` are all a fresh clone needs. Stamp files in .venv make the second
+# call start at once; touching pyproject.toml or constraints.txt installs again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: serve test lint format parity demo-voice clean help
+
+help:
+	@echo "make serve | test | lint | format | parity | demo-voice | clean"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+serve: $(VENV)/.installed
+	$(BIN)/shoal serve $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/pytest -m "not slow and not gpu and not parity and not browser"
+
+# fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
+parity: $(VENV)/.installed-dev
+	$(BIN)/pytest -m parity tests/parity
+
+demo-voice: $(VENV)/.installed-dev
+	$(BIN)/python -m training.demo_voice.run $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,129 @@
+"""Environment to frozen settings, once. An unknown name is an error that names the nearest."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.errors import BadSetting
+
+PREFIX = "SHOAL_"
+SHIPPED_VOICE_DIR = Path(__file__).parent / "checkpoints" / "demo"
+MIB = 1024 * 1024
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+def _also_bare(name: str) -> AliasChoices:
+    """Read with the prefix, else without it: the names that users of Fish Speech already set."""
+    return AliasChoices(PREFIX + name, name)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `load_settings` reads it, and refuses unknown names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in, and nothing asks them who they are."""
+
+    port: int = Field(8000, ge=0, le=65_535)
+    """Port to listen on; 0 takes a free one."""
+
+    model_dir: Path | None = Field(None, validation_alias=_also_bare("MODEL_DIR"))
+    """Folder of the checkpoint to speak with; not set, the voice that ships in the package."""
+
+    device: Device = Field("auto", validation_alias=_also_bare("DEVICE"))
+    """Where to compute: auto, cpu, cuda, cuda:N or mps."""
+
+    precision: Precision = Field("auto", validation_alias=_also_bare("PRECISION"))
+    """Type of the weights while computing: auto, fp32, bf16 or fp16."""
+
+    num_threads: int | None = Field(None, ge=1, validation_alias=_also_bare("NUM_THREADS"))
+    """Threads that compute on the CPU; not set, as many as there are physical cores."""
+
+    max_batch: int = Field(16, ge=1, le=1024)
+    """Most segments of text that are spoken side by side; more wait."""
+
+    max_text_characters: int = Field(100_000, ge=1, le=100_000)
+    """Longest text of one request, in characters."""
+
+    max_upload_bytes: int = Field(20 * MIB, ge=1024, le=48 * MIB)
+    """Largest reference recording, in bytes of the uploaded file."""
+
+    request_timeout_s: float = Field(3600.0, gt=0)
+    """A request that is not spoken after this many seconds is given up."""
+
+    worker_python: Path = Path(sys.executable)
+    """Python that runs the worker; it may be of another environment with Shoal in it."""
+
+    worker_start_timeout_s: float = Field(600.0, gt=0)
+    """A worker that has not loaded its checkpoint after this many seconds is killed."""
+
+    worker_unresponsive_s: float = Field(120.0, gt=0)
+    """A worker that does not give up an aborted request within this many seconds is killed."""
+
+    restart_delay_s: float = Field(0.5, gt=0)
+    """Pause before a dead worker is started again; it doubles each time it dies early."""
+
+    restart_delay_max_s: float = Field(30.0, gt=0)
+    """Longest such pause; a worker that lived longer than this counts as healthy again."""
+
+    shutdown_grace_s: float = Field(5.0, ge=0)
+    """Seconds that requests and the worker get to finish when the server is told to stop."""
+
+    log_level: LogLevel = "INFO"
+    """Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."""
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """The checkpoint to speak with."""
+        return self.model_dir or SHIPPED_VOICE_DIR
+
+
+BARE_NAMES = frozenset({"MODEL_DIR", "DEVICE", "PRECISION", "NUM_THREADS"})
+"""Settings that are also read without the prefix."""
+
+
+def load_settings(dotenv_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """The settings of this process: `overrides` (unless None) before environment before `.env`.
+
+    Raises `BadSetting` with one line that names the setting and what it may be.
+    """
+    ours = [name for name in os.environ if name.upper().startswith(PREFIX)]
+    _refuse_unknown(ours, "the environment")
+    if dotenv_file is not None and dotenv_file.is_file():
+        _refuse_unknown(dotenv_values(dotenv_file), str(dotenv_file))
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(_env_file=dotenv_file, **given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper().removeprefix(PREFIX)
+        raise BadSetting(f"{name}: {first['msg']}, got {first['input']!r}.") from None
+
+
+def _refuse_unknown(names: Iterable[str], where: str) -> None:
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in names:
+        if name.upper() in known or name.upper() in BARE_NAMES:
+            continue
+        wanted = PREFIX + name.upper().removeprefix(PREFIX)
+        nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)[0]
+        raise BadSetting(f"Unknown setting {name} in {where}: did you mean {nearest}?")

@@ -1,0 +1,130 @@
+"""Who may import whom, as MDs/ARCHITECTURE.md says; read from the source, nothing is imported."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity", "monitoring.fish_log"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "core": set(),
+    "errors": set(),
+    "model": {"errors"},
+    "settings": {"core", "errors"},
+    "text": {"core", "errors"},
+    "audio": {"core", "errors"},
+    "voices": {"core", "errors"},
+    "hardware": {"core", "errors", "settings", "model.config"},
+    "monitoring": {"core", "errors", "settings"},
+    "engine": {"core", "errors", "model"},
+    "codec": {"core", "errors", "model"},
+    "worker.messages": {"core", "errors"},
+    "worker.process": {"core", "errors"},
+    "worker.client": {"core", "errors"},
+    "worker": {"core", "errors"} | WORKER_MAIN,
+    "admission": {"core", "errors", "hardware"},
+    "smart_backend": {
+        *("core", "errors", "settings", "text", "voices", "hardware", "admission", "monitoring"),
+        *("model.config", "worker.client", "worker.messages"),
+    },
+    "api": {"core", "errors", "settings", "audio", "monitoring", "smart_backend"},
+    "app": {"core", "errors", "settings", "api", "smart_backend"},
+    "cli": {"core", "errors", "settings", "audio", "smart_backend", "app", "ui"},
+    "ui": set(),
+}
+"""Of each room, the rooms it may import; itself always. The longest name that fits counts."""
+TORCH_ROOMS = ("model", "engine", "codec", "worker")
+TORCH_FREE = ("model.config", "worker.client", "worker.messages", "worker.process")
+
+
+def modules() -> dict[str, ast.Module]:
+    """The syntax tree of each module, by its name without "backend."."""
+    files = [*(ROOT / "backend").rglob("*.py"), *(ROOT / "ui").rglob("*.py")]
+    found = {}
+    for file in files:
+        parts = list(file.relative_to(ROOT).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        if parts[0] == "backend":
+            parts.pop(0)
+        if parts:
+            found[".".join(parts)] = ast.parse(file.read_text(encoding="utf-8"))
+    return found
+
+
+MODULES = modules()
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Full names of what is imported, `from a import b` as both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def ours(tree: ast.AST) -> set[str]:
+    """Our own modules among the imported, named as in MODULES."""
+    return {name.removeprefix("backend.") for name in imported(tree)} & MODULES.keys()
+
+
+def is_within(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def rule_of(module: str) -> str:
+    return max((room for room in MAY_IMPORT if is_within(module, room)), key=len, default="")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_what_its_room_may(module: str) -> None:
+    rule = rule_of(module)
+    assert rule, f"{module} belongs to no room: add it to MAY_IMPORT and MDs/ARCHITECTURE.md"
+    room = rule.split(".")[0]
+    allowed = {*MAY_IMPORT[rule], room}
+    for name in ours(MODULES[module]) - {module}:
+        is_package = any(other.startswith(name + ".") for other in MODULES)
+        if is_package and not ours_is_code(name):
+            continue  # `from backend.api import tts` names the package on its way to the module
+        assert any(is_within(name, other) for other in allowed), f"{module} imports {name}"
+
+
+def ours_is_code(package: str) -> bool:
+    return bool(MODULES[package].body)
+
+
+def test_no_import_cycle() -> None:
+    graph = {module: ours(tree) - {module} for module, tree in MODULES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_within_a_function(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert not ours(node), f"{module}: {node.name}() imports {ours(node)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torch_stays_in_its_rooms(module: str) -> None:
+    may = module not in TORCH_FREE and module.partition(".")[0] in TORCH_ROOMS
+    roots = {name.split(".")[0] for name in imported(MODULES[module])}
+    assert may or not roots & {"torch", "torchaudio", "safetensors"}
+
+
+def test_no_file_is_two_rooms() -> None:
+    for file in (ROOT / "backend").rglob("*.py"):
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, f"{file} wants to be two"
+
+
+def test_http_process_never_imports_torch() -> None:
+    code = "import sys, backend.app, backend.cli; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
