@@ -1,0 +1,134 @@
+"""The transformer block that the slow, the fast and the codec's transformers share."""
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.model.config import TransformerConfig
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q [B, H, T, D], k [B, KV, T, D], v [B, KV, T, D]) -> [B, H, T, D]: how a block sees the past."""
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) · weight, the mean taken in float32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+def rope_table(positions: Tensor, head_dim: int, base: float) -> Tensor:
+    """Cosines and sines [..., head_dim/2, 2] of `positions` [...], float32.
+
+    The package stores its tables as bfloat16; we round likewise, or logits would differ by 1e-2.
+    """
+    exponents = torch.arange(0, head_dim, 2, device=positions.device)[: head_dim // 2].float()
+    angles = positions[..., None].float() * (1.0 / base ** (exponents / head_dim))
+    table = torch.stack((torch.cos(angles), torch.sin(angles)), dim=-1)
+    return table.to(torch.bfloat16).float()
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Turn the pairs of x [B, T, H, D] by `rope` [B or 1, T, 1, D/2, 2], in float32."""
+    # A turn is a complex product: one operation where sines and cosines apart take ten.
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    turned = torch.view_as_real(pairs * torch.view_as_complex(rope))
+    return turned.flatten(-2).type_as(x)
+
+
+def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention over this piece alone, each position seeing those before it."""
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions; `attend` decides what it looks at."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.n_head, self.n_local_heads = config.n_head, config.n_local_heads
+        self.head_dim = config.head_dim
+        width = (config.n_head + 2 * config.n_local_heads) * config.head_dim
+        self.wqkv = nn.Linear(config.dim, width, bias=config.qkv_bias)
+        self.wo = nn.Linear(config.n_head * config.head_dim, config.dim, bias=config.o_bias)
+        self.qk_norm = config.qk_norm
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+
+    def forward(self, x: Tensor, rope: Tensor, attend: Attend) -> Tensor:
+        heads = self.n_head + self.n_local_heads
+        qkv = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, T, H + 2 KV, D]
+        qk, v = qkv[:, :, :heads], qkv[:, :, heads:]
+        if self.qk_norm:
+            q, k = qk[:, :, : self.n_head], qk[:, :, self.n_head :]
+            qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
+        qk = rotate(qk, rope).transpose(1, 2)
+        y = attend(qk[:, : self.n_head], qk[:, self.n_head :], v.transpose(1, 2))
+        return cast(Tensor, self.wo(y.transpose(1, 2).flatten(2)))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, dim: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(dim, intermediate_size, bias=False)
+        self.w3 = nn.Linear(dim, intermediate_size, bias=False)
+        self.w2 = nn.Linear(intermediate_size, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.w2(F.silu(self.w1(x)) * self.w3(x)))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each normalised before and added after."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.feed_forward = FeedForward(config.dim, config.intermediate_size)
+        self.attention_norm = RMSNorm(config.dim, config.norm_eps)
+        self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
+
+    def forward(self, x: Tensor, rope: Tensor, attend: Attend = causal) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rope, attend)
+        return cast(Tensor, x + self.feed_forward(self.ffn_norm(x)))
+
+
+def by_columns(weight: Tensor) -> Tensor:
+    """The same matrix [out, in], stored column by column.
+
+    A CPU multiplies one row by it in up to a third of the time: it reads memory front to back and
+    adds scaled columns up, instead of summing across each row.
+    """
+    return weight.detach().t().contiguous().t()
+
+
+def lay_out_for_cpu_(module: nn.Module) -> None:
+    """Store the weights of every Linear `by_columns`; what they compute stays the same."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            child.weight = nn.Parameter(by_columns(child.weight), requires_grad=False)
+
+
+def init_transformer_(module: nn.Module, n_layer: int, std: float = 0.02) -> None:
+    """Fresh normal(std) weights; projections back into the stream by 1/sqrt(2 n_layer) less."""
+    for name, child in module.named_modules():
+        if isinstance(child, nn.Linear):
+            into_stream = name.endswith((".wo", ".w2"))
+            nn.init.normal_(child.weight, std=std / math.sqrt(2 * n_layer) if into_stream else std)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.Embedding):
+            nn.init.normal_(child.weight, std=std)

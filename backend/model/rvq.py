@@ -1,0 +1,119 @@
+"""The codec's quantiser: one semantic code book, then residual ones, each of few dimensions.
+
+Module names are those of the official state dict (`fish_speech/models/dac/rvq.py`,
+`dac/nn/quantize.py`).
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.model.config import CodecConfig
+from backend.model.stream import (
+    CausalConv,
+    CausalTransposedConv,
+    ConvNeXt,
+    Stream,
+    StreamSequential,
+    WindowTransformer,
+)
+
+
+class CodeBook(nn.Module):
+    """Nearest code by cosine, looked up in a space of `codebook_dim` dimensions."""
+
+    def __init__(self, latent_dim: int, size: int, codebook_dim: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(latent_dim, codebook_dim, 1)
+        self.out_proj = nn.Conv1d(codebook_dim, latent_dim, 1)
+        self.codebook = nn.Embedding(size, codebook_dim)
+
+    def nearest(self, projected: Tensor) -> Tensor:
+        """Codes [B, T] nearest to projected latents [B, codebook_dim, T], compared in float32."""
+        points = F.normalize(projected.transpose(1, 2).float(), dim=-1)
+        book = F.normalize(self.codebook.weight.float(), dim=-1)
+        # The package's expression, kept term by term so that ties fall alike.
+        distance = points.square().sum(-1, keepdim=True) - 2 * points @ book.t()
+        return (distance + book.square().sum(-1)).argmin(-1)
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Latents [B, latent_dim, T] of codes [B, T]."""
+        out: Tensor = self.out_proj(self.codebook(codes).transpose(1, 2))
+        return out
+
+
+class CodeBooks(nn.Module):
+    """Code books that each quantise what the ones before left over."""
+
+    def __init__(self, count: int, latent_dim: int, size: int, codebook_dim: int) -> None:
+        super().__init__()
+        self.quantizers = nn.ModuleList(
+            CodeBook(latent_dim, size, codebook_dim) for _ in range(count)
+        )
+
+    def encode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z [B, C, T] -> codes [B, count, T] and what is still left of z."""
+        codes = []
+        for book in self.quantizers:
+            assert isinstance(book, CodeBook)
+            codes.append(book.nearest(book.in_proj(z)))
+            z = z - book.look_up(codes[-1])
+        return torch.stack(codes, dim=1), z
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [B, count, T] -> latents [B, C, T]."""
+        total = None
+        for index, book in enumerate(self.quantizers):
+            assert isinstance(book, CodeBook)
+            part = book.look_up(codes[:, index])
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+
+class Quantizer(nn.Module):
+    """Latents at the encoder's rate ↔ codes at the frame rate."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        dim, size = config.latent_dim, config.codebook_dim
+        self.semantic_quantizer = CodeBooks(1, dim, config.semantic_codebook_size, size)
+        self.quantizer = CodeBooks(
+            config.residual_codebooks, dim, config.residual_codebook_size, size
+        )
+        self.residual_codes = config.residual_codebook_size
+        self.downsample = StreamSequential(
+            *(
+                StreamSequential(CausalConv(dim, dim, factor, stride=factor), ConvNeXt(dim))
+                for factor in config.downsample_factor
+            )
+        )
+        self.upsample = StreamSequential(
+            *(
+                StreamSequential(CausalTransposedConv(dim, dim, factor, factor), ConvNeXt(dim))
+                for factor in reversed(config.downsample_factor)
+            )
+        )
+        self.pre_module = WindowTransformer(config.pre, dim)
+        self.post_module = WindowTransformer(config.post, dim)
+
+    def latent(self, z: Tensor) -> Tensor:
+        """Encoder output [B, C, T·factor] -> what is quantised [B, C, T]."""
+        return cast(Tensor, self.pre_module(self.downsample(z)))
+
+    def encode(self, z: Tensor) -> Tensor:
+        """Encoder output [B, C, T·factor] -> codes [B, N, T]."""
+        semantic, left = self.semantic_quantizer.encode(self.latent(z))
+        residual, _ = self.quantizer.encode(left)
+        return torch.cat((semantic, residual), dim=1)
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """Codes [B, N, T] -> quantised latents [B, C, T]."""
+        residual = codes[:, 1:].clamp(max=self.residual_codes - 1)
+        return self.semantic_quantizer.decode(codes[:, :1]) + self.quantizer.decode(residual)
+
+    def expand(self, quantised: Tensor, stream: Stream | None = None) -> Tensor:
+        """Quantised latents [B, C, T] -> decoder input [B, C, T·factor]."""
+        return cast(Tensor, self.upsample(self.post_module(quantised, stream), stream))

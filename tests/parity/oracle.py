@@ -1,0 +1,72 @@
+"""Runs `fish-speech==0.1.0` in an environment of its own and brings back arrays.
+
+Our process never imports the package: its pins fit no current environment. `SHOAL_ORACLE_PYTHON`
+names a ready interpreter; otherwise `.venv-oracle` is made once, from the requirements beside this
+file, and made again when they change.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+Arrays = dict[str, NDArray[Any]]
+Job = dict[str, Any]
+
+
+def oracle_python() -> Path:
+    """The interpreter that can import fish_speech, its environment made if there is none yet."""
+    given = os.environ.get("SHOAL_ORACLE_PYTHON")
+    if given:
+        return Path(given)
+    folder = ROOT / ".venv-oracle"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    constraints = ROOT / "constraints.txt"
+    wanted, alone = HERE / "requirements.txt", HERE / "requirements-nodeps.txt"
+    digest = hashlib.sha256(b"".join(f.read_bytes() for f in (constraints, wanted, alone)))
+    stamp = folder / f"installed-{digest.hexdigest()[:16]}"
+    if not stamp.exists():
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _call([*pip, "-c", str(constraints), "-r", str(wanted)])
+        _call([*pip, "--no-deps", "-r", str(alone)])
+        stamp.touch()
+    return python
+
+
+def ask(jobs: Sequence[Job], arrays: Mapping[str, NDArray[Any]], scratch: Path) -> Arrays:
+    """Answers to `jobs` (see `oracle_script.py`); arrays are named '<job name>/<key>' both ways."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    questions, given, answers = (scratch / f for f in ("jobs.json", "given.npz", "answers.npz"))
+    questions.write_text(json.dumps(jobs), "utf-8")
+    np.savez(given, **dict(arrays))  # type: ignore[arg-type]
+    command = [oracle_python(), HERE / "oracle_script.py", questions, given, answers]
+    _call([str(part) for part in command])
+    with np.load(answers) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _call(command: list[str]) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr[-4000:]}")
