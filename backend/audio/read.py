@@ -1,0 +1,140 @@
+"""An uploaded recording to the samples that a codec encodes: mono, at its rate, without silence."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from backend.errors import BadReference
+
+MIN_S = 1.0
+MAX_S = 60.0
+"""After trimming silence."""
+MAX_RECORDING_S = 120.0
+"""With its silence; more is not even decoded."""
+MAX_CHANNELS = 8
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
+
+_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+_BLOCK_FRAMES = 1 << 16
+_WINDOW_S = 0.01
+_MARGIN_S = 0.05
+"""Silence kept on both sides, so that no soft consonant is cut."""
+_SILENCE_BELOW_PEAK = 0.01
+"""-40 dB: a window this much below the loudest one is silence."""
+_SILENCE_RMS = 1e-4
+"""-80 dB: a recording whose loudest window is below holds nothing."""
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A reference recording, ready for the codec."""
+
+    samples: Samples
+    """Mono, within [-1, 1], at the rate that was asked for."""
+    warnings: tuple[str, ...] = ()
+    """What had to be done to it that its sender should know."""
+
+
+def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) -> Recording:
+    """Decode `audio`, a wav, flac, ogg or mp3 file, for a codec of `sample_rate_hz`.
+
+    What is longer than `max_reference_s`, the checkpoint's longest, is trimmed with a warning.
+    Raises `BadReference` with what is wrong and what to do.
+    """
+    raw, rate_hz = _decode(audio)
+    voiced = _trim_silence(raw, rate_hz)
+    length_s = len(voiced) / rate_hz
+    if length_s < MIN_S:
+        raise BadReference(
+            f"speaker_file holds {length_s:.1f} s of sound once its silence is trimmed; "
+            f"send {MIN_S:g} to {MAX_S:g} s of one voice."
+        )
+    if length_s > MAX_S:
+        raise BadReference(
+            f"speaker_file holds {length_s:.0f} s of sound; cut it to at most {MAX_S:g} s."
+        )
+    warnings: tuple[str, ...] = ()
+    if length_s > max_reference_s:
+        voiced = voiced[: int(max_reference_s * rate_hz)]
+        warnings = (
+            f"speaker_file was trimmed from {length_s:.1f} s to the {max_reference_s:g} s "
+            "that this checkpoint listens to",
+        )
+    resampled = (
+        soxr.resample(voiced, rate_hz, sample_rate_hz) if rate_hz != sample_rate_hz else voiced
+    )
+    return Recording(np.clip(resampled, -1.0, 1.0).astype(np.float32), warnings)
+
+
+def _decode(audio: bytes) -> tuple[Samples, int]:
+    """Mono samples and their rate; nothing is decoded before the header is found acceptable."""
+    if not audio:
+        raise BadReference("speaker_file is empty; send a wav, flac, ogg or mp3 file.")
+    try:
+        with soundfile.SoundFile(io.BytesIO(audio)) as file:
+            _check_header(file)
+            return _decode_blocks(file), int(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise BadReference(
+            f"speaker_file cannot be decoded ({error.error_string.strip().rstrip('.')}); "
+            "send a wav, flac, ogg or mp3 file."
+        ) from None
+
+
+def _check_header(file: soundfile.SoundFile) -> None:
+    if file.format not in _FORMATS:
+        raise BadReference(
+            f"speaker_file is of the format {file.format}; send a wav, flac, ogg or mp3 file."
+        )
+    if file.channels > MAX_CHANNELS:
+        raise BadReference(
+            f"speaker_file has {file.channels} channels; mix it down to at most {MAX_CHANNELS}."
+        )
+    if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
+        raise BadReference(
+            f"speaker_file has {file.samplerate} samples a second; "
+            f"send {MIN_RATE_HZ} to {MAX_RATE_HZ}."
+        )
+    if file.frames > MAX_RECORDING_S * file.samplerate:
+        raise _too_long(file.frames / file.samplerate)
+
+
+def _too_long(length_s: float) -> BadReference:
+    return BadReference(f"speaker_file is {length_s:.0f} s long; cut it to at most {MAX_S:g} s.")
+
+
+def _decode_blocks(file: soundfile.SoundFile) -> Samples:
+    # In blocks, each mixed down at once: a header may lie about the length, and eight channels
+    # of two minutes would be most of a gigabyte.
+    blocks: list[Samples] = []
+    frames = 0
+    while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        frames += len(block)
+        if frames > MAX_RECORDING_S * file.samplerate:
+            raise _too_long(frames / file.samplerate)
+        blocks.append(block.mean(axis=1))
+    samples: Samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if not np.isfinite(samples).all():
+        raise BadReference("speaker_file holds samples that are no numbers; export it again.")
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples / np.float32(peak) if peak > 1.0 else samples
+
+
+def _trim_silence(samples: Samples, rate_hz: int) -> Samples:
+    window = max(1, round(_WINDOW_S * rate_hz))
+    padded = np.pad(samples, (0, -len(samples) % window)).reshape(-1, window)
+    rms = np.sqrt(np.mean(np.square(padded, dtype=np.float64), axis=1))
+    loudest = float(rms.max(initial=0.0))
+    if loudest < _SILENCE_RMS:
+        raise BadReference("speaker_file is silent; send a recording of the voice to speak in.")
+    voiced = np.flatnonzero(rms > loudest * _SILENCE_BELOW_PEAK)
+    margin = round(_MARGIN_S * rate_hz)
+    start = max(0, int(voiced[0]) * window - margin)
+    end = min(len(samples), (int(voiced[-1]) + 1) * window + margin)
+    return samples[start:end]

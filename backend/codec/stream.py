@@ -1,0 +1,39 @@
+"""Code frames to PCM as they are made."""
+
+import torch
+from torch import Tensor
+
+from backend.model.dac import DAC
+from backend.model.stream import Stream
+
+FIRST_FRAMES, MOST_FRAMES = 4, 24
+"""Frames decoded together: few at first, so that something is heard soon, then twice as many each
+time, because the codec costs less a frame the more it is given at once."""
+
+
+class FrameDecoder:
+    """Decodes one sequence's frames piece by piece, exactly as if they were decoded whole."""
+
+    def __init__(self, codec: DAC) -> None:
+        self._codec, self._device = codec, next(codec.parameters()).device
+        self._stream = Stream()
+        self._frames: list[Tensor] = []
+        self._chunk_frames = FIRST_FRAMES
+
+    def push(self, frame: Tensor) -> Tensor | None:
+        """Take the codes [N] of the next frame; float32 samples on the CPU once they are enough."""
+        self._frames.append(frame)
+        if len(self._frames) < self._chunk_frames:
+            return None
+        self._chunk_frames = min(2 * self._chunk_frames, MOST_FRAMES)
+        return self._decode()
+
+    def flush(self) -> Tensor | None:
+        """The samples of the frames that are still held, when there are no more to come."""
+        return self._decode() if self._frames else None
+
+    @torch.inference_mode()
+    def _decode(self) -> Tensor:
+        codes = torch.stack(self._frames, dim=1).to(self._device)
+        self._frames = []
+        return self._codec.decode(codes[None], self._stream)[0].float().cpu()

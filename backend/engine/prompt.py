@@ -1,0 +1,94 @@
+"""Text and reference voices to the grid that the model reads, and what a text may grow to.
+
+The layout is the one Fish Speech was trained on: `<|interleave|>`, every reference as speaker,
+text, codes and `<|im_end|>`, then speaker and text. The model answers with semantic tokens.
+"""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from backend.errors import PromptTooLong
+from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
+
+_START_S = 2.0
+_NARROW_S, _WIDE_S = 0.25, 0.6
+"""Longest a character may take to say: a letter of a slow reader; a Han or Hangul syllable, a kana
+or a digit, which is read out as a word. Unhurried speech takes about a third of either."""
+_BRISK = 0.2
+"""The share of that time which even a brisk reader needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A voice to speak in: what is said in it ("" if unknown) and its codes [N, frames]."""
+
+    text: str
+    codes: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids [T] and, where the token is semantic, the codes [T, N] of that frame."""
+
+    tokens: Tensor
+    codes: Tensor
+    reference_frames: int = 0
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    @classmethod
+    def build(
+        cls,
+        tokenizer: Tokenizer,
+        num_codebooks: int,
+        text: str,
+        references: Sequence[Reference] = (),
+    ) -> Self:
+        """The grid that asks for `text` in the voice of `references`."""
+        speaker, end = tokenizer.control(SPEAKER), tokenizer.control(IM_END)
+        # Each part is tokenized apart, so that no byte pair spans two of them.
+        pieces = [_silent(tokenizer.control(INTERLEAVE), num_codebooks)]
+        for reference in references:
+            pieces.append(_silent(speaker + tokenizer.encode(reference.text), num_codebooks))
+            codes = reference.codes.to("cpu", torch.int64).t()
+            pieces.append((codes[:, 0] + tokenizer.semantic_begin_id, codes))
+            pieces.append(_silent(end, num_codebooks))
+        pieces.append(_silent(speaker + tokenizer.encode(text), num_codebooks))
+        frames = sum(reference.codes.shape[-1] for reference in references)
+        tokens, grid = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+        return cls(tokens, grid, frames)
+
+
+def frame_limit(text: str, frame_rate_hz: float) -> int:
+    """The runaway guard: frames after which no reading of `text` can still be going on."""
+    return math.ceil((_START_S + _longest_reading_s(text)) * frame_rate_hz)
+
+
+def check_fits(prompt: Prompt, text: str, frame_rate_hz: float, context_tokens: int) -> None:
+    """Raise `PromptTooLong` unless the context has room for a brisk reading behind the prompt."""
+    frames = math.ceil(_BRISK * _longest_reading_s(text) * frame_rate_hz) + 1
+    if len(prompt) + frames > context_tokens:
+        raise PromptTooLong(
+            f"The prompt takes {len(prompt)} tokens, {prompt.reference_frames} of them the "
+            f"reference recording, and its speech at least {frames} more; this checkpoint's "
+            f"context holds {context_tokens}. Send a shorter text, recording or transcript."
+        )
+
+
+def _longest_reading_s(text: str) -> float:
+    wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
+    return _WIDE_S * wide + _NARROW_S * (len(text) - wide)
+
+
+def _silent(tokens: list[int], num_codebooks: int) -> tuple[Tensor, Tensor]:
+    return (
+        torch.tensor(tokens, dtype=torch.int64),
+        torch.zeros((len(tokens), num_codebooks), dtype=torch.int64),
+    )

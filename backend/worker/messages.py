@@ -1,0 +1,128 @@
+"""What the HTTP process and the worker say to each other: msgpack, typed, nothing pickled.
+
+A frame on the pipe is a four-byte little-endian length and that many bytes of msgpack. The first
+message from a worker is `Ready` or `Failed` with `request_id` "". Any program that speaks this can
+be a worker, under whatever interpreter.
+"""
+
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+from backend.core import EngineInfo, SamplingParams, SpeechStats
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_LENGTH = struct.Struct("<I")
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker is started with: `python -m backend.worker.main --config '<json>'`."""
+
+    model_dir: str
+    device: str = "auto"
+    precision: str = "auto"
+    num_threads: int | None = None
+    """None is as many as there are physical cores."""
+    max_batch: int = 16
+    """Most rows decoded together."""
+    log_level: str = "INFO"
+
+    def to_json(self) -> str:
+        """The command line argument."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, argument: str) -> "WorkerConfig":
+        """The configuration in a command line argument; `msgspec.ValidationError` if it is none."""
+        return msgspec.json.decode(argument, type=cls)
+
+
+class Speak(msgspec.Struct, frozen=True, tag="speak"):
+    """Speak `segments` in order in one voice; answered by `Pcm`… then `Done` or `Failed`."""
+
+    request_id: str
+    segments: tuple[str, ...]
+    sampling: SamplingParams
+    reference_audio: bytes | None = None
+    """A whole audio file, decoded by the worker."""
+    reference_text: str = ""
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    """Give that request up; answered by `Failed` with code "aborted" unless it was over already."""
+
+    request_id: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """Finish nothing, free everything, leave."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The worker has loaded its checkpoint and can speak."""
+
+    info: EngineInfo
+
+
+class Pcm(msgspec.Struct, frozen=True, tag="pcm"):
+    """Mono float32 little-endian samples of one segment, in order."""
+
+    request_id: str
+    samples: bytes
+    segment: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The request is spoken whole."""
+
+    request_id: str
+    stats: SpeechStats
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The request cannot be spoken; `code` is that of a `backend.errors` class."""
+
+    request_id: str
+    code: str
+    message: str
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """How busy the worker is, sent whenever it changes."""
+
+    running: int
+    waiting: int
+
+
+ToWorker = Speak | Abort | Shutdown
+FromWorker = Ready | Pcm | Done | Failed | Load
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)
+from_worker_decoder = msgspec.msgpack.Decoder(FromWorker)
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """The bytes that carry `message` on the pipe."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes is over {MAX_MESSAGE_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def frame_length(header: bytes) -> int:
+    """Length of the body that follows the four bytes of `header`."""
+    (length,) = _LENGTH.unpack(header)
+    if length > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {length} bytes is over {MAX_MESSAGE_BYTES}")
+    return int(length)
+
+
+def read_body(pipe: BinaryIO) -> bytes | None:
+    """The next message's body from a blocking pipe, or None at its end."""
+    header = pipe.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        return None
+    body = pipe.read(frame_length(header))
+    return body

@@ -1,0 +1,88 @@
+"""A child process from its start to its certain end, the same on every system."""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from backend.worker.messages import Shutdown, frame
+
+PIPE_BYTES = 1 << 20
+_TERMINATE_GRACE_S = 2.0
+_KILL_GRACE_S = 10.0
+_POLL_S = 0.02
+
+
+async def start_process(command: Sequence[str]) -> asyncio.subprocess.Process:
+    """Start a worker that is spoken to through its stdin and stdout."""
+    # A group of its own: Ctrl-C in the terminal is for the server, which then stops the worker in
+    # order. If the server dies instead, the worker leaves at the end of its stdin.
+    is_windows = sys.platform == "win32"
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        limit=PIPE_BYTES,
+        start_new_session=not is_windows,
+        creationflags=0x200 if is_windows else 0,  # CREATE_NEW_PROCESS_GROUP
+    )
+
+
+async def end_process(process: asyncio.subprocess.Process, grace_s: float | None) -> None:
+    """Make sure that `process` is gone: ask, wait `grace_s`, terminate, wait, kill.
+
+    With `grace_s` None it is killed at once.
+    """
+    # Nobody reads its messages any more; a full pipe must not keep it from leaving.
+    discard = asyncio.create_task(_discard(process), name="worker discard")
+    if grace_s is not None:
+        if process.stdin is not None and not process.stdin.is_closing():
+            process.stdin.write(frame(Shutdown()))
+            process.stdin.close()
+        if not await _exits_within(process, grace_s):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await _exits_within(process, _TERMINATE_GRACE_S)
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await _exits_within(process, _KILL_GRACE_S)
+    await asyncio.wait({discard}, timeout=1.0)  # a grandchild may hold the pipe open
+    discard.cancel()
+
+
+async def _discard(process: asyncio.subprocess.Process) -> None:
+    assert process.stdout is not None
+    with contextlib.suppress(ConnectionError):
+        while await process.stdout.read(PIPE_BYTES):
+            pass
+
+
+async def _exits_within(process: asyncio.subprocess.Process, grace_s: float) -> bool:
+    # Not process.wait(): that also waits for the pipes, which a grandchild may hold open.
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + grace_s
+    while process.returncode is None and loop.time() < deadline_s:
+        await asyncio.sleep(_POLL_S)
+    return process.returncode is not None
+
+
+def describe_exit(returncode: int | None, last_words: str) -> str:
+    """What `returncode` of a worker means; `last_words` is the last line it wrote to stderr."""
+    if returncode is None:
+        return "it does not end"
+    said = f" ({last_words})" if last_words else ""
+    if returncode >= 0:
+        # Windows reports a crash as an NTSTATUS, which people look up in hexadecimal.
+        code = hex(returncode) if returncode > 0xFF else str(returncode)
+        return f"it ended with exit code {code}{said}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    if name == "SIGKILL":
+        return "killed, probably out of memory (SIGKILL)"
+    return f"it was ended by {name}{said}"

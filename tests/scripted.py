@@ -1,0 +1,75 @@
+"""How tests start the scripted worker, an app on it, and a real server around that."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import psutil
+import uvicorn
+
+from backend.app import create_app
+from backend.core import SamplingParams
+from backend.settings import Settings
+from backend.smart_backend import SmartBackend
+from backend.worker.messages import Speak
+
+QUICK = {"restart_delay_s": 0.05, "worker_start_timeout_s": 30.0, "shutdown_grace_s": 3.0}
+
+
+def command(**script: Any) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.scripted_worker", json.dumps(script))
+
+
+def settings(**values: Any) -> Settings:
+    return Settings(_env_file=None, **{**QUICK, **values})
+
+
+def speak(text: str = "hello", request_id: str = "r") -> Speak:
+    return Speak(request_id, (text,), SamplingParams())
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+@asynccontextmanager
+async def client(
+    worker: dict[str, Any] | None = None, is_ready: bool = True, **values: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app in this process, which speaks through a scripted worker."""
+    app = create_app(settings(**values), command(**(worker or {})))
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as http,
+    ):
+        if is_ready:
+            backend: SmartBackend = app.state.backend
+            await backend.worker.ready()
+        yield http
+
+
+@asynccontextmanager
+async def server(
+    worker: dict[str, Any] | None = None, **values: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a real server on 127.0.0.1 at a free port."""
+    app = create_app(settings(port=0, **values), command(**(worker or {})))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        backend: SmartBackend = app.state.backend
+        await backend.worker.ready()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            yield http
+    finally:
+        server.should_exit = True
+        await serving

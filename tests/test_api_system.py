@@ -1,0 +1,81 @@
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from tests.scripted import children, client
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+    assert not children()
+
+
+def test_health_of_a_ready_server() -> None:
+    async def work() -> None:
+        async with client() as http:
+            health = (await http.get("/health")).json()
+            assert health["status"] == "ok"
+            assert health["engine"] == "scripted"
+            assert health["device"] == "cpu"
+            assert health["worker"]["state"] == "ready"
+            assert health["worker"]["pid"]
+            assert health["system_info"]["memory_total_mb"] > 0
+            assert (await http.get("/health/ready")).status_code == 200
+
+    run(work())
+
+
+def test_health_does_not_wait_for_the_worker() -> None:
+    async def work() -> None:
+        async with client({"start_s": 30}, is_ready=False) as http:
+            start_s = time.perf_counter()
+            health = await http.get("/health")
+            ready = await http.get("/health/ready")
+            assert time.perf_counter() - start_s < 1.0
+            assert health.status_code == 200
+            assert health.json()["status"] == "degraded"
+            assert health.json()["worker"]["state"] == "starting"
+            assert ready.status_code == 503
+            assert "loading" in ready.json()["detail"]
+            assert ready.headers["X-Request-ID"]
+
+    run(work())
+
+
+def test_ready_says_why_a_checkpoint_does_not_load() -> None:
+    async def work() -> None:
+        async with client({"fail_code": "bad_checkpoint"}, is_ready=False) as http:
+            while "empty" not in (answer := await http.get("/health/ready")).json()["detail"]:
+                await asyncio.sleep(0.02)
+            assert answer.status_code == 503
+            health = (await http.get("/health")).json()
+            assert health["worker"]["state"] == "stopped"
+
+    run(work())
+
+
+def test_index_names_docs_and_routes() -> None:
+    async def work() -> None:
+        async with client(is_ready=False) as http:
+            index = (await http.get("/")).json()
+            assert index["docs"] == "/docs"
+            assert {"POST /tts", "GET /health", "GET /health/ready"} <= set(index["routes"])
+            assert (await http.get("/docs")).status_code == 200
+
+    run(work())
+
+
+def test_unknown_path_and_method_are_json() -> None:
+    async def work() -> None:
+        async with client(is_ready=False) as http:
+            answer = await http.get("/nothing")
+            assert answer.status_code == 404
+            assert "/nothing" in answer.json()["detail"]
+            assert answer.headers["X-Request-ID"]
+            answer = await http.get("/tts")
+            assert answer.status_code == 405
+            assert "POST" in answer.json()["detail"]
+            assert answer.headers["Allow"] == "POST"
+
+    run(work())

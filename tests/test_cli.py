@@ -1,0 +1,93 @@
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from backend import smart_backend
+from backend.cli import app
+from tests.scripted import children, command
+
+ROOT = Path(__file__).parent.parent
+SERVE = """
+from backend import cli, smart_backend
+from tests.scripted import command
+smart_backend.worker_command = lambda settings: command()
+cli.app(["serve", "--port", "0"])
+"""
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    monkeypatch.setattr(smart_backend, "worker_command", lambda _: command())
+    monkeypatch.chdir(ROOT)
+    return CliRunner()
+
+
+def test_say(scripted: CliRunner, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    result = scripted.invoke(app, ["say", "Hello there.", "-o", str(out), "--language", "de"])
+    assert result.exit_code == 0, result.output
+    assert "0.10 s of speech" in result.output
+    assert "RTF" in result.output
+    samples, rate_hz = soundfile.read(out)
+    assert (len(samples), rate_hz) == (800, 8_000)
+    assert not children()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["say", " "], "text is blank"),
+        (["say", "a", "--temperature", "3"], "use 0 to 2"),
+        (["say", "a", "--temperature", "nan"], "use 0 to 2"),
+        (["say", "a", "--language", "xx"], "--language xx"),
+        (["say", "a", "--speaker-file", "nowhere.wav"], "cannot be read"),
+        (["say", "a", "--device", "tpu"], "SHOAL_DEVICE"),
+        (["say", "a", "-o", "nowhere/out.wav"], "cannot be written"),
+        (["say", "crash"], "exit code 3"),
+        (["serve", "--port", "-1"], "SHOAL_PORT"),
+    ],
+)
+def test_errors_are_one_line(scripted: CliRunner, arguments: list[str], says: str) -> None:
+    result = scripted.invoke(app, arguments)
+    assert result.exit_code == 1
+    message = result.stderr.strip().splitlines()[-1]
+    assert message.startswith("shoal: ")
+    assert says in message
+    assert "Traceback" not in result.output
+    assert not children()
+
+
+def test_port_in_use_is_one_line(scripted: CliRunner) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = scripted.invoke(app, ["serve", "--port", str(taken.getsockname()[1])])
+    assert result.exit_code == 1
+    assert "cannot be listened on" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
+def test_serve_says_how_to_try_it_and_stops_in_order() -> None:
+    arguments = [sys.executable, "-c", SERVE]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    try:
+        lines: list[str] = []
+        while not lines or "curl" not in lines[-1]:
+            lines.append(process.stderr.readline())
+            assert lines[-1], "".join(lines)
+        url = next(word for word in lines[-1].split() if word.startswith("http"))
+        answer = httpx.post(url, data={"text": "Hello."})
+        assert answer.content.startswith(b"RIFF")
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode in (0, 130), "130 is what a shell expects after Ctrl-C"
+    assert not children()

@@ -1,0 +1,301 @@
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from backend.errors import Aborted, BadReference, EngineDown
+from backend.worker import client as client_module
+from backend.worker.client import Patience, WorkerClient
+from backend.worker.messages import Done, Pcm
+from tests.scripted import children, command, speak
+
+QUICK = Patience(restart_delay_s=0.05, unresponsive_s=0.3, shutdown_grace_s=3.0)
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no signals on Windows")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a test; afterwards no task and no process of its is left."""
+
+    async def and_look() -> None:
+        await work
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert not left
+
+    asyncio.run(and_look())
+    assert not children()
+
+
+@asynccontextmanager
+async def worker(patience: Patience = QUICK, **script: Any) -> AsyncIterator[WorkerClient]:
+    client = WorkerClient(command(**script), patience)
+    client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def ready_worker(**script: Any) -> AsyncIterator[WorkerClient]:
+    async with worker(**script) as client:
+        await client.ready()
+        yield client
+
+
+async def spoken(client: WorkerClient, text: str) -> list[Pcm | Done]:
+    async with aclosing(client.speak(speak(text))) as messages:
+        return [message async for message in messages]
+
+
+def phase(client: WorkerClient) -> str:
+    return client.state.phase
+
+
+async def until(client: WorkerClient, *, phase: str) -> None:
+    while client.state.phase != phase:
+        await asyncio.sleep(0.01)
+
+
+async def until_logged(log: Path, line: str) -> None:
+    while not log.exists() or line not in log.read_text().split():
+        await asyncio.sleep(0.01)
+
+
+def test_speaks() -> None:
+    async def work() -> None:
+        async with worker() as client:
+            assert phase(client) == "starting"
+            with pytest.raises(EngineDown, match="starting"):
+                await spoken(client, "too early")
+            info = await client.ready()
+            assert info.engine == "scripted"
+            assert client.info == info
+            pcm, done = await spoken(client, "hello")
+            assert isinstance(pcm, Pcm)
+            assert len(pcm.samples) == 3200
+            assert isinstance(done, Done)
+        assert phase(client) == "stopped"
+        with pytest.raises(EngineDown, match="stopped"):
+            await client.ready()
+
+    run(work())
+
+
+def test_many_at_once_with_the_same_name() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            answers = await asyncio.gather(*(spoken(client, "hello") for _ in range(20)))
+            assert all(len(answer) == 2 for answer in answers)
+
+    run(work())
+
+
+def test_failed_becomes_its_domain_error() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            with pytest.raises(BadReference, match="cannot be decoded"):
+                await spoken(client, "bad reference")
+            assert await spoken(client, "still here")
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("crash", r"exit code 3 \(about to crash\)"),
+        pytest.param("kill", "killed, probably out of memory", marks=needs_signals),
+        ("garbage", "no message"),
+    ],
+)
+def test_death_is_told_to_every_listener_and_survived(fault: str, says: str) -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            other = asyncio.create_task(spoken(client, "wait"))
+            await asyncio.sleep(0.05)
+            with pytest.raises(EngineDown, match=says):
+                await spoken(client, fault)
+            with pytest.raises(EngineDown, match=says):
+                await other
+            await until(client, phase="restarting")
+            await client.ready()
+            assert client.state.restarts == 1
+            assert await spoken(client, "hello")
+
+    run(work())
+
+
+def test_closing_early_aborts(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    async def work() -> None:
+        async with ready_worker(log_file=str(log)) as client:
+            async with aclosing(client.speak(speak("slow"))) as messages:
+                await anext(messages)
+            await until_logged(log, "Abort")
+            task = asyncio.create_task(spoken(client, "wait"))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            while log.read_text().split().count("Abort") < 2:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * QUICK.unresponsive_s)
+            assert client.state.restarts == 0, "a worker that aborts is not killed"
+
+    run(work())
+
+
+def test_finished_request_sends_no_abort(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    async def work() -> None:
+        async with ready_worker(log_file=str(log)) as client:
+            await spoken(client, "hello")
+            await spoken(client, "again")
+
+    run(work())
+    assert log.read_text().split() == ["Speak", "Speak", "Shutdown"]
+
+
+def test_worker_that_does_not_abort_is_killed() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            task = asyncio.create_task(spoken(client, "hang"))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await until(client, phase="restarting")
+            assert "hangs" in client.state.reason
+            await client.ready()
+
+    run(work())
+
+
+def test_slow_listener_loses_its_request_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_UNREAD_BYTES", 8 << 20)
+
+    async def work() -> None:
+        async with ready_worker() as client, aclosing(client.speak(speak("flood"))) as messages:
+            await anext(messages)
+            await asyncio.sleep(0.2)
+            assert len(await spoken(client, "hello")) == 2
+            with pytest.raises(Aborted, match="fetched"):
+                async for _ in messages:
+                    pass
+            assert client.state.restarts == 0
+
+    run(work())
+
+
+def test_bad_checkpoint_is_not_tried_again(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+
+    async def work() -> None:
+        async with worker(fail_code="bad_checkpoint", starts_file=str(starts)) as client:
+            with pytest.raises(EngineDown, match="the folder is empty"):
+                await client.ready()
+            await asyncio.sleep(0.3)
+            assert client.state.phase == "stopped"
+
+    run(work())
+    assert starts.read_text().count("start") == 1
+
+
+def test_restart_backs_off(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+
+    async def work() -> None:
+        async with worker(exit_at_start=True, starts_file=str(starts)) as client:
+            while client.state.restarts < 3:
+                await asyncio.sleep(0.01)
+            assert "No module named 'nothing'" in client.state.reason
+            assert client.state.phase == "restarting"
+
+    run(work())
+    assert 3 <= starts.read_text().count("start") <= 4
+
+
+def test_start_attempts_are_limited_where_asked() -> None:
+    async def work() -> None:
+        async with worker(Patience(start_attempts=1), exit_at_start=True) as client:
+            with pytest.raises(EngineDown, match="No module named 'nothing'"):
+                await client.ready()
+
+    run(work())
+
+
+def test_start_timeout() -> None:
+    async def work() -> None:
+        async with worker(Patience(start_timeout_s=0.2, start_attempts=1), start_s=30) as client:
+            with pytest.raises(EngineDown, match=r"not ready after 0\.2 s"):
+                await client.ready()
+
+    run(work())
+
+
+def test_no_such_program() -> None:
+    async def work() -> None:
+        client = WorkerClient(("/nowhere/python",), Patience(start_attempts=1))
+        client.start()
+        with pytest.raises(EngineDown, match="cannot be started"):
+            await client.ready()
+        await client.close()
+
+    run(work())
+
+
+def test_close_while_starting_and_in_flight() -> None:
+    async def work() -> None:
+        async with worker(start_s=30):
+            await asyncio.sleep(0.2)
+            closing_s = time.perf_counter()
+        assert time.perf_counter() - closing_s < 1.0, "who only loads has nothing to finish"
+        async with ready_worker() as client:
+            task = asyncio.create_task(spoken(client, "slow"))
+            await asyncio.sleep(0.1)
+        with pytest.raises(Aborted, match="stopping"):
+            await task
+
+    run(work())
+
+
+@needs_signals
+def test_worker_that_will_not_leave_is_killed() -> None:
+    async def work() -> None:
+        async with worker(Patience(shutdown_grace_s=0.1), ignore_shutdown=True) as client:
+            await client.ready()
+
+    run(work())
+
+
+def test_worker_leaves_when_its_client_dies() -> None:
+    code = (
+        "import asyncio, os\n"
+        "from tests.scripted import command\n"
+        "from backend.worker.client import WorkerClient\n"
+        "async def main():\n"
+        "    client = WorkerClient(command()); client.start()\n"
+        "    print((await client.ready()).pid, flush=True)\n"
+        "    os._exit(0)\n"
+        "asyncio.run(main())\n"
+    )
+
+    async def work() -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        pid = int(out)
+        for _ in range(200):
+            if not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie":
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail("the worker outlived its client")
+
+    run(work())
