@@ -1,0 +1,95 @@
+"""How the server is: `/health`, `/health/ready`, and `/`, which points to the rest."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+from fastapi import APIRouter, Request
+
+from backend.api.dependencies import Backend
+from backend.core import EngineInfo
+
+router = APIRouter(tags=["system"])
+
+_MIB = 1024 * 1024
+
+
+def shoal_version() -> str:
+    """Version of the installed distribution."""
+    try:
+        return version("shoal-tts")
+    except PackageNotFoundError:
+        return "unknown, not installed"
+
+
+@router.get("/health")
+async def health(backend: Backend) -> dict[str, Any]:
+    """Whether the server lives and what is loaded; it never waits for the worker."""
+    worker = backend.worker
+    info, state, load = worker.info, worker.state, worker.load
+    return {
+        "status": "ok" if info else "degraded",
+        "version": shoal_version(),
+        "device": info.device if info else None,
+        "engine": info.engine if info else None,
+        "checkpoint": info.checkpoint if info else str(backend.settings.checkpoint_dir),
+        "model": _model(info) if info else None,
+        "worker": {
+            "state": state.phase,
+            "reason": state.reason,
+            "restarts": state.restarts,
+            "pid": info.pid if info else None,
+            "running": load.running,
+            "waiting": load.waiting,
+        },
+        "system_info": _system_info(info),
+    }
+
+
+def _model(info: EngineInfo) -> dict[str, Any]:
+    return {
+        "precision": info.precision,
+        "parameters": info.parameters,
+        "weight_mb": round(info.weight_bytes / _MIB, 1),
+        "memory_mb": round(info.memory_mb, 1),
+        "load_s": round(info.load_s, 3),
+        "sample_rate_hz": info.sample_rate_hz,
+        "frame_rate_hz": round(info.frame_rate_hz, 3),
+        "context_tokens": info.context_tokens,
+        "max_segment_characters": info.max_segment_characters,
+        "max_reference_s": info.max_reference_s,
+        "languages": list(info.languages),
+    }
+
+
+def _system_info(info: EngineInfo | None) -> dict[str, Any]:
+    memory = psutil.virtual_memory()
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": info.torch_version if info else None,
+        "cpu_logical": os.cpu_count(),
+        "cpu_physical": psutil.cpu_count(logical=False),
+        "memory_total_mb": round(memory.total / _MIB),
+        "memory_available_mb": round(memory.available / _MIB),
+    }
+
+
+@router.get(
+    "/health/ready", responses={503: {"description": "It cannot speak; `detail` says why."}}
+)
+async def ready(backend: Backend) -> dict[str, str]:
+    """200 only when it can speak."""
+    backend.worker.loaded()
+    return {"status": "ready"}
+
+
+@router.get("/")
+async def index(request: Request) -> dict[str, Any]:
+    """Where to read on, and every route."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    routes = [f"{method.upper()} {path}" for path in sorted(paths) for method in paths[path]]
+    return {"name": "shoal", "version": shoal_version(), "docs": "/docs", "routes": routes}

@@ -1,0 +1,176 @@
+"""The `shoal` command. Errors a user can cause are one line and an exit code, never a traceback."""
+
+import asyncio
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import uvicorn
+from loguru import logger
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from backend.app import create_app
+from backend.audio.write import pcm16, wav
+from backend.core import (
+    LANGUAGES,
+    MAX_SEED,
+    SAMPLING_LIMITS,
+    ReferenceAudio,
+    SamplingParams,
+    SpeechRequest,
+)
+from backend.errors import BadField, BadReference, BadSetting, ShoalError
+from backend.settings import Settings, load_settings
+from backend.smart_backend import SmartBackend
+
+app = typer.Typer(
+    help="Speak with Fish Speech checkpoints.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_stderr = Console(stderr=True)
+_DEFAULTS = SamplingParams()
+_START_ATTEMPTS = 1
+"""A command does not wait for a worker that failed to start: the second try would fail as well."""
+
+ModelDir = Annotated[
+    Path | None, typer.Option(help="Checkpoint folder; not given, the shipped voice.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ShoalError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    _stderr.print(f"shoal: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _log_to_stderr(level: str) -> None:
+    logger.remove()
+    logger.add(sys.stderr, level=level, format="<dim>{time:HH:mm:ss}</dim> {level: <7} {message}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    model_dir: ModelDir = None,
+    device: Device = None,
+) -> None:
+    """Serve over HTTP until stopped."""
+    with _one_line_errors():
+        settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
+        listener = _listen(settings)
+    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    _log_to_stderr(settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level.lower(),
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bound before the worker starts: a port in use is told at once, and port 0 is known."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise BadSetting(f"{where} cannot be listened on: {error.strerror or error}.") from None
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to speak.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="WAV file to write.")] = Path("out.wav"),
+    speaker_file: Annotated[
+        Path | None, typer.Option(help="Recording of the voice to speak in.")
+    ] = None,
+    prompt_text: Annotated[str, typer.Option(help="What is said in the recording.")] = "",
+    language: Annotated[str, typer.Option(help="One of " + " ".join(LANGUAGES))] = "auto",
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = _DEFAULTS.temperature,
+    top_p: Annotated[float, typer.Option()] = _DEFAULTS.top_p,
+    repetition_penalty: Annotated[float, typer.Option()] = _DEFAULTS.repetition_penalty,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED)] = None,
+    model_dir: ModelDir = None,
+    device: Device = None,
+) -> None:
+    """Speak into a file, without a server."""
+    with _one_line_errors():
+        sampling = SamplingParams(temperature, top_p, repetition_penalty, seed)
+        _check_sampling(sampling)
+        if language not in LANGUAGES:
+            raise BadField(f"--language {language}: use one of {' '.join(LANGUAGES)}.")
+        reference = ReferenceAudio(_read(speaker_file), prompt_text) if speaker_file else None
+        request = SpeechRequest(secrets.token_hex(4), text, language, sampling, reference)
+        settings = load_settings(model_dir=model_dir, device=device)
+        logger.remove()  # one clear line is better than a log; DEBUG asks for it
+        if settings.log_level == "DEBUG":
+            _log_to_stderr("DEBUG")
+        try:
+            asyncio.run(_say(settings, request, out))
+        except KeyboardInterrupt:
+            _fail("stopped")
+
+
+def _check_sampling(sampling: SamplingParams) -> None:
+    for name, (least, greatest) in SAMPLING_LIMITS.items():
+        value = getattr(sampling, name)
+        if not least <= value <= greatest:
+            option = name.replace("_", "-")
+            raise BadField(f"--{option} is {value:g}; use {least:g} to {greatest:g}.")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadReference(f"{file} cannot be read: {error.strerror}.") from None
+
+
+async def _say(settings: Settings, request: SpeechRequest, out: Path) -> None:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    pieces: list[bytes] = []
+    with Progress(*columns, console=_stderr, transient=True) as progress:
+        task = progress.add_task("loading")
+        async with SmartBackend(settings, start_attempts=_START_ATTEMPTS) as backend:
+            await backend.worker.ready()
+            started_s = time.perf_counter()
+            async with backend.speak(request) as session:
+                async for chunk in session:
+                    pieces.append(pcm16(chunk.samples))
+                    part = f"segment {chunk.segment + 1} of {len(session.segments)}"
+                    progress.update(task, description=f"speaking, {part}")
+            total_s = time.perf_counter() - started_s
+    try:
+        out.write_bytes(wav(pieces, session.info.sample_rate_hz))
+    except OSError as error:
+        _fail(f"{out} cannot be written: {error.strerror}")
+    audio_s = session.stats.audio_s
+    for warning in session.stats.warnings:
+        _stderr.print(f"shoal: {warning}", style="yellow", markup=False, highlight=False)
+    rtf = f", RTF {total_s / audio_s:.2f}" if audio_s else ""
+    typer.echo(f"{out}: {audio_s:.2f} s of speech in {total_s:.2f} s{rtf}")
+
+
+if __name__ == "__main__":
+    app()
