@@ -1,0 +1,226 @@
+"""Training text for the demo voice: ``python -m training.demo_voice.corpus --out DIR``.
+
+Sources, all licence-clean: Debian's python3.11-doc (PSF licence), wordnet-base (WordNet licence),
+wamerican (public domain), bible-kjv with bible-kjv-text (the text is public domain; the program
+that unpacks it is GPL and only run), and sentences from templates of our own. The packages come
+through ``apt-get download``; with the same packages the output is the same, byte for byte.
+"""
+
+import argparse
+import gzip
+import random
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from training.demo_voice.everyday import Everyday
+from training.demo_voice.words import normalise_words
+
+PACKAGES = ("python3.11-doc", "wordnet-base", "wamerican", "bible-kjv-text", "bible-kjv")
+HELD_OUT = Path(__file__).with_name("heldout.txt")
+MIN_CHARACTERS, MAX_CHARACTERS = 5, 250
+SEED = 20
+_SHARED_WORDS = 5
+
+# At most so many lines of each source.
+_CAPS = {
+    "everyday": 165_000,
+    "random_words": 55_000,
+    "wordnet_examples": 50_000,
+    "wordnet_glosses": 45_000,
+    "python_docs": 40_000,
+    "bible": 20_000,
+}
+
+_ALLOWED = re.compile(r"""[A-Za-z0-9.,!?;:'"\- ]+""")
+_CODE_LIKE = re.compile(
+    r"[a-z][A-Z]|\.[A-Za-z]|[a-z]:[a-z]|\d[A-Za-z]{3}|[A-Za-z]\d|--|\.\.|^\W|[,;:]{2}|\d{7}|[:,]$"
+)
+_OFFENSIVE = re.compile(r"offensive|slur|vulgar|obscene|disparag|derogat|genital|sexual|taboo")
+
+
+def fetch_packages(folder: Path) -> Path:
+    """Download and unpack the Debian packages below ``folder``; the unpacked root."""
+    root = folder / "root"
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        if not list(folder.glob(f"{package}_*.deb")):
+            subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True)
+        for archive in sorted(folder.glob(f"{package}_*.deb")):
+            subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
+    return root
+
+
+def clean(text: str) -> str:
+    """ASCII punctuation, no markup, single spaces."""
+    for old, new in (("\u2019", "'"), ("\u2018", "'"), ("\u201c", '"'), ("\u201d", '"'),
+                     ("\u2013", "-"), ("\u2014", " - "), ("--", " - "), ("``", ""), ("**", ""),
+                     ("*", "")):  # fmt: skip
+        text = text.replace(old, new)
+    text = re.sub(r"\(([^()]{1,40})\)", r", \1,", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r" ([,.;:!?])", r"\1", text)
+    return re.sub(r",+([.,;:!?])", r"\1", text)
+
+
+def speakable(line: str) -> bool:
+    """Whether ``line`` is ordinary prose of a fit length in the allowed characters."""
+    if not MIN_CHARACTERS <= len(line) <= MAX_CHARACTERS or not _ALLOWED.fullmatch(line):
+        return False
+    words = line.split()
+    acronyms = sum(word.isalpha() and word.isupper() and len(word) > 1 for word in words)
+    return (
+        not _CODE_LIKE.search(line)
+        and max(map(len, words)) <= 18
+        and acronyms <= 1
+        and sum(character.isdigit() for character in line) <= 9
+        and line.count('"') % 2 == 0
+    )
+
+
+def split_sentences(text: str) -> Iterator[str]:
+    """The sentences of cleaned running text, each ending in . ! or ?"""
+    for part in re.split(r"(?<=[.!?])\s+(?=[A-Z0-9])", text):
+        sentence = part.strip(" -'")
+        if len(sentence.split()) >= 3:
+            yield sentence if sentence[-1] in ".!?" else sentence.rstrip(",;:- ") + "."
+
+
+def python_docs(root: Path) -> Iterator[str]:
+    """Prose from the reStructuredText sources of Python's documentation."""
+    folder = root / "usr/share/doc/python3.11/html/_sources"
+    for path in sorted(folder.rglob("*.txt")):
+        text = path.read_text(errors="ignore")
+        text = re.sub(r":[\w:]+:`[~!]?([^`<]*)(<[^`]*>)?`", r"\1", text)
+        text = re.sub(r"`([^`<]*) <[^`]*>`_+", r"\1", text)
+        for paragraph in re.split(r"\n\s*\n", text):
+            if not paragraph.strip().startswith(("..", ">>>", "*", "=", "+", "|")):
+                yield from split_sentences(clean(paragraph))
+
+
+def wordnet(root: Path, examples: bool) -> Iterator[str]:
+    """WordNet's example sentences, or its definitions as sentences of their own."""
+    for path in sorted((root / "usr/share/wordnet").glob("data.*")):
+        for line in path.read_text().splitlines():
+            fields, _, gloss = line.partition(" | ")
+            if not gloss or line.startswith("  ") or _OFFENSIVE.search(gloss):
+                continue
+            if examples:
+                for quoted in re.findall(r'"([^"]+)"', gloss):
+                    text = clean(quoted).strip(" ;,-'")
+                    if text:
+                        yield text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+            else:
+                word = re.sub(r"\(.*\)", "", fields.split()[4]).replace("_", " ")
+                meaning = clean(gloss.split('; "')[0].split(";")[0]).strip(" ;,-'.")
+                yield f"{word[0].upper()}{word[1:]}: {meaning}."
+
+
+def bible(root: Path) -> Iterator[str]:
+    """The King James verses, long ones split at colons, semicolons and full stops."""
+    program = root / "usr/bin/bible"
+    command = [str(program), "-p", str(root / "usr/lib"), "-f", "gen1:1-rev22:21"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    for verse in result.stdout.decode(errors="ignore").splitlines():
+        text = clean(verse.partition(" ")[2])
+        parts = [text] if len(text) <= 160 else re.split(r"(?<=[:;.?!]) ", text)
+        for part in parts:
+            said = part.rstrip(":;,. ")
+            if len(said.split()) >= 3:
+                yield said[0].upper() + said[1:] + ("" if said[-1] in "?!" else ".")
+
+
+def random_words(rng: random.Random, words: list[str]) -> Iterator[str]:
+    """Endless rows of unrelated words with random punctuation: pronunciation without context."""
+    while True:
+        count = rng.choice((2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 14, 18))
+        row = [rng.choice(words) + ("," if rng.random() < 0.2 else "") for _ in range(count)]
+        if rng.random() < 0.3:
+            row = [word.rstrip(",") + "," for word in row[:-2]] + [row[-2].rstrip(","), "and",
+                                                                    row[-1]]  # fmt: skip
+        text = " ".join(row).rstrip(",")
+        yield text[0].upper() + text[1:] + rng.choice("....?!")
+
+
+def held_out_filter(held_out: Iterable[str]) -> Callable[[str], bool]:
+    """A test: does a line share a whole sentence or any five words in a row with these?"""
+    runs: set[tuple[str, ...]] = set()
+    whole: set[tuple[str, ...]] = set()
+    for sentence in held_out:
+        words = normalise_words(sentence)
+        whole.add(tuple(words))
+        runs.update(_runs(words))
+
+    def shares(line: str) -> bool:
+        words = normalise_words(line)
+        return tuple(words) in whole or not runs.isdisjoint(_runs(words))
+
+    return shares
+
+
+def _runs(words: list[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(words[i : i + _SHARED_WORDS]) for i in range(len(words) - _SHARED_WORDS + 1))
+
+
+def build(root: Path) -> dict[str, str]:
+    """Every line of the corpus with the name of its source, shuffled."""
+    rng = random.Random(SEED)
+    listed = (root / "usr/share/dict/american-english").read_text().split()
+    words = sorted({word for word in listed if re.fullmatch(r"[a-z]{2,13}", word)})
+    finite: dict[str, Callable[[], Iterator[str]]] = {
+        "wordnet_examples": lambda: wordnet(root, examples=True),
+        "wordnet_glosses": lambda: wordnet(root, examples=False),
+        "python_docs": lambda: python_docs(root),
+        "bible": lambda: bible(root),
+    }
+    endless: dict[str, Iterator[str]] = {
+        "everyday": Everyday(random.Random(SEED + 1), words).sentences(),
+        "random_words": random_words(random.Random(SEED + 2), words),
+    }
+    shares = held_out_filter(HELD_OUT.read_text().splitlines())
+    source_of: dict[str, str] = {}
+
+    def take(source: str, lines: Iterable[str]) -> None:
+        left = _CAPS[source]
+        for line in lines:
+            if left == 0:
+                return
+            if line not in source_of and speakable(line) and not shares(line):
+                source_of[line] = source
+                left -= 1
+
+    for source, read in finite.items():
+        lines = list(dict.fromkeys(read()))
+        rng.shuffle(lines)
+        take(source, lines)
+    for source, stream in endless.items():
+        take(source, stream)
+    order = list(source_of)
+    rng.shuffle(order)
+    return {line: source_of[line] for line in order}
+
+
+def main() -> None:
+    """Build the corpus and print what it holds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for corpus.txt.gz")
+    out: Path = parser.parse_args().out
+    corpus = build(fetch_packages(out / "debian"))
+    data = "\n".join(corpus).encode("ascii") + b"\n"
+    target = out / "corpus.txt.gz"
+    partial = target.with_suffix(".tmp")
+    partial.write_bytes(gzip.compress(data, 9, mtime=0))
+    partial.replace(target)
+    lengths = [len(line) for line in corpus]
+    print(f"{len(corpus)} lines, mean {sum(lengths) / len(lengths):.1f} characters, "
+          f"{target.stat().st_size / 1e6:.1f} MB")  # fmt: skip
+    for name, count in sorted(Counter(corpus.values()).items()):
+        print(f"  {name}: {count}")
+    for low, count in sorted(Counter(length // 25 * 25 for length in lengths).items()):
+        print(f"  {low}-{low + 24} characters: {count}")
+
+
+if __name__ == "__main__":
+    main()

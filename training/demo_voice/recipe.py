@@ -1,0 +1,174 @@
+"""Every number that decides what the demo voice becomes, in one place."""
+
+from dataclasses import dataclass, field, replace
+
+from backend.model.config import (
+    CheckpointCard,
+    CodecConfig,
+    DualARConfig,
+    TransformerConfig,
+    WindowConfig,
+)
+from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
+
+SAMPLE_RATE_HZ = 22_050
+CODEBOOK_SIZE = 1024
+TEXT_TOKENS = 256
+"""The text tokens are the 256 bytes: 16 million weights leave none for a vocabulary."""
+
+
+def demo_tokenizer() -> Tokenizer:
+    """Bytes, three control tokens, and the semantic codes."""
+    semantic = [f"<|semantic:{code}|>" for code in range(CODEBOOK_SIZE)]
+    ranks = {bytes([byte]): byte for byte in range(TEXT_TOKENS)}
+    return Tokenizer(ranks, [IM_END, INTERLEAVE, SPEAKER, *semantic])
+
+
+def _codec() -> CodecConfig:
+    window = WindowConfig(
+        dim=192, n_layer=2, n_head=3, head_dim=64, intermediate_size=512, window=16
+    )
+    return CodecConfig(
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        encoder_dim=16,
+        encoder_rates=(2, 4, 4, 8),
+        encoder_transformer_layers=(0, 0, 0, 0),
+        latent_dim=192,
+        decoder_dim=256,
+        decoder_rates=(8, 4, 4, 2),
+        semantic_codebook_size=CODEBOOK_SIZE,
+        residual_codebooks=7,
+        residual_codebook_size=CODEBOOK_SIZE,
+        pre=window,
+        post=window,
+    )
+
+
+def _transformer() -> DualARConfig:
+    return DualARConfig(
+        slow=TransformerConfig(
+            dim=256,
+            n_layer=8,
+            n_head=4,
+            n_local_heads=2,
+            head_dim=64,
+            intermediate_size=704,
+        ),
+        fast=TransformerConfig(
+            dim=192,
+            n_layer=2,
+            n_head=3,
+            n_local_heads=1,
+            head_dim=64,
+            intermediate_size=512,
+        ),
+        vocab_size=TEXT_TOKENS + 3 + CODEBOOK_SIZE,
+        codebook_size=CODEBOOK_SIZE,
+        num_codebooks=8,
+        max_seq_len=2048,
+        scale_codebook_embeddings=True,
+    )
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """Two stages: everything together without a critic, then the decoder alone with one.
+
+    After the first stage the codes no longer change, so the transformer can start.
+    """
+
+    steps: int = 5200
+    decoder_steps: int = 7000
+    seconds: float = float("inf")
+    """Wall clock the first stage may take; the schedule shrinks to fit."""
+    decoder_seconds: float = float("inf")
+    batch: int = 64
+    crop_frames: int = 40
+    critic_frames: int = 20
+    peak_lr: float = 8e-4
+    decoder_lr: float = 3e-4
+    warmup_steps: int = 150
+    first_hours: float = 5.0
+    """Speech that must be there before the first step."""
+    hours: float = 120.0
+    """Speech the codec is trained on at most."""
+
+
+@dataclass(frozen=True)
+class TransformerTraining:
+    """Rows of one speaker's sentences under plain causal attention."""
+
+    steps: int = 15_000
+    seconds: float = float("inf")
+    rows: int = 112
+    row_tokens: int = 640
+    fast_frames: int = 20_480
+    """Frames a step whose code books are trained."""
+    peak_lr: float = 2e-3
+    warmup_steps: int = 300
+    weight_decay: float = 0.05
+    average: float = 0.9985
+    """Decay of the running average of the weights, which is what ships."""
+    heldout_sentences: int = 400
+    encode_seconds: float = float("inf")
+    """Wall clock the encoding may take; what is not encoded by then is not used."""
+    encode_samples: int = 1 << 25
+    """Samples of speech encoded at once."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole of it."""
+
+    codec: CodecConfig = field(default_factory=_codec)
+    transformer: DualARConfig = field(default_factory=_transformer)
+    codec_training: CodecTraining = field(default_factory=CodecTraining)
+    transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
+    hours: float = 420.0
+    compile: bool = True
+    seed: int = 0
+    card: CheckpointCard = field(
+        default_factory=lambda: CheckpointCard(
+            name="shoal-demo",
+            max_segment_characters=200,
+            max_reference_s=15.0,
+            languages=("en",),
+            licence="Apache-2.0",
+            description="Synthetic English voices, trained from speech made by espeak-ng.",
+        )
+    )
+
+
+def rehearsal() -> Recipe:
+    """The same path in a minute on a CPU: proves the code, not the voice."""
+    small = Recipe()
+    return replace(
+        small,
+        codec_training=CodecTraining(
+            steps=6, decoder_steps=3, batch=2, crop_frames=16, critic_frames=8, first_hours=0.005
+        ),
+        transformer_training=TransformerTraining(
+            steps=8,
+            rows=2,
+            row_tokens=512,
+            fast_frames=64,
+            heldout_sentences=8,
+            warmup_steps=2,
+            encode_samples=1 << 19,
+        ),
+        hours=0.04,
+        compile=False,
+    )
+
+
+def brief(
+    recipe: Recipe, codec_s: float, decoder_s: float, encode_s: float, transformer_s: float
+) -> Recipe:
+    """`recipe` cut to fit the given seconds a stage."""
+    return replace(
+        recipe,
+        codec_training=replace(recipe.codec_training, seconds=codec_s, decoder_seconds=decoder_s),
+        transformer_training=replace(
+            recipe.transformer_training, encode_seconds=encode_s, seconds=transformer_s
+        ),
+    )

@@ -1,0 +1,82 @@
+"""The shards that `speech.py` writes, read into one long tensor on the training device."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.demo_voice.recipe import SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One line as one speaker reads it."""
+
+    text: str
+    speaker_id: int
+    begin_frame: int
+    frames: int
+
+
+class Shards:
+    """Speech as it is made: call `read_new` now and then."""
+
+    def __init__(
+        self, folder: Path, hours: float, frame_samples: int, device: torch.device
+    ) -> None:
+        """Room for `hours` and one more, for the last shard runs over; the rest is left unread."""
+        self._folder, self._device, self._frame_samples = folder, device, frame_samples
+        capacity = int((hours + 1) * 3600 * SAMPLE_RATE_HZ)
+        self.audio = torch.zeros(capacity, dtype=torch.int16, device=device)
+        self.samples = 0
+        self.utterances: list[Utterance] = []
+        self._seen: set[Path] = set()
+
+    @property
+    def hours(self) -> float:
+        """Speech read so far."""
+        return self.samples / SAMPLE_RATE_HZ / 3600
+
+    def read_new(self, limit: int = 1_000_000) -> bool:
+        """Read up to `limit` shards that have appeared; True once there will be no more."""
+        done = (self._folder / "DONE").exists()
+        fresh = sorted(p for p in self._folder.glob("*.json") if p not in self._seen)
+        for path in fresh[:limit]:
+            self._seen.add(path)
+            try:
+                entry = json.loads(path.read_text())
+                pcm = torch.from_numpy(np.load(path.with_suffix(".npy")))
+            except FileNotFoundError:
+                continue  # made ahead of the last one wanted, and deleted again
+            end = self.samples + pcm.numel()
+            if end > self.audio.numel():
+                return True
+            self.audio[self.samples : end] = pcm.to(self._device)
+            frame = self.samples // self._frame_samples
+            for text, frames in entry["items"]:
+                self.utterances.append(Utterance(text, entry["speaker_id"], frame, frames))
+                frame += frames
+            self.samples = end
+        return done and len(fresh) <= limit
+
+    def read_all(self) -> None:
+        """Wait for the last shard, then read: some made on the way are deleted at the end."""
+        while not (self._folder / "DONE").exists():
+            time.sleep(0.5)
+        self.read_new()
+
+    def wait_for(self, hours: float) -> None:
+        """Wait until there are at least `hours`, or no more will come."""
+        while not self.read_new() and self.hours < hours:
+            time.sleep(0.2)
+
+    def crops(self, count: int, samples: int) -> Tensor:
+        """Random stretches [count, samples] in [-1, 1], at levels a recording might have."""
+        begin = torch.randint(0, self.samples - samples, (count,), device=self._device)
+        index = begin[:, None] + torch.arange(samples, device=self._device)
+        level = torch.rand(count, 1, device=self._device) * 0.7 + 0.5
+        return self.audio[index].float() / 32768 * level

@@ -1,0 +1,285 @@
+"""Train the codec: first all of it, then its decoder alone against a critic."""
+
+import time
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from backend.model.dac import DAC, ResidualUnit
+from backend.model.rvq import CodeBook
+from backend.model.stream import CausalConv, ConvNeXt, LayerScale
+from training.demo_voice.codec_losses import Critic, SpectralLoss, critic_loss, generator_loss
+from training.demo_voice.progress import Log, Progress
+from training.demo_voice.recipe import Recipe
+from training.demo_voice.shards import Shards
+
+CODES_FILE = "codec_codes.safetensors"
+"""The codec once its codes are final; its decoder still improves."""
+CODEC_FILE = "codec.safetensors"
+
+
+def init_codec_(codec: DAC) -> None:
+    """Variance-preserving: with torch's default init this codec collapses to silence."""
+    for module in codec.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        elif isinstance(module, nn.ConvTranspose1d):
+            fan = module.weight.shape[0] * module.kernel_size[0] / module.stride[0]
+            nn.init.normal_(module.weight, std=fan**-0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)
+        elif isinstance(module, ConvNeXt | LayerScale):
+            nn.init.constant_(module.gamma, 0.3)
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, Tensor):
+            nn.init.zeros_(bias)
+    for module in codec.modules():
+        if isinstance(module, ResidualUnit):
+            _scale_(module.block[3], 0.3)
+    _scale_(codec.encoder.block[0], 5.0)  # speech is quiet
+    _scale_(codec.decoder.model[-1], 0.03)
+
+
+@torch.no_grad()
+def _scale_(convolution: nn.Module, factor: float) -> None:
+    assert isinstance(convolution, CausalConv)
+    convolution.conv.weight.mul_(factor)
+
+
+def books_of(codec: DAC) -> list[CodeBook]:
+    """All code books, the semantic one first."""
+    quantizer = codec.quantizer
+    books = [*quantizer.semantic_quantizer.quantizers, *quantizer.quantizer.quantizers]
+    return [book for book in books if isinstance(book, CodeBook)]
+
+
+class CodecTrainee(nn.Module):
+    """Runs the codec with straight-through codes, and tells what the code books need to learn."""
+
+    def __init__(self, codec: DAC) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, x: Tensor, keep: Tensor, bypass: Tensor) -> tuple[Tensor, ...]:
+        """x [B, 1, S]; use `keep` [B] code books, or none at all where `bypass` [B].
+
+        Returns the waveform, commitment and quantisation losses, codes [B, N, T] and the points
+        [B, N, T, D] that were looked up.
+        """
+        z = self.codec.quantizer.latent(self.codec.encoder(x))
+        left, kept, full = z, torch.zeros_like(z), torch.zeros_like(z)
+        commitment = z.new_zeros((), dtype=torch.float32)
+        codes, points = [], []
+        for index, book in enumerate(books_of(self.codec)):
+            with torch.autocast(z.device.type, enabled=False):
+                projected = book.in_proj(left.float())
+                code = book.nearest(projected.detach())
+                found = book.codebook(code).transpose(1, 2)
+                used = (index < keep).float()
+                error = (projected - found).square().mean((1, 2))
+                commitment = commitment + (error * used).mean()
+                through = projected + (found - projected).detach()
+                part = book.out_proj(through)
+            kept = kept + part * used[:, None, None]
+            full = full + part
+            left = left - part
+            codes.append(code)
+            points.append(projected.detach().transpose(1, 2))
+        residue = (full.float() - z.detach().float()).square().mean()
+        chosen = torch.where(bypass[:, None, None], z, kept.to(z.dtype))
+        wave = self.codec.decoder(self.codec.quantizer.expand(chosen))
+        return wave[:, 0], commitment, residue, torch.stack(codes, 1), torch.stack(points, 1)
+
+
+class CodeBookAverages:
+    """Each code moves to the running mean of the points that chose it; unused ones are moved."""
+
+    def __init__(self, books: list[CodeBook]) -> None:
+        self._books = books
+        self._counts = [torch.ones_like(book.codebook.weight[:, 0]) for book in books]
+        self._sums = [book.codebook.weight.detach().clone() for book in books]
+
+    @torch.no_grad()
+    def update(self, codes: Tensor, points: Tensor, revive: bool, decay: float = 0.98) -> None:
+        """codes [B, N, T], points [B, N, T, D]."""
+        for index, book in enumerate(self._books):
+            code, point = codes[:, index].flatten(), points[:, index].flatten(0, 1).float()
+            counts, sums = self._counts[index], self._sums[index]
+            seen = torch.bincount(code, minlength=counts.numel()).to(counts)
+            counts.mul_(decay).add_(seen, alpha=1 - decay)
+            total = torch.zeros_like(sums).index_add_(0, code, point)
+            sums.mul_(decay).add_(total, alpha=1 - decay)
+            if revive:
+                mean = counts.mean()
+                dead = counts < 0.05 * mean
+                pick = torch.randint(0, len(point), (len(counts),), device=point.device)
+                sums.copy_(torch.where(dead[:, None], point[pick] * mean * 0.5, sums))
+                counts.copy_(torch.where(dead, mean * 0.5, counts))
+            book.codebook.weight.copy_(sums / counts.clamp(min=1e-5)[:, None])
+
+    def used(self) -> list[int]:
+        """Codes in use, a book."""
+        return [int((c > 0.05 * c.mean()).sum()) for c in self._counts]
+
+
+class NormClip:
+    """Clips each tensor's gradient at twice its own running norm: one bad tensor once collapsed
+    the codec where a common norm let it through."""
+
+    def __init__(self) -> None:
+        self._running: Tensor | None = None
+
+    def __call__(self, gradients: list[Tensor]) -> None:
+        norms = torch.stack(torch._foreach_norm(gradients)).float()
+        norms = torch.nan_to_num(norms, 1e9, 1e9, 1e9)
+        last = norms if self._running is None else self._running
+        self._running = torch.minimum(last * 0.95 + norms * 0.05, last * 1.1 + 1e-6)
+        scale = (2 * self._running / (norms + 1e-9)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, list(scale.unbind()))
+
+
+def save_codec(codec: DAC, path: Path) -> None:
+    """Write its float32 state dict, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().cpu().contiguous() for k, v in codec.state_dict().items()}, partial)
+    partial.replace(path)
+
+
+def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
+    """Both stages, each skipped or taken up where `work` says it stands."""
+    log, plan = Log(work / "codec.log"), recipe.codec_training
+    torch.manual_seed(recipe.seed)
+    codec = DAC(recipe.codec)
+    frame = recipe.codec.frame_samples
+    shards = Shards(work / "speech", min(plan.hours, recipe.hours), frame, device)
+    init_codec_(codec)
+    if (work / CODES_FILE).exists():
+        codec.load_state_dict(load_file(work / CODES_FILE))
+    codec.to(device)
+    shards.wait_for(plan.first_hours)
+    log(event="speech", hours=shards.hours)
+    if not (work / CODES_FILE).exists():
+        _train_whole(recipe, codec, shards, log)
+        save_codec(codec, work / CODES_FILE)
+        log(event="codes final")
+    if (work / CODEC_FILE).exists():
+        codec.load_state_dict(load_file(work / CODEC_FILE))
+    _train_decoder(recipe, codec, shards, log, work)
+    save_codec(codec, work / CODEC_FILE)
+    log(event="done")
+
+
+def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
+    plan, device = recipe.codec_training, shards.audio.device
+    books, spectra = books_of(codec), SpectralLoss().to(device)
+    for book in books:
+        nn.init.normal_(book.codebook.weight).requires_grad_(False)
+    averages, clip = CodeBookAverages(books), NormClip()
+    trainee = CodecTrainee(codec)
+    run = torch.compile(trainee) if recipe.compile else trainee
+    weights = [p for p in codec.parameters() if p.requires_grad]
+    fused = device.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        weights, plan.peak_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
+    )
+    progress = Progress(plan.steps, plan.seconds, plan.warmup_steps)
+    samples, count = plan.crop_frames * recipe.codec.frame_samples, len(books)
+    sums, last_s = torch.zeros(5, device=device), time.monotonic()
+    while progress.next():
+        if progress.step % 20 == 0:
+            shards.read_new(limit=4)
+        x = shards.crops(plan.batch, samples)
+        drop = torch.rand(plan.batch, device=device) < 0.4
+        keep = torch.where(drop, torch.randint(1, count + 1, (plan.batch,), device=device), count)
+        # The decoder first learns from unquantised latents: early codes say little.
+        bypass = torch.rand(plan.batch, device=device) < (400 - progress.step) / 250
+        with torch.autocast(device.type, torch.bfloat16):
+            wave, commitment, residue, codes, points = run(x[:, None], keep, bypass)
+        mel, linear = spectra(wave.float(), x)
+        ramp = min(1.0, progress.step / 500)
+        loss = 15 * mel + 4 * linear + 0.25 * ramp * commitment + 2 * residue
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip([w.grad for w in weights if w.grad is not None])
+        for group in optimizer.param_groups:
+            group["lr"] = progress.lr(plan.peak_lr)
+        optimizer.step()
+        averages.update(codes, points, revive=progress.fraction < 0.7 and progress.step % 10 == 0)
+        sums += torch.stack((mel, linear, commitment, residue, loss)).detach()
+        if progress.step % 100 == 0:
+            mean = [round(v, 3) for v in (sums / 100).tolist()]
+            rate = 100 / (time.monotonic() - last_s)
+            log(step=progress.step, mel_linear_commit_residue_loss=mean, used=averages.used(),
+                steps_per_s=rate, fraction=progress.fraction, hours=shards.hours)  # fmt: skip
+            sums.zero_()
+            last_s = time.monotonic()
+
+
+def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: Path) -> None:
+    """Codes stay as they are; everything behind them learns to sound real."""
+    plan, device = recipe.codec_training, shards.audio.device
+    quantizer, spectra, critic = codec.quantizer, SpectralLoss().to(device), Critic().to(device)
+    codec.requires_grad_(False)
+    behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
+    behind.requires_grad_(True)
+    weights, clip = list(behind.parameters()), NormClip()
+    fused = device.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        weights, plan.decoder_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
+    )
+    against = torch.optim.AdamW(
+        critic.parameters(), plan.decoder_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
+    )
+
+    def decode(quantised: Tensor) -> Tensor:
+        return cast(Tensor, codec.decoder(quantizer.expand(quantised))[:, 0])
+
+    run = torch.compile(decode) if recipe.compile else decode
+    progress = Progress(plan.decoder_steps, plan.decoder_seconds, plan.warmup_steps)
+    samples = plan.crop_frames * recipe.codec.frame_samples
+    window = plan.critic_frames * recipe.codec.frame_samples
+    sums, last_s, saved_s = torch.zeros(5, device=device), time.monotonic(), time.monotonic()
+    while progress.next():
+        if progress.step % 20 == 0:
+            shards.read_new(limit=4)
+        x = shards.crops(plan.batch, samples)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                quantised = quantizer.look_up(codec.encode(x))
+            wave = run(quantised).float()
+        mel, linear = spectra(wave, x)
+        begin = int(torch.randint(0, samples - window + 1, ()))
+        real, made = x[:, begin : begin + window], wave[:, begin : begin + window]
+        with torch.autocast(device.type, torch.bfloat16):
+            verdict = critic_loss(critic(real), critic(made.detach()))
+        against.zero_grad(set_to_none=True)
+        verdict.backward()
+        against.step()
+        critic.requires_grad_(False)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                wanted = critic(real)
+            passes, alike = generator_loss(wanted, critic(made))
+        critic.requires_grad_(True)
+        ramp = min(1.0, progress.step / 300)
+        loss = 15 * mel + 4 * linear + ramp * (3 * passes + 6 * alike)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip([w.grad for w in weights if w.grad is not None])
+        for group in (*optimizer.param_groups, *against.param_groups):
+            group["lr"] = progress.lr(plan.decoder_lr)
+        optimizer.step()
+        sums += torch.stack((mel, linear, passes, alike, verdict)).detach()
+        if progress.step % 100 == 0:
+            mean = [round(v, 3) for v in (sums / 100).tolist()]
+            rate = 100 / (time.monotonic() - last_s)
+            log(decoder_step=progress.step, mel_linear_passes_alike_critic=mean,
+                steps_per_s=rate, fraction=progress.fraction)  # fmt: skip
+            sums.zero_()
+            last_s = time.monotonic()
+        if time.monotonic() - saved_s > 60:
+            save_codec(codec, work / CODEC_FILE)
+            saved_s = time.monotonic()
