@@ -35,14 +35,22 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu and not parity and not browser"
+	$(BIN)/pytest -m "not slow and not gpu"
 
 # fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
 parity: $(VENV)/.installed-dev
-	$(BIN)/pytest -m parity tests/parity
+	$(BIN)/pytest tests/parity
 
-demo-voice: $(VENV)/.installed-dev
-	$(BIN)/python -m training.demo_voice.run $(ARGS)
+# Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
+DEMO := .work/demo
+CORPUS := .work/corpus.txt.gz
+
+$(CORPUS): $(VENV)/.installed-dev
+	$(BIN)/python -m training.demo_voice.corpus --out .work
+
+demo-voice: $(CORPUS)
+	$(BIN)/python -m training.demo_voice.run --corpus $(CORPUS) --work $(DEMO) --out $(DEMO)/checkpoint $(ARGS)
+	$(BIN)/python -m training.demo_voice.evaluate --model-dir $(DEMO)/checkpoint
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -8,7 +8,7 @@ from tests.parity.oracle import Arrays
 
 
 def test_probabilities(answers: Arrays) -> None:
-    """The window is given here: filling it differs on purpose (see the package's docstring)."""
+    """The window is given here: filling it differs on purpose (see __init__.py)."""
     logits = sampling_logits()
     ones = torch.ones(len(logits), 1)
     all_theirs = torch.from_numpy(answers["probabilities/probs"])

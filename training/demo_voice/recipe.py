@@ -72,7 +72,8 @@ def _transformer() -> DualARConfig:
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """Two stages: everything together without a critic, then the decoder alone with one.
+    """Three stages: everything together without a critic, the decoder alone with one, and the
+    decoder once more without, mostly on the default speaker.
 
     After the first stage the codes no longer change, so the transformer can start.
     """
@@ -85,8 +86,14 @@ class CodecTraining:
     batch: int = 64
     crop_frames: int = 40
     critic_frames: int = 20
+    polish_steps: int = 2000
+    polish_seconds: float = float("inf")
+    polish_batch: int = 4
+    default_share: float = 0.7
+    """Share of the default speaker in the last stage's speech."""
     peak_lr: float = 8e-4
     decoder_lr: float = 3e-4
+    polish_lr: float = 2e-4
     warmup_steps: int = 150
     first_hours: float = 5.0
     """Speech that must be there before the first step."""
@@ -145,7 +152,14 @@ def rehearsal() -> Recipe:
     return replace(
         small,
         codec_training=CodecTraining(
-            steps=6, decoder_steps=3, batch=2, crop_frames=16, critic_frames=8, first_hours=0.005
+            steps=6,
+            decoder_steps=3,
+            polish_steps=3,
+            polish_batch=2,
+            batch=2,
+            crop_frames=16,
+            critic_frames=8,
+            first_hours=0.005,
         ),
         transformer_training=TransformerTraining(
             steps=8,
@@ -162,12 +176,22 @@ def rehearsal() -> Recipe:
 
 
 def brief(
-    recipe: Recipe, codec_s: float, decoder_s: float, encode_s: float, transformer_s: float
+    recipe: Recipe,
+    codec_s: float,
+    decoder_s: float,
+    encode_s: float,
+    transformer_s: float,
+    polish_s: float,
 ) -> Recipe:
     """`recipe` cut to fit the given seconds a stage."""
     return replace(
         recipe,
-        codec_training=replace(recipe.codec_training, seconds=codec_s, decoder_seconds=decoder_s),
+        codec_training=replace(
+            recipe.codec_training,
+            seconds=codec_s,
+            decoder_seconds=decoder_s,
+            polish_seconds=polish_s,
+        ),
         transformer_training=replace(
             recipe.transformer_training, encode_seconds=encode_s, seconds=transformer_s
         ),

@@ -1,7 +1,8 @@
 """`python -m training.demo_voice.run`: everything from text to a checkpoint, on one GPU or two.
 
 Three processes work side by side: espeak-ng speaks on the CPUs, the codec trains on the first GPU
-as soon as there is speech, and the transformer on the last GPU as soon as the codes are final.
+as soon as there is speech, and the transformer on the last GPU as soon as the codes are final. The
+codec's decoder is polished last.
 What `--work` already holds is not done again, so a run that was cut short goes on; speech, the one
 thing too large to carry away, is made anew (the same again) in a minute or two.
 """
@@ -22,7 +23,7 @@ from backend.model.checkpoint import Checkpoint, save_checkpoint
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from training.demo_voice.recipe import Recipe, brief, demo_tokenizer, rehearsal
-from training.demo_voice.train_codec import CODEC_FILE, CODES_FILE, train_codec
+from training.demo_voice.train_codec import CODEC_FILE, CODES_FILE, polish_codec, train_codec
 from training.demo_voice.train_transformer import (
     MODEL_FILE,
     STEP_FILE,
@@ -30,7 +31,7 @@ from training.demo_voice.train_transformer import (
     train_transformer,
 )
 
-_STAGES = {"codec": train_codec, "transformer": train_transformer}
+_STAGES = {"codec": train_codec, "transformer": train_transformer, "polish": polish_codec}
 
 
 def _stage(name: str, recipe: Recipe, work: Path, device: str) -> None:
@@ -40,6 +41,21 @@ def _stage(name: str, recipe: Recipe, work: Path, device: str) -> None:
     if device != "cpu":
         torch.cuda.set_device(device)
     _STAGES[name](recipe, work, torch.device(device))
+
+
+def _run_stages(devices: dict[str, str], recipe: Recipe, work: Path) -> None:
+    """Each stage in a process of its own, side by side."""
+    context = multiprocessing.get_context("spawn")
+    stages = [
+        context.Process(target=_stage, args=(name, recipe, work, device))
+        for name, device in devices.items()
+    ]
+    for stage in stages:
+        stage.start()
+    for stage in stages:
+        stage.join()
+    if any(stage.exitcode for stage in stages):
+        sys.exit("a stage failed; its log says why")
 
 
 def assemble(recipe: Recipe, work: Path, folder: Path) -> None:
@@ -71,7 +87,8 @@ def main() -> None:
     parser.add_argument("--hours", type=float, help="of speech, instead of the recipe's")
     parser.add_argument("--rehearse", action="store_true", help="tiny and short, for a CPU")
     parser.add_argument(
-        "--seconds", type=float, nargs=4, metavar=("CODEC", "DECODER", "ENCODE", "TRANSFORMER"),
+        "--seconds", type=float, nargs=5,
+        metavar=("CODEC", "DECODER", "ENCODE", "TRANSFORMER", "POLISH"),
         help="end each stage by then, its schedule shrunk to fit",
     )  # fmt: skip
     parser.add_argument("--stages", nargs="*", choices=_STAGES, default=list(_STAGES),
@@ -98,18 +115,13 @@ def main() -> None:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     gpus = torch.cuda.device_count()
-    context = multiprocessing.get_context("spawn")
-    stages = []
-    for name, gpu in (("codec", 0), ("transformer", gpus - 1)):
-        if name not in arguments.stages:
-            continue
-        device = f"cuda:{gpu}" if gpus else "cpu"
-        stages.append(context.Process(target=_stage, args=(name, recipe, work, device)))
-        stages[-1].start()
-    for stage in stages:
-        stage.join()
-    if any(stage.exitcode for stage in stages):
-        sys.exit("a stage failed; its log says why")
+    first, last = ("cuda:0", f"cuda:{gpus - 1}") if gpus else ("cpu", "cpu")
+    for together in ({"codec": first, "transformer": last}, {"polish": first}):
+        _run_stages(
+            {name: device for name, device in together.items() if name in arguments.stages},
+            recipe,
+            work,
+        )
     assemble(recipe, work, arguments.out)
     print(f"checkpoint in {arguments.out}")
 

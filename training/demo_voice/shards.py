@@ -1,6 +1,7 @@
 """The shards that `speech.py` writes, read into one long tensor on the training device."""
 
 import json
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +75,28 @@ class Shards:
         while not self.read_new() and self.hours < hours:
             time.sleep(0.2)
 
-    def crops(self, count: int, samples: int) -> Tensor:
-        """Random stretches [count, samples] in [-1, 1], at levels a recording might have."""
-        begin = torch.randint(0, self.samples - samples, (count,), device=self._device)
+    def crops(self, count: int, samples: int, default_share: float | None = None) -> Tensor:
+        """Random stretches [count, samples] in [-1, 1], at levels a recording might have.
+
+        With `default_share` that many of them are the default speaker's, at the level it has.
+        """
+        if default_share is None:
+            begin = torch.randint(0, self.samples - samples, (count,), device=self._device)
+            level = torch.rand(count, 1, device=self._device) * 0.7 + 0.5
+        else:
+            begin = self._begins(count, samples, default_share)
+            level = torch.ones(count, 1, device=self._device)
         index = begin[:, None] + torch.arange(samples, device=self._device)
-        level = torch.rand(count, 1, device=self._device) * 0.7 + 0.5
         return self.audio[index].float() / 32768 * level
+
+    def _begins(self, count: int, samples: int, default_share: float) -> Tensor:
+        """Where sentences begin, or a little later."""
+        default = [u for u in self.utterances if u.speaker_id == 0]
+        others = [u for u in self.utterances if u.speaker_id != 0]
+        begins = []
+        for _ in range(count):
+            pool = default if random.random() < default_share else others
+            utterance = random.choice(pool)
+            offset = random.randrange(utterance.frames * self._frame_samples)
+            begins.append(utterance.begin_frame * self._frame_samples + offset)
+        return torch.tensor(begins, device=self._device).clamp(max=self.samples - samples - 1)

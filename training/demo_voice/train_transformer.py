@@ -235,7 +235,7 @@ def _train(
     ]
     fused = next(model.parameters()).is_cuda
     optimizer = torch.optim.AdamW(groups, plan.peak_lr, (0.9, 0.95), fused=fused)
-    weights = list(names.values())
+    weights: list[Tensor] = list(names.values())
     average = [p.detach().clone() for p in weights]
     best, best_loss = [p.clone() for p in average], float("inf")
     progress = Progress(plan.steps, plan.seconds, plan.warmup_steps, done)

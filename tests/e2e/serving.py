@@ -1,0 +1,72 @@
+"""A real `shoal serve` in a process of its own, speaking with the shipped voice."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+
+START_S = 120.0
+
+
+@dataclass(slots=True)
+class Served:
+    """A running server: where it is, its process, what it has logged."""
+
+    url: str
+    process: psutil.Process
+    log: list[str] = field(default_factory=list)
+
+    def worker(self) -> psutil.Process:
+        """The worker process it speaks through."""
+        pid = httpx.get(f"{self.url}/health").json()["worker"]["pid"]
+        return psutil.Process(pid)
+
+
+@contextmanager
+def serving(**environment: str) -> Iterator[Served]:
+    """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
+    command = (sys.executable, "-m", "backend.cli", "serve", "--port", "0")
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    served = Served("", psutil.Process(process.pid))
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            served.log.append(line)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        served.url = _wait(process, served.log)
+        yield served
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join(10)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def _wait(process: "subprocess.Popen[str]", log: list[str]) -> str:
+    deadline_s = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        # The line it prints for its user names the port it took.
+        found = re.search(r"curl .*(http://127\.0\.0\.1:\d+)/tts", "".join(log))
+        if found:
+            return found[1]
+        time.sleep(0.05)
+    raise RuntimeError("the server did not become ready:\n" + "".join(log))
