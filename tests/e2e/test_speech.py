@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -163,7 +164,8 @@ def test_a_killed_worker_is_an_answer_and_a_restart() -> None:
 
 def test_say_speaks_without_a_server(tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
-    command = ("shoal", "say", SENTENCES[0], "-o", str(out), "--seed", "1")
+    shoal = (sys.executable, "-m", "backend.cli")
+    command = (*shoal, "say", SENTENCES[0], "-o", str(out), "--seed", "1")
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     samples, rate_hz = soundfile.read(out, dtype="float32")
     assert rate_hz == SAMPLE_RATE_HZ
