@@ -113,7 +113,8 @@ def intelligibility(
     spoken = asyncio.run(speak_all(model_dir, requests))
     took_s = time.perf_counter() - began_s
     errors: dict[str, list[int]] = {"espeak": [], "codec": [], "shoal": []}
-    words, right, same, other, ended = 0, 0, [], [], 0
+    words, same, other, ended = 0, [], [], 0
+    right = {"espeak": 0, "shoal": 0}
     cepstra = [mel_cepstra(reading, SAMPLE_RATE_HZ) for reading in readings]
     for i, (text, reading, speech) in enumerate(zip(sentences, readings, spoken, strict=True)):
         versions = {"espeak": reading, "shoal": speech.pcm}
@@ -124,7 +125,8 @@ def intelligibility(
         for name, pcm in versions.items():
             errors[name].append(word_errors(text, transcribe(pcm, SAMPLE_RATE_HZ))[0])
         words += word_errors(text, "")[1]
-        right += recognise_one_of(speech.pcm, SAMPLE_RATE_HZ, sentences) == i
+        for name in right:
+            right[name] += recognise_one_of(versions[name], SAMPLE_RATE_HZ, sentences) == i
         mine = mel_cepstra(_trim(speech.pcm), speech.rate_hz)
         same.append(warped_distance(mine, cepstra[i]))
         other.append(warped_distance(mine, cepstra[(i + 7) % len(sentences)]))
@@ -137,7 +139,8 @@ def intelligibility(
         "sentences": len(sentences),
         "wer": rate,
         "wer_ratio": rate["shoal"] / rate["espeak"],
-        "recognised": right,
+        "recognised": right["shoal"],
+        "recognised_espeak": right["espeak"],
         "cepstral_distance_same": float(np.mean(same)),
         "cepstral_distance_other": float(np.mean(other)),
         "nearer_to_its_own": sum(a < b for a, b in zip(same, other, strict=True)),

@@ -31,15 +31,22 @@ def transcribe(pcm: NDArray[np.float32], sample_rate_hz: int) -> str:
 def recognise_one_of(
     pcm: NDArray[np.float32], sample_rate_hz: int, sentences: Sequence[str]
 ) -> int | None:
-    """Which of `sentences` this is, for a recogniser that must choose one; None if it cannot."""
+    """Which of `sentences` this is, for a recogniser that knows no others; None if it hears none.
+
+    Where it stops before the end of a sentence, the one nearest to what it heard counts.
+    """
     said = tuple(" ".join(normalise_words(sentence)) for sentence in sentences)
     heard = _decode(_chooser(said), pcm, sample_rate_hz)
-    return said.index(heard) if heard in said else None
+    if not heard:
+        return None
+    return min(range(len(said)), key=lambda i: word_errors(said[i], heard)[0])
 
 
 @functools.cache
 def _chooser(sentences: tuple[str, ...]) -> Decoder:
-    decoder = Decoder(samprate=_RATE_HZ, cmn="batch", loglevel="FATAL", lm=None)
+    # Beams wide enough that no sentence is given up before it could win.
+    beams = {"beam": 1e-80, "pbeam": 1e-80, "wbeam": 1e-60}
+    decoder = Decoder(samprate=_RATE_HZ, cmn="batch", loglevel="FATAL", lm=None, **beams)
     decoder.add_jsgf_string(
         "one", "#JSGF V1.0; grammar one; public <one> = " + " | ".join(sentences) + ";"
     )
