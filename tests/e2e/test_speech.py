@@ -23,8 +23,8 @@ from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker
 pytestmark = pytest.mark.timeout(300)
 
 SENTENCES = HELDOUT.read_text("utf-8").splitlines()
-LOW, HIGH = Speaker("en-us+m3", pitch=30), Speaker("en-us+f4", pitch=65)
-"""Two voices an octave and more apart."""
+LOW, HIGH = Speaker("en-us+m3", pitch=60), Speaker("en-us+f4", pitch=65)
+"""Two voices nearly an octave apart."""
 SAID = "The children walked home along the river, and nobody said a word until dark."
 
 

@@ -94,6 +94,8 @@ class CodecTraining:
     peak_lr: float = 8e-4
     decoder_lr: float = 3e-4
     polish_lr: float = 2e-4
+    polish_stretch: float = 1.4
+    """How far to go from the weights before the last stage towards, and past, those after it."""
     warmup_steps: int = 150
     first_hours: float = 5.0
     """Speech that must be there before the first step."""

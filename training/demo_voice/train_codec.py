@@ -290,7 +290,7 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     """The decoder once more, without the critic and mostly on the default speaker.
 
     The critic buys natural sound with detail that was never spoken; a recogniser hears the
-    difference. The running average of the weights is kept.
+    difference. What is kept is the running average of the weights, and a little past it.
     """
     log, plan = Log(work / "polish.log"), recipe.codec_training
     random.seed(recipe.seed)
@@ -306,7 +306,8 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
     behind.requires_grad_(True)
     weights: list[Tensor] = list(behind.parameters())
-    average = [p.detach().clone() for p in weights]
+    before = [p.detach().clone() for p in weights]
+    average = [p.clone() for p in before]
     optimizer = torch.optim.AdamW(weights, plan.polish_lr, (0.8, 0.99), weight_decay=1e-3)
     progress = Progress(plan.polish_steps, plan.polish_seconds, plan.warmup_steps)
     samples, sums = plan.crop_frames * recipe.codec.frame_samples, torch.zeros(2, device=device)
@@ -328,6 +329,7 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
             log(step=progress.step, mel_linear=mean, fraction=progress.fraction)
             sums.zero_()
     with torch.no_grad():
-        torch._foreach_copy_(weights, average)
+        torch._foreach_lerp_(before, average, plan.polish_stretch)
+        torch._foreach_copy_(weights, before)
     save_codec(codec, work / CODEC_FILE)
     log(event="done")
