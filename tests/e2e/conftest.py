@@ -5,8 +5,8 @@ import pytest
 from tests.e2e.serving import Served, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[Served]:
-    """One server for all that do not harm it."""
+    """One server a module: other modules count the children of this process."""
     with serving() as served:
         yield served
