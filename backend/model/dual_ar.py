@@ -13,7 +13,15 @@ from torch.nn import functional as F
 
 from backend.model.config import DualARConfig
 from backend.model.kv_cache import KVCache
-from backend.model.layers import Block, RMSNorm, by_columns, causal, init_transformer_, rope_table
+from backend.model.layers import (
+    Block,
+    RMSNorm,
+    attend_from_one,
+    by_columns,
+    causal,
+    init_transformer_,
+    rope_table,
+)
 
 
 class DualAR(nn.Module):
@@ -185,11 +193,7 @@ class FastFrame:
                 values[:rows, :, begin:end] = v
                 if begin == 0:
                     return causal(q, k, v)
-                grouped = q.view(rows, k.shape[1], -1, q.shape[-1])
-                y = F.scaled_dot_product_attention(
-                    grouped, keys[:rows, :, :end], values[:rows, :, :end]
-                )
-                return y.reshape(q.shape)
+                return attend_from_one(q, keys[:rows, :, :end], values[:rows, :, :end])
 
             x = layer(x, rope, attend)
         return cast(Tensor, self._model.fast_output(self._model.fast_norm(x[:, -1])))

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from backend.model.config import TransformerConfig
+from backend.model.layers import attend_from_one
 
 BUCKET = 64
 """Capacity is a multiple of this many positions."""
@@ -66,10 +66,9 @@ class KVCache:
     def attend_one(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """One new position a row: q [B, H, 1, D] over all that row holds, [B, H, 1, D].
+        """Store k and v [B, KV, 1, D] at `positions`; q [B, H, 1, D] over all that each row holds.
 
-        Queries that share a key head are laid side by side as if they were positions, so that
-        nothing is repeated in memory. `mask` [B, 1, 1, L] hides what a shorter row does not hold.
+        `mask` [B, 1, 1, L] hides what a shorter row does not hold.
         """
         rows, kv_heads = k.shape[:2]
         keys, values = self._keys[layer][:rows], self._values[layer][:rows]
@@ -77,11 +76,7 @@ class KVCache:
         keys.scatter_(2, index, k)
         values.scatter_(2, index, v)
         used = max(self.lengths)
-        grouped = q.view(rows, kv_heads, -1, q.shape[-1])
-        y = F.scaled_dot_product_attention(
-            grouped, keys[:, :, :used], values[:, :, :used], attn_mask=mask
-        )
-        return y.reshape(q.shape)
+        return attend_from_one(q, keys[:, :, :used], values[:, :, :used], mask)
 
     def mask(self, positions: Tensor) -> Tensor | None:
         """What each row may see: None where all rows are of one length."""

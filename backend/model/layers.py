@@ -51,6 +51,16 @@ def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
 
 
+def attend_from_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One new position a row: q [B, H, 1, D] over keys and values [B, KV, L, D], [B, H, 1, D].
+
+    Queries that share a key head are laid side by side as if they were positions, so that
+    nothing is repeated in memory. `mask` [B, 1, 1, L] says what each row may see.
+    """
+    grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[-1])
+    return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).reshape(q.shape)
+
+
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions; `attend` decides what it looks at."""
 

@@ -16,7 +16,7 @@ import soundfile
 
 from tests.e2e.serving import Served, serving
 from training.demo_voice.espeak import SAMPLE_RATE_HZ
-from training.demo_voice.evaluate import HELDOUT, read_aloud
+from training.demo_voice.evaluate import HELDOUT, read_aloud, wav_bytes
 from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
 from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker
 
@@ -34,12 +34,6 @@ def post(
     files = {"speaker_file": ("voice.wav", reference)} if reference else None
     data = {"text": text, **fields}
     return httpx.post(f"{server.url}/tts", data=data, files=files, timeout=240)
-
-
-def wav(pcm: Samples) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-    return file.getvalue()
 
 
 def heard(answer: httpx.Response) -> Samples:
@@ -72,7 +66,7 @@ def test_noise_is_not_taken_for_speech() -> None:
 def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
     texts = SENTENCES[:10]
     readings = read_aloud(texts, DEFAULT_SPEAKER)
-    references = [wav(read_aloud([SAID], speaker)[0]) for speaker in (LOW, HIGH)]
+    references = [wav_bytes(read_aloud([SAID], speaker)[0]) for speaker in (LOW, HIGH)]
     voices = [None, None, None, None, None, None, *references, *references]
     with ThreadPoolExecutor(10) as pool:
         answers = list(
@@ -87,7 +81,7 @@ def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
 def test_a_reference_steers_the_pitch(server: Served) -> None:
     pitches = []
     for speaker in (LOW, HIGH):
-        reference = wav(read_aloud([SAID], speaker)[0])
+        reference = wav_bytes(read_aloud([SAID], speaker)[0])
         answer = post(server, SENTENCES[20], reference, prompt_text=SAID, seed="1")
         pitches.append(median_pitch_hz(heard(answer), SAMPLE_RATE_HZ))
     assert pitches[1] > 1.4 * pitches[0] > 0

@@ -97,7 +97,8 @@ def _request(
     return Speak(name, (text,), SamplingParams(seed=seed), reference, said)
 
 
-def _wav(pcm: Samples) -> bytes:
+def wav_bytes(pcm: Samples) -> bytes:
+    """A recording to send as a reference."""
     file = io.BytesIO()
     soundfile.write(file, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
     return file.getvalue()
@@ -166,7 +167,7 @@ def cloning(model_dir: Path | None, sentences: list[str], seed: int, pairs: int)
         wanted_hz.append(median_pitch_hz(reading, SAMPLE_RATE_HZ))
         # Every fifth without a transcript, as in training.
         transcript = "" if index % 5 == 4 else said
-        requests.append(_request(f"c{index}", target, seed + index, _wav(reading), transcript))
+        requests.append(_request(f"c{index}", target, seed + index, wav_bytes(reading), transcript))
     spoken = asyncio.run(speak_all(model_dir, requests))
     got_hz = [median_pitch_hz(s.pcm, s.rate_hz) for s in spoken]
     return {

@@ -1,9 +1,12 @@
-"""How far a stage has come, its learning rate, and its log."""
+"""How far a stage has come: its learning rate, its log, and what it leaves behind."""
 
 import json
 import math
 import time
 from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 
 class Progress:
@@ -50,3 +53,10 @@ class Log:
         print(f"{self._path.stem}: {line}", flush=True)
         with self._path.open("a") as file:
             file.write(line + "\n")
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Write them whole or not at all."""
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, partial)
+    partial.replace(path)

@@ -22,12 +22,12 @@ from safetensors.torch import load_file
 from backend.model.checkpoint import Checkpoint, save_checkpoint
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
+from training.demo_voice.progress import save_weights
 from training.demo_voice.recipe import Recipe, brief, demo_tokenizer, rehearsal
 from training.demo_voice.train_codec import CODEC_FILE, CODES_FILE, polish_codec, train_codec
 from training.demo_voice.train_transformer import (
     MODEL_FILE,
     STEP_FILE,
-    save_weights,
     train_transformer,
 )
 

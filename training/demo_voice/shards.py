@@ -35,6 +35,8 @@ class Shards:
         self.audio = torch.zeros(capacity, dtype=torch.int16, device=device)
         self.samples = 0
         self.utterances: list[Utterance] = []
+        self._default: list[Utterance] = []
+        self._others: list[Utterance] = []
         self._seen: set[Path] = set()
 
     @property
@@ -58,9 +60,14 @@ class Shards:
                 return True
             self.audio[self.samples : end] = pcm.to(self._device)
             frame = self.samples // self._frame_samples
+            made = []
             for text, frames in entry["items"]:
-                self.utterances.append(Utterance(text, entry["speaker_id"], frame, frames))
+                made.append(Utterance(text, entry["speaker_id"], frame, frames))
                 frame += frames
+            self.utterances += made
+            # Apart as well: searching them at every step would cost more than the step.
+            pool = self._others if entry["speaker_id"] else self._default
+            pool += made
             self.samples = end
         return done and len(fresh) <= limit
 
@@ -91,11 +98,10 @@ class Shards:
 
     def _begins(self, count: int, samples: int, default_share: float) -> Tensor:
         """Where sentences begin, or a little later."""
-        default = [u for u in self.utterances if u.speaker_id == 0]
-        others = [u for u in self.utterances if u.speaker_id != 0]
         begins = []
         for _ in range(count):
-            pool = default if random.random() < default_share else others
+            pool = self._default if random.random() < default_share else self._others
+            pool = pool or self.utterances  # a rehearsal's only shard has one speaker
             utterance = random.choice(pool)
             offset = random.randrange(utterance.frames * self._frame_samples)
             begins.append(utterance.begin_frame * self._frame_samples + offset)

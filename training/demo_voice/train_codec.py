@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.model.dac import DAC, ResidualUnit
 from backend.model.rvq import CodeBook
 from backend.model.stream import CausalConv, ConvNeXt, LayerScale
 from training.demo_voice.codec_losses import Critic, SpectralLoss, critic_loss, generator_loss
-from training.demo_voice.progress import Log, Progress
+from training.demo_voice.progress import Log, Progress, save_weights
 from training.demo_voice.recipe import Recipe
 from training.demo_voice.shards import Shards
 
@@ -142,13 +142,6 @@ class NormClip:
         torch._foreach_mul_(gradients, list(scale.unbind()))
 
 
-def save_codec(codec: DAC, path: Path) -> None:
-    """Write its float32 state dict, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().cpu().contiguous() for k, v in codec.state_dict().items()}, partial)
-    partial.replace(path)
-
-
 def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     """Both stages, each skipped or taken up where `work` says it stands."""
     log, plan = Log(work / "codec.log"), recipe.codec_training
@@ -164,12 +157,12 @@ def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     log(event="speech", hours=shards.hours)
     if not (work / CODES_FILE).exists():
         _train_whole(recipe, codec, shards, log)
-        save_codec(codec, work / CODES_FILE)
+        save_weights(codec.state_dict(), work / CODES_FILE)
         log(event="codes final")
     if (work / CODEC_FILE).exists():
         codec.load_state_dict(load_file(work / CODEC_FILE))
     _train_decoder(recipe, codec, shards, log, work)
-    save_codec(codec, work / CODEC_FILE)
+    save_weights(codec.state_dict(), work / CODEC_FILE)
     log(event="done")
 
 
@@ -282,7 +275,7 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
             sums.zero_()
             last_s = time.monotonic()
         if time.monotonic() - saved_s > 60:
-            save_codec(codec, work / CODEC_FILE)
+            save_weights(codec.state_dict(), work / CODEC_FILE)
             saved_s = time.monotonic()
 
 
@@ -331,5 +324,5 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     with torch.no_grad():
         torch._foreach_lerp_(before, average, plan.polish_stretch)
         torch._foreach_copy_(weights, before)
-    save_codec(codec, work / CODEC_FILE)
+    save_weights(codec.state_dict(), work / CODEC_FILE)
     log(event="done")

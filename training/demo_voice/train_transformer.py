@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
-from training.demo_voice.progress import Log, Progress
+from training.demo_voice.progress import Log, Progress, save_weights
 from training.demo_voice.recipe import Recipe, demo_tokenizer
 from training.demo_voice.rows import Batch, Rows
 from training.demo_voice.shards import Shards, Utterance
@@ -166,13 +166,6 @@ def _split(utterances: list[Utterance], heldout: int) -> tuple[list[Utterance], 
     others = [u for u in utterances if u.speaker_id != 0][-heldout // 2 :]
     kept = {u.begin_frame for u in (*default, *others)}
     return [u for u in utterances if u.begin_frame not in kept], [*default, *others]
-
-
-def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write them whole or not at all."""
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, partial)
-    partial.replace(path)
 
 
 def train_transformer(recipe: Recipe, work: Path, device: torch.device) -> None:
