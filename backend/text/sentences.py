@@ -6,7 +6,9 @@ segments joined together are the folded text, whitespace aside.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from backend.text.limit import last_character_end
 
 SHORT_CHARACTERS = 12
 """A shorter sentence is spoken together with its neighbour: alone it has no melody."""
@@ -35,12 +37,6 @@ _BEFORE_NUMBERS = frozenset(("no", "nos", "nr", "fig", "figs", "vol", "p", "pp",
 
 _LONGEST_WORD = 12
 """Characters to look back for an abbreviation."""
-
-_MARKS = ("Mn", "Mc", "Me")
-_JOINER = "\u200d"
-_HANGUL_VOWELS_AND_TAILS = range(0x1160, 0x1200)
-_SKIN_TONES = range(0x1F3FB, 0x1F400)
-_REGIONAL = range(0x1F1E6, 0x1F200)
 
 
 def fold(text: str) -> str:
@@ -125,26 +121,7 @@ def _best_cut(sentence: str, target: int, max_characters: int) -> int:
         ]
         if cuts:
             return min(cuts, key=lambda end: abs(end - target))
-    return (
-        _last(range(max_characters, 0, -1), lambda i: _is_boundary(sentence, i)) or max_characters
-    )
-
-
-def _last(positions: range, holds: Callable[[int], bool]) -> int | None:
-    return next((position for position in positions if holds(position)), None)
-
-
-def _is_boundary(text: str, i: int) -> bool:
-    """Whether cutting before `text[i]` leaves what a reader sees as one character in one piece."""
-    before, after = text[i - 1], text[i]
-    if unicodedata.category(after) in _MARKS or _JOINER in (before, after):
-        return False
-    if ord(after) in _SKIN_TONES or ord(after) in _HANGUL_VOWELS_AND_TAILS:
-        return False
-    if ord(after) in _REGIONAL and ord(before) in _REGIONAL:
-        flags = re.search(r"[\U0001F1E6-\U0001F1FF]+$", text[:i])
-        return flags is None or len(flags.group()) % 2 == 0
-    return True
+    return last_character_end(sentence, max_characters)
 
 
 def _join_short(pieces: list[str], max_characters: int) -> list[str]:
