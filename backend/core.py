@@ -1,7 +1,9 @@
 """The nouns every room shares. Nothing here imports another room, torch, or a web framework."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
 
 FinishReason = Literal["end", "frame_limit", "context_full"]
 
@@ -32,6 +34,78 @@ SAMPLING_LIMITS: dict[str, tuple[float, float]] = {
 """Least and greatest value of each sampling parameter that a request may ask for."""
 
 MAX_SEED = 2**63 - 1
+
+
+LongText = Literal["truncate", "split", "reject"]
+"""What to do with text past the limit: cut it off, speak it all in pieces, or refuse it."""
+
+Quantization = Literal["none", "int8", "int4"]
+EngineName = Literal["shoal", "fish-speech"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """One thing the plan decided, and why."""
+
+    value: T
+    reason: str
+    source: Literal["tier", "machine", "checkpoint", "user"] = "tier"
+    """Who had the last word. "user" is a setting, and always wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How this machine speaks: every choice with its reason. Made by `hardware.plan`."""
+
+    tier: str
+    """Name of the row in the tier table, "m1_air" say."""
+    tier_reason: str
+    device: Choice[str]
+    """cpu, cuda:N (N as NVML counts, the order of the PCI bus) or mps."""
+    device_uuid: str
+    """The GPU's name for CUDA_VISIBLE_DEVICES; "" without one."""
+    precision: Choice[str]
+    """fp32, bf16 or fp16."""
+    quantization: Choice[Quantization]
+    compile: Choice[bool]
+    """Whether torch.compile is tried in the background."""
+    num_threads: Choice[int]
+    cpu_affinity: Choice[tuple[int, ...]]
+    """Logical CPUs the worker is pinned to; empty is not pinned."""
+    max_text_length: Choice[int]
+    """Characters of one request's text on this machine."""
+    max_text_length_ceiling: int
+    """How far free memory may raise `max_text_length`; equal to it where heat or a user decides."""
+    chunk_length: Choice[int]
+    """Characters of one segment that is spoken in one piece."""
+    cache_limit_mb: Choice[int]
+    """Memory that keys, values and encoded references may take together."""
+    safety_margin_mb: int
+    """Memory that admission leaves to everybody else."""
+    estimate_base_mb: float
+    """The changelog's formula: base + tokens / 100 x per_100_tokens + overhead."""
+    estimate_per_100_tokens_mb: float
+    estimate_cache_overhead_mb: float
+    calibration_samples: int
+    """Samples of text that choose clipping scales and check a quantized checkpoint."""
+    expected_rtf: float
+    expected_memory_gb: float
+    thermal_throttle_cpu_pct: float | None
+    """CPU load above which this tier is expected to throttle; None is never."""
+    notes: tuple[str, ...]
+    """Response notes: what to know about this configuration, one sentence each."""
+    log_lines: tuple[tuple[str, str], ...]
+    """(level, text) to be logged once at start, the fix for a misconfiguration among them."""
+
+    @property
+    def strategy(self) -> str:
+        """One line that names what was chosen: `X-Optimization-Strategy`."""
+        parts = [self.tier, self.device.value.partition(":")[0], self.precision.value]
+        if self.quantization.value != "none":
+            parts.append(self.quantization.value)
+        if self.compile.value:
+            parts.append("compile")
+        return " ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +142,27 @@ class SpeechRequest:
     language: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reference: ReferenceAudio | None = None
+    long_text: LongText | None = None
+    """None is what the settings say."""
+    optimize_for_memory: bool = False
+    """Speak in the smallest pieces, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimit:
+    """What became of a request's text on this machine."""
+
+    limit: int
+    """Characters allowed for this request."""
+    reason: str
+    """Why that many: the tier's figure, a user's, or memory that is free or not."""
+    original_length: int
+    spoken_length: int
+
+    @property
+    def is_truncated(self) -> bool:
+        """Something was cut off."""
+        return self.spoken_length < self.original_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +201,27 @@ class SpeechStats:
     segments: int
     finish_reasons: tuple[FinishReason, ...]
     warnings: tuple[str, ...] = ()
+    fish_tokens_per_s: float | None = None
+    """What the fish-speech package logged of itself; None from our own engine."""
+    fish_gpu_memory_gb: float | None = None
+    fish_generation_time_s: float | None = None
+    vq_features_shape: tuple[int, ...] | None = None
 
     @property
     def frames_per_s(self) -> float:
         """Code frames per second of decoding."""
         return self.frames / self.decode_s if self.decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QualityCost:
+    """What quantization changed, measured on the calibration samples against full precision."""
+
+    kl_divergence: float
+    """Mean over frames of KL(full || quantized) of the semantic logits, in nats."""
+    greedy_agreement: float
+    """Share of teacher-forced semantic tokens whose greedy choice stayed the same, 0 to 1."""
+    samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +248,20 @@ class EngineInfo:
     torch_version: str
     pid: int
     memory_mb: float
-    """Resident memory once everything is loaded, in MiB."""
+    """Memory once everything is loaded and tried once, in MiB: device memory on a GPU."""
     load_s: float
+    quantization: Quantization = "none"
+    unquantized_weight_bytes: int = 0
+    """What the weights would take without quantization."""
+    quality_cost: QualityCost | None = None
+    """Measured at load where weights are quantized."""
+    num_threads: int = 1
+    cpus: tuple[int, ...] = ()
+    """Logical CPUs the worker is pinned to; empty is not pinned."""
+    cache_limit_bytes: int = 0
+    """What keys and values may take."""
+    cuda_available: bool = False
+    """Whether this worker's torch sees a GPU."""
 
     @property
     def frame_rate_hz(self) -> float:

@@ -56,6 +56,18 @@ class BadSetting(ShoalError):
     code = "bad_setting"
 
 
+class OverCapacity(ShoalError):
+    """It would fit an idle machine, but not beside what is being spoken now."""
+
+    code = "over_capacity"
+
+
+class NotEnoughMemory(ShoalError):
+    """The checkpoint, or one that was asked for, can never fit this machine's memory."""
+
+    code = "not_enough_memory"
+
+
 class TimedOut(ShoalError):
     """The request took longer than its deadline and was given up."""
 

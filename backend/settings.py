@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
+from platformdirs import user_data_dir
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from backend.core import EngineName, LongText
 from backend.errors import BadSetting
 
 PREFIX = "SHOAL_"
@@ -19,6 +21,9 @@ MIB = 1024 * 1024
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+QuantizationSetting = Literal["auto", "none", "int8", "int4"]
+Compile = Literal["auto", "off"]
+CpuAffinity = Annotated[str, StringConstraints(pattern=r"^(auto|off|\d+(-\d+)?(,\d+(-\d+)?)*)$")]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -57,6 +62,50 @@ class Settings(BaseSettings):
 
     num_threads: int | None = Field(None, ge=1, validation_alias=_also_bare("NUM_THREADS"))
     """Threads that compute on the CPU; not set, as many as there are physical cores."""
+
+    quantization: QuantizationSetting = Field("auto", validation_alias=_also_bare("QUANTIZATION"))
+    """How weights are stored: auto, none, int8 or int4."""
+
+    torch_compile: Compile = "auto"
+    """Whether torch.compile may be tried in the background: auto or off."""
+
+    force_torch_compile: bool = Field(False, validation_alias=_also_bare("FORCE_TORCH_COMPILE"))
+    """Try torch.compile even where the platform is not expected to support it."""
+
+    cpu_affinity: CpuAffinity = Field("auto", validation_alias=_also_bare("CPU_AFFINITY"))
+    """Logical CPUs of the worker: auto, off, or a list as in 0-3,6."""
+
+    max_text_length: int | None = Field(
+        None, ge=1, le=100_000, validation_alias=_also_bare("MAX_TEXT_LENGTH")
+    )
+    """Characters of one request's text past which `long_text` applies; not set, the tier's."""
+
+    dynamic_text_limit: bool = True
+    """Whether memory that is free now raises or lowers the tier's text limit."""
+
+    long_text: LongText = Field("truncate", validation_alias=_also_bare("LONG_TEXT"))
+    """What happens to text past the limit: truncate, split or reject."""
+
+    chunk_length: int | None = Field(None, ge=20, le=2000)
+    """Longest piece of text spoken in one go, in characters; not set, the tier's."""
+
+    cache_limit_mb: int | None = Field(None, ge=1)
+    """Memory for keys, values and encoded references, in MiB; not set, the tier's."""
+
+    engine: EngineName = Field("shoal", validation_alias=_also_bare("ENGINE"))
+    """What speaks: shoal, or fish-speech, the published package in an environment of its own."""
+
+    data_dir: Path = Field(default_factory=lambda: Path(user_data_dir("shoal", appauthor=False)))
+    """Folder for what Shoal keeps between runs: environments of other engines."""
+
+    metrics: bool = True
+    """Whether each request is logged to CSV files in `metrics_dir`."""
+
+    metrics_dir: Path = Path("metrics")
+    """Folder of the CSV files."""
+
+    metrics_rotate_bytes: int = Field(16 * MIB, ge=4096)
+    """A CSV file that has grown past this many bytes is followed by a new one."""
 
     max_batch: int = Field(16, ge=1, le=1024)
     """Most segments of text that are spoken side by side; more wait."""
@@ -97,7 +146,12 @@ class Settings(BaseSettings):
         return self.model_dir or SHIPPED_VOICE_DIR
 
 
-BARE_NAMES = frozenset({"MODEL_DIR", "DEVICE", "PRECISION", "NUM_THREADS"})
+BARE_NAMES = frozenset(
+    {
+        *("MODEL_DIR", "DEVICE", "PRECISION", "NUM_THREADS", "QUANTIZATION", "MAX_TEXT_LENGTH"),
+        *("FORCE_TORCH_COMPILE", "CPU_AFFINITY", "LONG_TEXT", "ENGINE"),
+    }
+)
 """Settings that are also read without the prefix."""
 
 
