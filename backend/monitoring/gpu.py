@@ -1,0 +1,127 @@
+"""What the GPU is doing: NVML where it answers, an estimate from the worker's memory where not.
+
+NVML comes with `nvidia-ml-py`, NVIDIA's own and maintained package of the module `pynvml`;
+`nvidia-ml-py3`, which older guides name, is a deprecated copy of the same module.
+"""
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from backend.monitoring.sample import GpuUtilSource
+from backend.nvml import GpuReading, Nvml, NvmlUnavailable
+
+_MIB = 1024 * 1024
+
+
+def estimate_utilization_pct(current_memory_mb: float, peak_memory_mb: float) -> float:
+    """The fall-back: `(current_memory / peak_memory) * 100`; 0 while nothing is known."""
+    if peak_memory_mb <= 0:
+        return 0.0
+    return min(100.0, current_memory_mb / peak_memory_mb * 100)
+
+
+class WorkerMemory:
+    """What the worker tells of its memory, in MiB: device memory on a GPU."""
+
+    def __init__(self) -> None:
+        self.current_mb = 0.0
+        self.peak_mb = 0.0
+
+    def told(self, current_mb: float | None = None, peak_mb: float | None = None) -> None:
+        """Remember what it told; the peak only ever grows."""
+        if current_mb is not None:
+            self.current_mb = current_mb
+        self.peak_mb = max(self.peak_mb, self.current_mb, peak_mb or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """The card at one moment; None is what nobody tells."""
+
+    memory_mb: float | None = None
+    util_pct: float | None = None
+    util_source: GpuUtilSource = "none"
+    temperature_c: float | None = None
+
+
+class GpuMeter:
+    """Reads the card that the plan chose; without one it says nothing. Its calls block."""
+
+    def __init__(
+        self, device: str, device_uuid: str, worker: WorkerMemory, is_gpu_expected: bool
+    ) -> None:
+        self._device, self._uuid, self._worker = device, device_uuid, worker
+        self._is_used = device.partition(":")[0] == "cuda"
+        self._is_expected = is_gpu_expected or self._is_used
+        self._nvml: Nvml | None = None
+        self._card = 0
+        self._has_warned = False
+
+    def open(self) -> None:
+        """Connect to the driver, and log whether that worked."""
+        try:
+            nvml = Nvml.open()
+        except NvmlUnavailable as error:
+            self._log_failure(error)
+            return
+        if not self._is_used:
+            nvml.close()
+            logger.debug("NVML answers, but {} computes: no GPU is watched.", self._device)
+            return
+        try:
+            card = self._chosen(nvml.read())
+        except NvmlUnavailable as error:
+            nvml.close()
+            self._log_failure(error)
+            return
+        self._nvml, self._card = nvml, card.index
+        busy = "unknown" if card.utilization_pct is None else f"{card.utilization_pct:.0f}%"
+        logger.info("✅ NVML initialized successfully - GPU monitoring enabled (current: {})", busy)
+
+    def read(self) -> GpuState:
+        """The card now."""
+        if not self._is_used:
+            return GpuState()
+        if self._nvml is not None:
+            try:
+                return self._state(self._nvml.read_card(self._card))
+            except NvmlUnavailable as error:
+                if not self._has_warned:
+                    logger.warning("NVML stopped answering, utilization is estimated: {}", error)
+                    self._has_warned = True
+        worker = self._worker
+        busy_pct = estimate_utilization_pct(worker.current_mb, worker.peak_mb)
+        return GpuState(worker.current_mb or None, busy_pct, "estimate")
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._nvml is not None:
+            self._nvml.close()
+            self._nvml = None
+
+    def _state(self, card: GpuReading) -> GpuState:
+        self._has_warned = False
+        used_mb = card.used_bytes / _MIB
+        if card.utilization_pct is not None:
+            return GpuState(used_mb, card.utilization_pct, "nvml", card.temperature_c)
+        # A part of a card (MIG) has memory of its own, but no utilization.
+        worker = self._worker
+        busy_pct = estimate_utilization_pct(worker.current_mb, worker.peak_mb)
+        return GpuState(used_mb, busy_pct, "estimate", card.temperature_c)
+
+    def _chosen(self, cards: list[GpuReading]) -> GpuReading:
+        _, _, number = self._device.partition(":")
+        for card in cards:
+            if card.uuid == self._uuid or (not self._uuid and card.index == int(number or 0)):
+                return card
+        raise NvmlUnavailable(f"it does not know {self._uuid or self._device}")
+
+    def _log_failure(self, error: NvmlUnavailable) -> None:
+        """A warning only where a GPU should be there: most machines have none to ask about."""
+        level = "WARNING" if self._is_expected else "DEBUG"
+        if error.is_package_missing:
+            logger.log(level, "⚠️ pynvml not installed - Install with: pip install nvidia-ml-py")
+        else:
+            text = "⚠️ NVML initialization failed - GPU utilization will show 0%: {}"
+            logger.log(level, text, error)

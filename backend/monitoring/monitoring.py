@@ -1,0 +1,165 @@
+"""What happened to every request: sampled, counted, logged. One `Monitoring` a server."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from loguru import logger
+
+from backend.errors import Aborted
+from backend.monitoring.aggregates import Aggregates
+from backend.monitoring.csv_log import CsvLog
+from backend.monitoring.gpu import GpuMeter, WorkerMemory
+from backend.monitoring.metrics import CONTENT_TYPE, Metrics
+from backend.monitoring.monitor import Monitor, Reader
+from backend.monitoring.reader import MachineReader
+from backend.monitoring.rows import RealtimeRow, timestamp
+from backend.monitoring.sample import Observed, Sample
+from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synthesis_row
+from backend.monitoring.tracing import RequestSpan, Tracing, open_tracing
+
+
+class Monitoring:
+    """Everything that is remembered of requests; used from the event loop.
+
+    `directory` None logs no CSV. `memory_pct` says how much is taken of the memory that this
+    process may have (a container's share, say); it is called in a thread ten times a second, so it
+    should take microseconds. `is_gpu_expected` makes a silent NVML a warning also where the plan
+    computes on the CPU. `reader` and `tracing` stand in for the machine's and the environment's.
+    """
+
+    def __init__(
+        self,
+        *,
+        tier: str,
+        device: str,
+        device_uuid: str,
+        directory: Path | None,
+        rotate_bytes: int,
+        hardware_specs: dict[str, Any],
+        is_gpu_expected: bool = False,
+        memory_pct: Callable[[], float] | None = None,
+        reader: Reader | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._worker_memory = WorkerMemory()
+        gpu = GpuMeter(device, device_uuid, self._worker_memory, is_gpu_expected)
+        self._monitor = Monitor(reader or MachineReader(gpu, memory_pct), self._log_sample)
+        self._csv = CsvLog(directory, tier, rotate_bytes) if directory else None
+        self._hardware_specs = hardware_specs
+        self._tracing = tracing
+        self._metrics, self._aggregates = Metrics(), Aggregates()
+        self._running: dict[Synthesis, RequestSpan | None] = {}
+        self._queue_depth = 0
+        self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
+        self._began_s = time.time()
+
+    async def __aenter__(self) -> Self:
+        await self._monitor.open()
+        self._tracing = self._tracing or open_tracing()
+        if self._csv is not None:
+            self._csv.write_hardware_specs(self._hardware_specs)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for synthesis in list(self._running):
+            synthesis.fail(Aborted.code, "the server stopped")
+        await self._monitor.close()
+        if self._csv is not None:
+            self._csv.close()
+        if self._tracing is not None:
+            await self._tracing.close()
+
+    def begin(self, start: SynthesisStart) -> Synthesis:
+        """`start` was admitted; every sample from now on is its own too, until it ends."""
+        observed = Observed()
+        synthesis = Synthesis(start, observed, self._ended)
+        self._running[synthesis] = self._span(start)
+        self._monitor.watch(observed)
+        self._metrics.in_flight.set(len(self._running))
+        return synthesis
+
+    def refuse(
+        self, start: SynthesisStart, code: str, message: str, status: int | None = None
+    ) -> None:
+        """`start` was refused before any compute; it gets a row too."""
+        ending = Ending("refused", 0.0, status, code, message)
+        self._report(start, ending, Observed(), self._span(start))
+
+    def set_queue_depth(self, waiting: int) -> None:
+        """How many requests wait for admission."""
+        self._queue_depth = waiting
+        self._metrics.queue_depth.set(waiting)
+
+    def set_worker(self, *, is_ready: bool, restarts: int, memory_mb: float) -> None:
+        """How the worker is, whenever that changes. `memory_mb` is MiB, device memory on a GPU."""
+        self._worker = {"ready": is_ready, "restarts": restarts, "memory_mb": round(memory_mb, 1)}
+        self._worker_memory.told(current_mb=memory_mb)
+        self._metrics.set_worker(is_ready=is_ready, restarts=restarts, memory_mb=memory_mb)
+
+    def aggregates(self) -> dict[str, Any]:
+        """The answer of `GET /metrics` as JSON."""
+        return {
+            "uptime_s": round(time.time() - self._began_s, 3),
+            "in_flight": len(self._running),
+            "queue_depth": self._queue_depth,
+            "sampling": self._monitor.is_sampling,
+            "worker": self._worker,
+            "since_start": self._aggregates.since_start(),
+            "recent": self._aggregates.recent(),
+            "log": {
+                "directory": str(self._csv.directory) if self._csv else None,
+                "problem": self._csv.problem if self._csv else "",
+            },
+        }
+
+    def prometheus(self) -> tuple[bytes, str]:
+        """Every metric as Prometheus reads it, and the content type of that."""
+        return self._metrics.text(), CONTENT_TYPE
+
+    def _span(self, start: SynthesisStart) -> RequestSpan | None:
+        return self._tracing.begin(start, time.time()) if self._tracing else None
+
+    def _ended(self, synthesis: Synthesis, ending: Ending) -> None:
+        span = self._running.pop(synthesis)
+        self._metrics.in_flight.set(len(self._running))
+        self._monitor.release(synthesis.observed)
+        if ending.stats is not None:
+            self._worker_memory.told(peak_mb=ending.stats.peak_memory_mb)
+        if synthesis.observed.gpu_util_source != "none":
+            peak_pct = synthesis.peak_gpu_util_pct
+            logger.info("Peak GPU utilization during synthesis: {:.1f}%", peak_pct)
+        self._report(synthesis.start, ending, synthesis.observed, span)
+
+    def _report(
+        self, start: SynthesisStart, ending: Ending, observed: Observed, span: RequestSpan | None
+    ) -> None:
+        at_s = time.time()
+        row = synthesis_row(start, ending, observed, at_s)
+        self._metrics.add(row)
+        self._aggregates.add(row)
+        if span is not None:
+            span.end(row, at_s)
+        if self._csv is not None:
+            self._csv.append(row)
+
+    def _log_sample(self, sample: Sample, running: int) -> None:
+        if self._csv is None:
+            return
+        row = RealtimeRow(
+            timestamp=timestamp(sample.at_s),
+            cpu_pct=sample.cpu_pct,
+            memory_pct=sample.memory_pct,
+            gpu_memory_mb=sample.gpu_memory_mb,
+            gpu_util_pct=sample.gpu_util_pct,
+            temperature_c=sample.temperature_c,
+            running=running,
+        )
+        self._csv.append(row)

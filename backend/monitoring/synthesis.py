@@ -1,0 +1,216 @@
+"""One request from its admission to its end, and the row that says what became of it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Literal, Self
+
+from backend.core import Plan, SpeechStats
+from backend.errors import Aborted, ShoalError
+from backend.monitoring.rows import SynthesisRow, timestamp
+from backend.monitoring.sample import Observed
+
+Outcome = Literal["success", "failed", "refused", "aborted"]
+OUTCOMES: tuple[Outcome, ...] = ("success", "failed", "refused", "aborted")
+FAULT_CODE = "fault"
+"""Stands in `error_code` where the server made a mistake that no domain error describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisStart:
+    """What is known of a request when it is admitted, or refused."""
+
+    request_id: str
+    plan: Plan
+    text_length: int
+    """Characters that were sent."""
+    spoken_length: int = 0
+    """Characters left after the text limit; 0 where it was refused before that."""
+    text_limit: int | None = None
+    segments: int = 0
+    reference_s: float | None = None
+    queue_s: float = 0.0
+    """Waited before it was admitted."""
+    language: str = "auto"
+    engine: str = ""
+    """Engine and checkpoint, as in `X-Engine`."""
+    device: str | None = None
+    """Where this request is computed, if not where the plan says."""
+    trace_parent: str = ""
+    """The client's W3C `traceparent` header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a request ended. Times are seconds since its admission."""
+
+    outcome: Outcome
+    total_s: float
+    status: int | None = None
+    code: str = ""
+    message: str = ""
+    first_audio_s: float | None = None
+    audio_s: float = 0.0
+    stats: SpeechStats | None = None
+
+
+def real_time_factor(total_s: float, audio_s: float) -> float | None:
+    """`total_duration_s / audio_duration_s`; None where there is no audio."""
+    return total_s / audio_s if audio_s > 0 else None
+
+
+def tokens_per_second(generated_tokens: int, total_s: float) -> float | None:
+    """`generated_tokens / total_duration_s`; None where no time passed."""
+    return generated_tokens / total_s if total_s > 0 else None
+
+
+class Synthesis:
+    """A request that is being synthesised. The first call that ends it counts, later ones do not.
+
+    As a context manager it ends the request in every exit path: by the error that leaves the block,
+    or as aborted where nobody called `finish`.
+    """
+
+    def __init__(
+        self,
+        start: SynthesisStart,
+        observed: Observed,
+        ended: Callable[["Synthesis", Ending], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.start, self.observed = start, observed
+        self._ended, self._clock, self._began_s = ended, clock, clock()
+        self._is_over = False
+
+    @property
+    def peak_gpu_util_pct(self) -> float:
+        """Highest GPU utilisation sampled so far; 0 without a GPU: `X-GPU-Util-Pct`."""
+        return self.observed.peak_gpu_util_pct
+
+    @property
+    def peak_vram_mb(self) -> float:
+        """Most memory in use on the card so far, in MiB; 0 without a GPU: `X-Peak-VRAM-Mb`."""
+        return self.observed.peak_vram_mb
+
+    def finish(
+        self,
+        stats: SpeechStats,
+        *,
+        total_s: float,
+        first_audio_s: float,
+        audio_s: float,
+        status: int = HTTPStatus.OK,
+    ) -> None:
+        """It was spoken whole. Times are seconds since admission, `audio_s` what was delivered."""
+        self._end(
+            Ending(
+                "success",
+                total_s,
+                status,
+                first_audio_s=first_audio_s,
+                audio_s=audio_s,
+                stats=stats,
+            )
+        )
+
+    def fail(
+        self,
+        code: str,
+        message: str,
+        status: int | None = None,
+        *,
+        first_audio_s: float | None = None,
+        audio_s: float = 0.0,
+    ) -> None:
+        """It was not; `code` is that of a domain error. Say what audio went out before, if any."""
+        outcome: Outcome = "aborted" if code == Aborted.code else "failed"
+        total_s = self._clock() - self._began_s
+        self._end(Ending(outcome, total_s, status, code, message, first_audio_s, audio_s))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ShoalError):
+            self.fail(error.code, str(error))
+        elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.fail(Aborted.code, "given up before it was spoken whole")
+        else:
+            self.fail(FAULT_CODE, f"{type(error).__name__}: {error}")
+
+    def _end(self, ending: Ending) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._ended(self, ending)
+
+
+def synthesis_row(
+    start: SynthesisStart, ending: Ending, observed: Observed, at_s: float
+) -> SynthesisRow:
+    """The row of a request that was over at `at_s`, seconds since 1970."""
+    plan, stats = start.plan, ending.stats
+    tokens = stats.generated_tokens if stats else 0
+    shape = stats.vq_features_shape if stats else None
+    return SynthesisRow(
+        timestamp=timestamp(at_s),
+        request_id=start.request_id,
+        tier=plan.tier,
+        outcome=ending.outcome,
+        success=ending.outcome == "success",
+        status=None if ending.status is None else int(ending.status),
+        error_code=ending.code,
+        error_message=ending.message,
+        text_length=start.text_length,
+        spoken_length=start.spoken_length,
+        text_limit=start.text_limit,
+        prompt_tokens=stats.prompt_tokens if stats else None,
+        reference_s=start.reference_s,
+        segments=start.segments,
+        queue_s=start.queue_s,
+        first_audio_s=ending.first_audio_s,
+        total_duration_s=ending.total_s,
+        rtf=real_time_factor(ending.total_s, ending.audio_s),
+        tokens_per_second=tokens_per_second(tokens, ending.total_s) if stats else None,
+        peak_gpu_util_pct=observed.peak_gpu_util_pct,
+        audio_duration_s=ending.audio_s,
+        generated_tokens=tokens,
+        compute_rtf=(
+            real_time_factor(stats.prefill_s + stats.decode_s, ending.audio_s) if stats else None
+        ),
+        prefill_s=stats.prefill_s if stats else None,
+        decode_s=stats.decode_s if stats else None,
+        peak_vram_mb=observed.peak_vram_mb,
+        mean_gpu_util_pct=observed.mean_gpu_util_pct,
+        gpu_util_source=observed.gpu_util_source,
+        worker_peak_memory_mb=stats.peak_memory_mb if stats else None,
+        peak_cpu_pct=observed.peak_cpu_pct,
+        mean_cpu_pct=observed.mean_cpu_pct,
+        peak_memory_pct=observed.peak_memory_pct,
+        peak_temperature_c=observed.peak_temperature_c,
+        samples=observed.samples,
+        fish_tokens_per_sec=stats.fish_tokens_per_s if stats else None,
+        fish_bandwidth_gb_s=stats.fish_bandwidth_gb_s if stats else None,
+        fish_gpu_memory_gb=stats.fish_gpu_memory_gb if stats else None,
+        fish_generation_time_s=stats.fish_generation_time_s if stats else None,
+        vq_features_shape=str(list(shape)) if shape is not None else "",
+        weight_read_gb_s=stats.weight_read_gb_s if stats else None,
+        finish_reasons=";".join(stats.finish_reasons) if stats else "",
+        warnings="; ".join(stats.warnings) if stats else "",
+        engine=start.engine,
+        strategy=plan.strategy,
+        device=start.device or plan.device.value,
+        precision=plan.precision.value,
+        quantization=plan.quantization.value,
+        compile=plan.compile.value,
+        num_threads=plan.num_threads.value,
+        chunk_length=plan.chunk_length.value,
+        language=start.language,
+    )

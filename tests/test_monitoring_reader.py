@@ -1,0 +1,105 @@
+"""One look at the real machine, and at thermometers that are files."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from backend.monitoring import reader as reader_module
+from backend.monitoring.gpu import GpuMeter, WorkerMemory
+from backend.monitoring.reader import MachineReader, temperature_files
+
+
+def machine(sys: Path, memory_pct: float | None = None) -> MachineReader:
+    gpu = GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False)
+    if memory_pct is None:
+        return MachineReader(gpu, sys=sys)
+    return MachineReader(gpu, lambda: memory_pct, sys)
+
+
+def sensor(sys: Path, number: int, name: str, millidegrees: str) -> Path:
+    folder = sys / "class" / "hwmon" / f"hwmon{number}"
+    folder.mkdir(parents=True)
+    (folder / "name").write_text(f"{name}\n")
+    file = folder / "temp1_input"
+    file.write_text(f"{millidegrees}\n")
+    return file
+
+
+def test_this_machine(tmp_path: Path) -> None:
+    reader = machine(tmp_path)
+    reader.open()
+    reader.start()
+    first = reader.read()
+    assert first.cpu_pct is None  # no time has passed that could be shared out
+    assert 0 < first.memory_pct < 100
+    assert abs(first.at_s - time.time()) < 5
+    assert (first.gpu_memory_mb, first.gpu_util_pct, first.temperature_c) == (None, None, None)
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < 0.15:
+        pass
+    busy = reader.read().cpu_pct
+    assert busy is not None
+    assert 0 < busy <= 100
+    reader.close()
+
+
+def test_memory_may_be_that_of_a_container(tmp_path: Path) -> None:
+    reader = machine(tmp_path, memory_pct=87.5)
+    reader.open()
+    reader.start()
+    assert reader.read().memory_pct == 87.5
+    reader.close()
+
+
+def test_the_hottest_cpu_package_counts(tmp_path: Path) -> None:
+    sensor(tmp_path, 0, "nvme", "99000")
+    sensor(tmp_path, 1, "coretemp", "61000")
+    sensor(tmp_path, 2, "coretemp", "67500")
+    reader = machine(tmp_path)
+    reader.open()
+    reader.start()
+    assert reader.read().temperature_c == 67.5
+    reader.close()
+
+
+def test_thermometers_are_asked_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sensor(tmp_path, 0, "k10temp", "50000")
+    reader = machine(tmp_path)
+    reader.open()
+    reader.start()
+    assert reader.read().temperature_c == 50.0
+    file.write_text("60000\n")
+    assert reader.read().temperature_c == 50.0
+    monkeypatch.setattr(reader_module, "TEMPERATURE_INTERVAL_S", 0.0)
+    assert reader.read().temperature_c == 60.0
+    file.unlink()
+    assert reader.read().temperature_c is None
+    reader.close()
+
+
+def test_a_raspberry_pi_has_a_thermal_zone(tmp_path: Path) -> None:
+    zones = tmp_path / "class" / "thermal"
+    for number, kind in enumerate(("gpu-thermal", "cpu-thermal")):
+        zone = zones / f"thermal_zone{number}"
+        zone.mkdir(parents=True)
+        (zone / "type").write_text(f"{kind}\n")
+        (zone / "temp").write_text("48312\n")
+    assert temperature_files(tmp_path) == (zones / "thermal_zone1" / "temp",)
+
+
+def test_damaged_sensors_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "class" / "hwmon" / "hwmon0").mkdir(parents=True)
+    nameless = tmp_path / "class" / "hwmon" / "hwmon1"
+    nameless.mkdir()
+    (nameless / "name").write_text("coretemp\n")
+    assert temperature_files(tmp_path) == ()
+    asleep = sensor(tmp_path, 2, "coretemp", "")
+    assert temperature_files(tmp_path) == (asleep,)
+    reader = machine(tmp_path)
+    reader.open()
+    reader.start()
+    assert reader.read().temperature_c is None
+    reader.close()
