@@ -2,7 +2,8 @@
 
 The monitor samples this machine for half a minute as it does during a synthesis, its CSV files
 included, and nothing else runs in the process. Prints what each part of a sample takes and what the
-whole took, then one JSON line. With `--device cuda:0` the GPU is asked too.
+whole took, then one JSON line. With `--device cuda:0` the GPU is asked too, and with
+`--container-memory` the memory that a container may have, as in a server there.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from backend.hardware.live import memory_pct
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
 from backend.monitoring.load import SystemLoad
@@ -46,9 +48,11 @@ def realtime_row(sample: Sample) -> RealtimeRow:
     )
 
 
-async def sampling(device: str, log: CsvLog, seconds: float) -> tuple[int, float]:
+async def sampling(
+    device: str, memory: Callable[[], float] | None, log: CsvLog, seconds: float
+) -> tuple[int, float]:
     """Samples taken, and CPU seconds that this process spent meanwhile."""
-    reader = MachineReader(gpu_meter(device))
+    reader = MachineReader(gpu_meter(device), memory)
     monitor = Monitor(reader, lambda sample, running: log.append(realtime_row(sample)))
     await monitor.open()
     observed = Observed()
@@ -89,6 +93,7 @@ def parts_us(device: str, log: CsvLog) -> dict[str, float]:
     parts = {
         "cpu": cpu_us(load.start),
         "memory": cpu_us(load.memory_pct),
+        "container memory": cpu_us(memory_pct),
         "gpu": cpu_us(gpu.read),
         "row": cpu_us(lambda: log.append(row)),
     }
@@ -112,12 +117,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--device", default="cpu", help="cpu, or cuda:N to ask NVML as well")
+    parser.add_argument("--container-memory", action="store_true", help="asked twice a second")
     arguments = parser.parse_args()
     seconds, device = arguments.seconds, arguments.device
     with tempfile.TemporaryDirectory() as name:
         log = CsvLog(Path(name) / "whole", "benchmark", 1 << 24)
         idle_s = asyncio.run(idling(seconds / 6))
-        samples, spent_s = asyncio.run(sampling(device, log, seconds))
+        memory = memory_pct if arguments.container_memory else None
+        samples, spent_s = asyncio.run(sampling(device, memory, log, seconds))
         log.close()
         rows = count_rows(Path(name) / "whole")
         other = CsvLog(Path(name) / "parts", "benchmark", 1 << 24)
@@ -130,6 +137,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "logical_cpus": os.cpu_count(),
         "device": device,
+        "container_memory": arguments.container_memory,
         "seconds": seconds,
         "interval_s": INTERVAL_S,
         "samples": samples,
@@ -140,9 +148,9 @@ def main() -> None:
         "within_limit": pct < LIMIT_PCT,
     }
     for part, us in parts.items():
-        print(f"{part:12} {us:8.1f} µs")
-    print(f"{'a sample':12} {result['sample_us']:8.1f} µs, thread and event loop included")
-    print(f"{'in all':12} {pct:8.3f} % of one core (limit {LIMIT_PCT:g} %)")
+        print(f"{part:16} {us:8.1f} µs")
+    print(f"{'a sample':16} {result['sample_us']:8.1f} µs, thread and event loop included")
+    print(f"{'in all':16} {pct:8.3f} % of one core (limit {LIMIT_PCT:g} %)")
     print(json.dumps(result))
 
 

@@ -1,13 +1,33 @@
 """Hardware made by hand, and shapes of checkpoints, for the tests of plans."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from backend.core import Quantization
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from backend.core import Plan, Quantization
 from backend.hardware.machine import GIB, Core, Cpu, CpuFeature, Gpu, Hardware, Memory
 from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.plan import make_plan
 from backend.model.config import CheckpointCard, CodecConfig, DualARConfig
-from backend.settings import SHIPPED_VOICE_DIR
+from backend.settings import SHIPPED_VOICE_DIR, Settings
 from tests.random_checkpoint import S1_MINI
+
+
+class Given(Settings):
+    """Settings as the test says, whatever the environment of the tests does."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
 
 S1 = CheckpointShape(
     DualARConfig.from_json(S1_MINI), CodecConfig(), CheckpointCard("openaudio-s1-mini")
@@ -146,3 +166,8 @@ def mac(cpu: Cpu = M1, memory_gib: float = 16.0, board: str = "Mac mini (Macmini
     return computer(
         cpu, memory_gib, system="Darwin", board=board, has_mps=True, torch_version="2.13.0"
     )
+
+
+def plan_for(hardware: Hardware, shape: CheckpointShape = S1, **settings: Any) -> Plan:
+    """The plan with `settings`, all others at their defaults."""
+    return make_plan(hardware, Given(**settings), shape)

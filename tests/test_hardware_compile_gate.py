@@ -10,11 +10,11 @@ from backend.hardware.machine import Hardware
 from backend.hardware.need import CheckpointShape
 from backend.hardware.placement import place
 from backend.settings import Settings
-from tests.computers import DEMO, I5, I7, S1, SIZED, V100, computer, cpu_of, gpu_of, mac
+from tests.computers import DEMO, I5, I7, S1, SIZED, V100, Given, computer, cpu_of, gpu_of, mac
 
-AUTO = Settings(_env_file=None)
-FORCED = Settings(_env_file=None, force_torch_compile=True)
-OFF = Settings(_env_file=None, torch_compile="off")
+AUTO = Given()
+FORCED = Given(force_torch_compile=True)
+OFF = Given(torch_compile="off")
 
 OLD_CARD = gpu_of("NVIDIA GeForce GTX 1080", 8, capability=(6, 1))
 LARGER = replace(SIZED, resident_mb=(4000, 3000, 3000))
@@ -62,7 +62,7 @@ def test_the_user_wins_on_every_platform() -> None:
 
 
 def test_both_at_once_is_refused() -> None:
-    both = Settings(_env_file=None, force_torch_compile=True, torch_compile="off")
+    both = Given(force_torch_compile=True, torch_compile="off")
     with pytest.raises(BadSetting, match="contradict"):
         gate(mac(), "mps", both)
 

@@ -15,11 +15,9 @@ from backend.core import Choice, Plan
 from backend.errors import NotEnoughMemory
 from backend.hardware.detect import detect
 from backend.hardware.machine import Hardware
-from backend.hardware.plan import make_plan
 from backend.hardware.readings import Readings
 from backend.hardware.report import hardware_json, plan_json
-from backend.settings import PREFIX, Settings
-from tests.computers import DEMO, S1
+from tests.computers import DEMO, plan_for
 
 FILES = sorted((Path(__file__).parent / "machines").glob("*.json"))
 MACHINES: dict[str, dict[str, Any]] = {
@@ -29,14 +27,6 @@ HARDWARE = {
     name: detect(msgspec.convert(machine["readings"], Readings, strict=True))
     for name, machine in MACHINES.items()
 }
-
-
-@pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for field in Settings.model_fields:
-        monkeypatch.delenv(PREFIX + field.upper(), raising=False)
-        monkeypatch.delenv(field.upper(), raising=False)
-    return Settings(_env_file=None)
 
 
 def facts(plan: Plan, expected: dict[str, Any]) -> dict[str, Any]:
@@ -56,15 +46,15 @@ def facts(plan: Plan, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_machine_leads_to_the_plan_of_its_file(name: str, settings: Settings) -> None:
+def test_machine_leads_to_the_plan_of_its_file(name: str) -> None:
     expected = MACHINES[name]["plan"]
     if "refused" in expected:
         with pytest.raises(NotEnoughMemory) as caught:
-            make_plan(HARDWARE[name], settings, S1)
+            plan_for(HARDWARE[name])
         assert caught.value.code == expected["refused"]
         assert expected["because"] in str(caught.value)
     else:
-        assert facts(make_plan(HARDWARE[name], settings, S1), expected) == expected
+        assert facts(plan_for(HARDWARE[name]), expected) == expected
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -76,8 +66,8 @@ def test_a_file_states_the_whole_plan(name: str) -> None:
 
 
 @pytest.mark.parametrize("hardware", HARDWARE.values(), ids=HARDWARE.keys())
-def test_the_shipped_voice_speaks_everywhere(hardware: Hardware, settings: Settings) -> None:
-    plan = make_plan(hardware, settings, DEMO)
+def test_the_shipped_voice_speaks_everywhere(hardware: Hardware) -> None:
+    plan = plan_for(hardware, DEMO)
     assert plan.quantization.value == "none"
     for document in (plan_json(plan), hardware_json(hardware)):
         assert json.loads(json.dumps(document)) == document
@@ -87,6 +77,6 @@ def test_the_shipped_voice_speaks_everywhere(hardware: Hardware, settings: Setti
     )
 
 
-def test_the_machines_reach_every_tier(settings: Settings) -> None:
+def test_the_machines_reach_every_tier() -> None:
     planned = {machine["plan"].get("tier") for machine in MACHINES.values()} - {None}
     assert len(planned) == 11

@@ -10,11 +10,10 @@ from backend.hardware.classify import TIERS
 from backend.hardware.machine import GIB, Memory
 from backend.hardware.quantization import MB, SMALL_CHECKPOINT_BYTES, QuantizationStrategy
 from backend.model.config import CheckpointCard
-from backend.settings import Settings
-from tests.computers import DEMO, S1
+from tests.computers import DEMO, S1, Given
 
 STRATEGY = QuantizationStrategy()
-AUTO = Settings(_env_file=None)
+AUTO = Given()
 PLENTY = Memory(32 * GIB, 32 * GIB, 16 * GIB)
 
 
@@ -62,15 +61,15 @@ def test_small_means_up_to_256_mb_in_fp32() -> None:
 
 @pytest.mark.parametrize("wanted", ["none", "int8", "int4"])
 def test_the_user_wins_even_with_a_small_checkpoint(wanted: Quantization) -> None:
-    asked = Settings(_env_file=None, quantization=wanted)
+    asked = Given(quantization=wanted)
     choice = STRATEGY.choose(TIERS["raspberry_pi"], limited(4), "cpu", asked, DEMO)
     assert (choice.value, choice.source) == (wanted, "user")
 
 
 def test_the_published_package_is_not_quantized() -> None:
-    engine = Settings(_env_file=None, engine="fish-speech")
+    engine = Given(engine="fish-speech")
     choice = STRATEGY.choose(TIERS["intel_i5"], limited(4), "cpu", engine, S1)
     assert (choice.value, choice.source) == ("none", "machine")
-    asked = Settings(_env_file=None, engine="fish-speech", quantization="int4")
+    asked = Given(engine="fish-speech", quantization="int4")
     with pytest.raises(BadSetting, match="QUANTIZATION=int4 needs ENGINE=shoal"):
         STRATEGY.choose(TIERS["m1_air"], PLENTY, "mps", asked, S1)

@@ -10,11 +10,8 @@ from backend.monitoring.gpu import GpuMeter, WorkerMemory
 from backend.monitoring.reader import MachineReader, temperature_files
 
 
-def machine(sys: Path, memory_pct: float | None = None) -> MachineReader:
-    gpu = GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False)
-    if memory_pct is None:
-        return MachineReader(gpu, sys=sys)
-    return MachineReader(gpu, lambda: memory_pct, sys)
+def machine(sys: Path) -> MachineReader:
+    return MachineReader(GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False), sys=sys)
 
 
 def sensor(sys: Path, number: int, name: str, millidegrees: str) -> Path:
@@ -44,11 +41,15 @@ def test_this_machine(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_memory_may_be_that_of_a_container(tmp_path: Path) -> None:
-    reader = machine(tmp_path, memory_pct=87.5)
+def test_memory_may_be_that_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares_pct = iter((87.5, 90.0))
+    gpu = GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False)
+    reader = MachineReader(gpu, lambda: next(shares_pct), tmp_path)
     reader.open()
     reader.start()
-    assert reader.read().memory_pct == 87.5
+    assert [reader.read().memory_pct for _ in range(3)] == [87.5] * 3  # it takes many files
+    monkeypatch.setattr(reader_module, "MEMORY_INTERVAL_S", 0.0)
+    assert reader.read().memory_pct == 90.0
     reader.close()
 
 

@@ -66,7 +66,7 @@ def write_log(
                     running=1,
                 )
             )
-            moment_s += 0.1
+            moment_s += 0.5
         at_s += total_s
         of = start(
             f"{tier}-{number}",

@@ -19,6 +19,7 @@ from backend.hardware.quantization import (
     LOW_MEMORY_BYTES,
     STRONGER,
     QuantizationStrategy,
+    is_small,
     kind_of,
 )
 from backend.hardware.tiers import Tier
@@ -87,6 +88,21 @@ def safety_margin_bytes(tier: Tier, limit_bytes: int) -> int:
     if limit_bytes < LOW_MEMORY_BYTES:
         return min(margin, int(limit_bytes * _LOW_MEMORY_MARGIN))
     return margin
+
+
+def choose_chunk_length(tier: Tier, settings: Settings, shape: CheckpointShape) -> Choice[int]:
+    """Characters of a segment; `BadSetting` if the user's are more than the checkpoint speaks."""
+    longest = shape.card.max_segment_characters
+    if (wanted := settings.chunk_length) is not None:
+        if wanted > longest:
+            raise BadSetting(
+                f"SHOAL_CHUNK_LENGTH={wanted}: {shape.name} speaks at most {longest} characters "
+                "in one piece."
+            )
+        return Choice(wanted, "SHOAL_CHUNK_LENGTH asks for it", "user")
+    if longest < tier.text.chunk or is_small(shape):
+        return Choice(longest, f"the longest piece that {shape.name} speaks", "checkpoint")
+    return Choice(tier.text.chunk, f"the row of {tier.name}: shorter pieces need less memory")
 
 
 def preferred_devices(hardware: Hardware, settings: Settings) -> list[str]:
@@ -167,8 +183,8 @@ def _measured(placement: Placement, settings: Settings, shape: CheckpointShape) 
     quantization, device = placement.quantization.value, placement.device.value
     resident = shape.resident_bytes(precision, quantization, device)
     characters = settings.max_text_length or text.limit
-    chunk = settings.chunk_length or min(text.chunk, shape.card.max_segment_characters)
-    request = shape.request_bytes(characters, precision, chunk)
+    chunk = choose_chunk_length(placement.tier, settings, shape)
+    request = shape.request_bytes(characters, precision, chunk.value)
     return replace(placement, resident_bytes=resident, peak_bytes=resident + request)
 
 

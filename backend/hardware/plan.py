@@ -10,9 +10,13 @@ from backend.hardware.compile_gate import gate_for
 from backend.hardware.machine import Cpu, Hardware
 from backend.hardware.need import MIB, CheckpointShape
 from backend.hardware.notes import log_lines, response_notes
-from backend.hardware.placement import Placement, place, safety_margin_bytes
+from backend.hardware.placement import (
+    Placement,
+    choose_chunk_length,
+    place,
+    safety_margin_bytes,
+)
 from backend.hardware.pressure import LEAST_CACHE_MB
-from backend.hardware.quantization import is_small
 from backend.hardware.tiers import Tier
 from backend.settings import Settings
 
@@ -47,7 +51,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
         cpu_affinity=CPUAffinityManager.choose(cpu, tier, threads.value, settings.cpu_affinity),
         max_text_length=text,
         max_text_length_ceiling=text.value if is_text_fixed else tier.text.ceiling,
-        chunk_length=_chunk_length(tier, settings, shape),
+        chunk_length=choose_chunk_length(tier, settings, shape),
         cache_limit_mb=_cache_limit(hardware, placement, settings),
         safety_margin_mb=_safety_margin_mb(hardware, placement),
         estimate_base_mb=tier.estimate.base_mb,
@@ -91,20 +95,6 @@ def _text_limit(tier: Tier, settings: Settings) -> Choice[int]:
     if tier.text.ceiling == tier.text.limit:
         return Choice(tier.text.limit, f"{row}, never more: heat decides")
     return Choice(tier.text.limit, f"{row}, up to {tier.text.ceiling} while memory is free")
-
-
-def _chunk_length(tier: Tier, settings: Settings, shape: CheckpointShape) -> Choice[int]:
-    longest = shape.card.max_segment_characters
-    if (wanted := settings.chunk_length) is not None:
-        if wanted > longest:
-            raise BadSetting(
-                f"SHOAL_CHUNK_LENGTH={wanted}: {shape.name} speaks at most {longest} characters "
-                "in one piece."
-            )
-        return Choice(wanted, "SHOAL_CHUNK_LENGTH asks for it", "user")
-    if longest < tier.text.chunk or is_small(shape):
-        return Choice(longest, f"the longest piece that {shape.name} speaks", "checkpoint")
-    return Choice(tier.text.chunk, f"the row of {tier.name}: shorter pieces need less memory")
 
 
 def _cache_limit(hardware: Hardware, placement: Placement, settings: Settings) -> Choice[int]:

@@ -8,6 +8,7 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -99,9 +100,10 @@ def waiting_times(tiers: Sequence[TierHistory]) -> "Figure | None":
             if not values.size:
                 continue
             has_any = True
-            share = 100 * np.arange(1, values.size + 1) / values.size
             label = f"{tier.tier}: median {_short(float(np.median(values)))} s"
-            ax.step(values, share, where="post", color=colour, linewidth=1.8, label=label)
+            share = 100 * np.arange(values.size + 1) / values.size
+            steps = np.append(values[:1], values)
+            ax.step(steps, share, where="post", color=colour, linewidth=1.8, label=label)
         _logarithmic(ax, "x")
         ax.axhline(95, color="#555555", linewidth=0.8, linestyle="--")
         ax.annotate("95 %", (0, 95), xycoords=("axes fraction", "data"), va="bottom")
@@ -129,6 +131,8 @@ def outcomes(tiers: Sequence[TierHistory]) -> "Figure | None":
         told = [str(n) if n > 0.04 * most else "" for n in counts]  # it must fit its bar
         ends.bar_label(bars, told, label_type="center")
         left += counts
+    for ax in (ends, reasons):
+        ax.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True))
     ends.set(xlabel="requests")
     ends.invert_yaxis()
     figure.legend(
@@ -234,14 +238,12 @@ def _draw_line(ax: "Axes", x: Series, values: Series, panel: _Panel) -> None:
         ax.fill_between(at, lowest, highest, color=panel.colour, alpha=0.25, linewidth=0)
         ax.plot(at, middle, color=panel.colour, linewidth=1.2)
     ax.set(ylabel=panel.label)
-    ax.set_ylim(0, None if panel.top is None else panel.top * 1.04)
+    top = panel.top or max(float(np.nanmax(highest)), panel.limit or 0.0, 1.0)
+    ax.set_ylim(0, 1.04 * top)
     if panel.limit is not None:
         ax.axhline(panel.limit, color=ALARM, linewidth=0.9, linestyle="--")
         is_over = np.nan_to_num(highest) > panel.limit
         ax.fill_between(at, panel.limit, highest, where=is_over, color=ALARM, alpha=0.5)
-        if panel.top is None:
-            highest_known = np.nanmax(highest)
-            ax.set_ylim(0, max(highest_known, panel.limit) * 1.08)
 
 
 def _without_pauses(load: Load) -> tuple[Series, list[float]]:
@@ -282,12 +284,15 @@ def _short(value: float) -> str:
 
 def _logarithmic(ax: "Axes", name: Literal["x", "y"]) -> None:
     """Ticks at 1, 2 and 5 of each power of ten, written out."""
-    ticker = importlib.import_module("matplotlib.ticker")
-    axis = ax.xaxis if name == "x" else ax.yaxis
+    ticker, axis = _ticker(), ax.xaxis if name == "x" else ax.yaxis
     ax.set(**{f"{name}scale": "log"})
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(lambda value, position: f"{value:g}")
     axis.set_minor_locator(ticker.NullLocator())
+
+
+def _ticker() -> ModuleType:
+    return importlib.import_module("matplotlib.ticker")
 
 
 PICTURES: "dict[str, tuple[str, Callable[[Sequence[TierHistory]], Figure | None]]]" = {

@@ -25,8 +25,8 @@ class Monitoring:
     """Everything that is remembered of requests; used from the event loop.
 
     `directory` None logs no CSV. `memory_pct` says how much is taken of the memory that this
-    process may have (a container's share, say); it is called in a thread ten times a second, so it
-    should take microseconds. `is_gpu_expected` makes a silent NVML a warning also where the plan
+    process may have, where that is not the machine's (a container's share); it is called in a
+    thread, twice a second. `is_gpu_expected` makes a silent NVML a warning also where the plan
     computes on the CPU. `reader` and `tracing` stand in for the machine's and the environment's.
     """
 

@@ -10,6 +10,8 @@ from backend.monitoring.sample import Sample
 
 TEMPERATURE_INTERVAL_S = 1.0
 """A chip does not heat up in 100 ms, and asking it costs more than all the rest."""
+MEMORY_INTERVAL_S = 0.5
+"""A container's share takes a dozen small files to find out; the machine's own is asked always."""
 CPU_SENSORS = frozenset(
     {
         *("coretemp", "k10temp", "k8temp", "zenpower", "cpu_thermal", "cpu-thermal"),
@@ -43,7 +45,8 @@ def _sensors(root: Path, pattern: str, label: str, value: str) -> tuple[Path, ..
 class MachineReader:
     """Reads one `Sample`; every call blocks for about as long as its files take to read.
 
-    `memory_pct` takes the place of the machine's memory: a container's, say.
+    `memory_pct` takes the place of the machine's memory, a container's, say; it may be slow, and
+    is asked every `MEMORY_INTERVAL_S`.
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class MachineReader:
         sys: Path = Path("/sys"),
     ) -> None:
         self._gpu, self._load, self._sys = gpu, SystemLoad(), sys
-        self._memory_pct = memory_pct or self._load.memory_pct
+        self._other_memory_pct = memory_pct
+        self._memory_pct, self._memory_at_s = 0.0, -MEMORY_INTERVAL_S
         self._temperature_files: tuple[Path, ...] = ()
         self._temperature_c: float | None = None
         self._temperature_at_s = -TEMPERATURE_INTERVAL_S
@@ -75,7 +79,7 @@ class MachineReader:
         return Sample(
             at_s=time.time(),
             cpu_pct=self._load.cpu_pct(),
-            memory_pct=self._memory_pct(),
+            memory_pct=self._memory_taken_pct(),
             gpu_memory_mb=gpu.memory_mb,
             gpu_util_pct=gpu.util_pct,
             gpu_util_source=gpu.util_source,
@@ -86,6 +90,15 @@ class MachineReader:
         """Let go of files and driver."""
         self._gpu.close()
         self._load.close()
+
+    def _memory_taken_pct(self) -> float:
+        if self._other_memory_pct is None:
+            return self._load.memory_pct()
+        now_s = time.monotonic()
+        if now_s - self._memory_at_s >= MEMORY_INTERVAL_S:
+            self._memory_at_s = now_s
+            self._memory_pct = self._other_memory_pct()
+        return self._memory_pct
 
     def _cpu_temperature_c(self) -> float | None:
         now_s = time.monotonic()

@@ -66,11 +66,11 @@ def write_report(directory: Path, out: Path | None = None) -> ReportFiles:
     cannot be written.
     """
     history = read_history(directory)
-    pictures = list(_pictures(history))
     out = out or directory / "report"
     page = out / PAGE_NAME
     try:
         out.mkdir(parents=True, exist_ok=True)
+        pictures = list(_pictures(history))
         files = [out / f"{picture.name}.png" for picture in pictures]
         for file, picture in zip(files, pictures, strict=True):
             file.write_bytes(picture.png)
