@@ -232,3 +232,20 @@ def test_an_official_file_in_the_old_format_loads(folder: Path) -> None:
     torch.save(weights, path, _use_new_zipfile_serialization=False)
     checkpoint = load_checkpoint(folder)
     assert torch.equal(checkpoint.model.norm.weight, weights["norm.weight"])
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_the_files_may_change_once_they_are_loaded(folder: Path, official: bool) -> None:
+    """Nothing that is held is a part of a mapped file."""
+    paths = [
+        _to_official(folder, name) if official else folder / f"{name}.safetensors"
+        for name in ("model", "codec")
+    ]
+    checkpoint = load_checkpoint(folder)
+    parts = (checkpoint.model.state_dict(), checkpoint.codec.state_dict())
+    before = [{key: value.clone() for key, value in part.items()} for part in parts]
+    for path in paths:
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size))
+    for part, copy in zip(parts, before, strict=True):
+        assert all(torch.equal(part[key], value) for key, value in copy.items())

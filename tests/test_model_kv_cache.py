@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,3 +178,45 @@ def test_causal_attention_groups_queries() -> None:
     keys, values = k.repeat_interleave(3, dim=1), v.repeat_interleave(3, dim=1)
     scores = (q @ keys.mT / 8**0.5).masked_fill(~torch.ones(9, 9).tril().bool(), -torch.inf)
     torch.testing.assert_close(y, scores.softmax(-1) @ values, rtol=0, atol=1e-6)
+
+
+def test_rows_that_left_take_no_memory_once_it_grows() -> None:
+    cache = _cache()
+    for _ in range(4):
+        cache.add_row(BUCKET)
+    for _ in range(3):
+        cache.remove_row(0)
+    before = cache.allocated_bytes
+    cache.advance()
+    assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * cache.capacity < before
+
+
+@pytest.mark.parametrize("room", range(1, 8))
+def test_a_want_of_memory_midway_is_over_when_the_newcomer_has_left(
+    monkeypatch: pytest.MonkeyPatch, model: DualAR, room: int
+) -> None:
+    count = 70
+    expected = _alone(model, 40, 1, count)
+    frames = _frames(model, count, 1)
+    cache = KVCache(model.config.slow, torch.float32, CPU)
+    cache.add_row(40)
+    found = [model.prefill(*_prompt(model, 40, 1), cache, 0)[0]]
+    zeros, made = torch.zeros, 0
+
+    def scarce(*arguments: Any, **options: Any) -> Tensor:
+        nonlocal made
+        made += 1
+        if made > room % (2 * model.config.slow.n_layer):
+            raise MemoryError
+        return zeros(*arguments, **options)
+
+    for step, frame in enumerate(frames):
+        if step == 5:  # a long one wants to join, and some layers have grown for it in vain
+            with monkeypatch.context() as patch:
+                patch.setattr(torch, "zeros", scarce)
+                with pytest.raises(MemoryError):
+                    cache.add_row(10 * BUCKET)
+        cache.advance()
+        position = torch.tensor([40 + step])
+        found.append(model.decode(frame[None], position, cache)[0])
+    assert torch.allclose(torch.stack(found), expected, atol=1e-4)

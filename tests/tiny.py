@@ -83,29 +83,35 @@ def special_tokens(codes: int) -> list[str]:
 def randomize_(module: nn.Module, seed: int) -> None:
     """Random weights that keep activations near 1 and leave no scale or bias at its default."""
     generator = torch.Generator().manual_seed(seed)
+    for name, weight in module.named_parameters():
+        randomize_weight_(name, weight, generator)
 
-    def normal(like: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-        return torch.randn(like.shape, generator=generator) * std + mean
 
-    with torch.no_grad():
-        for name, weight in module.named_parameters():
-            kind = name.rpartition(".")[2]
-            if kind == "bias":
-                weight.copy_(normal(weight, 0.0, 0.05))
-            elif kind == "gamma":
-                weight.copy_(normal(weight, 0.5, 0.1))
-            elif kind == "alpha":
-                weight.copy_(normal(weight, 1.0, 0.2).abs() + 0.1)
-            elif weight.ndim == 1:
-                weight.copy_(normal(weight, 1.0, 0.2))
-            elif "embeddings" in name or "codebook." in name:
-                weight.copy_(normal(weight, 0.0, 1.0 if "codebook." in name else 0.2))
-            else:
-                # A residual unit's last convolution and the waveform's own are quieter: otherwise
-                # the codec's output would be clipped by its tanh, and its rounding errors large.
-                pointwise = weight.ndim == 3 and weight.shape[-1] == 1 and "_proj" not in name
-                gain = 0.3 if pointwise or weight.shape[0] == 1 else 1.0
-                weight.copy_(normal(weight, 0.0, gain / math.sqrt(weight[0].numel())))
+@torch.no_grad()
+def randomize_weight_(name: str, weight: torch.Tensor, generator: torch.Generator) -> None:
+    """Fill a weight, or some of its rows, as what its full name says it is."""
+
+    def fill(mean: float, std: float) -> None:
+        weight.copy_(torch.randn(weight.shape, generator=generator) * std + mean)
+
+    kind = name.rpartition(".")[2]
+    if kind == "bias":
+        fill(0.0, 0.05)
+    elif kind == "gamma":
+        fill(0.5, 0.1)
+    elif kind == "alpha":
+        fill(1.0, 0.2)
+        weight.copy_(weight.abs() + 0.1)
+    elif weight.ndim == 1:
+        fill(1.0, 0.2)
+    elif "embeddings" in name or "codebook." in name:
+        fill(0.0, 1.0 if "codebook." in name else 0.2)
+    else:
+        # A residual unit's last convolution and the waveform's own are quieter: otherwise
+        # the codec's output would be clipped by its tanh, and its rounding errors large.
+        pointwise = weight.ndim == 3 and weight.shape[-1] == 1 and "_proj" not in name
+        gain = 0.3 if pointwise or weight.shape[0] == 1 else 1.0
+        fill(0.0, gain / math.sqrt(weight[0].numel()))
 
 
 def tiny_checkpoint(

@@ -28,6 +28,12 @@ class ReferenceEncoder:
         """Bytes of codes remembered now."""
         return sum(codes.nbytes for codes in self._codes.values())
 
+    def clear(self) -> int:
+        """Forget everything; the bytes that were held."""
+        held_bytes = self.held_bytes
+        self._codes.clear()
+        return held_bytes
+
     def encode(self, samples: NDArray[np.float32]) -> Tensor:
         """Mono samples at the codec's rate -> codes [N, frames] on the CPU.
 

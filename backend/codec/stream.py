@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from backend.model.config import DECODE_FRAMES
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 
-FIRST_FRAMES, MOST_FRAMES = 4, 24
+FIRST_FRAMES, MOST_FRAMES = 4, DECODE_FRAMES
 """Frames decoded together: few at first, so that something is heard soon, then twice as many each
 time, because the codec costs less a frame the more it is given at once."""
 
@@ -30,7 +31,15 @@ class FrameDecoder:
 
     def flush(self) -> Tensor | None:
         """The samples of the frames that are still held, when there are no more to come."""
-        return self._decode() if self._frames else None
+        if not self._frames:
+            return None
+        # Filled up to a size that is decoded anyway: oneDNN compiles and keeps 3 MB of code for
+        # each new one. What follows the last frame changes nothing before it.
+        size, frames = FIRST_FRAMES, len(self._frames)
+        while size < frames:
+            size = min(2 * size, MOST_FRAMES)
+        self._frames += [self._frames[-1]] * (size - frames)
+        return self._decode()[: frames * self._codec.config.frame_samples].clone()
 
     @torch.inference_mode()
     def _decode(self) -> Tensor:

@@ -1,6 +1,7 @@
 """The step loop: choose, run, record."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +9,8 @@ from loguru import logger
 from torch import Tensor
 
 from backend.core import FinishReason
+from backend.engine.compiled import CompiledFrame
+from backend.engine.memory import is_out_of_memory
 from backend.engine.runner import Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
@@ -39,12 +42,32 @@ class Engine:
     """Speaks any number of sequences at once, `max_batch` of them in step."""
 
     def __init__(self, model: DualAR, max_batch: int, cache_bytes: int | None = None) -> None:
-        weight = model.embeddings.weight
-        position_bytes = model.config.kv_bytes_per_frame(weight.element_size())
-        positions = None if cache_bytes is None else cache_bytes // position_bytes
+        self.model, self.max_batch = model, max_batch
         self._end = model.end_column
         self._runner = Runner(model, max_batch)
-        self._scheduler = Scheduler(max_batch, positions)
+        self._scheduler = Scheduler(max_batch)
+        self.set_cache_bytes(cache_bytes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values held now."""
+        return self._runner.cache_bytes
+
+    def set_cache_bytes(self, cache_bytes: int | None) -> None:
+        """Bytes that keys and values may take from now on; None is no bound.
+
+        Rows that are being spoken stay; with less room, no other joins before enough have left.
+        """
+        element_bytes = self.model.embeddings.weight.element_size()
+        position_bytes = self.model.config.kv_bytes_per_frame(element_bytes)
+        positions = None if cache_bytes is None else cache_bytes // position_bytes
+        self._scheduler.max_positions = positions
+
+    def use_compiled(
+        self, compiled: CompiledFrame | None, on_failure: Callable[[RuntimeError], None]
+    ) -> None:
+        """Let steps run `compiled` from the next one on, as `Runner.use_compiled` says."""
+        self._runner.use_compiled(compiled, on_failure)
 
     @property
     def running(self) -> int:
@@ -94,7 +117,7 @@ class Engine:
         try:
             frames = self._runner.step()
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # The one that has least to lose goes; the others try again in the next step.
             self._fail(min(rows, key=lambda sequence: sequence.frames), error, step)
@@ -121,7 +144,7 @@ class Engine:
         self._leave(sequence)
         if isinstance(error, ShoalError):
             told: ShoalError = error
-        elif _is_out_of_memory(error):
+        elif is_out_of_memory(error):
             told = EngineFailed("There is not enough memory to speak this; try again later.")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -136,10 +159,3 @@ class Engine:
         row = self._scheduler.leave(sequence)
         if row is not None:
             self._runner.remove(row)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError, known by its text only.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )

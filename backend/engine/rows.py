@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from backend.engine.frame import Draw
 from backend.engine.sampler import SamplingRows, seed_key
 from backend.engine.sequence import Sampling
 
@@ -26,7 +27,7 @@ class Rows:
         self.frames = full((), torch.int64)
         """Frames made."""
         self._history = full((WINDOW, num_codebooks), torch.int64, -1)
-        self.keys = full((), torch.int64)
+        self._keys = full((), torch.int64)
         """The seeds, as `uniforms` takes them."""
         self._temperature = full((1,), torch.float32)
         self._top_p = full((1,), torch.float32)
@@ -43,7 +44,7 @@ class Rows:
         self.positions[row] = prompt_tokens - 1
         self.frames[row] = 0
         self._history[row] = -1
-        self.keys[row] = seed_key(sampling.seed)
+        self._keys[row] = seed_key(sampling.seed)
         self._temperature[row] = sampling.temperature
         # Rounding may carry a cumulative sum past 1; whoever asks for all tokens gets all.
         self._top_p[row] = sampling.top_p if sampling.top_p < 1 else math.inf
@@ -59,11 +60,11 @@ class Rows:
                 if isinstance(tensor, Tensor):
                     tensor[row] = tensor[len(self._sampling)]
 
-    def sampling(self, rows: slice) -> SamplingRows:
-        """The sampling parameters of `rows`."""
+    def draw(self, rows: slice) -> Draw:
+        """What decides which codes `rows` draw next."""
         chosen = self._sampling[rows]
         greedy = [sampling.is_greedy for sampling in chosen]
-        return SamplingRows(
+        sampling = SamplingRows(
             temperature=self._temperature[rows],
             top_p=self._top_p[rows],
             repetition_penalty=self._penalty[rows],
@@ -71,10 +72,7 @@ class Rows:
             any_greedy=any(greedy),
             any_penalty=any(sampling.repetition_penalty != 1.0 for sampling in chosen),
         )
-
-    def history(self, rows: slice) -> Tensor:
-        """The codes [B, WINDOW, N] of the last frames of `rows` in no order, -1 where none was."""
-        return self._history[rows]
+        return Draw(sampling, self._keys[rows], self.frames[rows], self._history[rows])
 
     def record(self, rows: slice, codes: Tensor) -> None:
         """`codes` [B, N] are the frames that `rows` made."""

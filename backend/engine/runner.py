@@ -1,13 +1,16 @@
 """Computes what the scheduler decided: reads a prompt into a row, makes one frame for every row."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from backend.engine.compiled import CompiledFrame
+from backend.engine.frame import EagerFrame, Frame
 from backend.engine.prompt import Prompt
 from backend.engine.rows import Rows
-from backend.engine.sampler import draw, penalties, uniforms
 from backend.engine.sequence import Sampling
-from backend.model.dual_ar import DualAR, FastFrame
+from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 
 
@@ -23,17 +26,27 @@ class Runner:
         self._model, self._device = model, weight.device
         self._cache = KVCache(model.config.slow, weight.dtype, weight.device)
         self._rows = Rows(max_batch, model.config.num_codebooks, weight.device)
-        self._fast = FastFrame(model)
-        self.weight_bytes_per_step = (
-            model.config.weights_read_per_frame(model.config.codebook_size + 1)
-            * weight.element_size()
-        )
+        self._eager = EagerFrame(model)
+        self._compiled: CompiledFrame | None = None
+        self._on_compiled_failure: Callable[[RuntimeError], None] = lambda _: None
+        self.weight_bytes_per_step = model.weight_bytes_per_frame()
         """Bytes of weights that one step reads, whatever the number of rows."""
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values held now."""
         return self._cache.allocated_bytes
+
+    def use_compiled(
+        self, compiled: CompiledFrame | None, on_failure: Callable[[RuntimeError], None]
+    ) -> None:
+        """Let steps run `compiled` from the next one on; any thread may say so.
+
+        Should it fail, that step and all later ones are made by the eager frame, and `on_failure`
+        is told.
+        """
+        self._on_compiled_failure = on_failure
+        self._compiled = compiled
 
     @torch.inference_mode()
     def prefill(self, prompt: Prompt, sampling: Sampling) -> Tensor:
@@ -42,7 +55,7 @@ class Runner:
         self._cache.add_row(len(prompt))
         tokens, codes = prompt.tokens.to(self._device), prompt.codes.to(self._device)
         hidden = self._model.prefill(tokens, codes, self._cache, row)
-        return self._make_frames(slice(row, row + 1), hidden)
+        return self._make_frames(self._eager, slice(row, row + 1), hidden)
 
     @torch.inference_mode()
     def step(self) -> Tensor:
@@ -50,14 +63,13 @@ class Runner:
 
         A semantic code equal to `DualAR.end_column` is the end of speech, and no frame.
         """
-        rows = slice(0, len(self._rows))
         lengths = self._cache.lengths
         self._cache.advance()
         try:
-            hidden = self._model.decode(
-                self._rows.codes[rows], self._rows.positions[rows], self._cache
-            )
-            return self._make_frames(rows, hidden)
+            compiled = self._compiled  # read once: another thread may put it there
+            if compiled is None or len(self._rows) > compiled.max_rows:
+                return self._step(self._eager)
+            return self._step_compiled(compiled)
         except BaseException:
             self._cache.lengths = lengths
             raise
@@ -69,32 +81,25 @@ class Runner:
         if row < len(self._cache.lengths):  # a prefill may have failed before
             self._cache.remove_row(row)
 
-    def _make_frames(self, rows: slice, hidden: Tensor) -> Tensor:
+    def _step_compiled(self, compiled: CompiledFrame) -> Tensor:
+        try:
+            return self._step(compiled)
+        except RuntimeError as error:
+            # Nothing was recorded yet, and the same positions of the cache are written again. If
+            # this fails too, for want of memory say, the compiled code is not to blame.
+            frames = self._step(self._eager)
+            self._compiled = None
+            self._on_compiled_failure(error)
+            return frames
+
+    def _step(self, frame: Frame) -> Tensor:
+        rows = slice(0, len(self._rows))
+        hidden = frame.hidden(self._rows.codes[rows], self._rows.positions[rows], self._cache)
+        return self._make_frames(frame, rows, hidden)
+
+    def _make_frames(self, frame: Frame, rows: slice, hidden: Tensor) -> Tensor:
         """Slow hidden states [B, dim] of `rows` to their frames [B, N]."""
-        config, state = self._model.config, self._rows
-        sampling = state.sampling(rows)
-        books, residual = config.num_codebooks, config.residual_codebook_size
-        noise = uniforms(state.keys[rows], state.frames[rows], books)
-        factors = None
-        if sampling.any_penalty:
-            factors = penalties(sampling, state.history(rows), config.codebook_size + 1)
-
-        def pick(logits: Tensor, book: int) -> Tensor:
-            penalty = None if factors is None else factors[:, book, : logits.shape[-1]]
-            return draw(logits, sampling, noise[:, book], penalty)
-
-        semantic = pick(self._model.slow_logits(hidden), 0)
-        # A row that ends here goes on to make a frame that nobody looks at: asking would be a sync.
-        spoken = semantic.clamp(max=config.codebook_size - 1)
-        drawn = [semantic]
-        for book in range(1, books):
-            logits = (
-                self._fast.start(hidden, spoken)
-                if book == 1
-                else self._fast.step(book - 1, drawn[-1])
-            )
-            drawn.append(pick(logits[:, :residual], book))
-        frames = torch.stack(drawn, dim=1)
-        fetched = frames.cpu()
-        state.record(rows, torch.cat((spoken[:, None], frames[:, 1:]), dim=1))
+        drawn = frame.draw(hidden, self._rows.draw(rows))
+        fetched = torch.stack(drawn.codes, dim=1).cpu()
+        self._rows.record(rows, drawn.frames(self._model.config.codebook_size))
         return fetched

@@ -7,35 +7,32 @@ may hold our two JSON files as well.
 """
 
 import json
-import pickle
-import zipfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
+from backend.model.calibration import calibrate_
 from backend.model.config import CheckpointCard, CodecConfig, DualARConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
-from backend.model.layers import lay_out_for_cpu_
+from backend.model.layers import lay_out_for_cpu_, stored_bytes
+from backend.model.quantize import held_as, notes, quantize_head_, quantize_linears_
 from backend.model.tokenizer import Tokenizer
-
-Module = TypeVar("Module", bound=nn.Module)
-
-_COMPUTED = ("freqs_cis", "fast_freqs_cis", "causal_mask", "k_cache", "v_cache")
-"""Buffers the package may save and we compute: ignored by the last part of their name."""
-
-_NORM_PARTS = (
-    (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
-    (".weight_g", ".weight_v"),
+from backend.model.weights import (
+    Weights,
+    codec_weights,
+    fill_,
+    mismatches,
+    open_weights,
+    transformer_weights,
 )
-"""Suffixes of weight norm's magnitude and direction, as new and as old torch save them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +45,47 @@ class Checkpoint:
     tokenizer: Tokenizer
     model: DualAR
     codec: DAC
+    quantization: Quantization = "none"
+    """How the transformer's matrices are held; the codec and all else stay as they are."""
+    quality_cost: QualityCost | None = None
+    """What that changed, where calibration samples measured it."""
 
     @property
     def parameters(self) -> int:
-        """Weights of transformer and codec."""
-        modules = (self.model, self.codec)
-        return sum(p.numel() for module in modules for p in module.parameters())
+        """Weights of transformer and codec, however they are held."""
+        return self.config.parameters + sum(p.numel() for p in self.codec.parameters())
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes those weights take in memory."""
-        modules = (self.model, self.codec)
-        return sum(p.nbytes for module in modules for p in module.parameters())
+        """Bytes those weights take in memory, the head's copies of its legal rows not counted."""
+        head = self.model.legal_head.nbytes
+        if self.model.quantized_head is not None:
+            head += stored_bytes(self.model.quantized_head)
+        return stored_bytes(self.model) - head + stored_bytes(self.codec)
+
+    @property
+    def unquantized_weight_bytes(self) -> int:
+        """What they would take without quantization."""
+        element_bytes = self.model.embeddings.weight.element_size()
+        return self.config.parameters * element_bytes + stored_bytes(self.codec)
+
+    @property
+    def quantization_notes(self) -> tuple[str, ...]:
+        """Where the weights are not held, or not multiplied, as `quantization` promises."""
+        return tuple(notes(self.model, self.quantization))
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves embeddings on the meta device alone: filling them there with random numbers imports
+    the whole of torch's compiler, 70 MB and a second for nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def load_checkpoint(
@@ -68,8 +94,14 @@ def load_checkpoint(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     codec_dtype: torch.dtype | None = None,
+    quantization: Quantization = "none",
+    calibration_samples: int = 0,
 ) -> Checkpoint:
-    """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it."""
+    """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
+
+    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts the
+    quantization is chosen with care and its cost is measured, which reads the transformer twice.
+    """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
     config = DualARConfig.from_json(_read_json(folder / "config.json"))
@@ -83,22 +115,64 @@ def load_checkpoint(
     tokenizer = Tokenizer.from_folder(folder)
     _check_sizes(config, codec_config, tokenizer)
 
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = DualAR(config, tokenizer.semantic_begin_id, tokenizer.im_end_id)
         codec = DAC(codec_config)
-    _fill(
-        model, "model", _transformer_weights(_read_weights(folder, "model"), config), device, dtype
+    weights = transformer_weights(open_weights(folder, "model"), config)
+    _check_weights("model", model, weights)
+    sounds = codec_weights(open_weights(folder, "codec"))
+    _check_weights("codec", codec, sounds)
+    _fill_transformer(model, weights, torch.device(device), dtype, quantization)
+    cost = None
+    if quantization != "none" and calibration_samples:
+        cost = calibrate_(
+            model, tokenizer, weights, quantization, calibration_samples, card.languages
+        )
+    fill_(codec, "", sounds, device, codec_dtype or dtype)
+    return Checkpoint(
+        card, config, codec_config, tokenizer, model.eval(), codec.eval(), quantization, cost
     )
-    codec_weights = _codec_weights(_read_weights(folder, "codec"))
-    _fill(codec, "codec", codec_weights, device, codec_dtype or dtype)
-    model.freeze_head_()
-    if torch.device(device).type == "cpu":
-        lay_out_for_cpu_(model)
-    return Checkpoint(card, config, codec_config, tokenizer, model.eval(), codec.eval())
+
+
+def _fill_transformer(
+    model: DualAR,
+    weights: Weights,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization,
+) -> None:
+    """Part by part, each brought into its final form before the next one is read."""
+    for name in _parts(model):
+        part = model.get_submodule(name)
+        fill_(part, name, weights, device, dtype)
+        if held_as(name, quantization) != "none":
+            quantize_linears_(model, name, quantization)
+        elif device.type == "cpu":
+            lay_out_for_cpu_(part)
+    if quantization == "none":
+        model.freeze_head_()
+    else:
+        quantize_head_(model)
+
+
+def _parts(model: DualAR) -> list[str]:
+    """Names of the model's submodules, each layer on its own."""
+    names = []
+    for name, child in model.named_children():
+        if isinstance(child, nn.ModuleList):
+            names += [f"{name}.{index}" for index in range(len(child))]
+        else:
+            names.append(name)
+    return names
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
-    """Write a folder of our own layout, weights as `dtype`."""
+    """Write a folder of our own layout, weights as `dtype`; BadCheckpoint if quantized."""
+    if checkpoint.quantization != "none":
+        raise BadCheckpoint(
+            f"a checkpoint held in {checkpoint.quantization} cannot be saved: its weights are "
+            "rounded; load it without quantization"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (
         ("config", checkpoint.config),
@@ -148,90 +222,7 @@ def _check_sizes(config: DualARConfig, codec: CodecConfig, tokenizer: Tokenizer)
         raise BadCheckpoint("the checkpoint's files do not fit together: " + "; ".join(problems))
 
 
-def _read_weights(folder: Path, name: str) -> dict[str, Tensor]:
-    safe, torch_file = folder / f"{name}.safetensors", folder / f"{name}.pth"
-    path = safe if safe.exists() else torch_file
-    if not path.exists():
-        raise BadCheckpoint(f"{folder} holds neither {safe.name} nor {torch_file.name}")
-    try:
-        if path == safe:
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        raw = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise BadCheckpoint(f"{path} cannot be read as weights: {error}") from error
-    if isinstance(raw, Mapping) and isinstance(raw.get("state_dict"), Mapping):
-        raw = raw["state_dict"]
-    if not isinstance(raw, Mapping):
-        raise BadCheckpoint(f"{path} does not hold a state dict")
-    return {str(k): v for k, v in raw.items() if isinstance(v, Tensor)}
-
-
-def _transformer_weights(raw: dict[str, Tensor], config: DualARConfig) -> dict[str, Tensor]:
-    if any(key.startswith("model.") for key in raw):
-        raw = {key.removeprefix("model."): value for key, value in raw.items()}
-    weights = {}
-    for key, value in raw.items():
-        if "audio_" in key or key.rpartition(".")[2] in _COMPUTED:
-            continue
-        if key == "output.weight" and config.tie_word_embeddings:
-            continue
-        stem, _, last = key.rpartition(".")
-        if stem.endswith((".wk", ".wv")) and f"{stem[:-1]}q.{last}" in raw:
-            continue
-        if stem.endswith(".wq"):
-            parts = [raw.get(f"{stem[:-1]}{letter}.{last}") for letter in "qkv"]
-            present = [part for part in parts if part is not None]
-            if len(present) == len(parts):
-                weights[f"{stem[:-1]}qkv.{last}"] = torch.cat(present)
-                continue
-        weights[key] = value
-    return weights
-
-
-def _codec_weights(raw: dict[str, Tensor]) -> dict[str, Tensor]:
-    if any("generator." in key for key in raw):
-        raw = {k.replace("generator.", ""): v for k, v in raw.items() if "generator." in k}
-    weights = {k: v for k, v in raw.items() if k.rpartition(".")[2] not in _COMPUTED}
-    for magnitude_suffix, direction_suffix in _NORM_PARTS:
-        for key in [key for key in weights if key.endswith(magnitude_suffix)]:
-            stem = key.removesuffix(magnitude_suffix)
-            if stem + direction_suffix in weights:
-                magnitude, direction = weights.pop(key), weights.pop(stem + direction_suffix)
-                weights[f"{stem}.weight"] = _fold(magnitude, direction)
-    return weights
-
-
-def _fold(magnitude: Tensor, direction: Tensor) -> Tensor:
-    """Weight norm over all but the first dimension; float32, so that nothing more is rounded."""
-    dims = tuple(range(1, direction.ndim))
-    norm = torch.linalg.vector_norm(direction.float(), dim=dims, keepdim=True)
-    return cast(Tensor, direction.float() * (magnitude.float() / norm))
-
-
-def _fill(
-    module: Module,
-    name: str,
-    weights: dict[str, Tensor],
-    device: torch.device | str,
-    dtype: torch.dtype,
-) -> Module:
-    problems = list(_mismatches(dict(module.state_dict()), weights))
+def _check_weights(name: str, module: nn.Module, weights: Weights) -> None:
+    problems = list(mismatches(module.state_dict(), weights))
     if problems:
         raise BadCheckpoint(f"the {name} weights do not fit: " + "; ".join(problems))
-    # One by one, so that the file's and the wanted form of a single weight stand side by side.
-    for key in list(weights):
-        weights[key] = weights[key].to(device, dtype)
-    module.load_state_dict(weights, assign=True)
-    # Afterwards: `assign` gives each new parameter the requires_grad of the one it replaces.
-    return module.requires_grad_(False)
-
-
-def _mismatches(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
-    for key in sorted(wanted.keys() - found.keys()):
-        yield f"missing {key} {tuple(wanted[key].shape)}"
-    for key in sorted(found.keys() - wanted.keys()):
-        yield f"unexpected {key} {tuple(found[key].shape)}"
-    for key in sorted(wanted.keys() & found.keys()):
-        if wanted[key].shape != found[key].shape:
-            yield f"{key} is {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}"

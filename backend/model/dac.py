@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from backend.model.config import CodecConfig, WindowConfig
+from backend.model.config import ENCODE_FRAMES, CodecConfig, WindowConfig
 from backend.model.rvq import Quantizer
 from backend.model.stream import (
     CausalConv,
@@ -19,8 +19,6 @@ from backend.model.stream import (
     StreamSequential,
     WindowTransformer,
 )
-
-ENCODER_HEAD_DIM = 64
 
 
 class ResidualUnit(nn.Module):
@@ -48,15 +46,8 @@ class EncoderBlock(nn.Module):
         parts: list[nn.Module] = [ResidualUnit(half, dilation) for dilation in (1, 3, 9)]
         parts += [Snake(half), CausalConv(half, channels, 2 * stride, stride=stride)]
         if n_layer:
-            config = WindowConfig(
-                dim=channels,
-                n_layer=n_layer,
-                n_head=channels // ENCODER_HEAD_DIM,
-                head_dim=ENCODER_HEAD_DIM,
-                intermediate_size=3 * channels,
-                window=window,
-            )
-            parts.append(WindowTransformer(config, channels))
+            transformer = WindowConfig.of_encoder(channels, n_layer, window)
+            parts.append(WindowTransformer(transformer, channels))
         self.block = StreamSequential(*parts)
 
     def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
@@ -77,8 +68,8 @@ class Encoder(nn.Module):
         parts += [Snake(channels), CausalConv(channels, config.latent_dim, 3)]
         self.block = StreamSequential(*parts)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.block(x, None))
+    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
+        return cast(Tensor, self.block(x, stream))
 
 
 class DecoderBlock(nn.Module):
@@ -124,10 +115,16 @@ class DAC(nn.Module):
         self.decoder = Decoder(config)
 
     def encode(self, audio: Tensor) -> Tensor:
-        """Waveform [B, samples] -> codes [B, N, frames]; the last frame is padded with silence."""
+        """Waveform [B, samples] -> codes [B, N, frames]; the last frame is padded with silence.
+
+        In pieces, so that a minute of it takes no more memory than a second or two.
+        """
         short = -audio.shape[-1] % self.config.frame_samples
-        padded = nn.functional.pad(audio, (0, short))
-        return self.quantizer.encode(self.encoder(padded[:, None]))
+        padded = nn.functional.pad(audio, (0, short))[:, None]
+        stream = Stream()
+        pieces = torch.split(padded, ENCODE_FRAMES * self.config.frame_samples, dim=-1)
+        codes = [self.quantizer.encode(self.encoder(piece, stream), stream) for piece in pieces]
+        return torch.cat(codes, dim=-1)
 
     def decode(self, codes: Tensor, stream: Stream | None = None) -> Tensor:
         """Codes [B, N, frames] -> waveform [B, frames · frame_samples].

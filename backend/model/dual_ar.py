@@ -21,6 +21,7 @@ from backend.model.layers import (
     causal,
     init_transformer_,
     rope_table,
+    stored_bytes,
 )
 
 
@@ -54,6 +55,7 @@ class DualAR(nn.Module):
         self.fast_output = nn.Linear(fast.dim, config.codebook_size, bias=False)
         self.legal_head: Tensor
         self.register_buffer("legal_head", torch.empty(0), persistent=False)
+        self.quantized_head: nn.Module | None = None
 
     def init_weights_(self, std: float = 0.02) -> None:
         """Fresh random weights, for training and for tests."""
@@ -75,6 +77,19 @@ class DualAR(nn.Module):
         """Lay the legal head rows together once, for generation."""
         head = self.head_weight().detach()
         self.legal_head = by_columns(head) if head.device.type == "cpu" else head.contiguous()
+
+    def weight_bytes_per_frame(self) -> int:
+        """Bytes of weights that one frame reads, whatever the number of rows: the slow layers and
+        the head once, the fast ones and their head once a code book after the first."""
+        head = self.quantized_head
+        if head is None:
+            rows = self.config.codebook_size + 1
+            slow = rows * self.config.slow.dim * self.embeddings.weight.element_size()
+        else:
+            slow = stored_bytes(head)
+        slow += stored_bytes(self.layers)
+        fast = stored_bytes(self.fast_layers) + stored_bytes(self.fast_output)
+        return slow + max(1, self.config.num_codebooks - 1) * fast
 
     def embed(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """tokens [..., T], codes [..., T, N] -> [..., T, dim]."""
@@ -99,14 +114,17 @@ class DualAR(nn.Module):
 
     def slow_logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., codebook_size + 1] over the legal tokens."""
+        hidden = self.norm(hidden)
+        if self.quantized_head is not None:
+            return cast(Tensor, self.quantized_head(hidden))
         head = self.legal_head if self.legal_head.numel() else self.head_weight()
-        return F.linear(self.norm(hidden), head)
+        return F.linear(hidden, head)
 
     def fast(self, hidden: Tensor, codes: Tensor) -> Tensor:
         """Teacher-forced logits [M, N, codebook_size] of codes [M, N]; row 0 means nothing."""
         first = self.fast_project_in(hidden)[:, None]
         x = torch.cat((first, self.fast_embeddings(codes[:, :-1])), dim=1)
-        rope = self._fast_rope(0, codes.shape[1], codes.device)
+        rope = self.fast_rope(0, codes.shape[1], codes.device)
         for layer in self.fast_layers:
             x = layer(x, rope, causal)
         return cast(Tensor, self.fast_output(self.fast_norm(x)))
@@ -147,7 +165,48 @@ class DualAR(nn.Module):
         slow = self.config.slow
         return rope_table(positions, slow.head_dim, slow.rope_base)[:, :, None]
 
-    def _fast_rope(self, begin: int, end: int, device: torch.device) -> Tensor:
+    def fast_start(self, hidden: Tensor, semantic: Tensor, rope: Tensor, past: Tensor) -> Tensor:
+        """Hidden [B, dim] and semantic codes [B] into the first two slots of `past`.
+
+        The logits [B, codebook_size] of code book 1. `rope` and `past` are those of a `FastFrame`.
+        """
+        # What is hidden counts for nothing times its value; what the last frame left might be NaN.
+        past.zero_()
+        pair = (self.fast_project_in(hidden), self.fast_embeddings(semantic))
+        x = torch.stack(pair, dim=1)
+
+        for index, layer in enumerate(self.fast_layers):
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
+                past[:, 0, index, :, :2] = k
+                past[:, 1, index, :, :2] = v
+                return causal(q, k, v)
+
+            x = layer(x, rope, attend)
+        return cast(Tensor, self.fast_output(self.fast_norm(x[:, -1])))
+
+    def fast_next(
+        self, codes: Tensor, slot: Tensor, rope: Tensor, mask: Tensor, past: Tensor
+    ) -> Tensor:
+        """Codes [B] of one book into `slot` [1] of `past`; logits [B, codebook_size] of the next.
+
+        Every slot is attended over and `mask` hides those to come: no shape depends on `slot`.
+        """
+        x = self.fast_embeddings(codes)[:, None]
+
+        for index, layer in enumerate(self.fast_layers):
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
+                keys, values = past[:, 0, index], past[:, 1, index]
+                keys.index_copy_(2, slot, k)
+                values.index_copy_(2, slot, v)
+                return attend_from_one(q, keys, values, mask)
+
+            x = layer(x, rope, attend)
+        return cast(Tensor, self.fast_output(self.fast_norm(x[:, -1])))
+
+    def fast_rope(self, begin: int, end: int, device: torch.device) -> Tensor:
+        """The turns of slots `begin` to `end`."""
         fast = self.config.fast
         positions = torch.arange(begin, end, device=device)[None]
         return rope_table(positions, fast.head_dim, fast.rope_base)[:, :, None]
@@ -156,53 +215,44 @@ class DualAR(nn.Module):
 class FastFrame:
     """Runs the fast transformer through one frame, code book by code book.
 
-    Position 0 takes the slow hidden state and position 1 the semantic code; position 0's logits are
-    never used, so both go in together.
+    Slot 0 takes the slow hidden state and slot n the code of book n - 1. Slot 0's logits are never
+    used, so the first two go in together.
     """
 
-    def __init__(self, model: DualAR) -> None:
+    def __init__(self, model: DualAR, device: torch.device | None = None) -> None:
+        weight, count = model.fast_norm.weight, model.config.num_codebooks
+        device = weight.device if device is None else device
         self._model = model
-        self._rope: Tensor | None = None
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._past = torch.empty(0, dtype=weight.dtype, device=device)
+        self.rope = model.fast_rope(0, 2, device)
+        """The turns of the first two slots."""
+        hidden = torch.full((count, count), -torch.inf).triu(1).to(weight.dtype)
+        # Tensors of their own, not slices of one: compiled code wants their memory aligned.
+        self._at = [
+            (
+                torch.tensor([slot], device=device),
+                model.fast_rope(slot, slot + 1, device),
+                hidden[slot].clone().view(1, 1, 1, count).to(device),
+            )
+            for slot in range(count)
+        ]
 
     def start(self, hidden: Tensor, semantic: Tensor) -> Tensor:
         """Hidden [B, dim] and semantic codes [B]: logits [B, codebook_size] of code book 1."""
-        model = self._model
-        if self._rope is None or self._rope.device != hidden.device:
-            self._rope = model._fast_rope(0, model.config.num_codebooks, hidden.device)
-        pair = (model.fast_project_in(hidden), model.fast_embeddings(semantic))
-        self._room_for(hidden.shape[0], pair[0])
-        return self._run(torch.stack(pair, dim=1), 0)
+        return self._model.fast_start(hidden, semantic, self.rope, self.past(hidden.shape[0]))
 
     def step(self, book: int, codes: Tensor) -> Tensor:
         """Codes [B] of code book `book`: logits [B, codebook_size] of the next one."""
-        return self._run(self._model.fast_embeddings(codes)[:, None], book + 1)
+        return self._model.fast_next(codes, *self.at(book + 1), self.past(codes.shape[0]))
 
-    def _run(self, x: Tensor, begin: int) -> Tensor:
-        assert self._rope is not None
-        rows, length = x.shape[:2]
-        end = begin + length
-        rope = self._rope[:, begin:end]
+    def at(self, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`slot` [1], its turn and its mask, as `DualAR.fast_next` takes them."""
+        return self._at[slot]
 
-        for index, layer in enumerate(self._model.fast_layers):
-
-            def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                keys, values = self._keys[index], self._values[index]
-                keys[:rows, :, begin:end] = k
-                values[:rows, :, begin:end] = v
-                if begin == 0:
-                    return causal(q, k, v)
-                return attend_from_one(q, keys[:rows, :, :end], values[:rows, :, :end])
-
-            x = layer(x, rope, attend)
-        return cast(Tensor, self._model.fast_output(self._model.fast_norm(x[:, -1])))
-
-    def _room_for(self, rows: int, like: Tensor) -> None:
-        if self._keys and self._keys[0].shape[0] >= rows:
-            return
-        fast = self._model.config.fast
-        shape = (rows, fast.n_local_heads, self._model.config.num_codebooks, fast.head_dim)
-        layers = range(fast.n_layer)
-        self._keys = [like.new_zeros(shape) for _ in layers]
-        self._values = [like.new_zeros(shape) for _ in layers]
+    def past(self, rows: int) -> Tensor:
+        """Keys and values [rows, 2, layers, KV, slots, D] of the frame being made."""
+        if self._past.shape[0] < rows:
+            fast, slots = self._model.config.fast, self._model.config.num_codebooks
+            shape = (rows, 2, fast.n_layer, fast.n_local_heads, slots, fast.head_dim)
+            self._past = self._past.new_zeros(shape)
+        return self._past[:rows]

@@ -34,6 +34,18 @@ class KVCache:
         """Bytes held now."""
         return sum(t.nbytes for t in (*self._keys, *self._values))
 
+    @property
+    def longest(self) -> int:
+        """Positions of the longest row."""
+        return max(self.lengths)
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """All keys and values [rows, KV, capacity, D] of one layer, as they stand until it grows.
+
+        There may be more rows than `lengths` tells of.
+        """
+        return self._keys[index], self._values[index]
+
     def add_row(self, length: int) -> int:
         """Make room for a row of `length` positions to be written; its index."""
         self._reserve(len(self.lengths) + 1, length)
@@ -55,7 +67,7 @@ class KVCache:
 
     def advance(self) -> None:
         """Make room for one more position in every row and count it."""
-        self._reserve(len(self.lengths), max(self.lengths) + 1)
+        self._reserve(len(self.lengths), self.longest + 1)
         self.lengths = [length + 1 for length in self.lengths]
 
     def write_row(self, layer: int, row: int, k: Tensor, v: Tensor) -> None:
@@ -75,14 +87,14 @@ class KVCache:
         index = positions.view(rows, 1, 1, 1).expand(rows, kv_heads, 1, k.shape[-1])
         keys.scatter_(2, index, k)
         values.scatter_(2, index, v)
-        used = max(self.lengths)
+        used = self.longest
         return attend_from_one(q, keys[:, :, :used], values[:, :, :used], mask)
 
     def mask(self, positions: Tensor) -> Tensor | None:
         """What each row may see: None where all rows are of one length."""
-        if min(self.lengths) == max(self.lengths):
+        if min(self.lengths) == self.longest:
             return None
-        seen = torch.arange(max(self.lengths), device=positions.device)
+        seen = torch.arange(self.longest, device=positions.device)
         return (seen[None] <= positions[:, None])[:, None, None]
 
     def _reserve(self, rows: int, length: int) -> None:
@@ -92,16 +104,20 @@ class KVCache:
         if length > capacity:
             grown = max(length, capacity * 3 // 2)
             capacity = -(-grown // BUCKET) * BUCKET
-        rows = max(rows, self._rows * 3 // 2) if rows > self._rows else self._rows
+        if rows > self._rows:
+            rows = max(rows, self._rows * 3 // 2)
+        # Else everything is copied anyway, and the rows that have left are let go of: after a want
+        # of memory, whose cure is that one leaves, the next try must ask for less.
         shape = (rows, self._config.n_local_heads, capacity, self._config.head_dim)
         layers = range(self._config.n_layer)
         # Layer by layer: the old and the new tensor of one layer only stand side by side. Where
-        # memory runs out midway, some layers have grown and no promise has been made.
+        # memory runs out midway, layers differ and only what all of them hold is promised.
+        self._rows = min(self._rows, rows)
         for tensors in (self._keys, self._values):
             for layer in layers:
                 fresh = torch.zeros(shape, dtype=self._dtype, device=self._device)
                 if layer < len(tensors):
-                    old = tensors[layer]
+                    old = tensors[layer][:rows, :, :capacity]
                     fresh[: old.shape[0], :, : old.shape[2]] = old
                     tensors[layer] = fresh
                 else:

@@ -39,15 +39,29 @@ def rope_table(positions: Tensor, head_dim: int, base: float) -> Tensor:
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
     """Turn the pairs of x [B, T, H, D] by `rope` [B or 1, T, 1, D/2, 2], in float32."""
-    # A turn is a complex product: one operation where sines and cosines apart take ten.
-    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
-    turned = torch.view_as_real(pairs * torch.view_as_complex(rope))
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    if torch.compiler.is_compiling():  # a compiler fuses reals, and leaves complex numbers alone
+        (a, b), (cos, sin) = pairs.unbind(-1), rope.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    else:  # a turn is a complex product: one operation where sines and cosines apart take ten
+        product = torch.view_as_complex(pairs) * torch.view_as_complex(rope)
+        turned = torch.view_as_real(product)
     return turned.flatten(-2).type_as(x)
 
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over this piece alone, each position seeing those before it."""
+    if _writes_out(q):
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        hidden = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -torch.inf)
+        return _written_out(q, k, v, hidden)
     grouped = q.shape[1] != k.shape[1]
+    if grouped and q.device.type == "cuda":
+        # Only one of CUDA's kernels knows groups, and it wants 16 bits and a recent card. The
+        # others would be left with one that writes every score out.
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+        grouped = False
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
 
 
@@ -55,10 +69,28 @@ def attend_from_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
     """One new position a row: q [B, H, 1, D] over keys and values [B, KV, L, D], [B, H, 1, D].
 
     Queries that share a key head are laid side by side as if they were positions, so that
-    nothing is repeated in memory. `mask` [B, 1, 1, L] says what each row may see.
+    nothing is repeated in memory. `mask` [B, 1, 1, L] says what each row may see: True, or 0 where
+    others are minus infinity.
     """
     grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[-1])
+    if mask is not None and _writes_out(q):
+        return _written_out(grouped, keys, values, mask).reshape(q.shape)
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).reshape(q.shape)
+
+
+def _writes_out(q: Tensor) -> bool:
+    """Whether a compiler is better off with the single operations of attention.
+
+    CUDA's fused kernels want masks of certain lengths and strides, which a compiler that must not
+    know the length cannot promise; for a few queries they gain nothing. The CPU's takes any.
+    """
+    return torch.compiler.is_compiling() and q.device.type != "cpu"
+
+
+def _written_out(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+    """Attention of q [B, H, T, D] over k and v [B, H, L, D], `hidden` [.., L] added to scores."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + hidden
+    return F.softmax(scores.float(), dim=-1).to(q.dtype) @ v
 
 
 class Attention(nn.Module):
@@ -130,6 +162,11 @@ def lay_out_for_cpu_(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, nn.Linear):
             child.weight = nn.Parameter(by_columns(child.weight), requires_grad=False)
+
+
+def stored_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
+    return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
 
 
 def init_transformer_(module: nn.Module, n_layer: int, std: float = 0.02) -> None:

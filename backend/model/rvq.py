@@ -99,13 +99,13 @@ class Quantizer(nn.Module):
         self.pre_module = WindowTransformer(config.pre, dim)
         self.post_module = WindowTransformer(config.post, dim)
 
-    def latent(self, z: Tensor) -> Tensor:
+    def latent(self, z: Tensor, stream: Stream | None = None) -> Tensor:
         """Encoder output [B, C, T·factor] -> what is quantised [B, C, T]."""
-        return cast(Tensor, self.pre_module(self.downsample(z)))
+        return cast(Tensor, self.pre_module(self.downsample(z, stream), stream))
 
-    def encode(self, z: Tensor) -> Tensor:
+    def encode(self, z: Tensor, stream: Stream | None = None) -> Tensor:
         """Encoder output [B, C, T·factor] -> codes [B, N, T]."""
-        semantic, left = self.semantic_quantizer.encode(self.latent(z))
+        semantic, left = self.semantic_quantizer.encode(self.latent(z, stream))
         residual, _ = self.quantizer.encode(left)
         return torch.cat((semantic, residual), dim=1)
 

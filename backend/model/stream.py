@@ -33,14 +33,16 @@ class Stream:
         if tail is None:
             tail = x.new_zeros((*x.shape[:-1], past))
         joined = torch.cat((tail, x), dim=-1)
-        self._tails[module] = joined[..., -past:]
+        # A copy: a view would keep the whole piece, 195 MB a stream at full size, for 5 of tails.
+        self._tails[module] = joined[..., -past:].clone()
         return joined
 
     def recent(self, module: nn.Module, x: Tensor, keep: int) -> Tensor:
         """x [..., T, D] behind at most its last `keep` rows of before, remembered anew."""
         tail = self._tails.get(module)
         joined = x if tail is None else torch.cat((tail, x), dim=-2)
-        self._tails[module] = joined[..., -keep:, :] if keep else joined[..., :0, :]
+        # `clone` as above.
+        self._tails[module] = (joined[..., -keep:, :] if keep else joined[..., :0, :]).clone()
         return joined
 
     def position(self, module: nn.Module, length: int) -> int:

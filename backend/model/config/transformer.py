@@ -1,13 +1,7 @@
-"""Shapes of the transformer and the codec, from a checkpoint's files. Pure arithmetic, no torch.
+"""Shapes and costs of the two transformers."""
 
-Field names and defaults are those of `fish-speech==0.1.0` (`DualARModelArgs` and
-`modded_dac_vq.yaml`), so that the official `config.json` is read as it stands.
-"""
-
-import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from backend.errors import BadCheckpoint
@@ -17,9 +11,21 @@ MODEL_TYPES = ("dual_ar",)
 RESIDUAL_CODEBOOK_SIZE = 1024
 """Residual codebooks hold this many codes, whatever the semantic one holds."""
 
+KV_BUCKET = 64
+"""Capacity of the cache is a multiple of this many positions."""
+
 
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
+
+
+def kv_capacity(prompt: int, positions: int) -> int:
+    """Positions that a row of the cache has room for, once it has grown from a prompt of so many
+    to `positions`, one by one: by half whenever it is full."""
+    capacity = _round_up(prompt, KV_BUCKET)
+    while capacity < positions:
+        capacity = _round_up(max(capacity + 1, capacity * 3 // 2), KV_BUCKET)
+    return capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,20 @@ class TransformerConfig:
         heads, kv = self.n_head * self.head_dim, self.n_local_heads * self.head_dim
         biases = (heads + 2 * kv) * self.qkv_bias + self.dim * self.o_bias
         norms = 2 * self.dim + 2 * self.head_dim * self.qk_norm
-        attention = self.dim * (heads + 2 * kv) + heads * self.dim
-        return attention + 3 * self.dim * self.intermediate_size + norms + biases
+        return sum(rows * columns for rows, columns in self.matrices) + norms + biases
+
+    @property
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Shapes [out, in] of one block's Linear weights."""
+        heads, kv = self.n_head * self.head_dim, self.n_local_heads * self.head_dim
+        inner = (self.intermediate_size, self.dim)
+        return (
+            (heads + 2 * kv, self.dim),
+            (self.dim, heads),
+            inner,
+            inner,
+            (self.dim, self.intermediate_size),
+        )
 
     def kv_bytes_per_position(self, element_bytes: int) -> int:
         """Bytes of keys and values one position adds over all layers."""
@@ -91,6 +109,23 @@ class DualARConfig:
     def kv_bytes_per_frame(self, element_bytes: int) -> int:
         """Bytes one position of the slow transformer adds to the cache."""
         return self.slow.kv_bytes_per_position(element_bytes)
+
+    def prefill_workspace_bytes(self, positions: int, element_bytes: int) -> int:
+        """Memory beside weights and cache while a prompt of so many positions is read."""
+        slow = self.slow
+        qkv = (slow.n_head + 2 * slow.n_local_heads) * slow.head_dim
+        qk = qkv - slow.n_local_heads * slow.head_dim
+        embedding = (self.num_codebooks + 2) * slow.dim * element_bytes
+        attention = (qkv + 2 * qk + 2 * slow.dim) * element_bytes
+        if element_bytes < 4:
+            attention += 2 * qk * 4  # queries and keys are turned in float32
+        feed_forward = 3 * (slow.intermediate_size + slow.dim) * element_bytes
+        return positions * max(embedding, attention, feed_forward)
+
+    def sampling_bytes(self, rows: int) -> int:
+        """Memory of drawing one frame for `rows`: penalties, and logits in order of size."""
+        size = self.codebook_size + 1
+        return rows * size * 4 * (2 * self.num_codebooks + 8)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
@@ -180,108 +215,3 @@ class DualARConfig:
             "fast_attention_qk_norm": fast.qk_norm,
             "fast_attention_o_bias": fast.o_bias,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class WindowConfig:
-    """A causal transformer of the codec that looks back over `window` positions."""
-
-    dim: int = 1024
-    n_layer: int = 8
-    n_head: int = 16
-    head_dim: int = 64
-    intermediate_size: int = 3072
-    window: int = 128
-    rope_base: float = 10_000.0
-    norm_eps: float = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class CodecConfig:
-    """The DAC codec: waveform ↔ one semantic and several residual code books.
-
-    The defaults are the package's `configs/modded_dac_vq.yaml`, which every `codec.pth` follows.
-    """
-
-    sample_rate_hz: int = 44_100
-    encoder_dim: int = 64
-    encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
-    encoder_transformer_layers: tuple[int, ...] = (0, 0, 0, 4)
-    encoder_window: int = 512
-    latent_dim: int = 1024
-    decoder_dim: int = 1536
-    decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
-    downsample_factor: tuple[int, ...] = (2, 2)
-    semantic_codebook_size: int = 4096
-    residual_codebooks: int = 9
-    residual_codebook_size: int = RESIDUAL_CODEBOOK_SIZE
-    codebook_dim: int = 8
-    pre: WindowConfig = field(default_factory=WindowConfig)
-    post: WindowConfig = field(default_factory=WindowConfig)
-
-    def __post_init__(self) -> None:
-        if math.prod(self.encoder_rates) != math.prod(self.decoder_rates):
-            raise BadCheckpoint(
-                f"encoder rates {self.encoder_rates} and decoder rates {self.decoder_rates} differ"
-            )
-
-    @property
-    def num_codebooks(self) -> int:
-        """Code books of a frame, the semantic one first."""
-        return 1 + self.residual_codebooks
-
-    @property
-    def frame_samples(self) -> int:
-        """PCM samples of one code frame."""
-        return math.prod(self.encoder_rates) * math.prod(self.downsample_factor)
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Code frames per second of audio."""
-        return self.sample_rate_hz / self.frame_samples
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read our `codec.json`; BadCheckpoint names a key that is not known."""
-        values = dict(raw)
-        unknown = sorted(values.keys() - {f.name for f in dataclasses.fields(cls)})
-        if unknown:
-            raise BadCheckpoint(f"codec.json has unknown keys {', '.join(unknown)}")
-        for name in ("pre", "post"):
-            if name in values:
-                values[name] = WindowConfig(**values[name])
-        for name, value in values.items():
-            if isinstance(value, list):
-                values[name] = tuple(value)
-        return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads back."""
-        return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointCard:
-    """What a checkpoint says of itself: `shoal.json` in a folder of our own layout.
-
-    An official folder has none; the defaults are what `openaudio-s1-mini` was trained for.
-    """
-
-    name: str
-    max_segment_characters: int = 400
-    max_reference_s: float = 60.0
-    languages: tuple[str, ...] = ()
-    licence: str = ""
-    description: str = ""
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """Read `shoal.json`; BadCheckpoint names a key that is not known."""
-        unknown = sorted(raw.keys() - {f.name for f in dataclasses.fields(cls)})
-        if unknown or "name" not in raw:
-            raise BadCheckpoint(f"shoal.json must have a name and no unknown keys {unknown}")
-        return cls(**{**raw, "languages": tuple(raw.get("languages", ()))})
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads back."""
-        return dataclasses.asdict(self)

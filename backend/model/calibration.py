@@ -1,0 +1,227 @@
+"""Chooses how far each quantized matrix may clip its weights, and measures what it all cost.
+
+The texts are put to the quantized model, which says the first frames of each: positions as they
+occur in use, and cheap, since the model is in memory anyway. Then text and frames go through the
+layers in two streams side by side: through each layer as the file has it, and as it is after it
+was quantized. The first stream says how much each input of a matrix is used, which decides where
+to clip; at the end both streams' logits are compared. Only one layer is in memory in full.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.core import QualityCost, Quantization
+from backend.model.calibration_texts import calibration_texts
+from backend.model.config import DualARConfig
+from backend.model.dual_ar import DualAR, FastFrame
+from backend.model.kv_cache import KVCache
+from backend.model.layers import Block, causal, rope_table
+from backend.model.quantize import (
+    held_as,
+    linears,
+    quantize_head_,
+    quantize_matrix,
+    quantized_linear,
+    replace_,
+)
+from backend.model.tokenizer import INTERLEAVE, SPEAKER, Tokenizer
+from backend.model.weights import Weights, fill_
+
+MOST_FRAMES = 16
+"""Frames said of each text, about a second."""
+
+_MOST_PRODUCTS = 2.5e11
+"""Multiplications of one stream through all layers: seconds of work for two cores. Of a large
+checkpoint fewer frames are said for it."""
+
+_TEMPERATURE = 0.7
+"""Speech is sampled, not greedy: so it is in use, and so it does not get stuck in a loop."""
+
+
+@torch.no_grad()
+def calibrate_(
+    model: DualAR,
+    tokenizer: Tokenizer,
+    weights: Weights,
+    quantization: Quantization,
+    samples: int,
+    languages: Collection[str] = (),
+) -> QualityCost:
+    """Quantize `model` once more from its `weights`, now that it can speak; what it cost.
+
+    The cost is that against the same weights unquantized, in the model's own precision.
+    """
+    texts = calibration_texts(samples, languages)
+    control = tokenizer.control(INTERLEAVE) + tokenizer.control(SPEAKER)
+    prompts = [control + tokenizer.encode(text) for text in texts]
+    length, frames = _affordable(model.config, len(texts), min(map(len, prompts)))
+    # All of one length, so that no position is padding; what is cut off would be said later.
+    tokens = torch.tensor([prompt[:length] for prompt in prompts])
+    tokens = tokens.to(model.embeddings.weight.device)
+    codes = _speak(model, tokens, frames)
+    return _Calibration(model, weights, quantization).run(tokens, codes)
+
+
+def _affordable(config: DualARConfig, texts: int, longest: int) -> tuple[int, int]:
+    """How many tokens of each text to read, and how many frames of it to say."""
+    slow = texts * config.slow.n_layer * config.slow.layer_parameters
+    fast = texts * config.fast.n_layer * config.fast.layer_parameters * config.num_codebooks
+    length = min(longest, config.max_seq_len // 2, max(12, int(_MOST_PRODUCTS / 2 / slow)))
+    frames = int((_MOST_PRODUCTS - slow * length) / (slow + fast))
+    return length, max(3, min(frames, MOST_FRAMES, config.max_seq_len - length))
+
+
+def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
+    """The first `frames` frames [B, F, N] that `model` says to prompts [B, T]."""
+    rows, length = tokens.shape
+    books = model.config.num_codebooks
+    cache = KVCache(model.config.slow, model.embeddings.weight.dtype, tokens.device)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(logits: Tensor) -> Tensor:
+        noise = -torch.empty(logits.shape).exponential_(generator=generator).log()
+        return (logits.float() / _TEMPERATURE + noise.to(logits.device)).argmax(-1)
+
+    fast, hidden = FastFrame(model), _prefill(model, tokens, cache)
+    said: list[Tensor] = []
+    for step in range(frames):
+        if said:
+            cache.advance()
+            positions = torch.full((rows,), length + step - 1, device=tokens.device)
+            hidden = model.decode(said[-1], positions, cache)
+        # Without the last column, the end: every text is to be spoken for as long.
+        drawn = [draw(model.slow_logits(hidden)[:, :-1])]
+        for book in range(1, books):
+            logits = fast.start(hidden, drawn[0]) if book == 1 else fast.step(book - 1, drawn[-1])
+            drawn.append(draw(logits[:, : model.config.residual_codebook_size]))
+        said.append(torch.stack(drawn, dim=1))
+    return torch.stack(said, dim=1)
+
+
+def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
+    """Read prompts [B, T] all at once into as many new rows; their last hidden states [B, dim]."""
+    rows = [cache.add_row(tokens.shape[1]) for _ in tokens]
+    x = model.embed(tokens, tokens.new_zeros(*tokens.shape, model.config.num_codebooks))
+    rope = _rope(model, "slow", tokens.shape[1])
+    for index, layer in enumerate(model.layers):
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
+            for row in rows:
+                cache.write_row(index, row, k[row : row + 1], v[row : row + 1])
+            return causal(q, k, v)
+
+        x = layer(x, rope, attend)
+    return x[:, -1]
+
+
+def _rope(model: DualAR, stack: str, length: int) -> Tensor:
+    config = getattr(model.config, stack)
+    positions = torch.arange(length, device=model.embeddings.weight.device)
+    return rope_table(positions[None], config.head_dim, config.rope_base)[:, :, None]
+
+
+class _Calibration:
+    """One walk through all layers, with both streams."""
+
+    def __init__(self, model: DualAR, weights: Weights, quantization: Quantization) -> None:
+        self._model, self._weights, self._quantization = model, weights, quantization
+
+    def run(self, tokens: Tensor, codes: Tensor) -> QualityCost:
+        """Quantize by what prompts [B, T] and the frames [B, F, N] said to them need."""
+        model, (rows, length) = self._model, tokens.shape
+        # The last frame is only to be guessed.
+        said = torch.cat((tokens, codes[:, :-1, 0] + model.semantic_begin_id), dim=1)
+        silent = codes.new_zeros(rows, length, codes.shape[2])
+        x = model.embed(said, torch.cat((silent, codes[:, :-1]), dim=1))
+        full, quantized = self._through("slow", x, x)
+        # From the last of the text on, each position guesses a frame.
+        full, quantized = (x[:, length - 1 :].flatten(0, 1) for x in (full, quantized))
+        cost = self._compare(model.norm(full), model.norm(quantized), rows)
+
+        books = model.fast_embeddings(codes[:, :, :-1].flatten(0, 1))
+        full, quantized = (
+            torch.cat((model.fast_project_in(x)[:, None], books), dim=1) for x in (full, quantized)
+        )
+        full, _ = self._through("fast", full, quantized)
+        with torch.device("meta"):
+            output = nn.Linear(model.config.fast.dim, model.config.codebook_size, bias=False)
+        self._fill(output, "fast_output")
+        self._quantize(output, "fast_output", _mean_square(model.fast_norm(full[:, 1:])))
+        return cost
+
+    def _through(self, stack: str, full: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
+        """Both streams [B, L, dim] behind the last layer of the "slow" or the "fast" one."""
+        config = getattr(self._model.config, stack)
+        rope = _rope(self._model, stack, full.shape[1])
+        for index in range(config.n_layer):
+            name = f"layers.{index}" if stack == "slow" else f"fast_layers.{index}"
+            with torch.device("meta"):
+                block = Block(config)
+            self._fill(block, name)
+            with _watched(block, name) as importance:
+                full = block(full, rope)
+            for inner, linear in linears(block, name):
+                self._quantize(linear, inner, importance[inner])
+            quantized = block(quantized, rope)
+        return full, quantized
+
+    def _fill(self, module: nn.Module, name: str) -> None:
+        weight = self._model.embeddings.weight
+        fill_(module, name, self._weights, weight.device, weight.dtype)
+
+    def _quantize(self, linear: nn.Linear, name: str, importance: Tensor) -> None:
+        """Put a quantized Linear into the model, and what it multiplies by into `linear`."""
+        matrix = quantize_matrix(linear.weight, held_as(name, self._quantization), importance)
+        stand_in = quantized_linear(matrix, linear.bias)
+        replace_(self._model, name, stand_in)
+        linear.weight = nn.Parameter(matrix.dequantized(linear.weight.dtype), requires_grad=False)
+        if stand_in.uses_kernel:
+            # For so many positions at once the kernel would be slow: `linear` rounds as it does.
+            linear.register_forward_pre_hook(lambda _, inputs: _rounded(inputs[0]))
+            linear.register_forward_hook(lambda _, inputs, output: _rounded(output))
+
+    def _compare(self, full: Tensor, quantized: Tensor, samples: int) -> QualityCost:
+        """Quantize the head, and what it makes of normed hidden states [M, dim] of both streams."""
+        head = self._model.head_weight()
+        matrix = quantize_head_(self._model, _mean_square(full))
+        wanted = F.linear(full, head).float().log_softmax(-1)
+        found = F.linear(_rounded(quantized), matrix.dequantized(head.dtype))
+        found = _rounded(found).float().log_softmax(-1)
+        kl_divergence = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+        agreement = (found.argmax(-1) == wanted.argmax(-1)).float().mean()
+        return QualityCost(float(kl_divergence), float(agreement), samples)
+
+
+@contextmanager
+def _watched(block: nn.Module, name: str) -> Iterator[dict[str, Tensor]]:
+    """By their full names, how much the inputs of the Linears of `block` are used: [in] each."""
+    found: dict[str, Tensor] = {}
+
+    def watch(inner: str) -> Any:
+        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found[inner] = _mean_square(inputs[0])
+
+        return note
+
+    hooks = [
+        linear.register_forward_pre_hook(watch(inner)) for inner, linear in linears(block, name)
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    return x.flatten(0, -2).float().square().mean(0)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """As the packed kernels take and give it."""
+    return x.to(torch.bfloat16).to(x.dtype)

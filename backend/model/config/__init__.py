@@ -1,0 +1,31 @@
+"""Shapes of the transformer and the codec, from a checkpoint's files. Pure arithmetic, no torch.
+
+Field names and defaults are those of `fish-speech==0.1.0` (`DualARModelArgs` and
+`modded_dac_vq.yaml`), so that the official `config.json` is read as it stands. What a shape costs
+in weights and in bytes is computed here too.
+"""
+
+from backend.model.config.card import CheckpointCard
+from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
+from backend.model.config.transformer import (
+    KV_BUCKET,
+    MODEL_TYPES,
+    RESIDUAL_CODEBOOK_SIZE,
+    DualARConfig,
+    TransformerConfig,
+    kv_capacity,
+)
+
+__all__ = [
+    "DECODE_FRAMES",
+    "ENCODE_FRAMES",
+    "KV_BUCKET",
+    "MODEL_TYPES",
+    "RESIDUAL_CODEBOOK_SIZE",
+    "CheckpointCard",
+    "CodecConfig",
+    "DualARConfig",
+    "TransformerConfig",
+    "WindowConfig",
+    "kv_capacity",
+]

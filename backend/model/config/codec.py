@@ -1,0 +1,211 @@
+"""Shapes and costs of the codec."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from backend.errors import BadCheckpoint
+from backend.model.config.transformer import RESIDUAL_CODEBOOK_SIZE
+
+ENCODE_FRAMES, DECODE_FRAMES = 32, 24
+"""Frames of a recording that are encoded together, of speech that are decoded together at most."""
+
+_ENCODER_HEAD_DIM = 64
+_ELEMENT_BYTES = 4
+"""Codecs compute in float32 whatever the transformer does."""
+_KERNEL, _DILATIONS = 7, (1, 3, 9)
+"""Of the residual units' convolutions."""
+_UNIT_TENSORS = 6
+"""Activations of a residual unit that live at once, in its convolution: its input, the snake's
+output, that behind its past, the output, and oneDNN's copies of both in a layout of its own."""
+
+
+def _conv(channels_in: int, channels_out: int, kernel_size: int) -> int:
+    """Weights of a convolution, biases included."""
+    return channels_in * channels_out * kernel_size + channels_out
+
+
+def _residual_unit(channels: int) -> int:
+    return 2 * channels + _conv(channels, channels, _KERNEL) + _conv(channels, channels, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowConfig:
+    """A causal transformer of the codec that looks back over `window` positions."""
+
+    dim: int = 1024
+    n_layer: int = 8
+    n_head: int = 16
+    head_dim: int = 64
+    intermediate_size: int = 3072
+    window: int = 128
+    rope_base: float = 10_000.0
+    norm_eps: float = 1e-5
+
+    @classmethod
+    def of_encoder(cls, channels: int, n_layer: int, window: int) -> Self:
+        """The transformer at the end of an encoder block of `channels`."""
+        heads, width = channels // _ENCODER_HEAD_DIM, 3 * channels
+        return cls(channels, n_layer, heads, _ENCODER_HEAD_DIM, width, window)
+
+    def parameters(self, channels: int) -> int:
+        """Weights, the projections from and to `channels` included where those differ."""
+        heads = self.n_head * self.head_dim
+        block = self.dim * (4 * heads + 3 * self.intermediate_size + 4)
+        bridge = 0 if channels == self.dim else 2 * channels * self.dim + self.dim + channels
+        return self.n_layer * block + self.dim + bridge
+
+    @property
+    def state_bytes(self) -> int:
+        """Keys and values of the window that a stream remembers."""
+        position = 2 * self.n_layer * self.n_head * self.head_dim
+        return (self.window - 1) * position * _ELEMENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class CodecConfig:
+    """The DAC codec: waveform ↔ one semantic and several residual code books.
+
+    The defaults are the package's `configs/modded_dac_vq.yaml`, which every `codec.pth` follows.
+    """
+
+    sample_rate_hz: int = 44_100
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
+    encoder_transformer_layers: tuple[int, ...] = (0, 0, 0, 4)
+    encoder_window: int = 512
+    latent_dim: int = 1024
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
+    downsample_factor: tuple[int, ...] = (2, 2)
+    semantic_codebook_size: int = 4096
+    residual_codebooks: int = 9
+    residual_codebook_size: int = RESIDUAL_CODEBOOK_SIZE
+    codebook_dim: int = 8
+    pre: WindowConfig = field(default_factory=WindowConfig)
+    post: WindowConfig = field(default_factory=WindowConfig)
+
+    def __post_init__(self) -> None:
+        if math.prod(self.encoder_rates) != math.prod(self.decoder_rates):
+            raise BadCheckpoint(
+                f"encoder rates {self.encoder_rates} and decoder rates {self.decoder_rates} differ"
+            )
+
+    @property
+    def num_codebooks(self) -> int:
+        """Code books of a frame, the semantic one first."""
+        return 1 + self.residual_codebooks
+
+    @property
+    def frame_samples(self) -> int:
+        """PCM samples of one code frame."""
+        return math.prod(self.encoder_rates) * math.prod(self.downsample_factor)
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Code frames per second of audio."""
+        return self.sample_rate_hz / self.frame_samples
+
+    @property
+    def parameters(self) -> int:
+        """Weights of encoder, quantiser and decoder, weight norm folded."""
+        return self._encoder_parameters + self._quantizer_parameters + self._decoder_parameters
+
+    @property
+    def _encoder_parameters(self) -> int:
+        half, total = self.encoder_dim, _conv(1, self.encoder_dim, _KERNEL)
+        for stride, n_layer in zip(
+            self.encoder_rates, self.encoder_transformer_layers, strict=True
+        ):
+            channels = 2 * half
+            total += 3 * _residual_unit(half) + half + _conv(half, channels, 2 * stride)
+            if n_layer:
+                transformer = WindowConfig.of_encoder(channels, n_layer, self.encoder_window)
+                total += transformer.parameters(channels)
+            half = channels
+        return total + half + _conv(half, self.latent_dim, 3)
+
+    @property
+    def _decoder_parameters(self) -> int:
+        last, total = self.decoder_dim, _conv(self.latent_dim, self.decoder_dim, _KERNEL)
+        for _, channels, half, stride in self._decoder_blocks(0):
+            total += channels + _conv(channels, half, 2 * stride) + 3 * _residual_unit(half)
+            last = half
+        return total + last + _conv(last, 1, _KERNEL)
+
+    @property
+    def _quantizer_parameters(self) -> int:
+        dim, size = self.latent_dim, self.codebook_dim
+        codes = self.semantic_codebook_size + self.residual_codebooks * self.residual_codebook_size
+        books = self.num_codebooks * (_conv(dim, size, 1) + _conv(size, dim, 1)) + codes * size
+        convnext = (
+            _conv(1, dim, _KERNEL) + _conv(dim, 4 * dim, 1) + _conv(4 * dim, dim, 1) + 3 * dim
+        )
+        resampling = sum(2 * (_conv(dim, dim, f) + convnext) for f in self.downsample_factor)
+        return books + resampling + self.pre.parameters(dim) + self.post.parameters(dim)
+
+    @property
+    def stream_bytes(self) -> int:
+        """What is remembered of one text's speech from piece to piece, once it is long enough."""
+        last = self.decoder_dim
+        past = (_KERNEL - 1) * self.latent_dim * (1 + len(self.downsample_factor))
+        for _, channels, half, _ in self._decoder_blocks(0):
+            past += channels + (_KERNEL - 1) * half * sum(_DILATIONS)
+            last = half
+        return (past + (_KERNEL - 1) * last) * _ELEMENT_BYTES + self.post.state_bytes
+
+    def decode_workspace_bytes(self, frames: int = DECODE_FRAMES) -> int:
+        """Memory beside weights and streams while `frames` are decoded together."""
+        most = _KERNEL * self.latent_dim * self.decoder_dim
+        for columns, channels, half, stride in self._decoder_blocks(frames):
+            source, target = channels * columns, half * columns * stride
+            # Each with oneDNN's copy of the weights. The block's input is held by who called it.
+            upsampling = 4 * source + 2 * target + 2 * stride * channels * half
+            unit = source + _UNIT_TENSORS * target + _KERNEL * half * half
+            most = max(most, upsampling, unit)
+        return most * _ELEMENT_BYTES
+
+    def encode_workspace_bytes(self, frames: int = ENCODE_FRAMES) -> int:
+        """Memory beside the weights while a recording is encoded, `frames` at a time."""
+        columns, channels = frames * self.frame_samples, self.encoder_dim
+        most, past = 0, 0
+        for stride, n_layer in zip(
+            self.encoder_rates, self.encoder_transformer_layers, strict=True
+        ):
+            unit = _UNIT_TENSORS * channels * columns + _KERNEL * channels * channels
+            columns //= stride
+            most = max(most, unit, 4 * channels * channels * stride + 4 * channels * columns)
+            past += channels * ((_KERNEL - 1) * sum(_DILATIONS) + stride)
+            channels *= 2
+            if n_layer:
+                window = WindowConfig.of_encoder(channels, n_layer, self.encoder_window)
+                past += window.state_bytes // _ELEMENT_BYTES
+        return (most + past) * _ELEMENT_BYTES + self.pre.state_bytes
+
+    def _decoder_blocks(self, frames: int) -> Iterator[tuple[int, int, int, int]]:
+        """Columns in, channels in, channels out and stride of each, for a piece of `frames`."""
+        columns, channels = frames * math.prod(self.downsample_factor), self.decoder_dim
+        for stride in self.decoder_rates:
+            yield columns, channels, channels // 2, stride
+            columns, channels = columns * stride, channels // 2
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """Read our `codec.json`; BadCheckpoint names a key that is not known."""
+        values = dict(raw)
+        unknown = sorted(values.keys() - {f.name for f in dataclasses.fields(cls)})
+        if unknown:
+            raise BadCheckpoint(f"codec.json has unknown keys {', '.join(unknown)}")
+        for name in ("pre", "post"):
+            if name in values:
+                values[name] = WindowConfig(**values[name])
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads back."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,161 @@
+"""What 8 and 4 bits a weight cost the quality of a voice, measured on its own speech.
+
+The checkpoint in float32 speaks sentences by sampling, as it does for users. Each frame of that is
+then put to every variant as what has been said so far (teacher forcing), one position at a time as
+in use, and the variant says what it expects next: how far its probabilities are from those of
+float32 (KL divergence in nats), how often its most probable code is the same, and how far the
+speech made of its most probable codes is from that of float32's (smoothed mel spectra, root mean
+square over the bands, in dB).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from backend.core import Quantization
+from backend.engine.engine import Engine
+from backend.engine.prompt import Prompt, frame_limit
+from backend.engine.sequence import Sampling, Sequence
+from backend.model.calibration_texts import ENGLISH
+from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.model.kv_cache import KVCache
+from training.demo_voice.measure import mel_cepstra
+
+SENTENCES = ENGLISH[-24:]
+"""Of those, calibration with its 32 samples or fewer sees none."""
+
+VARIANTS: tuple[tuple[Quantization, str, int], ...] = (
+    ("none", "bf16", 0),
+    ("int8", "fp32", 0),
+    ("int8", "fp32", 32),
+    ("int8", "bf16", 32),
+    ("int4", "fp32", 0),
+    ("int4", "fp32", 32),
+    ("int4", "bf16", 32),
+)
+"""(quantization, precision, calibration samples)"""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a variant expects at each frame of a sentence that was said."""
+
+    slow: Tensor
+    """Log probabilities [F, codes + 1] of the semantic code."""
+    fast: Tensor
+    """Log probabilities [F, N - 1, codes] of the others."""
+
+
+def measure_quality(folder: Path) -> list[dict[str, Any]]:
+    """One entry for each of VARIANTS; prints them as a table."""
+    reference = load_checkpoint(folder)
+    prompts = [_prompt(reference, text) for text in SENTENCES]
+    said = [_speak(reference, text, seed) for seed, text in enumerate(SENTENCES)]
+    wanted = [_expect(reference, *pair) for pair in zip(prompts, said, strict=True)]
+    frames = sum(codes.shape[0] for codes in said)
+    print(
+        f"{len(said)} sentences, {frames} frames, {_entropy(wanted):.2f} nats of uncertainty each"
+    )
+    columns = ("KL slow", "same slow", "KL fast", "same fast", "mel dB", "load KL", "load same")
+    print(f"{'':>18}", " ".join(f"{name:>9}" for name in columns))
+    heard = _sound(reference, wanted)
+    found = []
+    for quantization, precision, samples in VARIANTS:
+        variant = load_checkpoint(
+            folder,
+            dtype=_DTYPES[precision],
+            codec_dtype=torch.float32,
+            quantization=quantization,
+            calibration_samples=samples,
+        )
+        expected = [_expect(variant, *pair) for pair in zip(prompts, said, strict=True)]
+        entry: dict[str, Any] = {
+            "quantization": quantization,
+            "precision": precision,
+            "calibration_samples": samples,
+            **_compare(wanted, expected),
+            "mel_distance_db": _distance_db(heard, _sound(reference, expected)),
+        }
+        if (cost := variant.quality_cost) is not None:
+            entry |= {"load_kl": cost.kl_divergence, "load_agreement": cost.greedy_agreement}
+        found.append(entry)
+        name = f"{quantization} {precision} {samples or '':>3}"
+        values = [value for value in entry.values() if isinstance(value, float)]
+        print(f"{name:>18}", " ".join(f"{value:9.4f}" for value in values), flush=True)
+    return found
+
+
+def _prompt(checkpoint: Checkpoint, text: str) -> Prompt:
+    return Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, text)
+
+
+def _speak(checkpoint: Checkpoint, text: str, seed: int) -> Tensor:
+    """Frames [F, N] of `text`, sampled as the server samples by default."""
+    engine = Engine(checkpoint.model, 1)
+    limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
+    sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
+    prompt = _prompt(checkpoint, text)
+    engine.add(Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len))
+    frames = []
+    while not engine.is_idle:
+        frames += [p.frame for p in engine.step().progress if p.frame is not None]
+    return torch.stack(frames)
+
+
+@torch.inference_mode()
+def _expect(checkpoint: Checkpoint, prompt: Prompt, said: Tensor) -> Expected:
+    """What `checkpoint` expects before each frame of `said` [F, N], and after the last."""
+    model, length = checkpoint.model, len(prompt)
+    cache = KVCache(model.config.slow, model.embeddings.weight.dtype, torch.device("cpu"))
+    hidden = [model.prefill(prompt.tokens, prompt.codes, cache, cache.add_row(length))]
+    for index, frame in enumerate(said[:-1]):
+        cache.advance()
+        hidden.append(model.decode(frame[None], torch.tensor([length + index]), cache))
+    slow = torch.cat([model.slow_logits(x) for x in hidden])
+    # Frame by frame, because many rows at once are multiplied in another way.
+    fast = [model.fast(x, said[i : i + 1])[0, 1:] for i, x in enumerate(hidden)]
+    books = torch.stack(fast)[..., : model.config.residual_codebook_size]
+    return Expected(slow.float().log_softmax(-1), books.float().log_softmax(-1))
+
+
+def _compare(wanted: list[Expected], found: list[Expected]) -> dict[str, float]:
+    result = {}
+    for stack in ("slow", "fast"):
+        full, other = (torch.cat([getattr(e, stack) for e in many]) for many in (wanted, found))
+        full, other = full.flatten(0, -2), other.flatten(0, -2)
+        kl = F.kl_div(other, full, reduction="batchmean", log_target=True)
+        result[f"kl_{stack}"] = float(kl)
+        same = full.argmax(-1) == other.argmax(-1)
+        result[f"agreement_{stack}"] = float(same.float().mean())
+    return result
+
+
+def _entropy(wanted: list[Expected]) -> float:
+    log_p = torch.cat([e.slow for e in wanted])
+    return float(-(log_p.exp() * log_p).sum(-1).mean())
+
+
+@torch.inference_mode()
+def _sound(checkpoint: Checkpoint, expected: list[Expected]) -> list[Any]:
+    """Mel cepstra of the speech made of the most probable code at each place."""
+    sounds = []
+    for sentence in expected:
+        # Without the last column, the end: a frame is wanted at every place.
+        semantic = sentence.slow[:, :-1].argmax(-1, keepdim=True)
+        codes = torch.cat((semantic, sentence.fast.argmax(-1)), dim=1)
+        pcm = checkpoint.codec.decode(codes.t()[None])[0].numpy()
+        sounds.append(mel_cepstra(pcm, checkpoint.codec_config.sample_rate_hz))
+    return sounds
+
+
+def _distance_db(wanted: list[Any], found: list[Any]) -> float:
+    """Mean over time of the distance between two spectra."""
+    off = [torch.from_numpy(a - b) for a, b in zip(wanted, found, strict=True)]
+    # By Parseval: a spectrum is the sum of its cepstra's cosines, whose mean square is a half.
+    return float(torch.cat(off).square().sum(-1).div(2).sqrt().mean())

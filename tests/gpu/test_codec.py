@@ -1,0 +1,57 @@
+"""The codec on a CUDA device against the CPU's."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from backend.codec.reference import ReferenceEncoder
+from backend.codec.stream import FrameDecoder
+from backend.model.dac import DAC
+from tests.gpu.forced import GPU, said, voice
+
+pytestmark = GPU
+
+
+def spoken(codec: DAC, frames: Tensor) -> Tensor:
+    """PCM of `frames` [T, N], piece by piece."""
+    decoder = FrameDecoder(codec)
+    pieces = [decoder.push(frame) for frame in frames] + [decoder.flush()]
+    heard = [piece for piece in pieces if piece is not None]
+    assert all(piece.device.type == "cpu" for piece in heard)
+    return torch.cat(heard)
+
+
+def distance_db(wanted: Tensor, found: Tensor) -> float:
+    """How far the difference lies below the sound."""
+    return float(10 * torch.log10(wanted.square().mean() / (wanted - found).square().mean()))
+
+
+@pytest.mark.parametrize("rounds", [False, True])
+def test_what_is_heard_is_that_of_the_cpu(rounds: bool) -> None:
+    codes = said()[2]
+    wanted = spoken(voice("cpu", "fp32").codec, codes)
+    # TF32 rounds the factors of convolutions to 10 bits; torch allows it unless told otherwise.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=rounds):
+        below_db = distance_db(wanted, spoken(voice("cuda", "bf16").codec, codes))
+    print(f"TF32 {rounds}: the difference is {below_db:.1f} dB below the sound")
+    assert below_db > (40 if rounds else 60)
+
+
+@torch.inference_mode()
+def test_piece_by_piece_is_the_whole() -> None:
+    codec, codes = voice("cuda", "fp32").codec, said()[2]
+    whole = codec.decode(codes.t()[None].to("cuda"))[0].float().cpu()
+    assert distance_db(whole, spoken(codec, codes)) > 40
+
+
+def test_a_recording_is_encoded_as_on_the_cpu() -> None:
+    cpu = voice("cpu", "fp32")
+    recording = spoken(cpu.codec, said()[2]).numpy().astype(np.float32)
+    wanted = ReferenceEncoder(cpu.codec, 15.0).encode(recording)
+    found = ReferenceEncoder(voice("cuda", "fp32").codec, 15.0).encode(recording)
+    assert found.device.type == "cpu"
+    same = (wanted == found).float().mean(1)
+    print("share of the codes that are the same, book by book:", same.tolist())
+    # Each book codes what the ones before left over: a code that was close changes all later ones.
+    assert same[0] >= 0.8
