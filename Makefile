@@ -39,7 +39,7 @@ test: lint
 
 # fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
 parity: $(VENV)/.installed-dev
-	$(BIN)/pytest tests/parity
+	$(BIN)/pytest -m parity
 
 # Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
 DEMO := .work/demo

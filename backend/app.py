@@ -12,6 +12,7 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from backend.api import machine as machine_api
 from backend.api import system, tts
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
@@ -24,12 +25,15 @@ from backend.errors import (
     BlankText,
     EngineDown,
     EngineFailed,
+    NotEnoughMemory,
+    OverCapacity,
     PromptTooLong,
     ShoalError,
     TextTooLong,
     TimedOut,
     UploadTooLarge,
 )
+from backend.hardware.look import Machine
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 
@@ -42,6 +46,8 @@ STATUS: dict[type[ShoalError], HTTPStatus] = {
     BadReference: HTTPStatus.UNPROCESSABLE_ENTITY,
     EngineFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     EngineDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    OverCapacity: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotEnoughMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     BadCheckpoint: HTTPStatus.SERVICE_UNAVAILABLE,
     BadSetting: HTTPStatus.SERVICE_UNAVAILABLE,
     Aborted: HTTPStatus.SERVICE_UNAVAILABLE,  # by a shutdown; a client that left reads nothing
@@ -52,9 +58,17 @@ STATUS: dict[type[ShoalError], HTTPStatus] = {
 RETRY_AFTER_S = 5
 
 
-def create_app(settings: Settings, worker_command: tuple[str, ...] | None = None) -> FastAPI:
-    """The app; `worker_command` puts another program in the worker's place."""
-    backend = SmartBackend(settings, worker_command)
+def create_app(
+    settings: Settings,
+    worker_command: tuple[str, ...] | None = None,
+    machine: Machine | None = None,
+) -> FastAPI:
+    """The app; `worker_command` puts another program in the worker's place, `machine` another
+    machine in that of this one.
+
+    Raises what `Machine.look` raises: `BadSetting`, `BadCheckpoint`, `NotEnoughMemory`.
+    """
+    backend = SmartBackend(settings, worker_command, machine=machine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,6 +89,7 @@ def create_app(settings: Settings, worker_command: tuple[str, ...] | None = None
     )
     app.state.backend = backend
     app.include_router(tts.router)
+    app.include_router(machine_api.router)
     app.include_router(system.router)
     app.add_exception_handler(ShoalError, _answer_domain_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -87,7 +102,7 @@ def create_app(settings: Settings, worker_command: tuple[str, ...] | None = None
 async def _announce(backend: SmartBackend) -> None:
     """Say how to try it once it can speak."""
     try:
-        await backend.worker.ready()
+        await backend.ready()
     except EngineDown:
         return  # the supervisor has logged why
     settings = backend.settings

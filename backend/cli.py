@@ -1,6 +1,7 @@
 """The `shoal` command. Errors a user can cause are one line and an exit code, never a traceback."""
 
 import asyncio
+import json
 import secrets
 import socket
 import sys
@@ -26,7 +27,11 @@ from backend.core import (
     SamplingParams,
     SpeechRequest,
 )
+from backend.environment import add_engine, list_engines, remove_engine
 from backend.errors import BadField, BadReference, BadSetting, ShoalError
+from backend.hardware.look import Machine
+from backend.hardware.report import hardware_json, plan_json, plan_table
+from backend.monitoring.report import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
 
@@ -75,11 +80,13 @@ def serve(
     """Serve over HTTP until stopped."""
     with _one_line_errors():
         settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
+        machine = Machine.look(settings)
         listener = _listen(settings)
-    settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-    _log_to_stderr(settings.log_level)
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        _log_to_stderr(settings.log_level)
+        http = create_app(settings, machine=machine)
     config = uvicorn.Config(
-        create_app(settings),
+        http,
         host=settings.host,
         port=settings.port,
         log_level=settings.log_level.lower(),
@@ -121,8 +128,10 @@ def say(
         if language not in LANGUAGES:
             raise BadField(f"--language {language}: use one of {' '.join(LANGUAGES)}.")
         reference = ReferenceAudio(_read(speaker_file), prompt_text) if speaker_file else None
-        request = SpeechRequest(secrets.token_hex(4), text, language, sampling, reference)
-        settings = load_settings(model_dir=model_dir, device=device)
+        request = SpeechRequest(
+            secrets.token_hex(4), text, language, sampling, reference, long_text="split"
+        )
+        settings = load_settings(model_dir=model_dir, device=device, metrics=False)
         logger.remove()  # one clear line is better than a log; DEBUG asks for it
         if settings.log_level == "DEBUG":
             _log_to_stderr("DEBUG")
@@ -153,7 +162,7 @@ async def _say(settings: Settings, request: SpeechRequest, out: Path) -> None:
     with Progress(*columns, console=_stderr, transient=True) as progress:
         task = progress.add_task("loading")
         async with SmartBackend(settings, start_attempts=_START_ATTEMPTS) as backend:
-            await backend.worker.ready()
+            await backend.ready()
             started_s = time.perf_counter()
             async with backend.speak(request) as session:
                 async for chunk in session:
@@ -170,6 +179,69 @@ async def _say(settings: Settings, request: SpeechRequest, out: Path) -> None:
         _stderr.print(f"shoal: {warning}", style="yellow", markup=False, highlight=False)
     rtf = f", RTF {total_s / audio_s:.2f}" if audio_s else ""
     typer.echo(f"{out}: {audio_s:.2f} s of speech in {total_s:.2f} s{rtf}")
+
+
+@app.command()
+def plan(
+    model_dir: ModelDir = None,
+    device: Device = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what was chosen for this machine, and why. Loads nothing."""
+    logger.remove()
+    with _one_line_errors():
+        machine = Machine.look(load_settings(model_dir=model_dir, device=device))
+    if as_json:
+        described = {
+            "hardware_profile": hardware_json(machine.hardware),
+            "selected_configuration": plan_json(machine.plan),
+        }
+        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        return
+    Console().print(plan_table(machine.plan, machine.hardware, machine.shape))
+    for level, line in machine.plan.log_lines:
+        _stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="Folder of the CSV files.")] = Path("metrics"),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to.")] = None,
+) -> None:
+    """Draw the CSV files of a server as one HTML page and its pictures."""
+    with _one_line_errors():
+        written = write_report(directory, out)
+    typer.echo(written.page)
+
+
+engine_app = typer.Typer(help="Other engines, each in an environment of its own.")
+app.add_typer(engine_app, name="engine", no_args_is_help=True)
+EngineArgument = Annotated[str, typer.Argument(help="fish-speech")]
+
+
+@engine_app.command("add")
+def engine_add(name: EngineArgument) -> None:
+    """Install an engine; ENGINE=<name> then speaks through it."""
+    with _one_line_errors():
+        found = add_engine(name, load_settings().data_dir, typer.echo)
+    typer.echo(f"{found.name} is ready in {found.folder}: ENGINE={found.name} shoal serve")
+
+
+@engine_app.command("list")
+def engine_list() -> None:
+    """Say which engines there are, and how they are."""
+    with _one_line_errors():
+        for found in list_engines(load_settings().data_dir):
+            size = f"{found.size_bytes / 2**20:.0f} MiB" if found.size_bytes else ""
+            typer.echo(f"{found.name}: {found.state}  {found.package}  {size}  {found.folder}")
+
+
+@engine_app.command("remove")
+def engine_remove(name: EngineArgument) -> None:
+    """Delete an engine's environment."""
+    with _one_line_errors():
+        was_there = remove_engine(name, load_settings().data_dir)
+    typer.echo(f"{name} is removed." if was_there else f"{name} was not there.")
 
 
 if __name__ == "__main__":

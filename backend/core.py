@@ -146,6 +146,8 @@ class SpeechRequest:
     """None is what the settings say."""
     optimize_for_memory: bool = False
     """Speak in the smallest pieces, one after another."""
+    trace_parent: str = ""
+    """The client's W3C `traceparent`, to which the request's span belongs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     """What speaks: shoal, or fish-speech, the published package in an environment of its own."""
 
     data_dir: Path = Field(default_factory=lambda: Path(user_data_dir("shoal", appauthor=False)))
-    """Folder for what Shoal keeps between runs: environments of other engines."""
+    """Folder for what Shoal keeps between runs: environments of other engines, compiled code."""
 
     metrics: bool = True
     """Whether each request is logged to CSV files in `metrics_dir`."""

@@ -1,107 +1,99 @@
-"""The one place that sees every room: cuts the text, speaks it through the worker, keeps time."""
+"""The one place that sees every room: looks at the machine, plans, admits, speaks, keeps count."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from backend.core import EngineInfo, PcmChunk, SpeechRequest, SpeechStats
-from backend.errors import (
-    BadReference,
-    BlankText,
-    TextTooLong,
-    TimedOut,
-    UploadTooLarge,
+from loguru import logger
+
+from backend.core import EngineInfo, Plan, SpeechRequest, TextLimit
+from backend.environment import fish_worker_command
+from backend.errors import BadReference, BlankText, ShoalError, TextTooLong, UploadTooLarge
+from backend.hardware.affinity import CPUAffinityManager
+from backend.hardware.live import LiveMachine, memory_pct
+from backend.hardware.look import Machine
+from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
+from backend.hardware.need import MIB
+from backend.hardware.pressure import (
+    LEAST_CHUNK_LENGTH,
+    RunningConfig,
+    ThrottlingRisk,
+    adjusted,
+    recommended_action,
+    throttling_risk,
 )
+from backend.hardware.quantization import QuantizationStrategy
+from backend.hardware.report import config_json, hardware_json, plan_json
+from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.synthesis import SynthesisStart
+from backend.session import SpeechSession
 from backend.settings import Settings
+from backend.text.limit import truncate
 from backend.text.sentences import fold, split_sentences
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Done, Pcm, Speak, WorkerConfig
+from backend.worker.messages import OPEN_SEGMENTS, Configure, Speak, WorkerConfig
+
+__all__ = [
+    "CPUAffinityManager",
+    "MemoryBudgetManager",
+    "QuantizationStrategy",
+    "SmartBackend",
+]
 
 
-def worker_command(settings: Settings) -> tuple[str, ...]:
-    """The command line that starts a worker."""
-    config = WorkerConfig(
+def worker_command(
+    settings: Settings, plan: Plan, config: RunningConfig | None = None
+) -> tuple[str, ...]:
+    """The command line that starts a worker; `config` is what the plan has become."""
+    config = config or RunningConfig.of(plan)
+    device, _, _ = plan.device.value.partition(":")
+    is_quantized = plan.quantization.value != "none"
+    told = WorkerConfig(
         model_dir=str(settings.checkpoint_dir),
-        device=settings.device,
-        precision=settings.precision,
-        num_threads=settings.num_threads,
+        device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
+        precision=plan.precision.value,
+        may_fall_back=plan.device.source != "user",
+        num_threads=config.num_threads,
+        cpus=plan.cpu_affinity.value,
+        quantization=plan.quantization.value,
+        calibration_samples=plan.calibration_samples if is_quantized else 0,
+        try_compile=plan.compile.value,
+        compile_dir=str(settings.data_dir / "compiled"),
+        cache_limit_mb=config.cache_limit_mb,
         max_batch=settings.max_batch,
         log_level=settings.log_level,
     )
+    if settings.engine == "fish-speech":
+        return fish_worker_command(settings, told)
     # -P: a folder called backend where the server is started must not stand in for ours.
     module = ("-P", "-m", "backend.worker.main")
-    return (str(settings.worker_python), *module, "--config", config.to_json())
+    return (str(settings.worker_python), *module, "--config", told.to_json())
 
 
-class SpeechSession:
-    """One request being spoken: iterate over its audio, then read `stats`.
-
-    Leaving the `async with` block early gives the request up in the worker.
-    """
-
-    def __init__(
-        self,
-        messages: AsyncGenerator[Pcm | Done, None],
-        info: EngineInfo,
-        segments: tuple[str, ...],
-        warnings: tuple[str, ...],
-        deadline_s: float,
-    ) -> None:
-        self._messages = messages
-        self.info = info
-        self.segments = segments
-        self.warnings = warnings
-        self._deadline_s = deadline_s
-        self._stats: SpeechStats | None = None
-
-    @property
-    def stats(self) -> SpeechStats:
-        """What the request cost, warnings included, once its audio is read to the end."""
-        if self._stats is None:
-            raise RuntimeError("the speech is not finished")
-        return self._stats
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._messages.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> PcmChunk:
-        try:
-            async with asyncio.timeout_at(self._deadline_s):
-                message = await anext(self._messages)
-        except TimeoutError:
-            raise TimedOut("The request was not spoken in time; send less text.") from None
-        if isinstance(message, Pcm):
-            return PcmChunk(message.samples, message.segment)
-        warnings = (*self.warnings, *message.stats.warnings)
-        self._stats = replace(message.stats, warnings=warnings)
-        raise StopAsyncIteration
+def worker_environment(plan: Plan) -> dict[str, str]:
+    """What the worker's environment has beside ours: the one GPU it may see."""
+    return {"CUDA_VISIBLE_DEVICES": plan.device_uuid} if plan.device_uuid else {}
 
 
 class SmartBackend:
-    """Speaks requests through one supervised worker."""
+    """Speaks requests through one supervised worker, as the plan for this machine says."""
 
     def __init__(
         self,
         settings: Settings,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.settings = settings
+        self._command = command
+        self._settling: asyncio.Task[EngineInfo] | None = None
+        self._take(machine or Machine.look(settings))
         self.worker = WorkerClient(
-            command or worker_command(settings),
+            self._worker_command(),
             Patience(
                 start_timeout_s=settings.worker_start_timeout_s,
                 restart_delay_s=settings.restart_delay_s,
@@ -110,10 +102,39 @@ class SmartBackend:
                 shutdown_grace_s=settings.shutdown_grace_s,
                 start_attempts=start_attempts,
             ),
+            worker_environment(self.plan),
+        )
+        hardware = self.machine.hardware
+        self.monitoring = Monitoring(
+            tier=self.plan.tier,
+            device=self.plan.device.value,
+            device_uuid=self.plan.device_uuid,
+            directory=settings.metrics_dir if settings.metrics else None,
+            rotate_bytes=settings.metrics_rotate_bytes,
+            hardware_specs=self.describe(),
+            is_gpu_expected=bool(hardware.gpus or hardware.gpu_problem),
+            # In a container the system's own figure is not the one that counts.
+            memory_pct=None if hardware.memory.limit_source == "machine" else memory_pct,
         )
 
+    def _take(self, machine: Machine) -> None:
+        self.machine = machine
+        self.config = RunningConfig.of(machine.plan)
+        """What the plan has become under pressure."""
+        self._live = LiveMachine(machine.plan)
+        self.memory = MemoryBudgetManager(machine.plan, machine.shape, self._memory_now)
+
+    @property
+    def plan(self) -> Plan:
+        """How this machine speaks."""
+        return self.machine.plan
+
     async def __aenter__(self) -> Self:
+        for level, line in self.plan.log_lines:
+            logger.log(level, "{}", line)
+        await self.monitoring.__aenter__()
         self.worker.start()
+        self._settling = asyncio.create_task(self._settle(), name="worker settling")
         return self
 
     async def __aexit__(
@@ -122,46 +143,251 @@ class SmartBackend:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
         await self.worker.close()
+        await self.monitoring.__aexit__(kind, error, trace)
+        self._live.close()
 
-    def speak(self, request: SpeechRequest) -> SpeechSession:
-        """Begin to speak `request`; raises at once what can be said about it without the worker."""
-        self._check_size(request)
-        info = self.worker.loaded()
-        segments = split_sentences(request.text, info.max_segment_characters)
-        if not segments:
-            raise BlankText("text is blank; send what is to be spoken.")
-        reference = request.reference
-        speak = Speak(
-            request_id=request.request_id,
-            segments=segments,
-            sampling=request.sampling,
-            reference_audio=reference.audio if reference else None,
-            reference_text=fold(reference.transcript) if reference else "",
+    async def ready(self) -> EngineInfo:
+        """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
+        assert self._settling is not None, "the backend was not entered"
+        return await asyncio.shield(self._settling)
+
+    @asynccontextmanager
+    async def speak(self, request: SpeechRequest) -> AsyncIterator[SpeechSession]:
+        """Speak `request`; leaving the block early gives it up in the worker.
+
+        Raises before anything is computed what can be said without the worker: a blank or too long
+        text, a file that is no recording, memory that is short.
+        """
+        start = SynthesisStart(
+            request.request_id, self.plan, len(request.text), trace_parent=request.trace_parent
         )
-        deadline_s = asyncio.get_running_loop().time() + self.settings.request_timeout_s
-        warnings = _language_warnings(request.language, info)
-        return SpeechSession(self.worker.speak(speak), info, segments, warnings, deadline_s)
+        try:
+            self._check_text(request.text)
+            self._check_reference(request)
+            info = self.worker.loaded()
+            limit, demand, speak = self._prepare(request, info)
+            lease = self.memory.lease(demand)
+        except ShoalError as error:
+            self.monitoring.refuse(start, error.code, str(error))
+            raise
+        start = replace(
+            start,
+            spoken_length=limit.spoken_length,
+            text_limit=limit.limit,
+            segments=len(speak.segments),
+            language=request.language,
+            engine=f"{info.engine}/{info.checkpoint}",
+        )
+        self._tell_of_worker()
+        with lease, self.monitoring.begin(start) as synthesis:
+            async with aclosing(self.worker.speak(speak)) as messages:
+                session = SpeechSession(
+                    messages,
+                    info=info,
+                    plan=self.plan,
+                    text_limit=limit,
+                    segments=speak.segments,
+                    warnings=_warnings(request, info, limit),
+                    timeout_s=self.settings.request_timeout_s,
+                )
+                yield session
+            if session.is_spoken:
+                synthesis.finish(
+                    session.stats,
+                    total_s=session.total_s,
+                    first_audio_s=session.first_audio_s,
+                    audio_s=session.audio_s,
+                )
+        session.peak_gpu_util_pct = synthesis.peak_gpu_util_pct
+        session.peak_vram_mb = synthesis.peak_vram_mb
 
-    def _check_size(self, request: SpeechRequest) -> None:
-        length, longest = len(request.text), self.settings.max_text_characters
+    def estimate_memory(self, text: str) -> dict[str, Any]:
+        """What speaking `text` would take: the answer of `POST /estimate-memory`."""
+        self._check_text(text)
+        self.worker.loaded()
+        demand = Demand(len(text), self.config.chunk_length, OPEN_SEGMENTS)
+        estimate = self.memory.estimate(text, demand)
+        if estimate.safe:
+            return {"status": "ok", "estimate": asdict(estimate)}
+        longest = self.memory.longest_safe(demand)
+        advice = f"Send at most {longest} characters." if longest else "Close other programs."
+        return {"status": "warning", "estimate": asdict(estimate), "recommendation": advice}
+
+    async def system_status(self) -> dict[str, Any]:
+        """How busy the machine is: the answer of `GET /system-status`."""
+        resources = await asyncio.to_thread(self._live.resources)
+        risk = self._risk(resources)
+        return {
+            "resources": resources,
+            "throttling_risk": asdict(risk),
+            "memory_budget_safe": self.memory.is_safe,
+            "recommended_action": recommended_action(risk),
+        }
+
+    async def optimize(self) -> dict[str, Any]:
+        """Clear caches, look again, go on with less or, step by step, with as much as planned."""
+        before = await asyncio.to_thread(self._live.resources)
+        cleared = await self.worker.clear_caches()
+        after = await asyncio.to_thread(self._live.resources)
+        previous, planned = self.config, RunningConfig.of(self.plan)
+        self.config = adjusted(previous, planned, self._risk(after))
+        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        await self.worker.configure(Configure(self.config.num_threads, self.config.cache_limit_mb))
+        return {
+            "status": "optimal" if self.config == planned else "adjusted",
+            "previous_config": config_json(previous),
+            "new_config": config_json(self.config),
+            "freed_mb": round(cleared.freed_bytes / MIB, 2),
+            "before": before,
+            "after": after,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The machine and the plan: the answer of `GET /hardware`."""
+        return {
+            "hardware_profile": hardware_json(self.machine.hardware),
+            "selected_configuration": plan_json(self.plan),
+            "running_configuration": config_json(self.config),
+        }
+
+    def health(self) -> dict[str, Any]:
+        """What `GET /health` says beside the worker's state; never waits."""
+        load = self.worker.load
+        compiled = self.worker.compile_state
+        return {
+            "cache_stats": {
+                "kv_cache_mb": round(load.cache_bytes / MIB, 2),
+                "reference_cache_mb": round(load.reference_bytes / MIB, 2),
+                "cache_limit_mb": self.config.cache_limit_mb,
+                "leased_mb": round(self.memory.leased_bytes / MIB, 2),
+            },
+            "hardware_profile": hardware_json(self.machine.hardware),
+            "current_resources": self._live.load(),
+            "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        """What was spoken so far: the answer of `GET /metrics`."""
+        self._tell_of_worker()
+        return self.monitoring.aggregates()
+
+    def prometheus(self) -> tuple[bytes, str]:
+        """The same as Prometheus text, and its media type."""
+        self._tell_of_worker()
+        return self.monitoring.prometheus()
+
+    # -- one request ------------------------------------------------------------------------------
+
+    def _check_text(self, text: str) -> None:
+        length, longest = len(text), self.settings.max_text_characters
         if length > longest:
             raise TextTooLong(f"text has {length} characters; send at most {longest} at once.")
-        if not fold(request.text):
+        if not fold(text):
             raise BlankText("text is blank; send what is to be spoken.")
-        reference = request.reference
+
+    def _check_reference(self, request: SpeechRequest) -> None:
+        reference, most_bytes = request.reference, self.settings.max_upload_bytes
         if reference is None:
             return
-        if len(reference.audio) > self.settings.max_upload_bytes:
-            raise UploadTooLarge(
-                f"speaker_file is larger than {self.settings.max_upload_bytes} bytes; shorten it."
-            )
+        if len(reference.audio) > most_bytes:
+            raise UploadTooLarge(f"speaker_file is larger than {most_bytes} bytes; shorten it.")
         if not reference.audio:
             raise BadReference("speaker_file is empty; send a wav, flac, ogg or mp3 file.")
 
+    def _prepare(self, request: SpeechRequest, info: EngineInfo) -> tuple[TextLimit, Demand, Speak]:
+        """What of the text is spoken, what memory that takes, and what the worker is asked for."""
+        chunk_length = min(self.config.chunk_length, info.max_segment_characters)
+        open_segments = OPEN_SEGMENTS
+        if request.optimize_for_memory:
+            chunk_length, open_segments = min(chunk_length, LEAST_CHUNK_LENGTH), 1
+        reference = request.reference
+        demand = Demand(
+            len(request.text),
+            chunk_length,
+            open_segments,
+            # How long it is, the worker will know; it uses no more of it than this.
+            info.max_reference_s if reference else 0.0,
+        )
+        limit, text = self._limited(request, demand)
+        speak = Speak(
+            request_id=request.request_id,
+            segments=split_sentences(text, chunk_length),
+            sampling=request.sampling,
+            reference_audio=reference.audio if reference else None,
+            reference_text=fold(reference.transcript) if reference else "",
+            open_segments=open_segments,
+        )
+        return limit, replace(demand, characters=limit.spoken_length), speak
 
-def _language_warnings(language: str, info: EngineInfo) -> tuple[str, ...]:
-    if language == "auto" or not info.languages or language in info.languages:
-        return ()
-    declared = ", ".join(info.languages)
-    return (f"this checkpoint declares {declared}; {language} may not sound right",)
+    def _limited(self, request: SpeechRequest, demand: Demand) -> tuple[TextLimit, str]:
+        """The text as far as it is spoken, and why so far."""
+        text, length = request.text, len(request.text)
+        limit, reason = self.memory.text_limit(self.config, demand)
+        long_text = request.long_text or self.settings.long_text
+        if length > limit and long_text == "reject":
+            raise TextTooLong(
+                f"text has {length} characters; this machine speaks at most {limit} at once "
+                f"({reason}). Send less, or long_text=split."
+            )
+        if length > limit and long_text == "truncate":
+            text = truncate(text, limit)
+            logger.warning(
+                "Text truncated from {} to {} characters: the limit of {} is {} ({}).",
+                *(length, len(text), self.plan.tier, limit, reason),
+            )
+        return TextLimit(limit, reason, length, len(text)), text
+
+    # -- the machine and the worker ---------------------------------------------------------------
+
+    def _memory_now(self) -> MemoryNow:
+        return self._live.memory(self.worker.info, self.worker.load.memory_bytes)
+
+    def _risk(self, resources: dict[str, Any]) -> ThrottlingRisk:
+        return throttling_risk(
+            resources["memory_percent"],
+            resources["cpu_percent"],
+            self.plan.thermal_throttle_cpu_pct,
+            resources["temperatures_c"],
+        )
+
+    def _worker_command(self) -> tuple[str, ...]:
+        return self._command or worker_command(self.settings, self.plan, self.config)
+
+    async def _settle(self) -> EngineInfo:
+        """Wait for the worker; plan again where its torch cannot use the GPU it was given."""
+        info = await self.worker.ready()
+        if self.plan.device_uuid and info.device == "cpu":
+            problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
+            logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
+            without = replace(self.machine.hardware, gpus=(), gpu_problem=problem)
+            self._take(Machine.look(self.settings, without))
+            self.worker.use(self._worker_command(), worker_environment(self.plan))
+            await self.worker.restart("it cannot use the GPU, and is planned for anew")
+            info = await self.worker.ready()
+        return info
+
+    def _tell_of_worker(self) -> None:
+        info = self.worker.info
+        self.monitoring.set_worker(
+            is_ready=info is not None,
+            restarts=self.worker.state.restarts,
+            memory_mb=self._memory_now().worker_bytes / MIB,
+        )
+
+
+def _warnings(request: SpeechRequest, info: EngineInfo, limit: TextLimit) -> tuple[str, ...]:
+    warnings = []
+    if limit.is_truncated:
+        warnings.append(
+            f"text was cut at {limit.spoken_length} of {limit.original_length} characters: "
+            f"{limit.reason}; long_text=split speaks all of it"
+        )
+    language = request.language
+    if language != "auto" and info.languages and language not in info.languages:
+        declared = ", ".join(info.languages)
+        warnings.append(f"this checkpoint declares {declared}; {language} may not sound right")
+    return tuple(warnings)

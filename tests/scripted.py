@@ -1,6 +1,7 @@
 """How tests start the scripted worker, an app on it, and a real server around that."""
 
 import asyncio
+import functools
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -10,14 +11,24 @@ from typing import Any
 import httpx
 import psutil
 import uvicorn
+from fastapi import FastAPI
 
 from backend.app import create_app
 from backend.core import SamplingParams
+from backend.hardware.detect import detect
+from backend.hardware.look import Machine
+from backend.hardware.machine import Hardware
+from backend.hardware.readings import read_machine
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 from backend.worker.messages import Speak
 
-QUICK = {"restart_delay_s": 0.05, "worker_start_timeout_s": 30.0, "shutdown_grace_s": 3.0}
+QUICK: dict[str, Any] = {
+    "restart_delay_s": 0.05,
+    "worker_start_timeout_s": 30.0,
+    "shutdown_grace_s": 3.0,
+    "metrics": False,
+}
 
 
 def command(**script: Any) -> tuple[str, ...]:
@@ -26,6 +37,17 @@ def command(**script: Any) -> tuple[str, ...]:
 
 def settings(**values: Any) -> Settings:
     return Settings(_env_file=None, **{**QUICK, **values})
+
+
+@functools.cache
+def hardware() -> Hardware:
+    """This machine, looked at once for all tests."""
+    return detect(read_machine())
+
+
+def _app(worker: dict[str, Any] | None, **values: Any) -> FastAPI:
+    chosen = settings(**values)
+    return create_app(chosen, command(**(worker or {})), Machine.look(chosen, hardware()))
 
 
 def speak(text: str = "hello", request_id: str = "r") -> Speak:
@@ -41,7 +63,7 @@ async def client(
     worker: dict[str, Any] | None = None, is_ready: bool = True, **values: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app in this process, which speaks through a scripted worker."""
-    app = create_app(settings(**values), command(**(worker or {})))
+    app = _app(worker, **values)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -58,7 +80,7 @@ async def server(
     worker: dict[str, Any] | None = None, **values: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a real server on 127.0.0.1 at a free port."""
-    app = create_app(settings(port=0, **values), command(**(worker or {})))
+    app = _app(worker, port=0, **values)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -21,6 +21,10 @@ from pathlib import Path
 from backend.core import EngineInfo, FinishReason, SpeechStats
 from backend.worker.messages import (
     Abort,
+    ClearCaches,
+    Cleared,
+    Configure,
+    Configured,
     Done,
     Failed,
     FromWorker,
@@ -166,6 +170,10 @@ def main() -> None:
         note(SCRIPT.log_file, type(message).__name__)
         if isinstance(message, Abort):
             _aborted.add(message.request_id)
+        elif isinstance(message, Configure):
+            send(Configured(message.num_threads, message.cache_limit_mb))
+        elif isinstance(message, ClearCaches):
+            send(Cleared(4096))
         elif isinstance(message, Shutdown):
             break
         else:

@@ -21,6 +21,10 @@ def test_health_of_a_ready_server() -> None:
             assert health["worker"]["state"] == "ready"
             assert health["worker"]["pid"]
             assert health["system_info"]["memory_total_mb"] > 0
+            assert health["cache_stats"]["leased_mb"] == 0
+            assert health["hardware_profile"]["cpu"]["logical_cores"] >= 1
+            assert health["current_resources"]["memory_available_mb"] > 0
+            assert any("precision" in insight for insight in health["smart_insights"])
             assert (await http.get("/health/ready")).status_code == 200
 
     run(work())

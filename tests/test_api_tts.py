@@ -80,9 +80,54 @@ def test_long_text_is_spoken_in_segments() -> None:
     async def work() -> None:
         async with client() as http:
             text = "This sentence is about fifty characters long, all told. " * 10
-            answer = await http.post("/tts", data={"text": text})
+            answer = await http.post("/tts", data={"text": text, "long_text": "split"})
             assert answer.headers["X-Segments"] == "10"
+            assert answer.headers["X-Text-Truncated"] == "false"
             assert_is_speech(answer, seconds=1.0)
+
+    run(work())
+
+
+def test_text_past_the_limit_is_cut_at_a_word_and_the_headers_say_so() -> None:
+    async def work() -> None:
+        async with client(max_text_length=100) as http:
+            text = "This sentence is about fifty characters long, all told. " * 10
+            answer = await http.post("/tts", data={"text": text})
+            headers = answer.headers
+            assert headers["X-Text-Truncated"] == "true"
+            assert headers["X-Original-Text-Length"] == str(len(text))
+            assert headers["X-Max-Text-Length"] == "100"
+            assert headers["X-Hardware-Tier"]
+            kept = int(headers["X-Truncated-Text-Length"])
+            assert 80 <= kept <= 100
+            assert text[kept] == " "
+            assert "long_text=split" in headers["X-Warning"]
+            whole = await http.post("/tts", data={"text": text[:100]})
+            assert whole.headers["X-Text-Truncated"] == "false"
+            assert whole.headers["X-Truncated-Text-Length"] == "100"
+
+    run(work())
+
+
+def test_text_past_the_limit_can_be_rejected() -> None:
+    async def work() -> None:
+        async with client(max_text_length=50, long_text="reject") as http:
+            answer = await http.post("/tts", data={"text": "word " * 20})
+            assert answer.status_code == 413
+            assert "at most 50" in answer.json()["detail"]
+            answer = await http.post("/tts", data={"text": "word " * 20, "long_text": "truncate"})
+            assert answer.headers["X-Text-Truncated"] == "true"
+
+    run(work())
+
+
+def test_memory_optimized_requests_are_spoken_in_small_pieces() -> None:
+    async def work() -> None:
+        async with client() as http:
+            text = "A sentence, not a short one, with a clause or two. And another one like it."
+            usual = await http.post("/tts", data={"text": text})
+            small = await http.post("/tts", data={"text": text, "optimize_for_memory": "true"})
+            assert int(small.headers["X-Segments"]) > int(usual.headers["X-Segments"])
 
     run(work())
 
@@ -265,7 +310,7 @@ def test_openapi_names_every_field() -> None:
             schema = content["multipart/form-data"]["schema"]
             assert schema["properties"].keys() == {
                 *("text", "speaker_file", "prompt_text", "language", "temperature", "top_p"),
-                *("repetition_penalty", "seed"),
+                *("repetition_penalty", "seed", "long_text", "optimize_for_memory"),
             }
             assert schema["properties"]["language"]["enum"] == list(LANGUAGES)
             assert all("description" in each for each in schema["properties"].values())

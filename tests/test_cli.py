@@ -1,3 +1,5 @@
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,14 +19,15 @@ ROOT = Path(__file__).parent.parent
 SERVE = """
 from backend import cli, smart_backend
 from tests.scripted import command
-smart_backend.worker_command = lambda settings: command()
+smart_backend.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0"])
 """
+QUIET = {**os.environ, "SHOAL_METRICS": "false"}
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.setattr(smart_backend, "worker_command", lambda _: command())
+    monkeypatch.setattr(smart_backend, "worker_command", lambda *_: command())
     monkeypatch.chdir(ROOT)
     return CliRunner()
 
@@ -52,6 +55,11 @@ def test_say(scripted: CliRunner, tmp_path: Path) -> None:
         (["say", "a", "-o", "nowhere/out.wav"], "cannot be written"),
         (["say", "crash"], "exit code 3"),
         (["serve", "--port", "-1"], "SHOAL_PORT"),
+        (["serve", "--device", "cuda:7"], "DEVICE=cuda:7"),
+        (["serve", "--model-dir", "nowhere"], "there is no checkpoint folder nowhere"),
+        (["plan", "--device", "cuda:7"], "DEVICE=cuda:7"),
+        (["report", "nowhere"], "nowhere"),
+        (["engine", "add", "espeak"], "fish-speech"),
     ],
 )
 def test_errors_are_one_line(scripted: CliRunner, arguments: list[str], says: str) -> None:
@@ -74,7 +82,7 @@ def test_port_in_use_is_one_line(scripted: CliRunner) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
 def test_serve_says_how_to_try_it_and_stops_in_order() -> None:
     arguments = [sys.executable, "-c", SERVE]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=QUIET)
     assert process.stderr is not None
     try:
         lines: list[str] = []
@@ -91,3 +99,25 @@ def test_serve_says_how_to_try_it_and_stops_in_order() -> None:
         process.communicate()
     assert process.returncode in (0, 130), "130 is what a shell expects after Ctrl-C"
     assert not children()
+
+
+def test_plan_is_a_table_with_reasons(scripted: CliRunner) -> None:
+    result = scripted.invoke(app, ["plan"], env={"COLUMNS": "200", "NUM_THREADS": "1"})
+    assert result.exit_code == 0, result.output
+    assert "shoal-demo" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if "num_threads" in line)
+    assert "user" in row
+    assert "NUM_THREADS asks for it" in row
+
+
+def test_plan_as_json(scripted: CliRunner) -> None:
+    result = scripted.invoke(app, ["plan", "--json"])
+    told = json.loads(result.stdout)
+    assert told["selected_configuration"]["choices"]["device"]["reason"]
+    assert told["hardware_profile"]["memory"]["limit_gib"] > 0
+
+
+def test_engines_are_listed(scripted: CliRunner, tmp_path: Path) -> None:
+    result = scripted.invoke(app, ["engine", "list"], env={"SHOAL_DATA_DIR": str(tmp_path)})
+    assert result.exit_code == 0, result.output
+    assert "fish-speech: missing" in result.stdout

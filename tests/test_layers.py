@@ -9,36 +9,53 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity", "monitoring.fish_log"}
+WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
-    "model": {"errors"},
+    "model": {"core", "errors"},
     "settings": {"core", "errors"},
     "text": {"core", "errors"},
     "audio": {"core", "errors"},
     "voices": {"core", "errors"},
-    "hardware": {"core", "errors", "settings", "model.config"},
-    "monitoring": {"core", "errors", "settings"},
+    "nvml": set(),
+    "hardware": {"core", "errors", "settings", "model.config", "nvml"},
+    "hardware.affinity": {"core", "errors"},
+    "monitoring": {"core", "errors", "settings", "nvml"},
+    "monitoring.fish_log": {"core", "errors"},
+    "environment": {"core", "errors", "settings", "worker.messages"},
+    "fish_worker": {
+        *("core", "errors", "audio", "monitoring.fish_log"),
+        *("worker.messages", "worker.pipe", "worker.device", "worker.memory"),
+        *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
+    },
     "engine": {"core", "errors", "model"},
     "codec": {"core", "errors", "model"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
+    "worker.pipe": {"core", "errors"},
     "worker": {"core", "errors"} | WORKER_MAIN,
+    "session": {"core", "errors", "worker.messages"},
     "admission": {"core", "errors", "hardware"},
     "smart_backend": {
         *("core", "errors", "settings", "text", "voices", "hardware", "admission", "monitoring"),
-        *("model.config", "worker.client", "worker.messages"),
+        *("session", "nvml", "environment", "model.config", "worker.client", "worker.messages"),
     },
-    "api": {"core", "errors", "settings", "audio", "monitoring", "smart_backend"},
-    "app": {"core", "errors", "settings", "api", "smart_backend"},
-    "cli": {"core", "errors", "settings", "audio", "smart_backend", "app", "ui"},
+    "api": {"core", "errors", "settings", "audio", "monitoring", "session", "smart_backend"},
+    "app": {"core", "errors", "settings", "api", "hardware.look", "smart_backend"},
+    "cli": {
+        *("core", "errors", "settings", "audio", "smart_backend", "app", "ui"),
+        *("hardware", "monitoring", "environment"),
+    },
     "ui": set(),
 }
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
-TORCH_ROOMS = ("model", "engine", "codec", "worker")
-TORCH_FREE = ("model.config", "worker.client", "worker.messages", "worker.process")
+TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
+TORCH_FREE = (
+    *("model.config", "worker.client", "worker.messages", "worker.process"),
+    *("worker.pipe", "worker.main"),
+)
 
 
 def modules() -> dict[str, ast.Module]:

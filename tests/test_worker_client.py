@@ -12,7 +12,7 @@ import pytest
 from backend.errors import Aborted, BadReference, EngineDown
 from backend.worker import client as client_module
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Done, Pcm
+from backend.worker.messages import Cleared, Configure, Configured, Done, Pcm
 from tests.scripted import children, command, speak
 
 QUICK = Patience(restart_delay_s=0.05, unresponsive_s=0.3, shutdown_grace_s=3.0)
@@ -299,3 +299,58 @@ def test_worker_leaves_when_its_client_dies() -> None:
         pytest.fail("the worker outlived its client")
 
     run(work())
+
+
+def test_configure_and_clear_are_answered_in_order() -> None:
+    async def go() -> None:
+        async with ready_worker() as client:
+            two, cleared, one = await asyncio.gather(
+                client.configure(Configure(num_threads=2, cache_limit_mb=64)),
+                client.clear_caches(),
+                client.configure(Configure(num_threads=1, cache_limit_mb=32)),
+            )
+            assert (two, one) == (Configured(2, 64), Configured(1, 32))
+            assert cleared == Cleared(4096)
+
+    run(go())
+
+
+def test_a_question_to_a_dying_worker_is_engine_down() -> None:
+    async def go() -> None:
+        async with ready_worker() as client:
+            with pytest.raises(EngineDown):
+                await asyncio.gather(spoken(client, "crash"), client.clear_caches())
+            await until(client, phase="ready")
+            assert await client.clear_caches() == Cleared(4096)
+
+    run(go())
+
+
+def test_environment_reaches_the_worker() -> None:
+    code = "import os, sys; print('I see', os.environ['SHOAL_SEEN'], file=sys.stderr)"
+
+    async def go() -> None:
+        client = WorkerClient(
+            (sys.executable, "-c", code), Patience(start_attempts=1), {"SHOAL_SEEN": "a GPU"}
+        )
+        client.start()
+        with pytest.raises(EngineDown, match="I see a GPU"):
+            await client.ready()
+        await client.close()
+
+    run(go())
+
+
+def test_restart_uses_the_new_command(tmp_path: Path) -> None:
+    log = tmp_path / "starts"
+
+    async def go() -> None:
+        async with ready_worker() as client:
+            client.use(command(starts_file=str(log)), {})
+            assert not log.exists()
+            await client.restart("another plan")
+            await client.ready()
+            assert log.read_text() == "start\n"
+            assert client.state.restarts == 1
+
+    run(go())

@@ -15,11 +15,26 @@ from backend.codec.stream import FrameDecoder
 from backend.core import EngineInfo, SamplingParams
 from backend.engine.engine import Engine, Step
 from backend.engine.runner import Runner
+from backend.worker import loop
 from backend.worker.device import resolve
 from backend.worker.load import Loaded
 from backend.worker.loop import Inbox, WorkerLoop
-from backend.worker.messages import Abort, Done, Failed, FromWorker, Load, Pcm, Shutdown, Speak
-from backend.worker.speech import OPEN_SEGMENTS, PAUSE_S
+from backend.worker.messages import (
+    OPEN_SEGMENTS,
+    Abort,
+    ClearCaches,
+    Cleared,
+    Configure,
+    Configured,
+    Done,
+    Failed,
+    FromWorker,
+    Load,
+    Pcm,
+    Shutdown,
+    Speak,
+)
+from backend.worker.speech import PAUSE_S
 from tests.engines import tiny
 
 SAMPLING = SamplingParams(temperature=0.9, top_p=0.95, seed=11)
@@ -325,3 +340,48 @@ def test_the_load_is_told_and_ends_at_nothing(worker: Worker) -> None:
             loads.append(message)
     assert max(load.running for load in loads) == 4
     assert max(load.waiting for load in loads) >= 1
+
+
+def next_of(worker: Worker, kind: type[FromWorker]) -> FromWorker:
+    """The next message of that kind."""
+    while not isinstance(message := worker.said.get(timeout=WAIT_S), kind):
+        pass
+    return message
+
+
+def test_configure_changes_the_running_worker(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int | None] = []
+    # torch's number of threads is one of each thread: looked at in the loop's own.
+    monkeypatch.setattr(loop, "use_threads", used.append)
+    worker.inbox.put(Configure(num_threads=2, cache_limit_mb=1))
+    assert next_of(worker, Configured) == Configured(2, 1)
+    assert used == [2]
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+
+
+def test_cleared_references_are_forgotten(worker: Worker) -> None:
+    worker.speak("Hello.", reference_audio=recording(1.5))
+    assert worker.held.references.held_bytes > 0
+    worker.inbox.put(ClearCaches())
+    cleared = next_of(worker, Cleared)
+    assert isinstance(cleared, Cleared) and cleared.freed_bytes >= 0
+    assert worker.held.references.held_bytes == 0
+
+
+def test_open_segments_can_be_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = loaded()
+    most = 0
+    step = Engine.step
+
+    def watched(engine: Engine) -> Step:
+        nonlocal most
+        most = max(most, engine.running + engine.waiting)
+        return step(engine)
+
+    monkeypatch.setattr(Engine, "step", watched)
+    worker = Worker(held)
+    assert isinstance(worker.speak("One.", "Two.", "Three.", open_segments=1)[-1], Done)
+    assert most == 1
+    worker.leave()

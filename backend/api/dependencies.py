@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from backend.api.schemas import UPLOAD_FIELD, parse_fields
+from backend.api.schemas import UPLOAD_FIELD, parse_fields, parse_text
 from backend.core import ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, UploadTooLarge
 from backend.smart_backend import SmartBackend
@@ -42,22 +42,7 @@ async def read_speech_request(
     request: Request, backend: Backend, request_id: RequestId
 ) -> SpeechRequest:
     """The request to speak in a multipart, urlencoded or JSON body."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    max_upload_bytes = backend.settings.max_upload_bytes
-    if kind == "application/json":
-        # Base64 takes four bytes for three.
-        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes * 4 // 3, max_upload_bytes)
-        values, audio = await asyncio.to_thread(_split_json, await limited.body())
-    elif kind == "multipart/form-data":
-        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes, max_upload_bytes)
-        values, audio = await _split_form(await limited.form())
-    elif kind == "application/x-www-form-urlencoded":
-        values, audio = await _split_form(await _Limited(request, _FIELDS_BYTES).form())
-    else:
-        raise BadField(
-            "The body is neither multipart/form-data, application/x-www-form-urlencoded nor "
-            f"application/json but {kind or 'of no declared type'}; set Content-Type."
-        )
+    values, audio = await _read_body(request, backend.settings.max_upload_bytes)
     fields = parse_fields(values)
     return SpeechRequest(
         request_id=request_id,
@@ -65,10 +50,40 @@ async def read_speech_request(
         language=fields.language,
         sampling=fields.sampling,
         reference=ReferenceAudio(audio, fields.prompt_text) if audio else None,
+        long_text=fields.long_text,
+        optimize_for_memory=fields.optimize_for_memory,
+        trace_parent=request.headers.get("traceparent", ""),
     )
 
 
+async def read_text(request: Request, backend: Backend) -> str:
+    """The one field `text` of a form or JSON body."""
+    values, audio = await _read_body(request, backend.settings.max_upload_bytes)
+    if audio:
+        raise BadField("speaker_file is not needed here; send text alone.")
+    return parse_text(values)
+
+
 SpeechBody = Annotated[SpeechRequest, Depends(read_speech_request)]
+TextBody = Annotated[str, Depends(read_text)]
+
+
+async def _read_body(request: Request, max_upload_bytes: int) -> tuple[dict[str, Any], bytes]:
+    """The fields of a body and the uploaded file, b"" without one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        # Base64 takes four bytes for three.
+        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes * 4 // 3, max_upload_bytes)
+        return await asyncio.to_thread(_split_json, await limited.body())
+    if kind == "multipart/form-data":
+        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes, max_upload_bytes)
+        return await _split_form(await limited.form())
+    if kind == "application/x-www-form-urlencoded":
+        return await _split_form(await _Limited(request, _FIELDS_BYTES).form())
+    raise BadField(
+        "The body is neither multipart/form-data, application/x-www-form-urlencoded nor "
+        f"application/json but {kind or 'of no declared type'}; set Content-Type."
+    )
 
 
 class _Limited:

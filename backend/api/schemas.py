@@ -3,15 +3,16 @@
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from backend.core import LANGUAGES, MAX_SEED, SAMPLING_LIMITS, SamplingParams
+from backend.core import LANGUAGES, MAX_SEED, SAMPLING_LIMITS, LongText, SamplingParams
 from backend.errors import BadField
 
 _DEFAULTS = SamplingParams()
+Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def _limited(name: str) -> Any:
@@ -38,6 +39,10 @@ class SpeechFields(BaseModel):
     """How much less likely a token becomes that was drawn a moment ago; 1 is not at all."""
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """The same seed and request give the same speech; without one each call differs."""
+    optimize_for_memory: bool = False
+    """Speak in the smallest pieces, one after another: less memory, slower."""
+    long_text: LongText | None = None
+    """What to do with text past this machine's limit: truncate, split or reject."""
 
     @property
     def sampling(self) -> SamplingParams:
@@ -50,21 +55,37 @@ class SpeechFields(BaseModel):
         )
 
 
+class TextField(BaseModel):
+    """The field of `POST /estimate-memory`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    text: str
+    """The text that might be spoken."""
+
+
 UPLOAD_FIELD = "speaker_file"
 FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
 
 
 def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
-    """The fields in `values`; an empty string means not given, as HTML forms send it.
+    """The fields of a request to speak; `BadField` in one sentence."""
+    return _parse(SpeechFields, values, FIELD_NAMES)
 
-    Raises `BadField` in one sentence.
-    """
+
+def parse_text(values: Mapping[str, Any]) -> str:
+    """The text in `values`, which hold nothing else; `BadField` in one sentence."""
+    return _parse(TextField, values, tuple(TextField.model_fields)).text
+
+
+def _parse(kind: type[Fields], values: Mapping[str, Any], names: tuple[str, ...]) -> Fields:
+    # An empty string means not given, as HTML forms send it.
     given = {k: v for k, v in values.items() if k == "text" or v not in ("", None)}
     for name in given:
-        if name not in FIELD_NAMES:
-            raise BadField(_unknown(name))
+        if name not in names:
+            raise BadField(_unknown(name, names))
     try:
-        return SpeechFields.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         raise BadField(describe_problem(error.errors()[0])) from None
 
@@ -78,11 +99,11 @@ def describe_problem(problem: ErrorDetails) -> str:
     return f"{name}: {what}, got {_shown(problem['input'])}."
 
 
-def _unknown(name: str) -> str:
-    nearest = difflib.get_close_matches(name.lower(), FIELD_NAMES, n=1, cutoff=0.6)
+def _unknown(name: str, names: tuple[str, ...]) -> str:
+    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if nearest:
         return f"Unknown field {_shown(name)}; did you mean {nearest[0]}?"
-    return f"Unknown field {_shown(name)}; the fields are {', '.join(FIELD_NAMES)}."
+    return f"Unknown field {_shown(name)}; the fields are {', '.join(names)}."
 
 
 def _shown(value: object) -> str:

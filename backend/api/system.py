@@ -2,6 +2,7 @@
 
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -45,12 +46,17 @@ async def health(backend: Backend) -> dict[str, Any]:
             "waiting": load.waiting,
         },
         "system_info": _system_info(info),
+        **backend.health(),
     }
 
 
 def _model(info: EngineInfo) -> dict[str, Any]:
     return {
         "precision": info.precision,
+        "quantization": info.quantization,
+        "unquantized_weight_mb": round(info.unquantized_weight_bytes / _MIB, 1),
+        "quality_cost": info.quality_cost and asdict(info.quality_cost),
+        "num_threads": info.num_threads,
         "parameters": info.parameters,
         "weight_mb": round(info.weight_bytes / _MIB, 1),
         "memory_mb": round(info.memory_mb, 1),

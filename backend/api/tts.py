@@ -1,6 +1,5 @@
 """`POST /tts`: text in, speech out."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from backend.api.dependencies import Backend, SpeechBody, unless_hung_up
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields
-from backend.audio.write import BYTES_PER_SAMPLE, pcm16, wav
-from backend.core import SpeechRequest, SpeechStats
+from backend.audio.write import pcm16, wav
+from backend.core import SpeechRequest
+from backend.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 router = APIRouter(tags=["speech"])
@@ -39,7 +39,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     400: {"description": "The text is blank."},
     413: {"description": "The text or the upload is too large."},
     422: {"description": "A field is wrong; `detail` says which and how to put it right."},
-    503: {"description": "The worker is not ready; try again after `Retry-After` seconds."},
+    503: {
+        "description": "The worker is not ready or memory is short; try again after `Retry-After` "
+        "seconds."
+    },
     504: {"description": "The request took longer than its deadline."},
 }
 
@@ -47,11 +50,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 @dataclass(frozen=True, slots=True)
 class _Spoken:
     wav: bytes
-    stats: SpeechStats
-    engine: str
-    first_audio_s: float
-    total_s: float
-    audio_s: float
+    session: SpeechSession
 
 
 @router.post(
@@ -63,42 +62,35 @@ class _Spoken:
 async def tts(request: Request, backend: Backend, speech: SpeechBody) -> Response:
     """Speak `text`, in the voice of `speaker_file` if there is one."""
     spoken = await unless_hung_up(request, _speak(backend, speech))
-    return Response(spoken.wav, media_type="audio/wav", headers=_headers(spoken))
+    return Response(spoken.wav, media_type="audio/wav", headers=_headers(spoken.session))
 
 
 async def _speak(backend: SmartBackend, speech: SpeechRequest) -> _Spoken:
-    started_s = time.perf_counter()
-    first_audio_s: float | None = None
-    pieces: list[bytes] = []
     async with backend.speak(speech) as session:
-        async for chunk in session:
-            if first_audio_s is None:
-                first_audio_s = time.perf_counter() - started_s
-            pieces.append(pcm16(chunk.samples))
-    total_s = time.perf_counter() - started_s
-    info = session.info
-    samples = sum(len(piece) for piece in pieces) // BYTES_PER_SAMPLE
-    return _Spoken(
-        wav=wav(pieces, info.sample_rate_hz),
-        stats=session.stats,
-        engine=f"{info.engine}/{info.checkpoint}",
-        first_audio_s=total_s if first_audio_s is None else first_audio_s,
-        total_s=total_s,
-        audio_s=samples / info.sample_rate_hz,
-    )
+        pieces = [pcm16(chunk.samples) async for chunk in session]
+    return _Spoken(wav(pieces, session.info.sample_rate_hz), session)
 
 
-def _headers(spoken: _Spoken) -> dict[str, str]:
-    stats = spoken.stats
+def _headers(session: SpeechSession) -> dict[str, str]:
+    stats, text, plan, info = session.stats, session.text_limit, session.plan, session.info
+    total_s, audio_s = session.total_s, session.audio_s
     headers = {
-        "X-Latency-Ms": f"{spoken.total_s * 1000:.1f}",
-        "X-Time-To-First-Audio-Ms": f"{spoken.first_audio_s * 1000:.1f}",
-        "X-Audio-Duration-S": f"{spoken.audio_s:.3f}",
-        "X-RTF": f"{spoken.total_s / spoken.audio_s:.4f}" if spoken.audio_s else "0",
+        "X-Latency-Ms": f"{total_s * 1000:.1f}",
+        "X-Time-To-First-Audio-Ms": f"{session.first_audio_s * 1000:.1f}",
+        "X-Audio-Duration-S": f"{audio_s:.3f}",
+        "X-RTF": f"{total_s / audio_s:.4f}" if audio_s else "0",
         "X-Generated-Tokens": str(stats.generated_tokens),
-        "X-Tokens-Per-Second": f"{stats.generated_tokens / spoken.total_s:.2f}",
-        "X-Engine": _header_safe(spoken.engine),
+        "X-Tokens-Per-Second": f"{stats.generated_tokens / total_s:.2f}",
+        "X-Peak-VRAM-Mb": f"{session.peak_vram_mb:.1f}",
+        "X-GPU-Util-Pct": f"{session.peak_gpu_util_pct:.1f}",
+        "X-Optimization-Strategy": _header_safe(plan.strategy),
+        "X-Hardware-Tier": plan.tier,
+        "X-Max-Text-Length": str(text.limit),
+        "X-Text-Truncated": str(text.is_truncated).lower(),
+        "X-Original-Text-Length": str(text.original_length),
+        "X-Truncated-Text-Length": str(text.spoken_length),
         "X-Segments": str(stats.segments),
+        "X-Engine": _header_safe(f"{info.engine}/{info.checkpoint}"),
     }
     if stats.warnings:
         headers["X-Warning"] = _header_safe("; ".join(stats.warnings))

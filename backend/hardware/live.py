@@ -32,10 +32,10 @@ class LiveMachine:
     def memory(self, info: EngineInfo | None, device_bytes: int) -> MemoryNow:
         """Memory of the device that computes; `device_bytes` is what the worker says it holds of a
         GPU. Quick enough for every request."""
-        gpu = self.gpu()
+        gpu, idle_bytes = self.gpu(), int(info.memory_mb * MIB) if info else 0
         if gpu is not None:
-            return MemoryNow(gpu.free_bytes, device_bytes)
-        return MemoryNow(read_memory().available_bytes, resident_bytes(info))
+            return MemoryNow(gpu.free_bytes, device_bytes, idle_bytes)
+        return MemoryNow(read_memory().available_bytes, resident_bytes(info), idle_bytes)
 
     def gpu(self) -> Gpu | None:
         """The GPU that the plan chose, now; None without one, or where the driver is silent."""

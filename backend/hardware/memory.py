@@ -1,13 +1,14 @@
 """What a request may take of the memory that is free now: limits, leases, estimates. No torch."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from backend.core import Plan
-from backend.errors import OverCapacity, TextTooLong
-from backend.hardware.need import MIB, CheckpointShape
+from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
+from backend.hardware.need import MIB, CheckpointShape, Reading, RequestNeed
 from backend.hardware.pressure import RunningConfig
 
 SAFE_SHARE = 0.8
@@ -17,8 +18,12 @@ PLENTY_SHARE = 0.5
 _MARGIN_SHARE = 0.5
 """Of the free memory, at most kept back: a margin larger than what is free would silence a machine
 on which everything fits."""
-_BYTES_PER_TOKEN = 4
-"""UTF-8 bytes of text that a token stands for, on average: the server holds no tokenizer."""
+_CACHE_OVERSHOOT = 9 / 4
+"""How far keys and values may exceed their limit: it counts positions and rows that are used, while
+room for either grows by half."""
+_ANSWER_BYTES = 4
+"""Of main memory for each sample of an answer that is sent in one piece: its 16-bit PCM, and that
+again in its container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class MemoryNow:
     free_bytes: int
     worker_bytes: int
     """What the worker takes of it now."""
+    idle_bytes: int = 0
+    """What it took when it had loaded and spoke nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,13 @@ class Demand:
 
     characters: int
     chunk_length: int
+    """Characters of its longest segment, or the most that one may have."""
     open_segments: int = 3
     reference_s: float = 0.0
+    wide_share: float = 0.0
+    """Of its characters, as `need.wide_share` counts them."""
+    is_answer_held: bool = False
+    """Its audio is collected by the server before it is sent, instead of streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class MemoryEstimate:
     """What a text would take: the `estimate` of `POST /estimate-memory`."""
 
     estimated_mb: float
-    """The worker at its peak: what it takes when idle, and this text."""
+    """The worker at its peak: what it takes when idle, and this text as most voices read it."""
     formula_mb: float
     """The changelog's formula: base + tokens / 100 x per_100_tokens + cache overhead."""
     available_mb: float
@@ -53,6 +65,7 @@ class MemoryEstimate:
     safe: bool
     """Less than 80 % of what is available."""
     text_tokens: int
+    """By the bytes of the text: the server holds no tokenizer."""
     text_length: int
 
 
@@ -60,7 +73,7 @@ class MemoryEstimate:
 class Lease:
     """Memory promised to one request until it is released, which happens once however often."""
 
-    size_bytes: int
+    need: RequestNeed
     _release: Callable[["Lease"], None] = field(repr=False)
 
     def release(self) -> None:
@@ -80,23 +93,34 @@ class Lease:
 
 
 class MemoryBudgetManager:
-    """Promises each request what it adds, and no more in all than is free beyond the margin."""
+    """Promises each request what it adds at most, and no more in all than is free.
 
-    def __init__(self, plan: Plan, shape: CheckpointShape, read: Callable[[], MemoryNow]) -> None:
+    A lease is a bound: every open segment read as slowly as the engine lets it be. What requests
+    need together is less than the sum of what each needs alone, because they pass through the same
+    workspace one after another, and keys and values have a limit of their own.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shape: CheckpointShape,
+        read: Callable[[], MemoryNow],
+        is_limit_dynamic: bool = True,
+    ) -> None:
         self._plan, self._shape, self._read = plan, shape, read
+        self._is_limit_dynamic = is_limit_dynamic
         self._leases: set[Lease] = set()
-        self.idle_bytes = 0
-        """What the worker takes when it speaks nothing, once it has told."""
+        self._lock = threading.RLock()
 
     @property
     def leased_bytes(self) -> int:
         """Promised to requests now."""
-        return sum(lease.size_bytes for lease in self._leases)
+        return self._size_bytes(self._together())
 
     @property
     def room_bytes(self) -> int:
         """What all requests together may take: what is free if nobody speaks, less the margin."""
-        free = self._free_if_idle(self._read())
+        free = _free_if_idle(self._read())
         return free - self._margin_bytes(free)
 
     @property
@@ -104,15 +128,31 @@ class MemoryBudgetManager:
         """What is promised is there."""
         return self.leased_bytes <= self.room_bytes
 
-    def need_bytes(self, demand: Demand) -> int:
-        """What `demand` adds to the worker."""
-        return self._shape.request_bytes(
-            demand.characters,
-            self._plan.precision.value,
-            demand.chunk_length,
-            demand.open_segments,
-            demand.reference_s,
+    def check_load(self, resident_bytes: int) -> None:
+        """Raise `NotEnoughMemory` unless a worker of that size, or a new one, would fit now."""
+        now = self._read()
+        free = now.free_bytes + now.worker_bytes
+        room = free - self._margin_bytes(free)
+        if resident_bytes <= room:
+            return
+        precision, device = self._plan.precision.value, self._plan.device.value
+        int4 = self._shape.resident_bytes(precision, "int4", device)
+        works = f"{-(-(resident_bytes - room) // MIB)} MB more that are free"
+        if int4 <= room:
+            works += f", or QUANTIZATION=int4, which takes {int4 // MIB} MB"
+        raise NotEnoughMemory(
+            f"{self._shape.name} takes {resident_bytes // MIB} MB once it is loaded, and "
+            f"{room // MIB} MB are free beyond a margin of {(free - room) // MIB} MB. "
+            f"Would work: {works}."
         )
+
+    def need_bytes(self, demand: Demand) -> int:
+        """What `demand` adds to an idle worker at most."""
+        return self._size_bytes(self._need(demand))
+
+    def admits(self, demand: Demand) -> bool:
+        """Whether `lease` would promise it now."""
+        return self._size_bytes(self._together(self._need(demand))) <= self.room_bytes
 
     def lease(self, demand: Demand) -> Lease:
         """Promise `demand` its memory.
@@ -120,35 +160,35 @@ class MemoryBudgetManager:
         Raises `OverCapacity` where it would fit an idle machine, `TextTooLong` naming the length
         that fits where it would not.
         """
-        need, room = self.need_bytes(demand), self.room_bytes
-        if need > room:
-            fitting = self._longest(demand, room)
-            if not fitting:
+        need, room = self._need(demand), self.room_bytes
+        if self._size_bytes(need) > room:
+            raise self._never_fits(demand, room)
+        with self._lock:
+            together = self._size_bytes(self._together(need))
+            if together > room:
                 raise OverCapacity(
-                    f"Memory is short: even a few words need {need // MIB} MB, and {room // MIB} "
-                    "MB are free. Close other programs, or try again later."
+                    f"Requests that are being spoken hold {self.leased_bytes // MIB} of "
+                    f"{room // MIB} MB, with this one they would need {together // MIB}. "
+                    "Try again shortly."
                 )
-            raise TextTooLong(
-                f"text needs {need // MIB} MB of the {room // MIB} MB that are free; send at most "
-                f"{fitting} characters."
-            )
-        if need + self.leased_bytes > room:
-            raise OverCapacity(
-                f"Requests that are being spoken hold {self.leased_bytes // MIB} of {room // MIB} "
-                f"MB, this one needs {need // MIB}. Try again shortly."
-            )
-        lease = Lease(need, self._leases.discard)
-        self._leases.add(lease)
+            lease = Lease(need, self._release)
+            self._leases.add(lease)
         return lease
 
     def text_limit(self, config: RunningConfig, demand: Demand) -> tuple[int, str]:
         """Characters that a request like `demand` may have now, and why.
 
-        The plan's, as `config` has it; less where that does not fit what is free, more up to the
-        plan's ceiling where that takes little of it.
+        The plan's, as `config` has it; less where that does not fit what is free; more, up to the
+        plan's ceiling, where that takes less than half of it.
         """
-        planned, room = config.max_text_length, self.room_bytes
+        planned = config.max_text_length
         is_reduced = planned < self._plan.max_text_length.value
+        reason = (
+            "reduced under memory pressure" if is_reduced else self._plan.max_text_length.reason
+        )
+        if not self._is_limit_dynamic:
+            return planned, reason
+        room = self.room_bytes
         ceiling = planned if is_reduced else self._plan.max_text_length_ceiling
         fitting = self._longest(demand, room, ceiling)
         if fitting and fitting < planned:
@@ -156,16 +196,13 @@ class MemoryBudgetManager:
         plenty = self._longest(demand, int(room * PLENTY_SHARE), ceiling)
         if plenty > planned:
             return plenty, f"{room // MIB} MB are free, more than twice what that needs"
-        if is_reduced:
-            return planned, "reduced under memory pressure"
-        return planned, self._plan.max_text_length.reason
+        return planned, reason
 
     def estimate(self, text: str, demand: Demand) -> MemoryEstimate:
         """What `text` would take, as `demand`."""
         plan, now = self._plan, self._read()
-        tokens = -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
-        estimated = self.idle_bytes + self.need_bytes(demand)
-        available = self._free_if_idle(now) + self.idle_bytes
+        tokens = -(-len(text.encode("utf-8", "replace")) // self._shape.bytes_per_token)
+        estimated, available = self._peak_bytes(demand, now), _available(now)
         return MemoryEstimate(
             estimated_mb=round(estimated / MIB, 1),
             formula_mb=round(
@@ -176,30 +213,97 @@ class MemoryBudgetManager:
             ),
             available_mb=round(available / MIB, 1),
             safe=estimated < SAFE_SHARE * available,
-            text_tokens=tokens,
+            text_tokens=int(tokens),
             text_length=len(text),
         )
 
     def longest_safe(self, demand: Demand) -> int:
         """Characters up to which an estimate is safe; 0 if nothing is."""
-        available = self._free_if_idle(self._read()) + self.idle_bytes
-        return self._longest(demand, int(SAFE_SHARE * available) - self.idle_bytes)
+        now = self._read()
+        safe = SAFE_SHARE * _available(now)
+        return _largest(
+            demand.characters,
+            lambda length: self._peak_bytes(replace(demand, characters=length), now) < safe,
+        )
 
-    def _free_if_idle(self, now: MemoryNow) -> int:
-        # What running requests took is missing in what is free, and counted in their leases.
-        return now.free_bytes + max(0, now.worker_bytes - self.idle_bytes)
+    def _need(self, demand: Demand, reading: Reading = "longest") -> RequestNeed:
+        need = self._shape.request_need(
+            demand.characters,
+            self._plan.precision.value,
+            demand.chunk_length,
+            demand.open_segments,
+            demand.reference_s,
+            reading=reading,
+            wide_share=demand.wide_share,
+            device=self._plan.device.value,
+        )
+        if not demand.is_answer_held or self._plan.device_uuid:
+            return need
+        codec = self._shape.codec
+        frames = self._shape.frames(demand.characters, "expected", demand.wide_share)
+        answer = frames * codec.frame_samples * _ANSWER_BYTES
+        return replace(need, own_bytes=need.own_bytes + answer)
+
+    def _release(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.discard(lease)
+
+    def _together(self, *more: RequestNeed) -> RequestNeed:
+        """What the leases need, and `more`."""
+        with self._lock:
+            return RequestNeed.together((*more, *(lease.need for lease in self._leases)))
+
+    def _size_bytes(self, need: RequestNeed) -> int:
+        # A sequence that is alone runs whatever the limit says.
+        limit = int(self._plan.cache_limit_mb.value * MIB * _CACHE_OVERSHOOT)
+        cache = min(need.cache_bytes, max(limit, need.row_bytes))
+        return cache + need.own_bytes + need.passing_bytes
+
+    def _peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
+        """The worker's expected peak while it speaks `demand` alone."""
+        alone = replace(demand, is_answer_held=False)
+        return now.idle_bytes + self._size_bytes(self._need(alone, "expected"))
+
+    def _never_fits(self, demand: Demand, room: int) -> OverCapacity | TextTooLong:
+        need_mb, room_mb = self.need_bytes(demand) // MIB, room // MIB
+        if fitting := self._longest(demand, room, demand.characters):
+            return TextTooLong(
+                f"text needs {need_mb} MB of the {room_mb} MB that are free; send at most "
+                f"{fitting} characters."
+            )
+        least_mb = self.need_bytes(replace(demand, characters=1)) // MIB
+        return OverCapacity(
+            f"Memory is short: even a few words need {least_mb} MB, and {room_mb} MB are free. "
+            "Close other programs, or try again later."
+        )
+
+    def _longest(self, demand: Demand, room: int, most: int) -> int:
+        """Characters up to `most` whose need fits `room`; 0 if none."""
+        return _largest(
+            most, lambda length: self.need_bytes(replace(demand, characters=length)) <= room
+        )
 
     def _margin_bytes(self, free_bytes: int) -> int:
         return min(self._plan.safety_margin_mb * MIB, int(free_bytes * _MARGIN_SHARE))
 
-    def _longest(self, demand: Demand, room: int, most: int | None = None) -> int:
-        """Characters up to `most` (as many as asked for) whose need fits `room`; 0 if none."""
-        low, high = 0, demand.characters if most is None else most
-        while low < high:
-            middle = (low + high + 1) // 2
-            tried = Demand(middle, demand.chunk_length, demand.open_segments, demand.reference_s)
-            if self.need_bytes(tried) <= room:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+
+def _largest(most: int, holds: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `most` for which it still holds; 0 if it never does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _free_if_idle(now: MemoryNow) -> int:
+    # What running requests took is missing in what is free, and counted in their leases.
+    return now.free_bytes + max(0, now.worker_bytes - now.idle_bytes)
+
+
+def _available(now: MemoryNow) -> int:
+    """Free, or the worker's already."""
+    return _free_if_idle(now) + now.idle_bytes

@@ -1,18 +1,26 @@
-"""What a checkpoint needs in memory, from its three JSON files: weights, process, one request.
+"""What a checkpoint needs in memory, from its JSON files: weights, process, one request.
 
 Nothing here reads a weight or imports torch. The arithmetic of shapes stands on the configs; here
-it is put together with what was measured of the process around it.
+it is put together with what was measured of the process around it. `benchmarks/memory.py` compares
+the outcome with real workers.
 """
 
 import json
 import math
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from backend.core import Quantization
 from backend.errors import BadCheckpoint
-from backend.model.config import CheckpointCard, CodecConfig, DualARConfig, TransformerConfig
+from backend.model.config import (
+    CheckpointCard,
+    CodecConfig,
+    DualARConfig,
+    kv_capacity,
+)
 
 MIB = 1024 * 1024
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -20,12 +28,74 @@ ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CODEC_ELEMENT_BYTES = 4
 """The codec computes in float32 whatever the transformer does."""
 
-CPU_RUNTIME_BYTES = 300 * MIB
-CUDA_RUNTIME_BYTES = 500 * MIB
+Reading = Literal["expected", "longest"]
+"""How long a text takes to be said: as most voices do, or up to the engine's runaway guard."""
 
-GROUP = 32
-KV_BUCKET = 64
-MOST_CHUNK_FRAMES = 24
+CPU_RUNTIME_BYTES = 274 * MIB
+"""Python, torch's libraries and what they keep, once a word was spoken: what workers on Linux with
+torch 2.13 have beside their weights (`python -m benchmarks.memory`)."""
+CUDA_RUNTIME_BYTES = 810 * MIB
+"""The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
+what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""
+
+_NARROW_S, _WIDE_S = 1 / 15, 0.2
+_LONGEST_START_S, _LONGEST_NARROW_S, _LONGEST_WIDE_S = 2.0, 0.25, 0.6
+"""As `engine.prompt` has them; a test holds both to the same figures."""
+_PROMPT_TOKENS = 8
+"""Tokens beside those of the text: control tokens, some of them spelt out."""
+_FEW_TOKENS = 1024
+"""A vocabulary with fewer text tokens than this spells text byte by byte."""
+_BYTES_PER_TOKEN = 4.0
+"""UTF-8 bytes that a token of a large vocabulary stands for, on average."""
+_WIDE_BYTES = 3
+"""Of a Han character in UTF-8."""
+_GROUP_COLUMNS, _SCALE_BYTES = 32, 2
+"""Of `model.quantize`: columns that share a scale and an offset in int4, both bfloat16."""
+_PACKED_ROWS = {"cpu": 64, "cuda": 8}
+"""Rows that torch's int4 kernels want a multiple of."""
+_RECORDING_BYTES = 32
+"""Beside a sample of a reference at the codec's rate, while the file is decoded and trimmed: 15
+measured for a file at 44.1 kHz, 36 at 96 kHz."""
+_FIRST_USE_BYTES = 24 * MIB
+"""What the first speech leaves behind beside its tensors: code that oneDNN compiles for the three
+piece sizes that the trial did not use, and small holes; measured on the shipped voice."""
+_CUDA_HOLDS = 2
+"""Times its workspace that torch keeps of a GPU: blocks of one size are not reused for another.
+Measured on an H200: 230 to 290 MiB for workspaces of 126."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestNeed:
+    """What a request, or several together, add to an idle worker."""
+
+    rows: int
+    """Segments at work together: rows of the cache."""
+    row_bytes: int
+    """Keys and values of one row; every row of the cache is as long as the longest."""
+    own_bytes: int
+    """What lives as long as the request beside that: streams of the codec, audio that waits."""
+    passing_bytes: int
+    """The largest workspace. Requests pass through it one after another."""
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.cache_bytes + self.own_bytes + self.passing_bytes
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values; room for rows grows by half."""
+        return max(self.rows, 3 * (self.rows - 1) // 2) * self.row_bytes
+
+    @classmethod
+    def together(cls, needs: Iterable["RequestNeed"]) -> "RequestNeed":
+        """What requests need that are spoken side by side."""
+        rows = row_bytes = own_bytes = passing_bytes = 0
+        for need in needs:
+            rows, own_bytes = rows + need.rows, own_bytes + need.own_bytes
+            row_bytes = max(row_bytes, need.row_bytes)
+            passing_bytes = max(passing_bytes, need.passing_bytes)
+        return cls(rows, row_bytes, own_bytes, passing_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +116,43 @@ class CheckpointShape:
         """Read `config.json`, `codec.json` and `shoal.json`; BadCheckpoint says what is wrong."""
         if not folder.is_dir():
             raise BadCheckpoint(f"there is no checkpoint folder {folder}")
-        codec_file, card_file = folder / "codec.json", folder / "shoal.json"
-        return cls(
-            DualARConfig.from_json(_read_json(folder / "config.json")),
-            CodecConfig.from_json(_read_json(codec_file)) if codec_file.exists() else CodecConfig(),
-            CheckpointCard.from_json(_read_json(card_file))
-            if card_file.exists()
-            else CheckpointCard(name=folder.name),
-        )
+        model = DualARConfig.from_json(_read_json(folder / "config.json"))
+        codec, card = CodecConfig(), CheckpointCard(name=folder.name)
+        if (codec_file := folder / "codec.json").exists():
+            codec = CodecConfig.from_json(_read_json(codec_file))
+        if (card_file := folder / "shoal.json").exists():
+            card = CheckpointCard.from_json(_read_json(card_file))
+        return cls(model, codec, card)
 
-    def weight_bytes(self, precision: str, quantization: Quantization) -> int:
-        """Bytes of the weights in memory: transformer as stored, codec in float32."""
-        element = ELEMENT_BYTES[precision]
-        model = self.model
-        legal_head = (model.codebook_size + 1) * model.slow.dim
-        total = (model.parameters + legal_head) * element
-        if quantization != "none":
-            for rows, columns in self._quantized_matrices():
-                total += _quantized_bytes(rows, columns, quantization) - rows * columns * element
-        return total + self.codec.parameters * CODEC_ELEMENT_BYTES
+    def weight_bytes(self, precision: str, quantization: Quantization, device: str = "cpu") -> int:
+        """Bytes of the weights in memory: transformer as stored, codec in float32.
+
+        The copy of the head's legal rows is among them.
+        """
+        element, model = ELEMENT_BYTES[precision], self.model
+        total = model.parameters * element + self.codec.parameters * CODEC_ELEMENT_BYTES
+        head = (model.codebook_size + 1, model.slow.dim)
+        if quantization == "none":
+            return total + math.prod(head) * element
+        slow = model.slow.matrices * model.slow.n_layer
+        fast = model.fast.matrices * model.fast.n_layer
+        fast += ((model.codebook_size, model.fast.dim),)
+        total -= sum(rows * columns for rows, columns in slow + fast) * element
+        # Of int4 only the slow layers are.
+        total += sum(_int8_bytes(*shape) for shape in (*fast, head))
+        if quantization == "int8":
+            return total + sum(_int8_bytes(*shape) for shape in slow)
+        multiple = _PACKED_ROWS.get(device.partition(":")[0], 1)
+        return total + sum(_int4_bytes(*shape, multiple) for shape in slow)
 
     def resident_bytes(self, precision: str, quantization: Quantization, device: str) -> int:
         """Memory of the worker once it has loaded and tried everything.
 
         On a GPU, what lies in its memory.
         """
-        runtime = CPU_RUNTIME_BYTES if not device.startswith("cuda") else CUDA_RUNTIME_BYTES
-        return self.weight_bytes(precision, quantization) + runtime
+        is_cuda = device.startswith("cuda")
+        runtime = CUDA_RUNTIME_BYTES if is_cuda else CPU_RUNTIME_BYTES
+        return self.weight_bytes(precision, quantization, device) + runtime
 
     def request_bytes(
         self,
@@ -83,26 +163,103 @@ class CheckpointShape:
         reference_s: float = 0.0,
     ) -> int:
         """Memory that one request of `characters` is expected to add to an idle worker."""
-        segment = min(characters, chunk_length, self.card.max_segment_characters)
-        rows = min(open_segments, max(1, math.ceil(characters / max(1, segment))))
-        frames = segment / 12 * self.codec.frame_rate_hz
-        positions = segment + frames + reference_s * self.codec.frame_rate_hz
-        kv = rows * positions * self.model.kv_bytes_per_frame(ELEMENT_BYTES[precision])
-        samples = MOST_CHUNK_FRAMES * self.codec.frame_samples
-        codec = samples * self.codec.decoder_dim * CODEC_ELEMENT_BYTES
-        return int(kv * 1.25 + codec)
+        need = self.request_need(
+            characters, precision, chunk_length, open_segments, reference_s, reading="expected"
+        )
+        return need.total_bytes
 
-    def _quantized_matrices(self) -> list[tuple[int, int]]:
-        model = self.model
-        stacks: tuple[TransformerConfig, ...] = (model.slow, model.fast)
-        blocks = [shape for stack in stacks for shape in stack.matrices * stack.n_layer]
-        return [*blocks, (model.codebook_size, model.fast.dim)]
+    def request_need(
+        self,
+        characters: int,
+        precision: str,
+        chunk_length: int,
+        open_segments: int = 3,
+        reference_s: float = 0.0,
+        *,
+        reading: Reading = "longest",
+        wide_share: float = 0.0,
+        device: str = "cpu",
+    ) -> RequestNeed:
+        """What one request of `characters` adds, spoken in segments of `chunk_length`.
+
+        `wide_share` of the characters are as `wide_share()` counts them. The "longest" reading is
+        a bound, the "expected" one a prediction.
+        """
+        element = ELEMENT_BYTES[precision]
+        segment = max(1, min(characters, chunk_length, self.card.max_segment_characters))
+        rows = min(open_segments, math.ceil(max(1, characters) / segment))
+        frames = self.frames(segment, reading, wide_share)
+        reference_s = min(reference_s, self.card.max_reference_s)
+        prompt = self.prompt_tokens(segment, wide_share)
+        prompt += math.ceil(reference_s * self.codec.frame_rate_hz)
+        positions = min(prompt + frames, self.model.max_seq_len)
+        capacity = kv_capacity(min(prompt, positions), positions)
+        row_bytes = capacity * self.model.kv_bytes_per_frame(element)
+        passing = self._passing_bytes(rows, row_bytes, prompt, element, reference_s)
+        is_cuda = device.startswith("cuda")
+        waiting = (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
+        return RequestNeed(
+            rows=rows,
+            row_bytes=row_bytes,
+            own_bytes=rows * self.codec.stream_bytes + waiting,
+            passing_bytes=passing * _CUDA_HOLDS if is_cuda else passing + _FIRST_USE_BYTES,
+        )
+
+    def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:
+        """Code frames of a segment's speech."""
+        wide, narrow = characters * wide_share, characters * (1 - wide_share)
+        if reading == "expected":
+            spoken_s = _NARROW_S * narrow + _WIDE_S * wide
+        else:
+            spoken_s = _LONGEST_START_S + _LONGEST_NARROW_S * narrow + _LONGEST_WIDE_S * wide
+        return math.ceil(spoken_s * self.codec.frame_rate_hz)
+
+    def prompt_tokens(self, characters: int, wide_share: float = 0.0) -> int:
+        """Tokens of a segment's prompt, by the bytes of its text: the server has no tokenizer."""
+        text_bytes = characters * (1 - wide_share + _WIDE_BYTES * wide_share)
+        return _PROMPT_TOKENS + math.ceil(text_bytes / self.bytes_per_token)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text that one token stands for, on average."""
+        is_spelt = self.model.vocab_size - self.model.codebook_size < _FEW_TOKENS
+        return 1.0 if is_spelt else _BYTES_PER_TOKEN
+
+    def _passing_bytes(
+        self, rows: int, row_bytes: int, prompt: int, element: int, reference_s: float
+    ) -> int:
+        # While the cache grows, one layer's keys or values stand there twice.
+        growing = rows * row_bytes // (2 * self.model.slow.n_layer)
+        encoding = 0
+        if reference_s:
+            samples = int(reference_s * self.codec.sample_rate_hz)
+            encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
+        return max(
+            self.codec.decode_workspace_bytes(),
+            self.model.prefill_workspace_bytes(prompt, element),
+            self.model.sampling_bytes(rows),
+            encoding,
+            growing,
+        )
 
 
-def _quantized_bytes(rows: int, columns: int, quantization: Quantization) -> int:
-    if quantization == "int8":
-        return rows * columns + 4 * rows
-    return rows * columns // 2 + 2 * 2 * rows * math.ceil(columns / GROUP)
+def wide_share(text: str) -> float:
+    """The share of characters that take long to say: Han, kana, Hangul, digits."""
+    wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
+    return wide / max(1, len(text))
+
+
+def _int8_bytes(rows: int, columns: int) -> int:
+    """Bytes of a matrix [rows, columns] as `model.quantize` holds it: a scale for each row."""
+    return rows * (columns + _SCALE_BYTES)
+
+
+def _int4_bytes(rows: int, columns: int, multiple: int) -> int:
+    """The same in half a byte: a scale and an offset for each group of columns."""
+    if columns % _GROUP_COLUMNS:
+        return _int8_bytes(rows, columns)
+    padded = -(-rows // multiple) * multiple
+    return padded * (columns // 2 + columns // _GROUP_COLUMNS * 2 * _SCALE_BYTES)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ a `Speak` with a large recording waits for the pipe to drain, in its own request
 import asyncio
 import contextlib
 import itertools
-import re
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,6 +29,11 @@ from backend.errors import (
 )
 from backend.worker.messages import (
     Abort,
+    ClearCaches,
+    Cleared,
+    CompileState,
+    Configure,
+    Configured,
     Done,
     Failed,
     FromWorker,
@@ -37,16 +42,17 @@ from backend.worker.messages import (
     Ready,
     Speak,
     frame,
-    frame_length,
-    from_worker_decoder,
 )
-from backend.worker.process import PIPE_BYTES, describe_exit, end_process, start_process
+from backend.worker.process import (
+    WorkerLog,
+    describe_exit,
+    end_process,
+    read_message,
+    start_process,
+)
 
 MAX_UNREAD_BYTES = 128 * 1024 * 1024
 """About twelve minutes of speech at 44.1 kHz."""
-_HEADER_BYTES = 4
-_STDERR_LINE_BYTES = 1 << 14
-_LEVEL = re.compile(r"\b(?:DEBUG|WARNING|ERROR|CRITICAL)\b")
 
 Phase = Literal["starting", "ready", "restarting", "stopped"]
 
@@ -88,20 +94,27 @@ class _Listener:
 class WorkerClient:
     """Supervises one worker process started by `command`; use it within one event loop."""
 
-    def __init__(self, command: Sequence[str], patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        patience: Patience | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._command = tuple(command)
         self._patience = patience or Patience()
+        self._environment = dict(environment or {})
         self._state = WorkerState("stopped", "not started")
         self._changed = asyncio.Condition()
         self._info: EngineInfo | None = None
         self._load = Load(0, 0)
+        self._compile_state: CompileState | None = None
+        self._asked: deque[asyncio.Future[Configured | Cleared]] = deque()
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._listeners: dict[str, _Listener] = {}
         self._aborting: dict[str, asyncio.TimerHandle] = {}
         self._ids = itertools.count(1)
         self._kill_reason = ""
-        self._last_words = ""
         self._was_ready = False
 
     @property
@@ -118,6 +131,21 @@ class WorkerClient:
     def load(self) -> Load:
         """How busy the worker last said it is."""
         return self._load
+
+    @property
+    def compile_state(self) -> CompileState | None:
+        """How its background compilation ended; None while it has not, or where there is none."""
+        return self._compile_state
+
+    def use(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start workers like this from the next start on."""
+        self._command, self._environment = tuple(command), dict(environment)
+
+    async def restart(self, reason: str) -> None:
+        """End the worker and wait until it is gone; the supervision starts the next."""
+        async with self._changed:
+            self._kill(reason)
+            await self._changed.wait_for(lambda: self._state.phase != "ready")
 
     def start(self) -> None:
         """Start the worker and its supervision; returns at once."""
@@ -174,6 +202,26 @@ class WorkerClient:
             if not listener.is_over:
                 self._abort(wire_id)
 
+    async def configure(self, configure: Configure) -> Configured:
+        """Change how the running worker goes on; what it goes on with, or `EngineDown`."""
+        answer = await self._ask(configure)
+        assert isinstance(answer, Configured)
+        return answer
+
+    async def clear_caches(self) -> Cleared:
+        """Let the worker forget what it can; what that freed, or `EngineDown`."""
+        answer = await self._ask(ClearCaches())
+        assert isinstance(answer, Cleared)
+        return answer
+
+    async def _ask(self, question: Configure | ClearCaches) -> Configured | Cleared:
+        self.loaded()
+        # The worker answers such questions in the order in which they were asked.
+        answer: asyncio.Future[Configured | Cleared] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self._write(frame(question))
+        return await answer
+
     # -- supervision ------------------------------------------------------------------------------
 
     async def _supervise(self) -> None:
@@ -202,18 +250,20 @@ class WorkerClient:
 
     async def _run_worker(self) -> str:
         """Start a worker and serve until it dies; why it did."""
-        self._kill_reason = self._last_words = ""
+        self._kill_reason = ""
         self._was_ready = False
         try:
-            process = await start_process(self._command)
+            process = await start_process(self._command, self._environment)
         except OSError as error:
             return f"{self._command[0]} cannot be started: {error.strerror or error}"
         self._process = process
-        stderr = asyncio.create_task(self._forward_stderr(process), name="worker stderr")
+        words = WorkerLog()
+        assert process.stderr is not None
+        stderr = asyncio.create_task(words.forward(process.stderr), name="worker stderr")
         try:
             await self._serve(process)
         finally:
-            self._info = None
+            self._info = self._compile_state = None
             self._load = Load(0, 0)
             self._process = None
             for timer in self._aborting.values():
@@ -228,7 +278,7 @@ class WorkerClient:
             await _finish(asyncio.create_task(end_process(process, grace_s), name="worker end"))
             await asyncio.wait({stderr}, timeout=1.0)  # a process it started may hold it open
             stderr.cancel()
-            reason = self._kill_reason or describe_exit(process.returncode, self._last_words)
+            reason = self._kill_reason or describe_exit(process.returncode, words.last)
             self._fail_all(
                 Aborted("The server is stopping.")
                 if is_closing
@@ -240,7 +290,7 @@ class WorkerClient:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(self._patience.start_timeout_s):
-                first = await _read(process.stdout)
+                first = await read_message(process.stdout)
             if isinstance(first, Failed):
                 raise error_from_code(first.code, first.message)
             if not isinstance(first, Ready):
@@ -251,7 +301,7 @@ class WorkerClient:
                 first.info,
             )
             await self._set_state("ready", "", self._state.restarts)
-            while (message := await _read(process.stdout)) is not None:
+            while (message := await read_message(process.stdout)) is not None:
                 self._deliver(message)
         except TimeoutError:
             self._kill_reason = f"not ready after {self._patience.start_timeout_s:g} s"
@@ -265,6 +315,13 @@ class WorkerClient:
     def _deliver(self, message: FromWorker) -> None:
         if isinstance(message, Load):
             self._load = message
+            return
+        if isinstance(message, CompileState):
+            self._compile_state = message
+            return
+        if isinstance(message, Configured | Cleared):
+            if self._asked and not (asked := self._asked.popleft()).done():
+                asked.set_result(message)
             return
         if isinstance(message, Ready):
             return
@@ -306,6 +363,10 @@ class WorkerClient:
                 self._process.kill()
 
     def _fail_all(self, error: ShoalError) -> None:
+        for asked in self._asked:
+            if not asked.done():
+                asked.set_exception(error)
+        self._asked.clear()
         for listener in self._listeners.values():
             if not listener.is_over:
                 listener.is_over = True
@@ -323,41 +384,11 @@ class WorkerClient:
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
 
-    async def _forward_stderr(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
-        rest = b""
-        while block := await process.stderr.read(PIPE_BYTES):
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                self._log_line(line)
-            if len(rest) > _STDERR_LINE_BYTES:
-                self._log_line(rest)
-                rest = b""
-        self._log_line(rest)
-
-    def _log_line(self, line: bytes) -> None:
-        text = line.decode("utf-8", errors="replace").rstrip()
-        if text:
-            self._last_words = text
-            named = _LEVEL.search(text)
-            logger.opt(raw=True).log(named.group() if named else "INFO", "{}\n", text)
-
     async def _set_state(self, phase: Phase, reason: str, restarts: int | None = None) -> None:
         count = self._state.restarts if restarts is None else restarts
         async with self._changed:
             self._state = WorkerState(phase, reason, count)
             self._changed.notify_all()
-
-
-async def _read(stdout: asyncio.StreamReader) -> FromWorker | None:
-    """The next message, or None when the worker has closed its end, in the midst of one or not."""
-    try:
-        header = await stdout.readexactly(_HEADER_BYTES)
-        body = await stdout.readexactly(frame_length(header))
-        message: FromWorker = from_worker_decoder.decode(body)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-    return message
 
 
 async def _finish(task: asyncio.Task[None]) -> None:

@@ -25,9 +25,17 @@ class Place:
         return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
 
 
-def resolve(device: str, precision: str) -> Place:
-    """The place that the settings ask for; `BadSetting` where this machine has none."""
-    found = _device(device)
+def resolve(device: str, precision: str, may_fall_back: bool = False) -> Place:
+    """The place that the plan asks for; `BadSetting` where this machine has none.
+
+    With `may_fall_back` a GPU that torch cannot use is no error but the CPU.
+    """
+    try:
+        found = _device(device)
+    except BadSetting as error:
+        if not may_fall_back:
+            raise
+        return Place(torch.device("cpu"), torch.float32, f"not {device}: {error}")
     if precision != "auto":
         if precision not in _DTYPES:
             raise BadSetting(f"precision {precision!r} is none of auto, {', '.join(_DTYPES)}")

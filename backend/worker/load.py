@@ -1,5 +1,6 @@
 """Everything a worker holds: read from disk, put on the device, tried once."""
 
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sampling, Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.worker.device import Place, resolve, use_threads
-from backend.worker.memory import cache_budget_bytes, resident_mb
+from backend.worker.memory import MIB, cache_budget_bytes, give_back_unused, used_bytes
 from backend.worker.messages import WorkerConfig
 
 
@@ -30,11 +31,19 @@ class Loaded:
     references: ReferenceEncoder
     info: EngineInfo
 
+    def clear_caches(self) -> int:
+        """Forget encoded references, give unused memory back; the bytes that became free."""
+        before = used_bytes(self.place.device)
+        self.references.clear()
+        gc.collect()
+        give_back_unused(self.place.device)
+        return max(0, before - used_bytes(self.place.device))
+
 
 def load(config: WorkerConfig) -> Loaded:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
     began_s = time.perf_counter()
-    place = resolve(config.device, config.precision)
+    place = resolve(config.device, config.precision, config.may_fall_back)
     threads = use_threads(config.num_threads)
     logger.info(
         "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
@@ -45,9 +54,19 @@ def load(config: WorkerConfig) -> Loaded:
         device=place.device,
         dtype=place.dtype,
         codec_dtype=torch.float32,
+        quantization=config.quantization,
+        calibration_samples=config.calibration_samples,
     )
-    engine = Engine(checkpoint.model, config.max_batch, cache_budget_bytes(place.device))
+    if checkpoint.quantization != "none":
+        logger.info(_quantized(checkpoint))
+    cache_bytes = (
+        cache_budget_bytes(place.device)
+        if config.cache_limit_mb is None
+        else config.cache_limit_mb * MIB
+    )
+    engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     _warm_up(checkpoint, engine)
+    give_back_unused(place.device)  # holes that loading and the trial left
     card, codec = checkpoint.card, checkpoint.codec_config
     info = EngineInfo(
         engine="shoal",
@@ -65,11 +84,32 @@ def load(config: WorkerConfig) -> Loaded:
         languages=card.languages,
         torch_version=str(torch.__version__),
         pid=os.getpid(),
-        memory_mb=resident_mb(),
+        memory_mb=used_bytes(place.device) / MIB,
         load_s=time.perf_counter() - began_s,
+        num_threads=threads,
+        cpus=config.cpus,
+        cache_limit_bytes=cache_bytes,
+        cuda_available=torch.cuda.is_available(),
+        quantization=checkpoint.quantization,
+        unquantized_weight_bytes=checkpoint.unquantized_weight_bytes,
+        quality_cost=checkpoint.quality_cost,
     )
     references = ReferenceEncoder(checkpoint.codec, card.max_reference_s)
     return Loaded(checkpoint, place, engine, references, info)
+
+
+def _quantized(checkpoint: Checkpoint) -> str:
+    """What quantization saved and cost, for the log."""
+    parts = [
+        f"Weights held in {checkpoint.quantization}: {checkpoint.weight_bytes / MIB:.0f} MiB "
+        f"instead of {checkpoint.unquantized_weight_bytes / MIB:.0f}."
+    ]
+    if (cost := checkpoint.quality_cost) is not None:
+        parts.append(
+            f"On {cost.samples} calibration samples {cost.greedy_agreement:.1%} of the most "
+            f"probable codes stayed the same (KL divergence {cost.kl_divergence:.4f} nats)."
+        )
+    return " ".join((*parts, *checkpoint.quantization_notes))
 
 
 def _warm_up(checkpoint: Checkpoint, engine: Engine) -> None:

@@ -4,15 +4,37 @@ import contextlib
 import queue
 import time
 from collections import deque
+from pathlib import Path
 
 from loguru import logger
 
+from backend.core import EngineInfo
+from backend.engine.background import BackgroundCompile
 from backend.engine.engine import Progress
 from backend.engine.sequence import Sequence
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
-from backend.worker.load import Loaded
-from backend.worker.messages import Abort, Done, Failed, Load, Shutdown, Speak, ToWorker
-from backend.worker.speech import Send, SpeechJob
+from backend.worker.device import use_threads
+from backend.worker.load import Loaded, load
+from backend.worker.memory import held_of_gpu_bytes, reset_peak
+from backend.worker.messages import (
+    Abort,
+    ClearCaches,
+    Cleared,
+    CompileState,
+    Configure,
+    Configured,
+    Done,
+    Failed,
+    Load,
+    Shutdown,
+    Speak,
+    ToWorker,
+    WorkerConfig,
+)
+from backend.worker.pipe import Send
+from backend.worker.speech import SpeechJob
+
+_MIB = 1024 * 1024
 
 Inbox = queue.SimpleQueue[ToWorker | None]
 """Messages to the worker; None is the end of them."""
@@ -21,8 +43,15 @@ Inbox = queue.SimpleQueue[ToWorker | None]
 class WorkerLoop:
     """Answers every `Speak` with `Done` or `Failed`, whatever happens to it or to the others."""
 
-    def __init__(self, loaded: Loaded, inbox: Inbox, send: Send) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        inbox: Inbox,
+        send: Send,
+        compilation: BackgroundCompile | None = None,
+    ) -> None:
         self._loaded, self._engine = loaded, loaded.engine
+        self._compilation = compilation
         self._inbox, self._send = inbox, send
         self._arrived: deque[tuple[Speak, float]] = deque()
         """Not begun yet: a reference may have to be encoded, which the running rows wait for."""
@@ -30,8 +59,19 @@ class WorkerLoop:
         self._owners: dict[Sequence, SpeechJob] = {}
         self._told = Load(0, 0)
 
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded."""
+        return self._loaded.info
+
+    def deliver(self, message: ToWorker | None) -> None:
+        """Put `message` into the inbox."""
+        self._inbox.put(message)
+
     def run(self) -> None:
         """Serve until `Shutdown` or the end of messages."""
+        if self._compilation is not None:
+            self._compilation.start()
         try:
             while self._receive():
                 if self._arrived:
@@ -42,6 +82,9 @@ class WorkerLoop:
             # The process boundary: the engine's state is not to be trusted any more.
             self._fail_all(EngineFailed(f"The engine failed: {type(error).__name__}: {error}"))
             raise
+        finally:
+            if self._compilation is not None:
+                self._compilation.stop()
         self._fail_all(Aborted("The worker is stopping."))
 
     def _receive(self) -> bool:
@@ -60,6 +103,10 @@ class WorkerLoop:
                     self._admit(message)
                 case Abort():
                     self._abort(message.request_id)
+                case Configure():
+                    self._configure(message)
+                case ClearCaches():
+                    self._send(Cleared(self._loaded.clear_caches()))
 
     def _admit(self, speak: Speak) -> None:
         if speak.request_id in self._jobs or any(
@@ -79,7 +126,14 @@ class WorkerLoop:
         if job is not None or waiting:
             self._fail(request_id, Aborted("The request was given up."))
 
+    def _configure(self, wanted: Configure) -> None:
+        use_threads(wanted.num_threads)
+        self._engine.set_cache_bytes(wanted.cache_limit_mb * _MIB)
+        self._send(Configured(wanted.num_threads, wanted.cache_limit_mb))
+
     def _begin(self, speak: Speak, arrived_s: float) -> None:
+        if not self._jobs:
+            reset_peak(self._loaded.place.device)
         try:
             job = SpeechJob(speak, self._loaded, self._send, arrived_s)
         except Exception as error:  # noqa: BLE001 - the request's boundary
@@ -142,7 +196,26 @@ class WorkerLoop:
                 self._fail(request_id, error)
 
     def _tell_load(self) -> None:
-        load = Load(self._engine.running, self._engine.waiting + len(self._arrived))
+        load = Load(
+            running=self._engine.running,
+            waiting=self._engine.waiting + len(self._arrived),
+            cache_bytes=self._engine.cache_bytes,
+            reference_bytes=self._loaded.references.held_bytes,
+            memory_bytes=held_of_gpu_bytes(self._loaded.place.device),
+        )
         if load != self._told:
             self._told = load
             self._send(load)
+
+
+def start(config: WorkerConfig, send: Send) -> WorkerLoop:
+    """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
+    loaded = load(config)
+    compilation = None
+    if config.try_compile:
+        compilation = BackgroundCompile(
+            loaded.engine,
+            on_done=lambda is_active, detail: send(CompileState(is_active, detail)),
+            cache_dir=Path(config.compile_dir) if config.compile_dir else None,
+        )
+    return WorkerLoop(loaded, Inbox(), send, compilation)

@@ -10,9 +10,12 @@ from typing import BinaryIO
 
 import msgspec
 
-from backend.core import EngineInfo, SamplingParams, SpeechStats
+from backend.core import EngineInfo, Quantization, SamplingParams, SpeechStats
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+OPEN_SEGMENTS = 3
+"""Segments of one request at work together: their rows share each step's cost, while only a few
+segments' audio waits for its turn, however long the text."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -22,8 +25,21 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_dir: str
     device: str = "auto"
     precision: str = "auto"
+    may_fall_back: bool = False
+    """Take the CPU in fp32 where torch cannot use `device`; the handshake tells."""
     num_threads: int | None = None
     """None is as many as there are physical cores."""
+    cpus: tuple[int, ...] = ()
+    """Logical CPUs to pin to before torch is imported; empty is not pinned."""
+    quantization: Quantization = "none"
+    calibration_samples: int = 0
+    """Texts that choose clipping scales and measure the quality cost; 0 skips both."""
+    try_compile: bool = False
+    """Try torch.compile in the background."""
+    compile_dir: str = ""
+    """Folder that keeps what was compiled for the next start; "" keeps nothing."""
+    cache_limit_mb: int | None = None
+    """Memory for keys and values, in MiB; None is a share of what is free."""
     max_batch: int = 16
     """Most rows decoded together."""
     log_level: str = "INFO"
@@ -47,6 +63,19 @@ class Speak(msgspec.Struct, frozen=True, tag="speak"):
     reference_audio: bytes | None = None
     """A whole audio file, decoded by the worker."""
     reference_text: str = ""
+    open_segments: int = OPEN_SEGMENTS
+    """Segments at work together."""
+
+
+class Configure(msgspec.Struct, frozen=True, tag="configure"):
+    """Go on with these from now on, without reloading; answered by `Configured`."""
+
+    num_threads: int
+    cache_limit_mb: int
+
+
+class ClearCaches(msgspec.Struct, frozen=True, tag="clear_caches"):
+    """Forget encoded references and give free memory back; answered by `Cleared`."""
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
@@ -88,15 +117,43 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
+class Configured(msgspec.Struct, frozen=True, tag="configured"):
+    """What the worker goes on with."""
+
+    num_threads: int
+    cache_limit_mb: int
+
+
+class Cleared(msgspec.Struct, frozen=True, tag="cleared"):
+    """The caches are empty."""
+
+    freed_bytes: int
+
+
+class CompileState(msgspec.Struct, frozen=True, tag="compile_state"):
+    """How the background compilation ended."""
+
+    is_active: bool
+    """Requests are now spoken by the compiled code."""
+    detail: str
+    """Why, in words for a user."""
+
+
 class Load(msgspec.Struct, frozen=True, tag="load"):
     """How busy the worker is, sent whenever it changes."""
 
     running: int
     waiting: int
+    cache_bytes: int = 0
+    """Bytes of keys and values held."""
+    reference_bytes: int = 0
+    """Bytes of encoded references remembered."""
+    memory_bytes: int = 0
+    """What the worker holds of its GPU; 0 on a CPU, where the system knows better."""
 
 
-ToWorker = Speak | Abort | Shutdown
-FromWorker = Ready | Pcm | Done | Failed | Load
+ToWorker = Speak | Abort | Configure | ClearCaches | Shutdown
+FromWorker = Ready | Pcm | Done | Failed | Load | Configured | Cleared | CompileState
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

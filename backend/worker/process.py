@@ -2,21 +2,39 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from backend.worker.messages import Shutdown, frame
+from loguru import logger
+
+from backend.worker.messages import (
+    FromWorker,
+    Shutdown,
+    frame,
+    frame_length,
+    from_worker_decoder,
+)
 
 PIPE_BYTES = 1 << 20
 _TERMINATE_GRACE_S = 2.0
 _KILL_GRACE_S = 10.0
 _POLL_S = 0.02
+_HEADER_BYTES = 4
+_LINE_BYTES = 1 << 14
+_LEVEL = re.compile(r"\b(?:DEBUG|WARNING|ERROR|CRITICAL)\b")
 
 
-async def start_process(command: Sequence[str]) -> asyncio.subprocess.Process:
-    """Start a worker that is spoken to through its stdin and stdout."""
+async def start_process(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
+    """Start a worker that is spoken to through its stdin and stdout.
+
+    `environment` is added to this process's own.
+    """
     # A group of its own: Ctrl-C in the terminal is for the server, which then stops the worker in
     # order. If the server dies instead, the worker leaves at the end of its stdin.
     is_windows = sys.platform == "win32"
@@ -25,10 +43,25 @@ async def start_process(command: Sequence[str]) -> asyncio.subprocess.Process:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
         limit=PIPE_BYTES,
         start_new_session=not is_windows,
         creationflags=0x200 if is_windows else 0,  # CREATE_NEW_PROCESS_GROUP
     )
+
+
+async def read_message(stdout: asyncio.StreamReader) -> FromWorker | None:
+    """The next message, or None when the worker has closed its end, in the midst of one or not.
+
+    Raises `ValueError` or `msgspec.MsgspecError` where it wrote something that is no message.
+    """
+    try:
+        header = await stdout.readexactly(_HEADER_BYTES)
+        body = await stdout.readexactly(frame_length(header))
+        message: FromWorker = from_worker_decoder.decode(body)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    return message
 
 
 async def end_process(process: asyncio.subprocess.Process, grace_s: float | None) -> None:
@@ -68,6 +101,33 @@ async def _exits_within(process: asyncio.subprocess.Process, grace_s: float) -> 
     while process.returncode is None and loop.time() < deadline_s:
         await asyncio.sleep(_POLL_S)
     return process.returncode is not None
+
+
+class WorkerLog:
+    """What a worker writes to stderr, passed on to our log line by line."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        """The last line: where it died, often why."""
+
+    async def forward(self, stderr: asyncio.StreamReader) -> None:
+        """Pass on until it ends."""
+        rest = b""
+        while block := await stderr.read(PIPE_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                self._log(line)
+            if len(rest) > _LINE_BYTES:
+                self._log(rest)
+                rest = b""
+        self._log(rest)
+
+    def _log(self, line: bytes) -> None:
+        text = line.decode("utf-8", errors="replace").rstrip()
+        if text:
+            self.last = text
+            named = _LEVEL.search(text)
+            logger.opt(raw=True).log(named.group() if named else "INFO", "{}\n", text)
 
 
 def describe_exit(returncode: int | None, last_words: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,15 +19,11 @@ from backend.engine.sequence import Sampling, Sequence
 from backend.errors import BlankText
 from backend.worker.load import Loaded
 from backend.worker.memory import peak_mb
-from backend.worker.messages import FromWorker, Pcm, Speak
+from backend.worker.messages import Pcm, Speak
+from backend.worker.pipe import Send
 
 PAUSE_S = 0.15
 """Silence between two segments, where a reader would breathe."""
-OPEN_SEGMENTS = 3
-"""Segments of one request at work together: their rows share each step's cost, while only a few
-segments' audio waits for its turn, however long the text."""
-
-Send = Callable[[FromWorker], None]
 
 
 @dataclass(slots=True)
@@ -78,7 +74,7 @@ class SpeechJob:
     def next_sequences(self) -> Iterator[Sequence]:
         """The sequences that should be started now."""
         # The first segment has the machine for itself until something of it is heard.
-        most = OPEN_SEGMENTS if self._samples else 1
+        most = self._speak.open_segments if self._samples else 1
         while len(self._open) < most and self._opened < len(self._speak.segments):
             segment = self._begin(self._opened)
             self._opened += 1

@@ -35,7 +35,10 @@ def serving(**environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
     command = (sys.executable, "-m", "backend.cli", "serve", "--port", "0")
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SHOAL_METRICS": "false", **environment},
     )
     served = Served("", psutil.Process(process.pid))
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.fish_worker.convert import norm_names
 from backend.model.checkpoint import Checkpoint
 from backend.model.config import CodecConfig, DualARConfig, WindowConfig
 from backend.model.dac import DAC
@@ -117,12 +118,8 @@ def codec_file(dac: DAC, form: Form, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     for key, value in dac.state_dict().items():
-        if key.endswith(("in_proj.weight", "out_proj.weight")):
-            names = (f"{key}_g", f"{key}_v")
-        elif key.endswith(".conv.weight") and key.startswith(("encoder.", "decoder.")):
-            stem = key.removesuffix("weight") + "parametrizations.weight"
-            names = (f"{stem}.original0", f"{stem}.original1")
-        else:
+        names = norm_names(key)
+        if names is None:
             state[key] = value.to(form.dtype)
             continue
         # The direction's own length means nothing: give it one that folding must undo.

@@ -1,22 +1,21 @@
 """Runs `fish-speech==0.1.0` in an environment of its own and brings back arrays.
 
 Our process never imports the package: its pins fit no current environment. `SHOAL_ORACLE_PYTHON`
-names a ready interpreter; otherwise `.venv-oracle` is made once, from the requirements beside this
-file, and made again when they change.
+names a ready interpreter; otherwise the environment is the one that `shoal engine add fish-speech`
+makes, in `.venv-oracle`.
 """
 
-import hashlib
 import json
 import os
 import subprocess
-import sys
-import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from backend.environment import add_engine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -28,21 +27,7 @@ Job = dict[str, Any]
 def oracle_python() -> Path:
     """The interpreter that can import fish_speech, its environment made if there is none yet."""
     given = os.environ.get("SHOAL_ORACLE_PYTHON")
-    if given:
-        return Path(given)
-    folder = ROOT / ".venv-oracle"
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    constraints = ROOT / "constraints.txt"
-    wanted, alone = HERE / "requirements.txt", HERE / "requirements-nodeps.txt"
-    digest = hashlib.sha256(b"".join(f.read_bytes() for f in (constraints, wanted, alone)))
-    stamp = folder / f"installed-{digest.hexdigest()[:16]}"
-    if not stamp.exists():
-        venv.create(folder, clear=True, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _call([*pip, "-c", str(constraints), "-r", str(wanted)])
-        _call([*pip, "--no-deps", "-r", str(alone)])
-        stamp.touch()
-    return python
+    return Path(given) if given else add_engine("fish-speech", ROOT / ".venv-oracle", print).python
 
 
 def ask(jobs: Sequence[Job], arrays: Mapping[str, NDArray[Any]], scratch: Path) -> Arrays:
@@ -59,6 +44,7 @@ def ask(jobs: Sequence[Job], arrays: Mapping[str, NDArray[Any]], scratch: Path) 
 
 def _call(command: list[str]) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    environment["PYTHONPATH"] = str(ROOT)  # the script's, for `backend`
     done = subprocess.run(
         command,
         check=False,

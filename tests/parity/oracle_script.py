@@ -7,42 +7,29 @@ A job is an object with a `name` and a `kind`, one of the functions at the end. 
 """
 
 import functools
-import importlib
 import json
-import math
 import sys
 import time
-import types
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-# There is no CPU build of torchaudio on PyPI, and nothing that runs here calls it.
-_stand_in = types.ModuleType("torchaudio")
-_stand_in.__spec__ = ModuleSpec("torchaudio", None)
-sys.modules["torchaudio"] = _stand_in
-
-
-def package(name: str) -> Any:
-    """A module of fish_speech; imported late, and unknown to our type checker."""
-    return importlib.import_module(f"fish_speech.{name}")
+from backend.fish_worker import package
+from backend.fish_worker.package import published
+from backend.model.config import CodecConfig
 
 
 @functools.lru_cache(maxsize=1)
 def transformer(folder: str) -> Any:
-    model = package("models.text2semantic.llama").DualARTransformer.from_pretrained(
-        folder, load_weights=True
-    )
-    return model.to(dtype=torch.float32).eval()
+    return package.load_transformer(Path(folder)).to(dtype=torch.float32)
 
 
 @functools.lru_cache(maxsize=1)
 def tokenizer(folder: str) -> Any:
-    return package("tokenizer").FishTokenizer.from_pretrained(folder)
+    return published("tokenizer").FishTokenizer.from_pretrained(folder)
 
 
 def long(array: Any) -> torch.Tensor:
@@ -60,7 +47,7 @@ def tokens(job: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
 
 def grid(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """`text` and `reference_texts`, arrays `codes0`, … -> `grid` [1 + N, T] of the prompt."""
-    content = package("content_sequence")
+    content = published("content_sequence")
     sequence = content.ContentSequence(modality="interleave")
     for index, text in enumerate(job["reference_texts"]):
         codes = content.VQPart(codes=long(given[f"codes{index}"]))
@@ -75,7 +62,7 @@ def grid(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 @torch.inference_mode()
 def logits(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """`grid` [1 + N, T] -> `slow` [T, vocabulary]; `fast` [M, N - 1, C] of the M last frames."""
-    llama = package("models.text2semantic.llama")
+    llama = published("models.text2semantic.llama")
     # An instance of its own: once caches are set up, the whole-grid path is gone.
     transformer.cache_clear()
     model = transformer(job["folder"])
@@ -101,7 +88,7 @@ def logits(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def greedy(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """As `grid`, and `frames` -> `grid` [1 + N, T + frames] and `prompt`, the T of its prompt."""
-    inference = package("models.text2semantic.inference")
+    inference = published("models.text2semantic.inference")
     model = transformer(job["folder"])
     codes = [long(given[f"codes{index}"]) for index in range(len(job["reference_texts"]))]
     seen: dict[str, Any] = {}
@@ -136,7 +123,7 @@ def greedy(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 def probabilities(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """`logits` [K, V], `previous` [K, W] and `settings` of (temperature, top_p, penalty)
     -> `probs` [settings, K, V]."""
-    to_probs = package("models.text2semantic.inference").logits_to_probs
+    to_probs = published("models.text2semantic.inference").logits_to_probs
     rows, windows = torch.from_numpy(given["logits"]), long(given["previous"])
     answer = []
     for setting in job["settings"]:
@@ -160,66 +147,19 @@ def codec(job: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def load_codec(job: dict[str, Any]) -> Any:
     """The DAC of `job`: `config` names its shape, or is null for the package's own file."""
-    if job["config"] is None:
-        home = Path(package("models").__path__[0]).parent
-        settings = importlib.import_module("omegaconf").OmegaConf.load(
-            home / "configs/modded_dac_vq.yaml"
-        )
-        model = importlib.import_module("hydra.utils").instantiate(settings)
-    else:
-        model = build_codec(job["config"], job["positions"])
+    config = None if job["config"] is None else CodecConfig.from_json(job["config"])
+    if config is not None:
+        _check_tables(job, config)
+    return package.load_codec(Path(job["folder"]), config)
+
+
+def _check_tables(job: dict[str, Any], config: CodecConfig) -> None:
+    """The file's tables, where it has any, must be those that the package computes itself."""
     state = torch.load(Path(job["folder"]) / "codec.pth", weights_only=True)
-    if any("generator" in key for key in state):
-        state = {k.replace("generator.", ""): v for k, v in state.items() if "generator." in k}
-    own = model.state_dict()
+    own = package.build_codec(config, job["positions"], job["positions"]).state_dict()
     for key in state.keys() & set(job["tables"]):
         if not torch.equal(state[key], own[key]):
             raise SystemExit(f"{key} of codec.pth is not the package's own")
-    wrong = model.load_state_dict(state, strict=False, assign=True)
-    missing = [key for key in wrong.missing_keys if key not in job["tables"]]
-    if missing or wrong.unexpected_keys:
-        raise SystemExit(f"codec.pth is not official: {missing}, {wrong.unexpected_keys}")
-    return model.float().eval()
-
-
-def build_codec(config: dict[str, Any], positions: int) -> Any:
-    """The package's DAC of our CodecConfig's shape, its transformers `positions` long."""
-    dac, rvq = package("models.dac.modded_dac"), package("models.dac.rvq")
-
-    def window(part: dict[str, Any]) -> Any:
-        names = ("n_layer", "n_head", "head_dim", "dim", "intermediate_size", "rope_base")
-        shape = {name: part[name] for name in (*names, "norm_eps")}
-        return dac.WindowLimitedTransformer(
-            config=dac.ModelArgs(block_size=positions, **shape),
-            input_dim=config["latent_dim"],
-            window_size=part["window"],
-        )
-
-    quantizer = rvq.DownsampleResidualVectorQuantize(
-        input_dim=config["latent_dim"],
-        n_codebooks=config["residual_codebooks"],
-        codebook_dim=config["codebook_dim"],
-        codebook_size=config["residual_codebook_size"],
-        semantic_codebook_size=config["semantic_codebook_size"],
-        downsample_factor=config["downsample_factor"],
-        pre_module=window(config["pre"]),
-        post_module=window(config["post"]),
-    )
-    model = dac.DAC(
-        sample_rate=config["sample_rate_hz"],
-        encoder_dim=config["encoder_dim"],
-        encoder_rates=config["encoder_rates"],
-        latent_dim=config["latent_dim"],
-        decoder_dim=config["decoder_dim"],
-        decoder_rates=config["decoder_rates"],
-        quantizer=quantizer,
-        encoder_transformer_layers=config["encoder_transformer_layers"],
-        decoder_transformer_layers=[0] * len(config["decoder_rates"]),
-        transformer_general_config=functools.partial(dac.ModelArgs, block_size=positions),
-    )
-    if model.frame_length != math.prod(config["encoder_rates"]) * 4:
-        raise SystemExit("the package pads to four encoder columns a frame")
-    return model
 
 
 KINDS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]] = {

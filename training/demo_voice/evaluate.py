@@ -21,6 +21,7 @@ import soundfile
 import torch
 
 from backend.core import SamplingParams
+from backend.hardware.look import Machine
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.settings import Settings
 from backend.smart_backend import worker_command
@@ -70,7 +71,7 @@ def _trim(pcm: Samples, threshold: float = 0.004) -> Samples:
 async def speak_all(model_dir: Path | None, requests: list[Speak]) -> list[Spoken]:
     """Every request through one worker process, a few at a time."""
     settings = Settings(model_dir=model_dir, log_level="WARNING")
-    client = WorkerClient(worker_command(settings))
+    client = WorkerClient(worker_command(settings, Machine.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(AT_ONCE)
 

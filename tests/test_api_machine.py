@@ -1,0 +1,299 @@
+"""What the machine is and how it fares, over HTTP; the worker is scripted."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.hardware.live import LiveMachine
+from backend.hardware.memory import MemoryNow
+from tests.scripted import client
+
+TEXT = {"text": "Hello there."}
+ACTIONS = {
+    "Reduce text length or clear cache",
+    "Wait for system to cool",
+    "Reduce CPU load",
+    "OK",
+}
+MIB = 1024 * 1024
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def rows_of(folder: Path, kind: str) -> list[dict[str, str]]:
+    (log,) = folder.glob(f"{kind}_*.csv")
+    with log.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def with_load(monkeypatch: pytest.MonkeyPatch, memory_percent: float, cpu_percent: float) -> None:
+    measured = LiveMachine.resources
+
+    def told(live: LiveMachine) -> dict[str, Any]:
+        return measured(live) | {
+            "memory_percent": memory_percent,
+            "cpu_percent": cpu_percent,
+            "temperatures_c": {},
+        }
+
+    monkeypatch.setattr(LiveMachine, "resources", told)
+
+
+def with_free(monkeypatch: pytest.MonkeyPatch, free_mb: int) -> None:
+    def told(live: LiveMachine, info: object, device_bytes: int) -> MemoryNow:
+        return MemoryNow(free_mb * MIB, 0)
+
+    monkeypatch.setattr(LiveMachine, "memory", told)
+
+
+def test_hardware_tells_what_was_found_and_chosen_and_why() -> None:
+    async def work() -> None:
+        async with client(num_threads=1) as http:
+            told = (await http.get("/hardware")).json()
+            profile, chosen = told["hardware_profile"], told["selected_configuration"]
+            assert profile["cpu"]["logical_cores"] >= 1
+            assert profile["memory"]["limit_gib"] > 0
+            assert chosen["num_threads"] == 1
+            assert chosen["choices"]["num_threads"]["source"] == "user"
+            assert all(choice["reason"] for choice in chosen["choices"].values())
+            assert any("quantization" in note for note in chosen["notes"])
+
+    run(work())
+
+
+def test_system_status() -> None:
+    async def work() -> None:
+        async with client() as http:
+            told = (await http.get("/system-status")).json()
+            assert set(told) == {
+                *("resources", "throttling_risk", "memory_budget_safe", "recommended_action")
+            }
+            assert 0 <= told["resources"]["cpu_percent"] <= 100
+            assert 0 < told["resources"]["memory_percent"] < 100
+            assert {"memory_critical", "cpu_maxed", "thermal_likely"} <= set(
+                told["throttling_risk"]
+            )
+            assert told["memory_budget_safe"] is True
+            assert told["recommended_action"] in ACTIONS
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("memory_percent", "cpu_percent", "action"),
+    [
+        (86.0, 95.0, "Reduce text length or clear cache"),
+        (85.0, 91.0, "Reduce CPU load"),
+        (50.0, 10.0, "OK"),
+    ],
+)
+def test_recommended_action(
+    monkeypatch: pytest.MonkeyPatch, memory_percent: float, cpu_percent: float, action: str
+) -> None:
+    with_load(monkeypatch, memory_percent, cpu_percent)
+
+    async def work() -> None:
+        async with client() as http:
+            told = (await http.get("/system-status")).json()
+            assert told["recommended_action"] == action
+
+    run(work())
+
+
+@pytest.mark.parametrize("form", ["data", "json"])
+def test_estimate_memory(form: str) -> None:
+    async def work() -> None:
+        async with client() as http:
+            told = (await http.post("/estimate-memory", **{form: TEXT})).json()  # type: ignore[arg-type]
+            assert told["status"] == "ok"
+            estimate = told["estimate"]
+            assert estimate["text_length"] == len(TEXT["text"])
+            assert estimate["safe"] is True
+            assert 0 < estimate["estimated_mb"] < 0.8 * estimate["available_mb"]
+            assert estimate["formula_mb"] > 0
+            assert "recommendation" not in told
+
+    run(work())
+
+
+def test_an_unsafe_estimate_recommends_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_free(monkeypatch, 24)
+
+    async def work() -> None:
+        async with client() as http:
+            told = (await http.post("/estimate-memory", data={"text": "word " * 500})).json()
+            assert told["status"] == "warning"
+            assert told["estimate"]["safe"] is False
+            assert told["recommendation"]
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"text": "  "}, 400, "blank"),
+        ({"text": "a" * 100_001}, 413, "100000"),
+        ({}, 422, "text is missing"),
+        ({"text": "a", "texts": "b"}, 422, "did you mean text"),
+        ({"text": 5}, 422, "text"),
+    ],
+)
+def test_estimate_memory_refuses_in_one_sentence(
+    body: dict[str, Any], status: int, says: str
+) -> None:
+    async def work() -> None:
+        async with client() as http:
+            answer = await http.post("/estimate-memory", json=body)
+            assert answer.status_code == status
+            assert says in answer.json()["detail"]
+
+    run(work())
+
+
+def test_a_request_that_cannot_fit_is_refused_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_free(monkeypatch, 1)
+
+    async def work() -> None:
+        async with client(metrics=True, metrics_dir=tmp_path) as http:
+            answer = await http.post("/tts", data=TEXT)
+            assert answer.status_code == 503
+            assert "Memory is short" in answer.json()["detail"]
+            assert answer.headers["Retry-After"]
+
+    run(work())
+    (row,) = rows_of(tmp_path, "synthesis")
+    assert (row["outcome"], row["error_code"]) == ("refused", "over_capacity")
+
+
+def test_leases_are_released_whatever_becomes_of_a_request() -> None:
+    async def work() -> None:
+        async with client() as http:
+            backend = http._transport.app.state.backend  # type: ignore[attr-defined]
+            for text in ("Hello.", "bad reference", "crash"):
+                await http.post("/tts", data={"text": text})
+                assert backend.memory.leased_bytes == 0
+                await backend.worker.ready()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await http.post("/tts", data={"text": "wait"})
+            assert backend.memory.leased_bytes == 0
+
+    run(work())
+
+
+def test_optimize_halves_under_pressure_and_undoes_it_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "messages"
+
+    async def work() -> None:
+        async with client({"log_file": str(log)}, num_threads=2) as http:
+            with_load(monkeypatch, 90.0, 95.0)
+            told = (await http.post("/optimize-for-hardware")).json()
+            before, after = told["previous_config"], told["new_config"]
+            assert told["status"] == "adjusted"
+            assert after == {
+                "chunk_length": before["chunk_length"] // 2,
+                "num_threads": 1,
+                "cache_limit": before["cache_limit"] // 2,
+                "max_text_length": before["max_text_length"] // 2,
+            }
+            assert log.read_text().split() == ["ClearCaches", "Configure"]
+            spoken = await http.post("/tts", data={"text": "word " * 60})
+            assert spoken.headers["X-Max-Text-Length"] == str(after["max_text_length"])
+            running = (await http.get("/hardware")).json()["running_configuration"]
+            assert running == after
+            await http.post("/optimize-for-hardware")
+            with_load(monkeypatch, 40.0, 20.0)
+            told = (await http.post("/optimize-for-hardware")).json()
+            one_step_back = after | {"num_threads": before["num_threads"]}
+            assert (told["status"], told["new_config"]) == ("adjusted", one_step_back)
+            told = (await http.post("/optimize-for-hardware")).json()
+            assert (told["status"], told["new_config"]) == ("optimal", before)
+
+    run(work())
+
+
+def test_emotions_come_from_the_reference() -> None:
+    async def work() -> None:
+        async with client(is_ready=False) as http:
+            told = (await http.get("/emotions")).json()
+            assert "reference audio" in told["summary"]
+            assert {"!", "?", "...", "—"} <= set(told["prosody_markers"])
+            assert told["reference_audio_tips"] and told["instead_of_tags"]
+            assert "(laughing)" in told["sound_effects"]["may_work"]
+
+    run(work())
+
+
+def test_cache_clear() -> None:
+    async def work() -> None:
+        async with client() as http:
+            told = (await http.post("/cache/clear")).json()
+            assert told == {"status": "cleared", "freed_mb": round(4096 / MIB, 2)}
+
+    run(work())
+
+
+def test_metrics_as_json_and_for_prometheus() -> None:
+    async def work() -> None:
+        async with client() as http:
+            await http.post("/tts", data=TEXT)
+            await http.post("/tts", data={"text": " "})
+            told = (await http.get("/metrics")).json()
+            assert told["since_start"]["outcomes"]["success"] == 1
+            assert told["since_start"]["refusals"] == {"blank_text": 1}
+            assert told["worker"]["ready"] is True
+            for path, accept in (("/metrics", "text/plain"), ("/metrics/prometheus", "*/*")):
+                answer = await http.get(path, headers={"Accept": accept})
+                assert answer.headers["Content-Type"].startswith("text/plain; version=")
+                assert 'shoal_requests_total{outcome="success"} 1.0' in answer.text
+                assert 'shoal_refusals_total{reason="blank_text"} 1.0' in answer.text
+
+    run(work())
+
+
+def test_every_request_leaves_a_row(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with client(metrics=True, metrics_dir=tmp_path) as http:
+            together = [http.post("/tts", data={"text": f"slow {i}"}) for i in range(3)]
+            refused = http.post("/tts", data={"text": " "})
+            failed = http.post("/tts", data={"text": "bad reference"})
+            await asyncio.gather(*together, refused, failed)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await http.post("/tts", data={"text": "wait"})
+
+    run(work())
+    rows = rows_of(tmp_path, "synthesis")
+    outcomes = sorted(row["outcome"] for row in rows)
+    assert outcomes == ["aborted", "failed", "refused", *["success"] * 3]
+    for row in rows:
+        if row["outcome"] == "success":
+            rtf = float(row["total_duration_s"]) / float(row["audio_duration_s"])
+            assert float(row["rtf"]) == pytest.approx(rtf, rel=1e-3)
+    assert len(rows_of(tmp_path, "realtime")) >= 5
+    (specs,) = tmp_path.glob("hardware_specs_*.json")
+    assert json.loads(specs.read_text())["selected_configuration"]["tier"]
+
+
+def test_the_worker_down_is_503_for_what_needs_it() -> None:
+    async def work() -> None:
+        async with client({"start_s": 30.0}, is_ready=False) as http:
+            for path in ("/optimize-for-hardware", "/cache/clear", "/estimate-memory"):
+                answer = await http.post(path, data=TEXT)
+                assert answer.status_code == 503, path
+            for path in ("/hardware", "/system-status", "/emotions", "/metrics"):
+                assert (await http.get(path)).status_code == 200, path
+
+    run(work())

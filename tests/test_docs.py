@@ -1,0 +1,376 @@
+"""The documents say what the code does: settings, routes, headers, figures, plans, paths.
+
+A setting or route that is not described fails here, and so does a figure that is no longer true.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from backend.api.schemas import FIELD_NAMES
+from backend.app import STATUS, create_app
+from backend.cli import app as commands
+from backend.hardware.cards import CARD_TIERS
+from backend.hardware.compile_gate import NATIVE_LINE, WINDOWS_LINE, WSL_LINE
+from backend.hardware.look import Machine
+from backend.hardware.quantization import INT4_WARNING
+from backend.hardware.report import plan_table
+from backend.hardware.tiers import CPU_TIERS, GPU_TIERS
+from backend.monitoring.metrics import Metrics
+from backend.monitoring.rows import RealtimeRow, SynthesisRow, columns
+from backend.settings import BARE_NAMES, PREFIX, Settings
+from backend.text.limit import truncate
+from tests.computers import S1, plan_for
+from tests.scripted import command, hardware, settings
+from tests.test_hardware_plans_of_machines import HARDWARE
+
+ROOT = Path(__file__).parent.parent
+MDS = ROOT / "MDs"
+DOCUMENTS = {file.name: file for file in (*sorted(MDS.glob("*.md")), ROOT / "README.md")}
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CHANGELOG = {
+    "2.2.0": (
+        "Fixed - Smart Quantization Based on GPU Tier",
+        "Fixed - torch.compile Smart Platform Detection",
+        "Fixed - GPU Utilization Showing 0%",
+        "Fixed - CSV Logging Not Working",
+        "Fixed - Incorrect Metric Calculations in CSV Logs",
+        "Added - Fish Speech Metrics to CSV Logs",
+    ),
+    "2.1.0": (
+        "Added - Memory Budget Manager",
+        "Added - Adaptive Quantization Strategy",
+        "Added - CPU Affinity Manager",
+        "Added - Pre-Synthesis Memory Estimation",
+        "Added - System Status Endpoint (`/system-status`)",
+        "Added - Hardware Re-Optimization Endpoint (`/optimize-for-hardware`)",
+        "Added - Memory Estimation Endpoint (`/estimate-memory`)",
+    ),
+    "2.0.0": ("Added - Hardware-Based Text Limits", "Added - Smart Text Truncation"),
+    "1.5.0": (
+        "Added - WSL2 Auto-Detection",
+        "Fixed - torch.compile on Windows",
+        "Added - Emotion Tag Clarification",
+        "Added - Multilingual Support",
+    ),
+}
+"""Headings of the thesis changelog by version."""
+TOP = ("backend", "benchmarks", "MDs", "tests", "training", "ui")
+"""Folders of the repository that hold what documents name."""
+MEDIA_TYPES = frozenset({"text/plain", "text/event-stream", "audio/wav"})
+"""Look like paths of ours, and are none."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Markdown table: the nearest heading above it, its column names, its rows."""
+
+    heading: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def text_of(name: str) -> str:
+    return DOCUMENTS[name].read_text(encoding="utf-8")
+
+
+def prose_of(name: str) -> str:
+    """Without fenced code."""
+    return FENCE.sub("", text_of(name))
+
+
+def tables(name: str) -> Iterator[Table]:
+    heading, lines = "", [*prose_of(name).splitlines(), ""]
+    block: list[tuple[str, ...]] = []
+    for line in lines:
+        if line.startswith("|"):
+            block.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+            continue
+        if block:
+            assert all(len(row) == len(block[0]) for row in block), f"{name}, {heading}: {block[0]}"
+            yield Table(heading, block[0], tuple(block[2:]))
+            block = []
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+
+
+def table(name: str, *header: str) -> Table:
+    (found,) = (each for each in tables(name) if each.header == header)
+    return found
+
+
+def section(name: str, heading: str) -> str:
+    """From that heading to the next of its rank."""
+    rank = heading.partition(" ")[0]
+    _, _, after = text_of(name).partition(f"\n{heading}\n")
+    assert after, f"{name} has no section {heading}"
+    return re.split(rf"^#{{1,{len(rank)}}} ", after, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def setting_rows() -> dict[str, tuple[str, ...]]:
+    found = [each for each in tables("CONFIGURATION.md") if each.header[0] == "setting"]
+    return {re.findall(r"`(\w+)`", row[0])[0]: row for each in found for row in each.rows}
+
+
+def shown_default(name: str) -> str | None:
+    """As the page writes it; None where it is described in words."""
+    default = Settings.model_fields[name].default
+    if default is PydanticUndefined or name == "worker_python":
+        return None
+    if default is None:
+        return "not set"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    variable = name.upper()
+    rows = setting_rows()
+    assert PREFIX + variable in rows, f"{PREFIX}{variable} has no row in CONFIGURATION.md"
+    row = rows[PREFIX + variable]
+    assert (f"`{variable}`" in row[0]) == (variable in BARE_NAMES)
+    default = shown_default(name)
+    assert default is None or row[2] == default
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_setting_is_invented(name: str) -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {"SHOAL_MODEL"}
+    assert set(re.findall(r"\bSHOAL_[A-Z_]*[A-Z]\b", text_of(name))) <= known
+
+
+# -- HTTP ------------------------------------------------------------------------------------------
+
+
+def routes() -> set[str]:
+    chosen = settings()
+    app = create_app(chosen, command(), Machine.look(chosen, hardware()))
+    paths = app.openapi()["paths"]
+    return {f"{method.upper()} {path}" for path in paths for method in paths[path]}
+
+
+ROUTES = routes()
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES))
+def test_every_route_is_documented(route: str) -> None:
+    named = {name for row in table("API.md", "route", "what it is for").rows for name in row}
+    assert f"`{route}`" in named
+    assert f"\n## `{route}`\n" in text_of("API.md")
+    path = route.split()[1]
+    called = re.findall(r"^curl .*http://127\.0\.0\.1:8000(/\S*)", text_of("API.md"), re.MULTILINE)
+    continued = re.findall(r"^ +http://127\.0\.0\.1:8000(/\S*)", text_of("API.md"), re.MULTILINE)
+    assert path in {*called, *continued}, f"{route} has no line to paste"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_route_is_invented(name: str) -> None:
+    text = text_of(name)
+    named = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`\s]*)`", text))
+    assert named <= ROUTES
+    paths = {route.split()[1] for route in ROUTES} | {"/docs"}
+    called = re.findall(r"http://(?:127\.0\.0\.1|localhost):8000(/[\w/-]*)", text)
+    assert set(called) <= paths
+
+
+def test_every_field_of_tts_is_documented() -> None:
+    rows = table("API.md", "field", "type, default", "limits").rows
+    assert {row[0].strip("`") for row in rows} == set(FIELD_NAMES)
+
+
+def sent_headers() -> set[str]:
+    """Every header that the code names: string constants that look like one."""
+    looks = re.compile(r"X-[A-Za-z-]+|Retry-After|Allow")
+    files = [*(ROOT / "backend" / "api").glob("*.py"), ROOT / "backend" / "app.py"]
+    return {
+        node.value
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and looks.fullmatch(node.value)
+    }
+
+
+def test_every_header_is_documented() -> None:
+    sent = sent_headers()
+    assert {"X-Request-ID", "X-Engine", "Retry-After", "Allow"} <= sent
+    described, _, _ = text_of("API.md").partition("\n## Not there yet\n")
+    named = set(re.findall(r"`(X-[A-Za-z-]+|Retry-After|Allow)`", described))
+    assert named == sent
+    rows = table("API.md", "header", "what it says").rows
+    assert {row[0].strip("`") for row in rows} == sent - {"Retry-After", "Allow"}
+
+
+def test_every_status_is_documented() -> None:
+    rows = table("API.md", "status", "when").rows
+    described = {int(status) for row in rows for status in row[0].split(", ")}
+    assert {status.value for status in STATUS.values()} <= described
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+def test_text_limits_are_those_of_the_tiers() -> None:
+    told = table("SMART_TEXT_LIMITING.md", "tier", "card", "limit", "ceiling", "piece").rows
+    assert list(told) == [
+        (tier.name, tier.card, *map(str, (tier.text.limit, tier.text.ceiling, tier.text.chunk)))
+        for tier in (*CPU_TIERS, *GPU_TIERS, *CARD_TIERS)
+    ]
+
+
+def test_memory_figures_are_those_of_the_tiers() -> None:
+    page, tiers = "PRODUCTION_GRADE_FEATURES.md", (*CPU_TIERS, *GPU_TIERS)
+    told = table(page, "tier", "margin, MiB", "cache limit, MiB").rows
+    assert list(told) == [
+        (tier.name, str(tier.budget.safety_margin_mb), str(tier.budget.cache_limit_mb))
+        for tier in tiers
+    ]
+    told = table(page, "tier", "base", "per 100 tokens", "cache overhead").rows
+    assert list(told) == [
+        (
+            tier.name,
+            *(f"{figure:g}" for figure in (tier.estimate.base_mb, tier.estimate.per_100_tokens_mb)),
+            f"{tier.estimate.cache_overhead_mb:g}",
+        )
+        for tier in tiers
+    ]
+
+
+def test_texts_are_cut_as_the_page_says() -> None:
+    rows = table("SMART_TEXT_LIMITING.md", "text", "limit", "spoken").rows
+    assert len(rows) > 5
+    for text, limit, spoken in rows:
+        assert truncate(text.strip("`"), int(limit)) == spoken.strip("`")
+
+
+def test_columns_and_metrics_are_those_of_the_code() -> None:
+    page = "PRODUCTION_GRADE_FEATURES.md"
+    grouped = " ".join(row[1] for row in table(page, "group", "columns").rows)
+    assert sorted(re.findall(r"`(\w+)`", grouped)) == sorted(columns(SynthesisRow))
+    _, _, realtime = text_of(page).partition("Columns of the realtime file:")
+    named = re.findall(r"`(\w+)`", realtime.partition(".\n")[0])
+    assert tuple(named) == columns(RealtimeRow)
+    metrics = table(page, "name", "kind", "what it counts").rows
+    told = {(row[0].strip("`"), row[1].split()[0]) for row in metrics}
+    text = Metrics().text().decode()
+    kinds = set(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    assert told == {(name, kind) for name, kind in kinds if not name.endswith("_created")}
+
+
+@pytest.mark.parametrize("line", [WSL_LINE, NATIVE_LINE, WINDOWS_LINE, INT4_WARNING])
+def test_log_lines_are_quoted_word_for_word(line: str) -> None:
+    assert line in text_of("PRODUCTION_GRADE_FEATURES.md").splitlines()
+
+
+def planned() -> list[tuple[str, Table]]:
+    """(name of a recorded machine, the plan that a page shows for it)."""
+    return [
+        (found[1], each)
+        for page in ("CONFIGURATION.md", "WSL2_SETUP_GUIDE.md")
+        for each in tables(page)
+        if (found := re.search(r"`tests/machines/(\w+)\.json`", each.heading))
+    ]
+
+
+@pytest.mark.parametrize(("name", "shown"), planned(), ids=[name for name, _ in planned()])
+def test_typical_machines_are_planned_as_the_page_shows(name: str, shown: Table) -> None:
+    made = plan_table(plan_for(HARDWARE[name]), HARDWARE[name], S1)
+    assert shown.header == tuple(str(column.header) for column in made.columns)
+    cells = (map(str, column.cells) for column in made.columns)
+    rows = {row[0]: row for row in zip(*cells, strict=True)}
+    assert len(shown.rows) >= 9
+    for choice, value, source, why in shown.rows:
+        assert (value, source) == rows[choice][1:3], rows[choice]
+        begins = why.removesuffix(" …")
+        assert rows[choice][3] == why or (begins != why and rows[choice][3].startswith(begins))
+
+
+def test_there_are_enough_typical_machines() -> None:
+    shown = {name for name, _ in planned()}
+    wanted = {"m1_air_8gb", "intel_i5_1235u", "raspberry_pi_5_8gb", "rtx_3060_8gb", "v100_16gb"}
+    assert wanted | {"h200_141gb", "wsl2_rtx_3060_laptop"} <= shown
+
+
+# -- paths, commands, the changelog ----------------------------------------------------------------
+
+
+def rooms() -> set[str]:
+    """First parts of a path that is one of ours, from the root or from `backend`."""
+    return {*TOP, *(each.name for each in (ROOT / "backend").iterdir() if each.is_dir())}
+
+
+def files_of(path: str) -> list[Path]:
+    """From the root or from `backend`; a bare name wherever it is."""
+    if "/" not in path:
+        return [*ROOT.glob(path), *(file for top in TOP for file in (ROOT / top).rglob(path))]
+    bases = (ROOT, ROOT / "backend")
+    return [file for base in bases for end in ("", ".py") for file in base.glob(path + end)]
+
+
+def named_paths(name: str) -> set[str]:
+    """In backticks, with what is after `::`."""
+    spans = re.findall(r"`([\w.*/-]+(?:::\w+)?)`", prose_of(name))
+    return {
+        span
+        for span in spans
+        if span not in MEDIA_TYPES
+        and ("/" in span or span.endswith((".py", ".md")))
+        and (span.partition("/")[0] in rooms() or span.partition("::")[0].endswith((".py", ".md")))
+    }
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_named_paths_exist(name: str) -> None:
+    for span in named_paths(name):
+        path, _, test = span.partition("::")
+        found = files_of(path)
+        assert found, f"{name} names {span}"
+        if test:
+            assert re.search(rf"^(async )?def {test}\(", found[0].read_text("utf-8"), re.MULTILINE)
+
+
+def anchors(name: str) -> set[str]:
+    """Of each heading, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text_of(name)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_relative_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(name)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = DOCUMENTS[name].parent / path if path else DOCUMENTS[name]
+        assert file.exists(), f"{name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file.name), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_exist(name: str) -> None:
+    known = set(get_command(commands).commands)  # type: ignore[attr-defined] # a group
+    text = text_of(name)
+    named = re.findall(r"`(?:\S+ )?shoal ([a-z]+)", text)
+    named += re.findall(r"^(?:\$ )?(?:\S+=\S* )*(?:\S*/)?shoal ([a-z]+)", text, re.MULTILINE)
+    assert set(named) <= known
+
+
+@pytest.mark.parametrize("version", CHANGELOG)
+def test_every_entry_of_the_changelog_has_its_row(version: str) -> None:
+    (found,) = (each for each in tables("IMPLEMENTATION_SUMMARY.md") if each.heading == version)
+    assert tuple(row[0] for row in found.rows) == CHANGELOG[version]
+    for entry, code, tests, differs in found.rows:
+        assert re.search(r"`backend/\w", code), entry
+        assert re.search(r"`tests/[\w/]+\.py::test_\w+`", tests), entry
+        assert differs, entry

@@ -1,0 +1,239 @@
+"""What a checkpoint needs: against what is really loaded, and what a request adds."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from backend.core import Quantization
+from backend.engine.prompt import Prompt, frame_limit
+from backend.errors import BadCheckpoint
+from backend.hardware.need import (
+    ELEMENT_BYTES,
+    MIB,
+    CheckpointShape,
+    Reading,
+    RequestNeed,
+    wide_share,
+)
+from backend.model.checkpoint import load_checkpoint
+from backend.model.kv_cache import KVCache
+from backend.model.layers import stored_bytes
+from backend.model.quantize import has_kernel
+from backend.settings import SHIPPED_VOICE_DIR
+from benchmarks.memory import Case, measure
+from tests.computers import DEMO, S1
+from tests.engines import tiny
+from tests.tiny import tiny_checkpoint
+
+CPU = torch.device("cpu")
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
+READINGS: tuple[Reading, ...] = ("expected", "longest")
+
+
+# --- weights
+
+
+@pytest.mark.parametrize("precision", TYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"intermediate_size": 80}, {"tie_word_embeddings": False}],
+    ids=["tiny", "odd columns", "untied"],
+)
+def test_weights_are_those_of_the_loaded_checkpoint(
+    tmp_path: Path, precision: str, kind: Quantization, changes: dict[str, Any]
+) -> None:
+    folder = tiny_checkpoint(tmp_path, **changes)
+    loaded = load_checkpoint(
+        folder, dtype=TYPES[precision], codec_dtype=torch.float32, quantization=kind
+    )
+    held = stored_bytes(loaded.model) + stored_bytes(loaded.codec)
+    # Only torch's own kernel pads; without it rows stay as they are, as on MPS.
+    device = "cpu" if has_kernel(4, CPU) else "mps"
+    shape = CheckpointShape.from_folder(folder)
+    assert shape.weight_bytes(precision, kind, device) == held
+
+
+def test_weights_of_openaudio_s1_mini() -> None:
+    # As measured on an H200, all tensors of the loaded random checkpoint.
+    assert S1.weight_bytes("bf16", "none", "cuda:0") / MIB == pytest.approx(2837.461, abs=1e-3)
+    assert S1.weight_bytes("bf16", "int8", "cuda:0") / MIB == pytest.approx(2362.210, abs=1e-3)
+
+
+def test_fewer_bits_are_fewer_bytes() -> None:
+    for shape in (S1, DEMO):
+        none, int8, int4 = (shape.weight_bytes("bf16", kind) for kind in KINDS)
+        assert none > int8 > int4
+
+
+def test_a_gpu_holds_the_drivers_context_and_a_process_its_libraries() -> None:
+    on_gpu = S1.resident_bytes("bf16", "none", "cuda:0") - S1.weight_bytes("bf16", "none")
+    on_cpu = S1.resident_bytes("bf16", "none", "cpu") - S1.weight_bytes("bf16", "none")
+    assert 600 * MIB < on_gpu < 1000 * MIB
+    assert 200 * MIB < on_cpu < 400 * MIB
+
+
+# --- the folder
+
+
+def test_the_shape_is_that_of_the_checkpoint() -> None:
+    shape = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
+    loaded = load_checkpoint(SHIPPED_VOICE_DIR)
+    assert (shape.model, shape.codec, shape.card) == (
+        loaded.config,
+        loaded.codec_config,
+        loaded.card,
+    )
+    assert shape.name == "shoal-demo"
+
+
+def test_an_official_folder_has_the_official_codec(tmp_path: Path) -> None:
+    folder = tiny_checkpoint(tmp_path / "official")
+    (folder / "codec.json").unlink()
+    (folder / "shoal.json").unlink()
+    shape = CheckpointShape.from_folder(folder)
+    assert shape.codec.sample_rate_hz == 44_100
+    assert shape.name == "official"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "cannot read"), ("{", "is not JSON"), ("[]", "must hold a JSON object")],
+)
+def test_a_folder_that_is_none(tmp_path: Path, text: str | None, says: str) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text, "utf-8")
+    with pytest.raises(BadCheckpoint, match=says):
+        CheckpointShape.from_folder(tmp_path)
+    with pytest.raises(BadCheckpoint, match="no checkpoint folder"):
+        CheckpointShape.from_folder(tmp_path / "nothing")
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}), "utf-8")
+    with pytest.raises(BadCheckpoint, match="model_type 'llama'"):
+        CheckpointShape.from_folder(tmp_path)
+
+
+# --- a request
+
+
+@pytest.mark.parametrize(("characters", "rows"), [(60, 1), (150, 2), (5000, 3)])
+def test_keys_and_values_are_what_the_cache_holds(characters: int, rows: int) -> None:
+    shape, chunk = DEMO, 80
+    need = shape.request_need(characters, "bf16", chunk, reading="longest")
+    segment = min(characters, chunk)
+    prompt = shape.prompt_tokens(segment)
+    cache = KVCache(shape.model.slow, torch.bfloat16, CPU)
+    cache.add_row(prompt)
+    for _ in range(shape.frames(segment, "longest")):
+        cache.advance()
+    for _ in range(rows - 1):
+        cache.add_row(prompt)
+    assert need.rows == rows
+    assert need.cache_bytes == cache.allocated_bytes
+
+
+TEXTS = ("Hello there.", "In 1984 there were 12 of them.", "今天天气很好。我们走吧！", "a" * 200)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_longest_reading_is_the_engines(text: str) -> None:
+    frames = DEMO.frames(len(text), "longest", wide_share(text))
+    assert abs(frames - frame_limit(text, DEMO.codec.frame_rate_hz)) <= 1  # rounding
+    assert 0 < DEMO.frames(len(text), "expected", wide_share(text)) < frames
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_prompt_spelt_in_bytes_has_about_so_many_tokens(text: str) -> None:
+    checkpoint, shape = tiny(), CheckpointShape(tiny().config, tiny().codec_config, tiny().card)
+    prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, text)
+    tokens = shape.prompt_tokens(len(text), wide_share(text))
+    assert len(prompt) - 8 <= tokens <= len(prompt) + 16
+
+
+def test_a_large_vocabulary_needs_fewer_tokens() -> None:
+    assert S1.prompt_tokens(400) < DEMO.prompt_tokens(400) / 3
+
+
+def test_a_longer_text_needs_more_until_all_segments_are_open() -> None:
+    needs = [S1.request_bytes(n, "bf16", 200) for n in range(1, 1000, 7)]
+    assert needs == sorted(needs)
+    assert needs[0] < needs[20] < needs[-1]
+    assert S1.request_bytes(1000, "bf16", 200) == S1.request_bytes(100_000, "bf16", 200)
+    assert S1.request_bytes(1000, "bf16", 200, open_segments=1) < needs[-1]
+    assert S1.request_bytes(1000, "bf16", 100) < S1.request_bytes(1000, "bf16", 200)
+
+
+def test_the_bound_is_above_the_prediction() -> None:
+    for characters in (10, 200, 1000):
+        expected, longest = (
+            S1.request_need(characters, "bf16", 200, reading=reading) for reading in READINGS
+        )
+        assert expected.total_bytes == S1.request_bytes(characters, "bf16", 200)
+        assert expected.total_bytes < longest.total_bytes
+
+
+def test_text_that_takes_long_to_say_needs_more() -> None:
+    han = S1.request_need(200, "bf16", 200, wide_share=1.0)
+    latin = S1.request_need(200, "bf16", 200, wide_share=0.0)
+    assert han.row_bytes > 1.5 * latin.row_bytes
+
+
+def test_segments_are_no_longer_than_the_checkpoint_speaks() -> None:
+    longest = DEMO.card.max_segment_characters
+    assert DEMO.request_bytes(5000, "fp32", 5000) == DEMO.request_bytes(5000, "fp32", longest)
+
+
+def test_the_context_bounds_a_row() -> None:
+    need = DEMO.request_need(5000, "fp32", 200, reading="longest", wide_share=1.0)
+    positions = need.row_bytes // DEMO.model.kv_bytes_per_frame(4)
+    assert DEMO.model.max_seq_len <= positions <= 1.5 * DEMO.model.max_seq_len + 64
+
+
+def test_a_reference_lengthens_the_prompt_and_is_encoded() -> None:
+    without = S1.request_need(20, "bf16", 200, reference_s=0.0)
+    ten, sixty, more = (S1.request_need(20, "bf16", 200, reference_s=s) for s in (10, 60, 600))
+    assert without.row_bytes < ten.row_bytes < sixty.row_bytes
+    assert without.passing_bytes <= ten.passing_bytes < sixty.passing_bytes
+    assert more == sixty, "the checkpoint listens to a minute"
+    # In pieces: a minute is far from 60 times a second.
+    assert sixty.passing_bytes < 300 * MIB
+
+
+def test_a_gpu_keeps_blocks_of_its_workspace() -> None:
+    on_cpu, on_gpu = (S1.request_need(20, "bf16", 200, device=d) for d in ("cpu", "cuda:0"))
+    assert on_gpu.passing_bytes > on_cpu.passing_bytes
+    assert on_gpu.row_bytes == on_cpu.row_bytes
+    assert 270 < on_gpu.total_bytes / MIB < 340  # 318 measured on an H200
+
+
+def test_together_rows_are_as_long_as_the_longest_and_the_workspace_is_shared() -> None:
+    needs = (RequestNeed(1, 100, 7, 50), RequestNeed(3, 40, 5, 80))
+    together = RequestNeed.together(needs)
+    assert together == RequestNeed(4, 100, 12, 80)
+    assert together.total_bytes == 4 * 100 + 12 + 80
+    assert RequestNeed.together(()).total_bytes == 0
+
+
+@pytest.mark.parametrize("rows", range(1, 20))
+def test_rows_that_join_one_by_one_take_what_the_cache_reserves(rows: int) -> None:
+    cache = KVCache(DEMO.model.slow, torch.float32, CPU)
+    for _ in range(rows):
+        cache.add_row(64)
+    row_bytes = 64 * DEMO.model.kv_bytes_per_frame(ELEMENT_BYTES["fp32"])
+    assert RequestNeed(rows, row_bytes, 0, 0).cache_bytes >= cache.allocated_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_real_worker_takes_what_was_predicted(kind: Quantization) -> None:
+    case = Case(SHIPPED_VOICE_DIR, "fp32", kind, (40, 250), 200, "expected")
+    for row in asyncio.run(measure(case, 1, 0)):
+        assert abs(row.handshake_error) < 0.1, row
+        assert abs(row.files_error) < 0.1, row
