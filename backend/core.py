@@ -79,7 +79,7 @@ class Plan:
     chunk_length: Choice[int]
     """Characters of one segment that is spoken in one piece."""
     cache_limit_mb: Choice[int]
-    """Memory that keys, values and encoded references may take together."""
+    """Memory that keys and values may take."""
     safety_margin_mb: int
     """Memory that admission leaves to everybody else."""
     estimate_base_mb: float

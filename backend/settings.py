@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     """Longest piece of text spoken in one go, in characters; not set, the tier's."""
 
     cache_limit_mb: int | None = Field(None, ge=1)
-    """Memory for keys, values and encoded references, in MiB; not set, the tier's."""
+    """Memory for keys and values, in MiB; not set, the tier's."""
 
     engine: EngineName = Field("shoal", validation_alias=_also_bare("ENGINE"))
     """What speaks: shoal, or fish-speech, the published package in an environment of its own."""

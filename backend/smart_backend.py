@@ -10,13 +10,12 @@ from typing import Any, Self
 from loguru import logger
 
 from backend.core import EngineInfo, Plan, SpeechRequest, TextLimit
-from backend.environment import fish_worker_command
 from backend.errors import BadReference, BlankText, ShoalError, TextTooLong, UploadTooLarge
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.live import LiveMachine, memory_pct
 from backend.hardware.look import Machine
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
-from backend.hardware.need import MIB
+from backend.hardware.need import MIB, wide_share
 from backend.hardware.pressure import (
     LEAST_CHUNK_LENGTH,
     RunningConfig,
@@ -27,6 +26,7 @@ from backend.hardware.pressure import (
 )
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json
+from backend.launch import worker_command, worker_environment
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.synthesis import SynthesisStart
 from backend.session import SpeechSession
@@ -34,7 +34,7 @@ from backend.settings import Settings
 from backend.text.limit import truncate
 from backend.text.sentences import fold, split_sentences
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import OPEN_SEGMENTS, Configure, Speak, WorkerConfig
+from backend.worker.messages import OPEN_SEGMENTS, Configure, Speak
 
 __all__ = [
     "CPUAffinityManager",
@@ -44,42 +44,12 @@ __all__ = [
 ]
 
 
-def worker_command(
-    settings: Settings, plan: Plan, config: RunningConfig | None = None
-) -> tuple[str, ...]:
-    """The command line that starts a worker; `config` is what the plan has become."""
-    config = config or RunningConfig.of(plan)
-    device, _, _ = plan.device.value.partition(":")
-    is_quantized = plan.quantization.value != "none"
-    told = WorkerConfig(
-        model_dir=str(settings.checkpoint_dir),
-        device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
-        precision=plan.precision.value,
-        may_fall_back=plan.device.source != "user",
-        num_threads=config.num_threads,
-        cpus=plan.cpu_affinity.value,
-        quantization=plan.quantization.value,
-        calibration_samples=plan.calibration_samples if is_quantized else 0,
-        try_compile=plan.compile.value,
-        compile_dir=str(settings.data_dir / "compiled"),
-        cache_limit_mb=config.cache_limit_mb,
-        max_batch=settings.max_batch,
-        log_level=settings.log_level,
-    )
-    if settings.engine == "fish-speech":
-        return fish_worker_command(settings, told)
-    # -P: a folder called backend where the server is started must not stand in for ours.
-    module = ("-P", "-m", "backend.worker.main")
-    return (str(settings.worker_python), *module, "--config", told.to_json())
-
-
-def worker_environment(plan: Plan) -> dict[str, str]:
-    """What the worker's environment has beside ours: the one GPU it may see."""
-    return {"CUDA_VISIBLE_DEVICES": plan.device_uuid} if plan.device_uuid else {}
-
-
 class SmartBackend:
-    """Speaks requests through one supervised worker, as the plan for this machine says."""
+    """Speaks requests through one supervised worker, as the plan for this machine says.
+
+    Raises what `Machine.look` raises, and `NotEnoughMemory` where the worker would not fit what is
+    free now.
+    """
 
     def __init__(
         self,
@@ -104,11 +74,16 @@ class SmartBackend:
             ),
             worker_environment(self.plan),
         )
-        hardware = self.machine.hardware
-        self.monitoring = Monitoring(
-            tier=self.plan.tier,
-            device=self.plan.device.value,
-            device_uuid=self.plan.device_uuid,
+        if settings.engine == "shoal":  # what the published package takes, nobody has worked out
+            self.memory.check_load(self.machine.resident_bytes)
+        self.monitoring = self._watch()
+
+    def _watch(self) -> Monitoring:
+        settings, plan, hardware = self.settings, self.plan, self.machine.hardware
+        return Monitoring(
+            tier=plan.tier,
+            device=plan.device.value,
+            device_uuid=plan.device_uuid,
             directory=settings.metrics_dir if settings.metrics else None,
             rotate_bytes=settings.metrics_rotate_bytes,
             hardware_specs=self.describe(),
@@ -122,12 +97,25 @@ class SmartBackend:
         self.config = RunningConfig.of(machine.plan)
         """What the plan has become under pressure."""
         self._live = LiveMachine(machine.plan)
-        self.memory = MemoryBudgetManager(machine.plan, machine.shape, self._memory_now)
+        self.memory = MemoryBudgetManager(
+            machine.plan, machine.shape, self._memory_now, self.settings.dynamic_text_limit
+        )
 
     @property
     def plan(self) -> Plan:
         """How this machine speaks."""
         return self.machine.plan
+
+    @property
+    def running_plan(self) -> Plan:
+        """The plan with what has become of it: pressure, and whether compiled code speaks."""
+        plan, config, compiled = self.plan, self.config, self.worker.compile_state
+        return replace(
+            plan,
+            compile=replace(plan.compile, value=compiled is not None and compiled.is_active),
+            num_threads=replace(plan.num_threads, value=config.num_threads),
+            chunk_length=replace(plan.chunk_length, value=config.chunk_length),
+        )
 
     async def __aenter__(self) -> Self:
         for level, line in self.plan.log_lines:
@@ -163,7 +151,10 @@ class SmartBackend:
         text, a file that is no recording, memory that is short.
         """
         start = SynthesisStart(
-            request.request_id, self.plan, len(request.text), trace_parent=request.trace_parent
+            request.request_id,
+            self.running_plan,
+            len(request.text),
+            trace_parent=request.trace_parent,
         )
         try:
             self._check_text(request.text)
@@ -179,7 +170,6 @@ class SmartBackend:
             spoken_length=limit.spoken_length,
             text_limit=limit.limit,
             segments=len(speak.segments),
-            language=request.language,
             engine=f"{info.engine}/{info.checkpoint}",
         )
         self._tell_of_worker()
@@ -188,7 +178,7 @@ class SmartBackend:
                 session = SpeechSession(
                     messages,
                     info=info,
-                    plan=self.plan,
+                    plan=start.plan,
                     text_limit=limit,
                     segments=speak.segments,
                     warnings=_warnings(request, info, limit),
@@ -209,7 +199,9 @@ class SmartBackend:
         """What speaking `text` would take: the answer of `POST /estimate-memory`."""
         self._check_text(text)
         self.worker.loaded()
-        demand = Demand(len(text), self.config.chunk_length, OPEN_SEGMENTS)
+        demand = Demand(
+            len(text), self.config.chunk_length, OPEN_SEGMENTS, wide_share=wide_share(text)
+        )
         estimate = self.memory.estimate(text, demand)
         if estimate.safe:
             return {"status": "ok", "estimate": asdict(estimate)}
@@ -254,10 +246,9 @@ class SmartBackend:
             "running_configuration": config_json(self.config),
         }
 
-    def health(self) -> dict[str, Any]:
-        """What `GET /health` says beside the worker's state; never waits."""
-        load = self.worker.load
-        compiled = self.worker.compile_state
+    async def health(self) -> dict[str, Any]:
+        """What `GET /health` says beside the worker's state; never waits for the worker."""
+        load, compiled = self.worker.load, self.worker.compile_state
         return {
             "cache_stats": {
                 "kv_cache_mb": round(load.cache_bytes / MIB, 2),
@@ -266,7 +257,7 @@ class SmartBackend:
                 "leased_mb": round(self.memory.leased_bytes / MIB, 2),
             },
             "hardware_profile": hardware_json(self.machine.hardware),
-            "current_resources": self._live.load(),
+            "current_resources": await self._live.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
 
@@ -311,6 +302,8 @@ class SmartBackend:
             open_segments,
             # How long it is, the worker will know; it uses no more of it than this.
             info.max_reference_s if reference else 0.0,
+            wide_share=wide_share(request.text),
+            is_answer_held=True,
         )
         limit, text = self._limited(request, demand)
         speak = Speak(
@@ -330,13 +323,13 @@ class SmartBackend:
         long_text = request.long_text or self.settings.long_text
         if length > limit and long_text == "reject":
             raise TextTooLong(
-                f"text has {length} characters; this machine speaks at most {limit} at once "
-                f"({reason}). Send less, or long_text=split."
+                f"text has {length} characters; this machine speaks at most {limit} at once, "
+                f"{reason}. Send less, or long_text=split."
             )
         if length > limit and long_text == "truncate":
             text = truncate(text, limit)
             logger.warning(
-                "Text truncated from {} to {} characters: the limit of {} is {} ({}).",
+                "Text truncated from {} to {} characters: the limit of {} is {}, {}.",
                 *(length, len(text), self.plan.tier, limit, reason),
             )
         return TextLimit(limit, reason, length, len(text)), text
@@ -364,7 +357,10 @@ class SmartBackend:
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
             without = replace(self.machine.hardware, gpus=(), gpu_problem=problem)
+            self._live.close()
             self._take(Machine.look(self.settings, without))
+            await self.monitoring.__aexit__(None, None, None)
+            self.monitoring = await self._watch().__aenter__()
             self.worker.use(self._worker_command(), worker_environment(self.plan))
             await self.worker.restart("it cannot use the GPU, and is planned for anew")
             info = await self.worker.ready()
@@ -383,8 +379,8 @@ def _warnings(request: SpeechRequest, info: EngineInfo, limit: TextLimit) -> tup
     warnings = []
     if limit.is_truncated:
         warnings.append(
-            f"text was cut at {limit.spoken_length} of {limit.original_length} characters: "
-            f"{limit.reason}; long_text=split speaks all of it"
+            f"text was cut at {limit.spoken_length} of {limit.original_length} characters; the "
+            f"limit is {limit.limit}, {limit.reason}; long_text=split speaks all of it"
         )
     language = request.language
     if language != "auto" and info.languages and language not in info.languages:

@@ -21,13 +21,14 @@ from pathlib import Path
 import psutil
 
 from backend.core import EngineInfo, Quantization, SamplingParams, SpeechStats
-from backend.hardware.need import MIB, CheckpointShape, Reading
+from backend.hardware.need import ELEMENT_BYTES, MIB, CheckpointShape, Reading
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_sentences
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import OPEN_SEGMENTS, Done, Speak, WorkerConfig
 from tests.random_checkpoint import random_checkpoint
 
+KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
 SAMPLE_S = 0.005
 SENTENCES = (
     "The old lighthouse keeper climbed the stairs. Every evening he lit the lamp for the ships. "
@@ -191,31 +192,28 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def cases(random_dir: Path | None, stored: list[str] | None) -> list[Case]:
-    """Those of the shipped voice, or of the random checkpoint in `random_dir`."""
-    found = []
-    kinds: tuple[Quantization, ...] = ("none", "int8", "int4")
-    for kind in kinds:
-        if random_dir is None:
-            lengths = (40, 100, 250, 500, 1000)
-            found.append(Case(SHIPPED_VOICE_DIR, "fp32", kind, lengths, 200, "expected"))
-        else:
-            found.append(Case(random_dir, "bf16", kind, (4, 12, 24, 48, 96), 24, "longest"))
-    return [case for case in found if stored is None or case.quantization in stored]
+def case_of(random_dir: Path | None, precision: str | None, quantization: Quantization) -> Case:
+    """The shipped voice, or the random checkpoint in `random_dir`."""
+    if random_dir is None:
+        lengths = (40, 100, 250, 500, 1000)
+        return Case(SHIPPED_VOICE_DIR, precision or "fp32", quantization, lengths, 200, "expected")
+    return Case(random_dir, precision or "bf16", quantization, (4, 12, 24, 48, 96), 24, "longest")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--random", type=Path, help="folder of the random checkpoint")
-    parser.add_argument("--quantization", nargs="+", choices=("none", "int8", "int4"))
+    parser.add_argument("--precision", choices=ELEMENT_BYTES, help="fp32; of the random one bf16")
+    parser.add_argument("--quantization", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--calibration-samples", type=int, default=0)
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     arguments = parser.parse_args()
     if arguments.random is not None and not (arguments.random / "config.json").exists():
         random_checkpoint(arguments.random)
     rows: list[Row] = []
-    for case in cases(arguments.random, arguments.quantization):
+    for kind in arguments.quantization:
+        case = case_of(arguments.random, arguments.precision, kind)
         rows += asyncio.run(measure(case, arguments.threads, arguments.calibration_samples))
     print(table(rows))
     worst = max(max(abs(row.handshake_error), abs(row.files_error)) for row in rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backend.errors import NotEnoughMemory
 from backend.hardware.live import LiveMachine
 from backend.hardware.memory import MemoryNow
 from tests.scripted import client
@@ -124,10 +125,9 @@ def test_estimate_memory(form: str) -> None:
 
 
 def test_an_unsafe_estimate_recommends_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_free(monkeypatch, 24)
-
     async def work() -> None:
         async with client() as http:
+            with_free(monkeypatch, 24)
             told = (await http.post("/estimate-memory", data={"text": "word " * 500})).json()
             assert told["status"] == "warning"
             assert told["estimate"]["safe"] is False
@@ -161,10 +161,9 @@ def test_estimate_memory_refuses_in_one_sentence(
 def test_a_request_that_cannot_fit_is_refused_before_it_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with_free(monkeypatch, 1)
-
     async def work() -> None:
         async with client(metrics=True, metrics_dir=tmp_path) as http:
+            with_free(monkeypatch, 1)
             answer = await http.post("/tts", data=TEXT)
             assert answer.status_code == 503
             assert "Memory is short" in answer.json()["detail"]
@@ -173,6 +172,36 @@ def test_a_request_that_cannot_fit_is_refused_before_it_starts(
     run(work())
     (row,) = rows_of(tmp_path, "synthesis")
     assert (row["outcome"], row["error_code"]) == ("refused", "over_capacity")
+
+
+def test_a_worker_that_would_not_fit_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_free(monkeypatch, 100)
+
+    async def work() -> None:
+        with pytest.raises(NotEnoughMemory, match="shoal-demo takes"):
+            async with client():
+                pass
+
+    run(work())
+
+
+def test_the_text_limit_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        fields = {"text": "word " * 400}
+        async with client() as http:
+            planned = (await http.get("/hardware")).json()["selected_configuration"]
+            raised = await http.post("/tts", data=fields)
+            assert raised.headers["X-Max-Text-Length"] == str(planned["max_text_length_ceiling"])
+            assert "raised from" in raised.headers["X-Warning"]
+            with_free(monkeypatch, 150)
+            usual = await http.post("/tts", data=fields)
+            assert usual.headers["X-Max-Text-Length"] == str(planned["max_text_length"])
+        monkeypatch.undo()
+        async with client(dynamic_text_limit=False) as http:
+            fixed = await http.post("/tts", data=fields)
+            assert fixed.headers["X-Max-Text-Length"] == str(planned["max_text_length"])
+
+    run(work())
 
 
 def test_leases_are_released_whatever_becomes_of_a_request() -> None:

@@ -46,7 +46,7 @@ async def health(backend: Backend) -> dict[str, Any]:
             "waiting": load.waiting,
         },
         "system_info": _system_info(info),
-        **backend.health(),
+        **await backend.health(),
     }
 
 

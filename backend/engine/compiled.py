@@ -18,18 +18,22 @@ Run = Callable[[list[Tensor]], list[Tensor]]
 
 def load_pieces(folder: Path, device: torch.device) -> dict[str, Run]:
     """Load what `backend.engine.compile_pieces` wrote; RuntimeError where this system cannot."""
-    # Here, because importing it takes seconds and 75 MB, and most workers never compile.
-    from torch._inductor import aoti_load_package  # noqa: PLC0415
+    index = -1 if device.index is None else device.index
+    return {name: _load(str(folder / f"{name}.pt2"), index) for name in NAMES}
 
-    def load(name: str) -> Run:
-        # Without locks, and fit to be captured by a CUDA graph: only one thread runs it.
-        index = -1 if device.index is None else device.index
-        path = str(folder / f"{name}.pt2")
-        loaded = aoti_load_package(path, run_single_threaded=True, device_index=index)
-        run: Run = loaded.loader.boxed_run
-        return run
 
-    return {name: load(name) for name in NAMES}
+def _load(path: str, device_index: int) -> Run:
+    # Without locks, and so fit to be captured by a CUDA graph: only one thread runs it.
+    try:
+        loader = torch._C._aoti.AOTIModelPackageLoader(path, "model", True, 1, device_index)
+    except (AttributeError, TypeError):
+        # What stands around it in torch: its import alone takes 80 MB and seconds, which whoever
+        # speaks meanwhile would feel.
+        from torch._inductor import aoti_load_package  # noqa: PLC0415
+
+        loader = aoti_load_package(path, run_single_threaded=True, device_index=device_index).loader
+    run: Run = loader.boxed_run
+    return run
 
 
 class CompiledFrame:

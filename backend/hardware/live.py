@@ -1,5 +1,7 @@
 """What the machine is doing now: its load, its temperatures, its free memory. Every call blocks."""
 
+import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -14,6 +16,8 @@ from backend.hardware.need import MIB
 from backend.nvml import Nvml, NvmlUnavailable
 
 _CPU_SAMPLE_S = 0.1
+_DRIVER_S = 0.5
+"""Longest that a health check waits for the GPU's driver."""
 
 
 class LiveMachine:
@@ -51,21 +55,30 @@ class LiveMachine:
 
     def resources(self) -> dict[str, Any]:
         """Load, memory and temperatures, percentages of 0 to 100; waits 0.1 s for the CPU's."""
-        return self.load(_CPU_SAMPLE_S) | {"temperatures_c": temperatures_c()}
+        busy = psutil.cpu_percent(_CPU_SAMPLE_S)
+        return _resources(busy, self.gpu()) | {"temperatures_c": temperatures_c()}
 
-    def load(self, sample_s: float | None = None) -> dict[str, Any]:
-        """The same without temperatures, which some machines tell slowly; the CPU's load is that
-        since the last call unless `sample_s` is waited for it."""
-        memory, gpu = read_memory(), self.gpu()
-        return {
-            "cpu_percent": psutil.cpu_percent(sample_s),
-            "memory_percent": _taken_pct(memory),
-            "memory_total_mb": memory.total_bytes // MIB,
-            "memory_limit_mb": memory.limit_bytes // MIB,
-            "memory_available_mb": memory.available_bytes // MIB,
-            "gpu_memory_total_mb": gpu.total_bytes // MIB if gpu else None,
-            "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
-        }
+    async def load(self) -> dict[str, Any]:
+        """The same at once: no temperatures, which some machines tell slowly, the CPU's load since
+        the last call, and nothing of a GPU whose driver hangs."""
+        gpu = None
+        if self._uuid:
+            with contextlib.suppress(TimeoutError):
+                gpu = await asyncio.wait_for(asyncio.to_thread(self.gpu), _DRIVER_S)
+        return _resources(psutil.cpu_percent(None), gpu)
+
+
+def _resources(cpu_pct: float, gpu: Gpu | None) -> dict[str, Any]:
+    memory = read_memory()
+    return {
+        "cpu_percent": cpu_pct,
+        "memory_percent": _taken_pct(memory),
+        "memory_total_mb": memory.total_bytes // MIB,
+        "memory_limit_mb": memory.limit_bytes // MIB,
+        "memory_available_mb": memory.available_bytes // MIB,
+        "gpu_memory_total_mb": gpu.total_bytes // MIB if gpu else None,
+        "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
+    }
 
 
 def memory_pct() -> float:

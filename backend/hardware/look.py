@@ -26,3 +26,11 @@ class Machine:
         found = hardware or detect(read_machine())
         shape = CheckpointShape.from_folder(settings.checkpoint_dir)
         return cls(found, shape, make_plan(found, settings, shape))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the worker is expected to take once it has loaded."""
+        plan = self.plan
+        return self.shape.resident_bytes(
+            plan.precision.value, plan.quantization.value, plan.device.value
+        )

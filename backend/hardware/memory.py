@@ -192,10 +192,10 @@ class MemoryBudgetManager:
         ceiling = planned if is_reduced else self._plan.max_text_length_ceiling
         fitting = self._longest(demand, room, ceiling)
         if fitting and fitting < planned:
-            return fitting, f"{room // MIB} MB are free, which is less than {planned} need"
+            return fitting, f"lowered from {planned} because only {room // MIB} MB are free"
         plenty = self._longest(demand, int(room * PLENTY_SHARE), ceiling)
         if plenty > planned:
-            return plenty, f"{room // MIB} MB are free, more than twice what that needs"
+            return plenty, f"raised from {planned} because {room // MIB} MB are free"
         return planned, reason
 
     def estimate(self, text: str, demand: Demand) -> MemoryEstimate:

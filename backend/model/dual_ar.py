@@ -17,9 +17,9 @@ from backend.model.layers import (
     Block,
     RMSNorm,
     attend_from_one,
-    by_columns,
     causal,
     init_transformer_,
+    laid_out,
     rope_table,
     stored_bytes,
 )
@@ -75,8 +75,7 @@ class DualAR(nn.Module):
 
     def freeze_head_(self) -> None:
         """Lay the legal head rows together once, for generation."""
-        head = self.head_weight().detach()
-        self.legal_head = by_columns(head) if head.device.type == "cpu" else head.contiguous()
+        self.legal_head = laid_out(self.head_weight())
 
     def weight_bytes_per_frame(self) -> int:
         """Bytes of weights that one frame reads, whatever the number of rows: the slow layers and

@@ -157,11 +157,20 @@ def by_columns(weight: Tensor) -> Tensor:
     return weight.detach().t().contiguous().t()
 
 
+def laid_out(weight: Tensor) -> Tensor:
+    """The same matrix as its device multiplies it fastest.
+
+    On a CPU `by_columns`, but not in 16 bits: there a frame of S1-mini's size took a third longer.
+    """
+    columns = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return by_columns(weight) if columns else weight.detach().contiguous()
+
+
 def lay_out_for_cpu_(module: nn.Module) -> None:
-    """Store the weights of every Linear `by_columns`; what they compute stays the same."""
+    """Store the weights of every Linear as `laid_out`; what they compute stays the same."""
     for child in module.modules():
         if isinstance(child, nn.Linear):
-            child.weight = nn.Parameter(by_columns(child.weight), requires_grad=False)
+            child.weight = nn.Parameter(laid_out(child.weight), requires_grad=False)
 
 
 def stored_bytes(module: nn.Module) -> int:

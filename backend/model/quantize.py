@@ -193,8 +193,9 @@ class Int4Linear(QuantizedLinear):
         self.group_size = matrix.group_size
         values, scales = matrix.values, torch.stack((matrix.scales, matrix.offsets), dim=-1)
         if not self.uses_kernel:
-            lower, upper = values.view(self.out_features, -1, 2, self.group_size // 2).unbind(2)
-            return (lower | (upper << 4)).flatten(1), scales
+            # Transposed, so that unpacking goes along the channels, each with its own scale.
+            lower, upper = values.t().view(-1, 2, self.group_size // 2, self.out_features).unbind(1)
+            return lower | (upper << 4), scales.permute(2, 1, 0).contiguous()
         # The kernel wants whole blocks of channels; what is added is cut off again.
         surplus = -self.out_features % (64 if values.device.type == "cpu" else 8)
         values = F.pad(values, (0, 0, 0, surplus))
@@ -215,10 +216,9 @@ class Int4Linear(QuantizedLinear):
         return y[:, : self.out_features].to(dtype)
 
     def _unpacked(self, dtype: torch.dtype) -> Tensor:
-        pairs = self.values.view(self.out_features, -1, self.group_size // 2)
-        steps = torch.cat((pairs & 15, pairs >> 4), dim=-1).to(dtype) - 8
-        scales, offsets = self.scales.to(dtype)[..., None].unbind(-2)
-        return (steps * scales + offsets).flatten(1)
+        steps = torch.cat((self.values & 15, self.values >> 4), dim=1).to(dtype)  # [G, g, out]
+        scales, offsets = self.scales.to(dtype)[:, :, None]
+        return steps.sub_(8).mul_(scales).add_(offsets).view(-1, self.out_features).t()
 
 
 def _pack_int4(values: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ import torch
 
 from backend.core import SamplingParams
 from backend.hardware.look import Machine
+from backend.launch import worker_command
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.settings import Settings
-from backend.smart_backend import worker_command
 from backend.worker.client import WorkerClient
 from backend.worker.messages import Done, Pcm, Speak
 from training.demo_voice.espeak import LEVEL_DBFS, SAMPLE_RATE_HZ, Espeak, apply_gain, level_gain
