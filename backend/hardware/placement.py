@@ -244,8 +244,9 @@ def _refusal(
     works = [
         *_what_would_work(hardware, settings, shape),
         f"{'free VRAM' if nearest.gpu else 'a limit'} of {-(-needed_bytes // MIB)} MB",
-        "a smaller checkpoint, such as the voice that ships (leave MODEL_DIR unset)",
     ]
+    if not is_small(shape):
+        works.append("a smaller checkpoint, such as the voice that ships (leave MODEL_DIR unset)")
     return f"{shape.name} does not fit {what}: {nearest.shortage}. Would work: {'; '.join(works)}."
 
 

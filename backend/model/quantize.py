@@ -195,7 +195,8 @@ class Int4Linear(QuantizedLinear):
         if not self.uses_kernel:
             # Transposed, so that unpacking goes along the channels, each with its own scale.
             lower, upper = values.t().view(-1, 2, self.group_size // 2, self.out_features).unbind(1)
-            return lower | (upper << 4), scales.permute(2, 1, 0).contiguous()
+            pairs = (lower | (upper << 4)).contiguous()
+            return pairs, scales.permute(2, 1, 0).contiguous()
         # The kernel wants whole blocks of channels; what is added is cut off again.
         surplus = -self.out_features % (64 if values.device.type == "cpu" else 8)
         values = F.pad(values, (0, 0, 0, surplus))
