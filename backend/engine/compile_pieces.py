@@ -137,7 +137,7 @@ def _be_modest() -> None:
     if sys.platform == "win32":
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
     else:
-        process.nice(15)
+        process.nice(10)
     # Should memory run out, this process is the one to end, not the one that speaks.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")

@@ -22,7 +22,8 @@ from backend.engine.compile_job import Job, write_job
 COMMAND = (sys.executable, "-m", "backend.engine.compile_pieces")
 """What is run, with the folder to write to behind it."""
 
-_MOST_S = 1800.0
+_MOST_S = 7200.0
+"""Beside speech that never pauses it is given little time; this bounds a compiler that hangs."""
 _POLL_S = 0.1
 
 
@@ -67,7 +68,7 @@ def _await(process: subprocess.Popen[bytes], job: Job, stopping: threading.Event
         if stopping.wait(_POLL_S):
             raise CompileStopped
         if time.monotonic() > deadline_s:
-            raise CompileFailed(f"it took more than {_MOST_S / 60:.0f} minutes")
+            raise CompileFailed(f"it took more than {_MOST_S / 3600:.0f} hours")
 
 
 def _reason(answer: bytes, returncode: int, log: Path) -> str | None:
@@ -93,16 +94,25 @@ def _environment(device: str, scratch: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # in its own process: no pool of further ones
     }
-    triton = find_spec("triton")
-    has_toolkit = (
-        "CUDA_HOME" in os.environ or shutil.which("nvcc") or Path("/usr/local/cuda").exists()
-    )
-    if device.startswith("cuda") and not has_toolkit and triton is not None:
-        # Triton brings the headers along that the toolkit would have.
-        environment["CUDA_HOME"] = str(Path(str(triton.origin)).parent / "backends" / "nvidia")
-        driver = [os.environ.get("LIBRARY_PATH", ""), "/usr/lib/wsl/lib"]
-        environment["LIBRARY_PATH"] = os.pathsep.join(path for path in driver if path)
+    if device.startswith("cuda"):
+        environment |= _cuda_environment()
     return environment
+
+
+def _cuda_environment() -> dict[str, str]:
+    """Where the C++ compiler finds CUDA's headers and driver if the toolkit is not installed."""
+    toolkit = Path("/usr/local/cuda")
+    if "CUDA_HOME" in os.environ or shutil.which("nvcc") is not None or toolkit.exists():
+        return {}
+    triton = find_spec("triton")
+    if triton is None or triton.origin is None:
+        return {}
+    # Triton brings the same headers along; WSL2 keeps the driver's library where it alone looks.
+    places = [os.environ.get("LIBRARY_PATH", ""), "/usr/lib/wsl/lib"]
+    return {
+        "CUDA_HOME": str(Path(triton.origin).parent / "backends" / "nvidia"),
+        "LIBRARY_PATH": os.pathsep.join(place for place in places if place),
+    }
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -39,8 +39,9 @@ _MOST_PRODUCTS = 2.5e11
 """Multiplications of one stream through all layers: seconds of work for two cores. Of a large
 checkpoint fewer frames are said for it."""
 
-_TEMPERATURE = 0.7
-"""Speech is sampled, not greedy: so it is in use, and so it does not get stuck in a loop."""
+_TEMPERATURE = _TOP_P = 0.7
+"""Speech is sampled as it is by default: greedy speech gets stuck, and unlikely codes lead where no
+speech in use ever goes."""
 
 
 @torch.no_grad()
@@ -84,8 +85,12 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
 
     def draw(logits: Tensor) -> Tensor:
+        ordered, order = logits.float().sort(dim=-1, descending=True)
+        unlikely = ordered.softmax(-1).cumsum(-1) > _TOP_P
+        unlikely[:, 0] = False
         noise = -torch.empty(logits.shape).exponential_(generator=generator).log()
-        return (logits.float() / _TEMPERATURE + noise.to(logits.device)).argmax(-1)
+        place = (ordered / _TEMPERATURE + noise.to(logits.device)).masked_fill(unlikely, -torch.inf)
+        return order.gather(-1, place.argmax(-1, keepdim=True))[:, 0]
 
     fast, hidden = FastFrame(model), _prefill(model, tokens, cache)
     said: list[Tensor] = []
