@@ -119,7 +119,7 @@ def test_a_step_waits_for_the_device_once() -> None:
             runner.step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    waits = [str(each.message) for each in caught if "synchroniz" in str(each.message)]
+    waits = [str(each.message) for each in caught if "called a synchronizing" in str(each.message)]
     assert len(waits) == 1, waits
 
 
