@@ -47,7 +47,13 @@ class Job:
 
     def key(self) -> str:
         """A name for what comes of it: another for anything that may change that."""
-        digest = hashlib.sha256(self.pickled())
+        # Not of the pickle: that may differ from process to process for the same structure.
+        digest = hashlib.sha256(repr((self.device, self.max_rows, self.model.config)).encode())
+        for name, module in self.model.named_modules():
+            digest.update(f"{name} {type(module).__qualname__}\n".encode())
+        for name, like in (*self.model.named_parameters(), *self.model.named_buffers()):
+            layout = (tuple(like.shape), like.stride(), str(like.dtype))
+            digest.update(f"{name} {layout}\n".encode())
         for part in (sys.version, str(torch.__version__), platform.platform(), *self._processor()):
             digest.update(part.encode())
         for source in _SOURCES:

@@ -32,6 +32,7 @@ from backend.engine.pieces import NAMES, WithWeights, piece
 from backend.engine.rows import WINDOW
 from backend.model.dual_ar import FastFrame
 
+_BY_ROW = "rows"
 _ROWS, _CACHE_ROWS, _LENGTH_HINT, _CAPACITY_HINT = 3, 5, 100, 192
 """Sizes that the compiler optimizes for. All differ, or it would take two for one."""
 
@@ -51,6 +52,22 @@ def compile_job(job: Job, folder: Path) -> None:
             aoti_compile_and_package(program, package_path=str(folder / f"{name}.pt2"))
 
 
+def try_out(job: Job, folder: Path) -> None:
+    """Load what was compiled and run it with several rows and with one, whatever it answers."""
+    runs = load_pieces(folder, torch.device(job.device))
+    for name, run in runs.items():
+        weights = [_empty_like(tensor, job.device) for tensor in piece(job.model, name).weights()]
+        inputs, dynamic = _inputs(job, name)
+        run([*weights, *inputs])
+        pairs = zip(inputs, dynamic, strict=True)
+        run(
+            weights
+            + [x[:1] if 0 in dims and dims[0].__name__ == _BY_ROW else x for x, dims in pairs]
+        )
+    if job.device.startswith("cuda"):
+        torch.cuda.synchronize(job.device)
+
+
 def _empty_like(meta: Tensor, device: str) -> Tensor:
     return torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype, device=device)
 
@@ -61,7 +78,7 @@ Given = tuple[list[Tensor], list[Dynamic]]
 
 
 def _inputs(job: Job, name: str) -> Given:
-    rows = Dim("rows", min=1, max=max(job.max_rows, _ROWS))
+    rows = Dim(_BY_ROW, min=1, max=max(job.max_rows, _ROWS))
     return _layer_inputs(job, rows) if name == "layer" else _fast_inputs(job, rows, name)
 
 
@@ -114,7 +131,7 @@ def main() -> int:
         compile_job(job, folder)
         # Here first: where loading crashes, as it did with torch 2.11 on an H200, it takes this
         # process along and not the one that speaks.
-        load_pieces(folder, torch.device(job.device))
+        try_out(job, folder)
     except Exception as error:  # noqa: BLE001 - the process boundary: the worker is told
         answer = {"reason": explain(error)}
     else:
