@@ -128,7 +128,11 @@ class Snake(nn.Module):
         self.alpha = nn.Parameter(torch.ones(1, channels, 1))
 
     def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
-        return torch.addcdiv(x, torch.sin(self.alpha * x).square(), self.alpha + 1e-9)
+        y = self.alpha * x
+        if y.requires_grad:
+            return torch.addcdiv(x, y.sin().square(), self.alpha + 1e-9)
+        # In one tensor instead of four: the codec spends much of its time on fresh memory.
+        return torch.addcdiv(x, y.sin_().square_(), self.alpha + 1e-9, out=y)
 
 
 class ConvNeXt(nn.Module):
