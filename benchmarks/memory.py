@@ -115,9 +115,8 @@ async def measure(case: Case, threads: int, calibration_samples: int) -> list[Ro
     )
     command = (sys.executable, "-P", "-m", "backend.worker.main", "--config", config.to_json())
     client = WorkerClient(command, Patience(start_attempts=1))
-    client.start()
     try:
-        info, load_peak_bytes = await _ready(client)
+        info, load_peak_bytes = await _start(client)
         shape = CheckpointShape.from_folder(case.folder)
         resident = shape.resident_bytes(case.precision, case.quantization, "cpu") / MIB
         print(
@@ -130,11 +129,15 @@ async def measure(case: Case, threads: int, calibration_samples: int) -> list[Ro
         await client.close()
 
 
-async def _ready(client: WorkerClient) -> tuple[EngineInfo, int]:
+async def _start(client: WorkerClient) -> tuple[EngineInfo, int]:
     """What was loaded, and the most memory that loading took."""
-    while not (children := psutil.Process().children()):
+    others = psutil.Process().children()
+    client.start()
+    while not (started := [c for c in psutil.Process().children() if c not in others]):
+        if client.state.phase == "stopped":
+            client.loaded()  # raises why
         await asyncio.sleep(SAMPLE_S)
-    with sampling(children[0].pid) as sampler:
+    with sampling(started[0].pid) as sampler:
         info = await client.ready()
     return info, sampler.peak_bytes
 

@@ -32,13 +32,15 @@ Reading = Literal["expected", "longest"]
 """How long a text takes to be said: as most voices do, or up to the engine's runaway guard."""
 
 CPU_RUNTIME_BYTES = 274 * MIB
-"""Python, torch's libraries and what they keep, once a word was spoken: what workers on Linux with
-torch 2.13 have beside their weights (`python -m benchmarks.memory`)."""
+"""Python, torch's libraries and what they keep, once a word was spoken: what a worker on Linux with
+torch 2.13 has beside its weights, 30 more in bfloat16 (`python -m benchmarks.memory`)."""
 CUDA_RUNTIME_BYTES = 810 * MIB
 """The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
 what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""
 
 _NARROW_S, _WIDE_S = 1 / 15, 0.2
+"""What it takes to say a character: the shipped voice says 15.6 letters a second, and an unhurried
+one five syllables."""
 _LONGEST_START_S, _LONGEST_NARROW_S, _LONGEST_WIDE_S = 2.0, 0.25, 0.6
 """As `engine.prompt` has them; a test holds both to the same figures."""
 _PROMPT_TOKENS = 8
