@@ -1,4 +1,4 @@
-"""The HTTP app: lifespan, routers, and the one table of domain error to HTTP status."""
+"""The HTTP app: lifespan, routers, guards, and what becomes of each error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,55 +7,21 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from backend.api import docs, document, fish, guard, live, openai, system, tts, voices
 from backend.api import machine as machine_api
-from backend.api import system, tts
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
-from backend.errors import (
-    Aborted,
-    BadCheckpoint,
-    BadField,
-    BadReference,
-    BadSetting,
-    BlankText,
-    EngineDown,
-    EngineFailed,
-    NotEnoughMemory,
-    OverCapacity,
-    PromptTooLong,
-    ShoalError,
-    TextTooLong,
-    TimedOut,
-    UploadTooLarge,
-)
+from backend.api.shape import error_response
+from backend.api.status import STATUS, retry_headers, status_of
+from backend.errors import BadField, EngineDown, ShoalError
 from backend.hardware.look import Machine
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
-
-STATUS: dict[type[ShoalError], HTTPStatus] = {
-    BlankText: HTTPStatus.BAD_REQUEST,
-    TextTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    PromptTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    BadField: HTTPStatus.UNPROCESSABLE_ENTITY,
-    BadReference: HTTPStatus.UNPROCESSABLE_ENTITY,
-    EngineFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
-    EngineDown: HTTPStatus.SERVICE_UNAVAILABLE,
-    OverCapacity: HTTPStatus.SERVICE_UNAVAILABLE,
-    NotEnoughMemory: HTTPStatus.SERVICE_UNAVAILABLE,
-    BadCheckpoint: HTTPStatus.SERVICE_UNAVAILABLE,
-    BadSetting: HTTPStatus.SERVICE_UNAVAILABLE,
-    Aborted: HTTPStatus.SERVICE_UNAVAILABLE,  # by a shutdown; a client that left reads nothing
-    TimedOut: HTTPStatus.GATEWAY_TIMEOUT,
-}
-"""What each domain error is over HTTP; a test holds it complete."""
-
-RETRY_AFTER_S = 5
 
 
 def create_app(
@@ -68,7 +34,8 @@ def create_app(
 
     Raises what `Machine.look` raises: `BadSetting`, `BadCheckpoint`, `NotEnoughMemory`.
     """
-    backend = SmartBackend(settings, worker_command, machine=machine)
+    statuses = {kind.code: int(status) for kind, status in STATUS.items()}
+    backend = SmartBackend(settings, worker_command, machine=machine, statuses=statuses)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,18 +51,27 @@ def create_app(
         summary="Fish Speech over HTTP.",
         version=system.shoal_version(),
         lifespan=lifespan,
+        docs_url=None,  # ours needs no internet
+        redoc_url=None,
         # Unknown paths are 404 with or without the slash, not redirected.
         redirect_slashes=False,
     )
     app.state.backend = backend
     app.include_router(tts.router)
+    app.include_router(voices.router)
+    app.include_router(openai.router)
+    app.include_router(live.router)
+    app.include_router(fish.router)
     app.include_router(machine_api.router)
     app.include_router(system.router)
     app.add_exception_handler(ShoalError, _answer_domain_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    docs.add_docs(app)
+    guard.protect(app, settings)
     app.add_middleware(RequestBoundary)
+    document.describe(app)
     return app
 
 
@@ -113,20 +89,17 @@ async def _announce(backend: SmartBackend) -> None:
     )
 
 
-def _error(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"detail": detail}, status, headers)
-
-
 async def _answer_domain_error(request: Request, error: Exception) -> Response:
-    status = STATUS[type(error)] if isinstance(error, ShoalError) else HTTPStatus(500)
-    is_temporary = status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert isinstance(error, ShoalError)
+    status = status_of(error)
     logger.info("Request {} refused, {}: {}", request.state.request_id, status, error)
-    return _error(status, str(error), {"Retry-After": str(RETRY_AFTER_S)} if is_temporary else None)
+    return _error(request, status, str(error), error.code, retry_headers(error))
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _error(HTTPStatus.UNPROCESSABLE_ENTITY, describe_problem(error.errors()[0]))
+    problem = describe_problem(error.errors()[0])
+    return _error(request, HTTPStatus.UNPROCESSABLE_ENTITY, problem, BadField.code)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -141,9 +114,19 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
         )
         headers["Allow"] = methods
         detail = f"{path} does not take {request.method}; use {methods or 'another method'}."
-    return _error(error.status_code, detail, headers)
+    return _error(request, error.status_code, detail, "", headers)
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:
     """The client left while it was sending; the answer goes nowhere."""
-    return _error(HTTPStatus.BAD_REQUEST, "The request ended before its body did.")
+    return _error(request, HTTPStatus.BAD_REQUEST, "The request ended before its body did.")
+
+
+def _error(
+    request: Request,
+    status: int,
+    detail: str,
+    code: str = "",
+    headers: dict[str, str] | None = None,
+) -> Response:
+    return error_response(request.url.path, status, detail, code, headers)

@@ -7,9 +7,10 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from types import FrameType
+from typing import Annotated, BinaryIO, NoReturn, get_args
 
 import typer
 import uvicorn
@@ -18,11 +19,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from backend.app import create_app
-from backend.audio.write import pcm16, wav
+from backend.audio.write import AudioWriter
 from backend.core import (
     LANGUAGES,
     MAX_SEED,
     SAMPLING_LIMITS,
+    AudioFormat,
+    AudioOutput,
     ReferenceAudio,
     SamplingParams,
     SpeechRequest,
@@ -43,6 +46,7 @@ app = typer.Typer(
 )
 _stderr = Console(stderr=True)
 _DEFAULTS = SamplingParams()
+_FIELDS_BYTES = 4 * 1024 * 1024
 _START_ATTEMPTS = 1
 """A command does not wait for a worker that failed to start: the second try would fail as well."""
 
@@ -91,8 +95,23 @@ def serve(
         port=settings.port,
         log_level=settings.log_level.lower(),
         timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        # A recording may come in one message.
+        ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
+        # Who listens at the speed of speech has minutes of audio in front of a ping.
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,  # audio does not get smaller
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Lets what is being spoken be finished when it is told to stop, and nothing else begin."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came; a second one stops at once."""
+        backend: SmartBackend = self.config.app.state.backend  # type: ignore[union-attr] # ours
+        asyncio.get_running_loop().call_soon_threadsafe(backend.stop_admitting)
+        super().handle_exit(sig, frame)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -108,7 +127,10 @@ def _listen(settings: Settings) -> socket.socket:
 @app.command()
 def say(
     text: Annotated[str, typer.Argument(help="What to speak.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="WAV file to write.")] = Path("out.wav"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .wav .mp3 .opus .flac .aac or .pcm.")
+    ] = Path("out.wav"),
+    voice: Annotated[str, typer.Option(help="Saved voice to speak in.")] = "",
     speaker_file: Annotated[
         Path | None, typer.Option(help="Recording of the voice to speak in.")
     ] = None,
@@ -118,6 +140,7 @@ def say(
     top_p: Annotated[float, typer.Option()] = _DEFAULTS.top_p,
     repetition_penalty: Annotated[float, typer.Option()] = _DEFAULTS.repetition_penalty,
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED)] = None,
+    speed: Annotated[float, typer.Option(min=0.5, max=2.0, help="Tempo, at the same pitch.")] = 1.0,
     model_dir: ModelDir = None,
     device: Device = None,
 ) -> None:
@@ -127,16 +150,23 @@ def say(
         _check_sampling(sampling)
         if language not in LANGUAGES:
             raise BadField(f"--language {language}: use one of {' '.join(LANGUAGES)}.")
+        output = AudioOutput(_format_of(out), speed=speed)
         reference = ReferenceAudio(_read(speaker_file), prompt_text) if speaker_file else None
         request = SpeechRequest(
-            secrets.token_hex(4), text, language, sampling, reference, long_text="split"
+            secrets.token_hex(4),
+            text,
+            language=language,
+            sampling=sampling,
+            references=(reference,) if reference else (),
+            voice=voice,
+            long_text="split",
         )
         settings = load_settings(model_dir=model_dir, device=device, metrics=False)
         logger.remove()  # one clear line is better than a log; DEBUG asks for it
         if settings.log_level == "DEBUG":
             _log_to_stderr("DEBUG")
         try:
-            asyncio.run(_say(settings, request, out))
+            asyncio.run(_say(settings, request, out, output))
         except KeyboardInterrupt:
             _fail("stopped")
 
@@ -156,29 +186,46 @@ def _read(file: Path) -> bytes:
         raise BadReference(f"{file} cannot be read: {error.strerror}.") from None
 
 
-async def _say(settings: Settings, request: SpeechRequest, out: Path) -> None:
+def _format_of(out: Path) -> AudioFormat:
+    formats = get_args(AudioFormat)
+    for name in formats:
+        if out.suffix.lower() == f".{name}":
+            return name  # type: ignore[no-any-return] # one of the literals
+    raise BadField(f"{out}: name a file that ends with .{', .'.join(formats)}.")
+
+
+async def _say(settings: Settings, request: SpeechRequest, out: Path, output: AudioOutput) -> None:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    pieces: list[bytes] = []
     with Progress(*columns, console=_stderr, transient=True) as progress:
         task = progress.add_task("loading")
         async with SmartBackend(settings, start_attempts=_START_ATTEMPTS) as backend:
             await backend.ready()
             started_s = time.perf_counter()
             async with backend.speak(request) as session:
-                async for chunk in session:
-                    pieces.append(pcm16(chunk.samples))
-                    part = f"segment {chunk.segment + 1} of {len(session.segments)}"
-                    progress.update(task, description=f"speaking, {part}")
+                with (
+                    _writable(out) as file,
+                    closing(AudioWriter(file, output, session.info.sample_rate_hz)) as writer,
+                ):
+                    async for chunk in session:
+                        writer.write(chunk.samples)
+                        part = f"sentence {chunk.segment + 1}"
+                        progress.update(task, description=f"speaking, {part}")
             total_s = time.perf_counter() - started_s
-    try:
-        out.write_bytes(wav(pieces, session.info.sample_rate_hz))
-    except OSError as error:
-        _fail(f"{out} cannot be written: {error.strerror}")
-    audio_s = session.stats.audio_s
+    audio_s = session.stats.audio_s / output.speed
     for warning in session.stats.warnings:
         _stderr.print(f"shoal: {warning}", style="yellow", markup=False, highlight=False)
     rtf = f", RTF {total_s / audio_s:.2f}" if audio_s else ""
     typer.echo(f"{out}: {audio_s:.2f} s of speech in {total_s:.2f} s{rtf}")
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[BinaryIO]:
+    """`out`, opened before anything is spoken in vain."""
+    try:
+        with out.open("wb") as file:
+            yield file
+    except OSError as error:
+        _fail(f"{out} cannot be written: {error.strerror}")
 
 
 @app.command()

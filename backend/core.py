@@ -39,6 +39,16 @@ MAX_SEED = 2**63 - 1
 LongText = Literal["truncate", "split", "reject"]
 """What to do with text past the limit: cut it off, speak it all in pieces, or refuse it."""
 
+AudioFormat = Literal["wav", "mp3", "opus", "flac", "aac", "pcm"]
+"""Containers that speech is sent in; opus is in Ogg, aac in ADTS, pcm is 16 bit little-endian."""
+
+OPEN_SENTENCES = 3
+"""Sentences of one request at work together: their rows share each step's cost, while only a few
+sentences' audio waits for its turn, however long the text."""
+
+FLUSH = "\f"
+"""A piece of live text that asks to speak what is there, finished or not."""
+
 Quantization = Literal["none", "int8", "int4"]
 EngineName = Literal["shoal", "fish-speech"]
 
@@ -134,18 +144,103 @@ class ReferenceAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceCodes:
+    """A recording as the codec of one checkpoint encodes it."""
+
+    codes: bytes
+    """uint16 little-endian [num_codebooks, frames], row by row."""
+    num_codebooks: int
+    codec_id: str
+    """`EngineInfo.codec_id` of the codec that made them, the only one that understands them."""
+    audio_s: float
+    """Seconds of the recording that they stand for."""
+    warnings: tuple[str, ...] = ()
+    """What had to be done to the recording that its sender should know."""
+
+    @property
+    def frames(self) -> int:
+        """Code frames."""
+        return len(self.codes) // (2 * self.num_codebooks)
+
+
+@dataclass(frozen=True, slots=True)
+class VoicePrompt:
+    """A voice as the model hears it: codes, and what is said in them ("" if unknown)."""
+
+    codes: ReferenceCodes
+    transcript: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one voice says: a turn of a dialogue, or a whole text."""
+
+    text: str
+    voice: str = ""
+    """Name or id of a saved voice; "" is the request's reference, else the default voice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A piece of text that is spoken in one go."""
+
+    text: str
+    pause_s: float = 0.0
+    """Silence after it, unless it is the last."""
+    voice: str = ""
+    """As in `Line`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenSentence:
+    """Where a sentence is in the finished speech, before any change of tempo."""
+
+    text: str
+    start_s: float
+    end_s: float
+    voice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioOutput:
+    """How speech is sent."""
+
+    format: AudioFormat = "wav"
+    sample_rate_hz: int | None = None
+    """None is the checkpoint's rate, or the nearest that the format can carry."""
+    speed: float = 1.0
+    """Tempo; 2 is twice as fast at the same pitch."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechRequest:
     """One request to speak `text`, already validated."""
 
     request_id: str
     text: str
+    """All of it; of a dialogue its lines, joined by blank lines."""
+    dialogue: tuple[Line, ...] = ()
+    """Who says what; empty: `voice` says `text`."""
     language: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    reference: ReferenceAudio | None = None
+    references: tuple[ReferenceAudio, ...] = ()
+    """Recordings of one voice."""
+    voice: str = ""
+    """Name or id of a saved voice; "" is that of `references`, else the default voice."""
     long_text: LongText | None = None
     """None is what the settings say."""
+    normalize: bool = True
+    """Speak numbers, dates, abbreviations and the like as words."""
+    is_streamed: bool = False
+    """Audio is wanted as soon as it exists; else each sentence once it is known to be good."""
     optimize_for_memory: bool = False
     """Speak in the smallest pieces, one after another."""
+    force_cpu: bool = False
+    """Speak on a CPU worker where the plan has a GPU."""
+    timeout_s: float | None = None
+    """Deadline, counted from the request's arrival; None is what the settings say."""
+    client: str = ""
+    """Who asks, for fairness between clients: the name of a key or an address."""
     trace_parent: str = ""
     """The client's W3C `traceparent`, to which the request's span belongs."""
 
@@ -173,7 +268,7 @@ class PcmChunk:
 
     samples: bytes
     segment: int
-    """Index of the text segment this piece belongs to; pieces arrive in order."""
+    """Index of the sentence this piece belongs to; pieces arrive in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +303,8 @@ class SpeechStats:
     fish_gpu_memory_gb: float | None = None
     fish_generation_time_s: float | None = None
     vq_features_shape: tuple[int, ...] | None = None
+    retries: int = 0
+    """Sentences that were spoken again with another seed, because they ran away or were silent."""
 
     @property
     def frames_per_s(self) -> float:
@@ -264,6 +361,10 @@ class EngineInfo:
     """What keys and values may take."""
     cuda_available: bool = False
     """Whether this worker's torch sees a GPU."""
+    codec_id: str = ""
+    """Fingerprint of the codec's weights: codes of one are noise to another."""
+    has_default_voice: bool = False
+    """Without a reference it always speaks in the same voice, instead of one by chance."""
 
     @property
     def frame_rate_hz(self) -> float:

@@ -56,10 +56,49 @@ class BadSetting(ShoalError):
     code = "bad_setting"
 
 
+class UnknownVoice(ShoalError):
+    """No saved voice has that name or id."""
+
+    code = "unknown_voice"
+
+
+class VoiceConflict(ShoalError):
+    """A voice of that name exists, or was encoded for another checkpoint's codec."""
+
+    code = "voice_conflict"
+
+
+class StorageFull(ShoalError):
+    """No more voices are kept: their number or size is at its limit, or the disk is full."""
+
+    code = "storage_full"
+
+
+class Unauthorized(ShoalError):
+    """The API key is missing or wrong."""
+
+    code = "unauthorized"
+
+
+class RateLimited(ShoalError):
+    """This client asks more often than it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class OverCapacity(ShoalError):
     """It would fit an idle machine, but not beside what is being spoken now."""
 
     code = "over_capacity"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """When to try again, where that is known."""
 
 
 class NotEnoughMemory(ShoalError):
@@ -94,7 +133,8 @@ class Aborted(ShoalError):
 
 def error_from_code(code: str, message: str) -> ShoalError:
     """The error of that `code`; an unknown code becomes `EngineFailed`."""
-    return _BY_CODE.get(code, EngineFailed)(message)
+    kind = _BY_CODE.get(code, EngineFailed)
+    return kind(message, 1.0) if issubclass(kind, RateLimited) else kind(message)
 
 
 def _subclasses(kind: type[ShoalError]) -> list[type[ShoalError]]:

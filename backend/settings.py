@@ -96,7 +96,8 @@ class Settings(BaseSettings):
     """What speaks: shoal, or fish-speech, the published package in an environment of its own."""
 
     data_dir: Path = Field(default_factory=lambda: Path(user_data_dir("shoal", appauthor=False)))
-    """Folder for what Shoal keeps between runs: environments of other engines, compiled code."""
+    """Folder for what Shoal keeps between runs: saved voices, encoded references, environments of
+    other engines, compiled code."""
 
     metrics: bool = True
     """Whether each request is logged to CSV files in `metrics_dir`."""
@@ -117,7 +118,43 @@ class Settings(BaseSettings):
     """Largest reference recording, in bytes of the uploaded file."""
 
     request_timeout_s: float = Field(3600.0, gt=0)
-    """A request that is not spoken after this many seconds is given up."""
+    """A request that is not spoken after this many seconds is given up; `X-Timeout-S` may ask for
+    less."""
+
+    queue_limit: int = Field(112, ge=0, le=10_000)
+    """Requests that may wait beside those that are being spoken; more are refused (503)."""
+
+    api_keys: str = Field("", repr=False)
+    """Comma-separated keys, one of which every request but /health must bring; empty asks for
+    none. `name:key` gives a key a name for the log."""
+
+    rate_limit_per_minute: int = Field(0, ge=0)
+    """Requests to speak or encode that one key, or one address without keys, may make a minute; 0
+    is no limit."""
+
+    cors_origins: str = ""
+    """Comma-separated origins whose pages may call this server, or *; empty lets none."""
+
+    default_voice: str = ""
+    """Saved voice that speaks where a request names none; empty is the checkpoint's own."""
+
+    max_voices: int = Field(1000, ge=0, le=100_000)
+    """Most voices that are saved."""
+
+    voices_limit_mb: int = Field(256, ge=1)
+    """Room on disk for saved voices, in MiB."""
+
+    reference_cache_mb: int = Field(16, ge=0)
+    """Memory for encoded references, in MiB: hours of speech."""
+
+    reference_disk_cache_mb: int = Field(64, ge=0)
+    """Room on disk for encoded references, in MiB; 0 keeps none on disk."""
+
+    live_idle_s: float = Field(60.0, gt=0)
+    """A live connection that sends nothing for this many seconds is closed."""
+
+    cpu_worker_idle_s: float = Field(300.0, gt=0)
+    """The CPU worker that `force_cpu` starts beside a GPU's is ended when idle for so long."""
 
     worker_python: Path = Path(sys.executable)
     """Python that runs the worker; it may be of another environment with Shoal in it."""

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import psutil
 
-from backend.core import EngineInfo, Quantization, SamplingParams, SpeechStats
+from backend.core import OPEN_SENTENCES, EngineInfo, Quantization, SamplingParams
 from backend.hardware.need import ELEMENT_BYTES, MIB, CheckpointShape, Reading
 from backend.settings import SHIPPED_VOICE_DIR
-from backend.text.sentences import split_sentences
+from backend.text.sentences import split_text
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import OPEN_SEGMENTS, Done, Speak, WorkerConfig
+from backend.worker.messages import Done, Speak, WorkerConfig
 from tests.random_checkpoint import random_checkpoint
 
 KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
@@ -56,7 +56,7 @@ class Row:
     checkpoint: str
     stored: str
     characters: int
-    segments: int
+    sentences: int
     frames: int
     measured: float
     from_handshake: float
@@ -145,18 +145,24 @@ async def _start(client: WorkerClient) -> tuple[EngineInfo, int]:
 async def _speak(
     client: WorkerClient, info: EngineInfo, shape: CheckpointShape, case: Case, length: int
 ) -> Row:
-    segments = split_sentences(text_of(length), case.chunk_length)
-    longest = max(map(len, segments))
+    texts = [sentence.text for sentence in split_text(text_of(length), case.chunk_length)]
+    longest = max(map(len, texts))
     need = shape.request_need(
-        length, case.precision, longest, OPEN_SEGMENTS, reading=case.reading
+        length, case.precision, longest, OPEN_SENTENCES, reading=case.reading
     ).total_bytes
-    speak = Speak("benchmark", segments, SamplingParams(seed=length), open_segments=OPEN_SEGMENTS)
-    stats: SpeechStats | None = None
+    is_open = asyncio.Semaphore(OPEN_SENTENCES)
+
+    async def frames(index: int) -> int:
+        speak = Speak("benchmark", texts[index], SamplingParams(seed=1000 * length + index))
+        made = 0
+        async with is_open:
+            async for message in client.speak(speak):
+                if isinstance(message, Done):
+                    made = message.stats.frames
+        return made
+
     with sampling(info.pid) as sampler:
-        async for message in client.speak(speak):
-            if isinstance(message, Done):
-                stats = message.stats
-    assert stats is not None
+        made = await asyncio.gather(*map(frames, range(len(texts))))
     resident = shape.resident_bytes(case.precision, case.quantization, "cpu")
     measured, from_files = sampler.peak_bytes / MIB, (resident + need) / MIB
     from_handshake = info.memory_mb + need / MIB
@@ -164,8 +170,8 @@ async def _speak(
         checkpoint=shape.name,
         stored=_stored(case),
         characters=length,
-        segments=len(segments),
-        frames=stats.frames,
+        sentences=len(texts),
+        frames=sum(made),
         measured=measured,
         from_handshake=from_handshake,
         from_files=from_files,
@@ -182,14 +188,15 @@ def _stored(case: Case) -> str:
 
 def table(rows: list[Row]) -> str:
     lines = [
-        "| checkpoint | stored | characters | segments | frames | peak MiB "
+        "| checkpoint | stored | characters | sentences | frames | peak MiB "
         "| after loading | error | from files | error |",
         "| --- " * 10 + "|",
     ]
     for row in rows:
         lines.append(
-            f"| {row.checkpoint} | {row.stored} | {row.characters} | {row.segments} | {row.frames} "
-            f"| {row.measured:.0f} | {row.from_handshake:.0f} | {row.handshake_error:+.1%} "
+            f"| {row.checkpoint} | {row.stored} | {row.characters} | {row.sentences} "
+            f"| {row.frames} | {row.measured:.0f} "
+            f"| {row.from_handshake:.0f} | {row.handshake_error:+.1%} "
             f"| {row.from_files:.0f} | {row.files_error:+.1%} |"
         )
     return "\n".join(lines)

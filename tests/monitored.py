@@ -59,7 +59,6 @@ def start(request_id: str = "r", **values: Any) -> SynthesisStart:
         "text_length": 1200,
         "spoken_length": 1200,
         "text_limit": 2000,
-        "segments": 2,
         "engine": "shoal/demo",
     }
     return SynthesisStart(request_id=request_id, **defaults | values)

@@ -4,8 +4,10 @@ import asyncio
 import functools
 import json
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,6 +31,8 @@ QUICK: dict[str, Any] = {
     "shutdown_grace_s": 3.0,
     "metrics": False,
 }
+_kept = tempfile.TemporaryDirectory(prefix="shoal-tests-")
+"""What the servers of these tests keep, voices say, and no developer wants."""
 
 
 def command(**script: Any) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ def command(**script: Any) -> tuple[str, ...]:
 
 
 def settings(**values: Any) -> Settings:
-    return Settings(_env_file=None, **{**QUICK, **values})
+    return Settings(_env_file=None, **{"data_dir": Path(_kept.name), **QUICK, **values})
 
 
 @functools.cache
@@ -45,13 +49,14 @@ def hardware() -> Hardware:
     return detect(read_machine())
 
 
-def _app(worker: dict[str, Any] | None, **values: Any) -> FastAPI:
+def _app(worker: dict[str, Any] | None, found: Hardware | None = None, **values: Any) -> FastAPI:
     chosen = settings(**values)
-    return create_app(chosen, command(**(worker or {})), Machine.look(chosen, hardware()))
+    machine = Machine.look(chosen, found or hardware())
+    return create_app(chosen, command(**(worker or {})), machine)
 
 
 def speak(text: str = "hello", request_id: str = "r") -> Speak:
-    return Speak(request_id, (text,), SamplingParams())
+    return Speak(request_id, text, SamplingParams())
 
 
 def children() -> list[psutil.Process]:
@@ -60,10 +65,14 @@ def children() -> list[psutil.Process]:
 
 @asynccontextmanager
 async def client(
-    worker: dict[str, Any] | None = None, is_ready: bool = True, **values: Any
+    worker: dict[str, Any] | None = None,
+    is_ready: bool = True,
+    found: Hardware | None = None,
+    **values: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app in this process, which speaks through a scripted worker."""
-    app = _app(worker, **values)
+    """A client of an app in this process, which speaks through a scripted worker, on the machine
+    that was `found`: this one or a recorded one."""
+    app = _app(worker, found, **values)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -1,12 +1,17 @@
 """A worker that speaks the real protocol and misbehaves on demand; needs no torch, no checkpoint.
 
-Its argument is a JSON object, see `Script`. It speaks 0.1 s of a 440 Hz tone for each segment. The
-text of the first segment may hold a command: `crash` (exit code 3), `kill` (SIGKILL itself),
-`hang` (never answers, not even an abort), `wait` (answers only an abort), `slow` (40 pieces,
-0.05 s apart), `garbage` (writes what is no message), `flood` (2 MB pieces without
-end), `bad reference`.
+Its argument is a JSON object, see `Script`. It says 0.1 s of a 440 Hz tone to each text. The text
+may hold a command: `crash` (exit code 3), `kill` (SIGKILL itself), `hang` (never answers, not even
+an abort), `wait` (answers only an abort), `slow` (40 pieces, 0.05 s apart), `garbage` (writes what
+is no message), `flood` (2 MB pieces without end), `bad reference`; `runaway` (ends at the frame
+limit) and `mute` (silence in place of the tone) with the first seed that this text is spoken with,
+and with `forever` beside them with every seed.
+
+A recording's codes are a digest of its bytes. It too may hold a command: `bad` (cannot be decoded),
+`wait` (answers only an abort).
 """
 
+import hashlib
 import json
 import math
 import os
@@ -18,7 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.core import EngineInfo, FinishReason, SpeechStats
+from backend.core import EngineInfo, FinishReason, ReferenceCodes, SpeechStats
 from backend.worker.messages import (
     Abort,
     ClearCaches,
@@ -26,6 +31,8 @@ from backend.worker.messages import (
     Configure,
     Configured,
     Done,
+    Encoded,
+    EncodeVoice,
     Failed,
     FromWorker,
     Pcm,
@@ -38,7 +45,11 @@ from backend.worker.messages import (
 )
 
 RATE_HZ = 8_000
-SEGMENT_SAMPLES = 800
+FRAME_SAMPLES = 80
+FRAMES = 10
+"""Of each text."""
+SAMPLES = FRAMES * FRAME_SAMPLES
+CODEC_ID = "scripted"
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,9 @@ class Script:
     """A line is added to this file at each start."""
     log_file: str = ""
     """The name of each message received is added to this file."""
+    spoken_file: str = ""
+    """Of each `Speak` a JSON object is added: text, seed, transcripts and hexadecimal codes of its
+    references."""
     start_s: float = 0.0
     fail_code: str = ""
     """Say Failed with this code instead of Ready."""
@@ -54,11 +68,14 @@ class Script:
     ignore_shutdown: bool = False
     """Leave neither when asked nor when terminated."""
     languages: tuple[str, ...] = ("en",)
+    device: str = "cpu"
+    has_default_voice: bool = True
 
 
 SCRIPT = Script(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Script()
 _lock = threading.Lock()
 _aborted: set[str] = set()
+_first_seeds: dict[str, int | None] = {}
 
 
 def send(message: FromWorker) -> None:
@@ -77,10 +94,10 @@ def info() -> EngineInfo:
     return EngineInfo(
         engine="scripted",
         checkpoint="töne",
-        device="cpu",
+        device=SCRIPT.device,
         precision="fp32",
         sample_rate_hz=RATE_HZ,
-        frame_samples=80,
+        frame_samples=FRAME_SAMPLES,
         num_codebooks=1,
         parameters=1,
         weight_bytes=4,
@@ -92,21 +109,28 @@ def info() -> EngineInfo:
         pid=os.getpid(),
         memory_mb=1.0,
         load_s=0.0,
+        codec_id=CODEC_ID,
+        has_default_voice=SCRIPT.has_default_voice,
     )
 
 
 def tone() -> bytes:
-    wave = (0.5 * math.sin(2 * math.pi * 440 * i / RATE_HZ) for i in range(SEGMENT_SAMPLES))
-    return struct.pack(f"<{SEGMENT_SAMPLES}f", *wave)
+    wave = (0.5 * math.sin(2 * math.pi * 440 * i / RATE_HZ) for i in range(SAMPLES))
+    return struct.pack(f"<{SAMPLES}f", *wave)
 
 
-def stats(segments: int) -> SpeechStats:
-    end: FinishReason = "end"
+def codes_of(given: bytes) -> ReferenceCodes:
+    """Codes that are those of `given` alone."""
+    digest = hashlib.blake2b(given, digest_size=2 * FRAMES).digest()
+    return ReferenceCodes(digest, 1, CODEC_ID, SAMPLES / RATE_HZ)
+
+
+def stats(finish: FinishReason) -> SpeechStats:
     return SpeechStats(
         prompt_tokens=5,
-        frames=10 * segments,
-        generated_tokens=11 * segments,
-        audio_s=0.1 * segments,
+        frames=FRAMES,
+        generated_tokens=FRAMES + (finish == "end"),
+        audio_s=SAMPLES / RATE_HZ,
         prefill_s=0.01,
         decode_s=0.1,
         first_audio_s=0.02,
@@ -114,43 +138,70 @@ def stats(segments: int) -> SpeechStats:
         fish_bandwidth_gb_s=1.0,
         weight_read_gb_s=1.0,
         peak_memory_mb=1.0,
-        segments=segments,
-        finish_reasons=(end,) * segments,
+        segments=1,
+        finish_reasons=(finish,),
     )
 
 
-def speak(message: Speak) -> None:
+def wait_for_abort(request_id: str) -> None:
+    while request_id not in _aborted:
+        time.sleep(0.01)
+    send(Failed(request_id, "aborted", "aborted"))
+
+
+def speak(message: Speak, is_first_seed: bool) -> None:
     """One request, in a thread of its own."""
-    command, request_id = message.segments[0], message.request_id
-    if "crash" in command:
+    text, request_id = message.text, message.request_id
+    if "crash" in text:
         print("about to crash", file=sys.stderr, flush=True)
         os._exit(3)
-    if "kill" in command:
+    if "kill" in text:
         os.kill(os.getpid(), signal.SIGKILL)
-    if "hang" in command:
+    if "hang" in text:
         return
-    if "garbage" in command:
+    if "garbage" in text:
         sys.stdout.buffer.write(b"\xff" * 64)
         sys.stdout.buffer.flush()
         return
-    if "bad reference" in command:
+    if "bad reference" in text:
         send(Failed(request_id, "bad_reference", "speaker_file cannot be decoded; send a wav."))
         return
-    if "wait" in command:
-        while request_id not in _aborted:
-            time.sleep(0.01)
-    repeat, pause_s = (40, 0.05) if "slow" in command else (1, 0.0)
-    piece = tone()
-    if "flood" in command:
+    if "wait" in text:
+        wait_for_abort(request_id)
+        return
+    repeat, pause_s = (40, 0.05) if "slow" in text else (1, 0.0)
+    fails = is_first_seed or "forever" in text
+    piece = bytes(4 * SAMPLES) if "mute" in text and fails else tone()
+    if "flood" in text:
         repeat, piece = 1_000_000, b"\0" * (2 << 20)
-    for segment in range(len(message.segments)):
-        for _ in range(repeat):
-            if request_id in _aborted:
-                send(Failed(request_id, "aborted", "aborted"))
-                return
-            send(Pcm(request_id, piece, segment))
-            time.sleep(pause_s)
-    send(Done(request_id, stats(len(message.segments))))
+    for _ in range(repeat):
+        if request_id in _aborted:
+            send(Failed(request_id, "aborted", "aborted"))
+            return
+        send(Pcm(request_id, piece))
+        time.sleep(pause_s)
+    codes = codes_of(text.encode()) if message.return_codes else None
+    send(Done(request_id, stats("frame_limit" if "runaway" in text and fails else "end"), codes))
+
+
+def encode(message: EncodeVoice) -> None:
+    """One recording, in a thread of its own."""
+    if b"wait" in message.audio:
+        wait_for_abort(message.request_id)
+    elif b"bad" in message.audio:
+        says = "speaker_file cannot be decoded; send a wav."
+        send(Failed(message.request_id, "bad_reference", says))
+    else:
+        send(Encoded(message.request_id, codes_of(message.audio)))
+
+
+def take(message: Speak) -> None:
+    seed = message.sampling.seed
+    voices = [(voice.transcript, voice.codes.codes.hex()) for voice in message.references]
+    line = {"text": message.text, "seed": seed, "references": voices}
+    note(SCRIPT.spoken_file, json.dumps(line))
+    is_first_seed = _first_seeds.setdefault(message.text, seed) == seed
+    threading.Thread(target=speak, args=(message, is_first_seed), daemon=True).start()
 
 
 def main() -> None:
@@ -168,16 +219,19 @@ def main() -> None:
     while (body := read_body(sys.stdin.buffer)) is not None:
         message = to_worker_decoder.decode(body)
         note(SCRIPT.log_file, type(message).__name__)
-        if isinstance(message, Abort):
-            _aborted.add(message.request_id)
-        elif isinstance(message, Configure):
-            send(Configured(message.num_threads, message.cache_limit_mb))
-        elif isinstance(message, ClearCaches):
-            send(Cleared(4096))
-        elif isinstance(message, Shutdown):
-            break
-        else:
-            threading.Thread(target=speak, args=(message,), daemon=True).start()
+        match message:
+            case Abort():
+                _aborted.add(message.request_id)
+            case Configure():
+                send(Configured(message.num_threads, message.cache_limit_mb))
+            case ClearCaches():
+                send(Cleared(4096))
+            case Shutdown():
+                break
+            case EncodeVoice():
+                threading.Thread(target=encode, args=(message,), daemon=True).start()
+            case Speak():
+                take(message)
     while SCRIPT.ignore_shutdown:
         time.sleep(1)
     os._exit(0)

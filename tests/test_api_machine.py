@@ -210,12 +210,12 @@ def test_leases_are_released_whatever_becomes_of_a_request() -> None:
             backend = http._transport.app.state.backend  # type: ignore[attr-defined]
             for text in ("Hello.", "bad reference", "crash"):
                 await http.post("/tts", data={"text": text})
-                assert backend.memory.leased_bytes == 0
+                assert backend.lane.memory.leased_bytes == 0
                 await backend.worker.ready()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await http.post("/tts", data={"text": "wait"})
-            assert backend.memory.leased_bytes == 0
+            assert backend.lane.memory.leased_bytes == 0
 
     run(work())
 

@@ -11,15 +11,15 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from backend import smart_backend
+from backend import lane
 from backend.cli import app
 from tests.scripted import children, command
 
 ROOT = Path(__file__).parent.parent
 SERVE = """
-from backend import cli, smart_backend
+from backend import cli, lane
 from tests.scripted import command
-smart_backend.worker_command = lambda *_: command()
+lane.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0"])
 """
 QUIET = {**os.environ, "SHOAL_METRICS": "false"}
@@ -27,7 +27,7 @@ QUIET = {**os.environ, "SHOAL_METRICS": "false"}
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.setattr(smart_backend, "worker_command", lambda *_: command())
+    monkeypatch.setattr(lane, "worker_command", lambda *_: command())
     monkeypatch.chdir(ROOT)
     return CliRunner()
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from backend.core import EngineInfo, SamplingParams
+from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
 from backend.engine.prompt import Reference, frame_limit
+from backend.fish_worker import loop
 from backend.fish_worker.load import Loaded
 from backend.fish_worker.loop import FishWorker
 from backend.fish_worker.package import positions_for
@@ -31,6 +32,8 @@ from backend.worker.messages import (
     Configure,
     Configured,
     Done,
+    Encoded,
+    EncodeVoice,
     Failed,
     FromWorker,
     Load,
@@ -38,6 +41,7 @@ from backend.worker.messages import (
     Shutdown,
     Speak,
 )
+from tests.test_worker_loop import recording
 from tests.tiny import tiny_checkpoint
 
 BOOKS, FRAME_SAMPLES, RATE_HZ = 4, 80, 8000
@@ -148,8 +152,8 @@ class Running:
             self.worker.deliver(None)
 
 
-def speak(request_id: str, *segments: str, **sampling: Any) -> Speak:
-    return Speak(request_id, segments, SamplingParams(**sampling))
+def speak(request_id: str, text: str, **sampling: Any) -> Speak:
+    return Speak(request_id, text, SamplingParams(**sampling))
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +188,7 @@ def loaded(folder: Path, voice: SilentVoice) -> Loaded:
         memory_mb=1.0,
         load_s=0.0,
         cache_limit_bytes=(3 << 20) + 1,
+        codec_id="tiny",
     )
     place = resolve("cpu", "fp32")
     return Loaded(cast(Voice, voice), shape, Tokenizer.from_folder(folder), place, info, 1_000_000)
@@ -197,27 +202,67 @@ def running(voice: SilentVoice, loaded: Loaded) -> Iterator[Running]:
     assert running.error is None
 
 
-def test_segments_are_spoken_in_order_with_a_pause_and_one_set_of_figures(
-    running: Running,
-) -> None:
-    running.send(speak("a", "one", "three"))
+def test_a_sentence_is_spoken_and_its_figures_told(running: Running) -> None:
+    running.send(speak("a", "three"))
     done = running.answer("a")
     assert isinstance(done, Done)
-    pieces = [message for message in running.said if isinstance(message, Pcm)]
-    pause = round(0.15 * RATE_HZ)
-    assert [(piece.segment, len(piece.samples) // 4) for piece in pieces] == [
-        *((0, 3 * FRAME_SAMPLES), (0, pause), (1, 5 * FRAME_SAMPLES)),
-    ]
+    (piece,) = [message for message in running.said if isinstance(message, Pcm)]
+    assert len(piece.samples) // 4 == 5 * FRAME_SAMPLES
     stats = done.stats
-    assert (stats.frames, stats.generated_tokens, stats.segments) == (8, 10, 2)
-    assert stats.finish_reasons == ("end", "end")
-    assert stats.audio_s == (8 * FRAME_SAMPLES + pause) / RATE_HZ
-    assert stats.prefill_s == 0.5
-    assert stats.weight_read_gb_s == pytest.approx(8 * 1e6 / stats.decode_s / 1e9)
-    assert (stats.fish_tokens_per_s, stats.fish_generation_time_s) == (2.5, 4.0)
-    assert (stats.fish_bandwidth_gb_s, stats.vq_features_shape) == (0.5, (BOOKS, 8))
+    assert (stats.frames, stats.generated_tokens, stats.segments) == (5, 6, 1)
+    assert stats.finish_reasons == ("end",)
+    assert stats.audio_s == 5 * FRAME_SAMPLES / RATE_HZ
+    assert stats.prefill_s == 0.25
+    assert stats.weight_read_gb_s == pytest.approx(5 * 1e6 / stats.decode_s / 1e9)
+    assert (stats.fish_tokens_per_s, stats.fish_generation_time_s) == (30.0, 2.0)
+    assert (stats.fish_bandwidth_gb_s, stats.vq_features_shape) == (0.5, (BOOKS, 5))
     assert stats.fish_gpu_memory_gb is None
     assert 0 < stats.first_audio_s <= stats.total_s
+    assert done.codes is None
+
+
+def test_a_recording_becomes_codes_that_steer(running: Running, voice: SilentVoice) -> None:
+    running.speaking("a", voice)
+    running.send(EncodeVoice("v", recording(2.0)), Abort("a"))
+    encoded = running.until(lambda message: isinstance(message, Encoded))
+    assert isinstance(encoded, Encoded)
+    codes = encoded.codes
+    assert (codes.num_codebooks, codes.frames, codes.codec_id) == (BOOKS, 200, "tiny")
+    text = Speak("b", "four", SamplingParams(), (VoicePrompt(codes, "Ah."),), return_codes=True)
+    running.send(text)
+    done = running.answer("b")
+    assert isinstance(done, Done)
+    assert done.codes == ReferenceCodes(bytes(2 * BOOKS * 4), BOOKS, "tiny", 0.04)
+    assert done.stats.prompt_tokens > 200
+    (reference,) = voice.asked[-1]["references"]
+    assert (reference.text, reference.codes.shape) == ("Ah.", (BOOKS, 200))
+    running.send(Speak("c", "four", SamplingParams(), (VoicePrompt(replace(codes, codec_id="x")),)))
+    refused = running.answer("c")
+    assert isinstance(refused, Failed)
+    assert refused.code == "bad_reference"
+
+
+def test_a_recording_that_waits_can_be_given_up(running: Running, voice: SilentVoice) -> None:
+    running.speaking("a", voice)
+    running.send(EncodeVoice("v", recording(2.0)), EncodeVoice("w", b"no audio"), Abort("v"))
+    given_up = running.answer("v")
+    assert isinstance(given_up, Failed)
+    assert given_up.code == "aborted"
+    running.send(Abort("a"))
+    failed = running.answer("w")
+    assert isinstance(failed, Failed)
+    assert failed.code == "bad_reference"
+
+
+def test_each_request_has_a_peak_of_its_own(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resets: list[torch.device] = []
+    monkeypatch.setattr(loop, "reset_peak", resets.append)
+    for request_id in "ab":
+        running.send(speak(request_id, "words"))
+        running.answer(request_id)
+    assert resets == [torch.device("cpu")] * 2
 
 
 def test_the_figures_are_those_of_one_request(running: Running, voice: SilentVoice) -> None:
@@ -292,7 +337,7 @@ def test_shutdown_answers_everybody_and_does_not_wait(running: Running, voice: S
 
 
 def test_one_that_fails_harms_nobody_else(running: Running) -> None:
-    running.send(speak("a", "words", "fail"), speak("b", "words"))
+    running.send(speak("a", "words that fail"), speak("b", "words"))
     failed = running.answer("a")
     assert isinstance(failed, Failed)
     assert failed.code == "engine_failed"
@@ -354,7 +399,6 @@ def test_a_runaway_is_stopped(running: Running, voice: SilentVoice) -> None:
     limit = frame_limit("endless", RATE_HZ / FRAME_SAMPLES)
     assert done.stats.finish_reasons == ("frame_limit",)
     assert done.stats.frames == done.stats.generated_tokens == limit
-    assert "segment 1 did not come to an end" in done.stats.warnings[0]
     assert voice.asked[0]["most"] == limit + 1
 
 
@@ -372,10 +416,9 @@ def test_context_that_is_full_is_told(voice: SilentVoice, loaded: Loaded) -> Non
 @pytest.mark.parametrize(
     ("message", "code", "says"),
     [
-        (speak("a", " ", ""), "blank_text", "nothing to speak"),
+        (speak("a", " "), "blank_text", "nothing to speak"),
         (speak("a", "x" * 5000), "prompt_too_long", "context"),
         (speak("a", "x" * 3000), "prompt_too_long", "fish-speech takes at most 2048"),
-        (Speak("a", ("x",), SamplingParams(), b"no audio"), "bad_reference", "decoded"),
     ],
 )
 def test_what_cannot_be_spoken_is_refused_before_the_package_is_asked(

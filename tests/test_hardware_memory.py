@@ -13,7 +13,7 @@ from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.need import MIB, CheckpointShape
 from backend.hardware.pressure import RunningConfig
-from tests.computers import I5, RTX_3060, S1, computer, mac, plan_for
+from tests.computers import I5, S1, computer, mac, plan_for
 
 AIR = mac(memory_gib=8, board="MacBookAir10,1")
 I5_8GB = computer(I5, 8)
@@ -325,14 +325,11 @@ def test_an_unsafe_text_has_a_length_that_is_safe() -> None:
     assert machine.manager.longest_safe(demand(300)) == 0
 
 
-def test_an_answer_that_the_server_collects_takes_main_memory() -> None:
-    asked = demand(2000)
-    held = replace(asked, is_answer_held=True)
-    manager = Machine().manager
-    audio_s = (manager.need_bytes(held) - manager.need_bytes(asked)) / (4 * 44_100)
-    assert 100 < audio_s < 200
-    on_gpu = Machine(hardware=computer(I5, 16, RTX_3060)).manager
-    assert on_gpu.need_bytes(held) == on_gpu.need_bytes(asked)
+def test_a_recording_is_leased_what_encoding_takes() -> None:
+    machine = Machine()
+    encoding = replace(demand(1), encoded_s=60.0)
+    with machine.manager.lease(encoding):
+        assert machine.manager.leased_bytes == machine.manager.need_bytes(encoding) > 0
 
 
 # --- loading

@@ -196,14 +196,21 @@ def test_the_context_bounds_a_row() -> None:
     assert DEMO.model.max_seq_len <= positions <= 1.5 * DEMO.model.max_seq_len + 64
 
 
-def test_a_reference_lengthens_the_prompt_and_is_encoded() -> None:
+def test_a_reference_lengthens_the_prompt() -> None:
     without = S1.request_need(20, "bf16", 200, reference_s=0.0)
     ten, sixty, more = (S1.request_need(20, "bf16", 200, reference_s=s) for s in (10, 60, 600))
     assert without.row_bytes < ten.row_bytes < sixty.row_bytes
-    assert without.passing_bytes <= ten.passing_bytes < sixty.passing_bytes
     assert more == sixty, "the checkpoint listens to a minute"
+
+
+def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
+    ten, sixty, more = (S1.encoding_need(s) for s in (10.0, 60.0, 600.0))
+    assert ten.own_bytes < sixty.own_bytes == more.own_bytes
     # In pieces: a minute is far from 60 times a second.
-    assert sixty.passing_bytes < 300 * MIB
+    assert sixty.own_bytes < 300 * MIB
+    spoken = S1.request_need(20, "bf16", 200)
+    together = RequestNeed.together((spoken, sixty))
+    assert together.total_bytes == spoken.total_bytes + sixty.own_bytes
 
 
 def test_a_gpu_keeps_blocks_of_its_workspace() -> None:

@@ -34,24 +34,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
+    "worker.supervisor": {"core", "errors"},
     "worker.pipe": {"core", "errors"},
     "worker": {"core", "errors"} | WORKER_MAIN,
     "launch": {"core", "settings", "environment", "hardware.pressure", "worker.messages"},
-    "session": {"core", "errors", "worker.messages"},
     "admission": {"core", "errors", "hardware"},
-    "smart_backend": {
-        *("core", "errors", "settings", "text", "voices", "hardware", "admission", "monitoring"),
-        *(
-            "session",
-            "launch",
-            "nvml",
-            "environment",
-            "model.config",
-            "worker.client",
-            "worker.messages",
-        ),
+    "script": {"core", "errors", "text"},
+    "casting": {"core", "errors", "settings", "text", "voices"},
+    "utterance": {"core", "errors", "audio", "admission", "hardware", "worker.messages"},
+    "session": {"core", "errors", "admission", "hardware", "utterance", "worker.messages"},
+    "lane": {
+        *("core", "settings", "hardware", "launch", "admission"),
+        *("worker.client", "worker.messages"),
     },
-    "api": {"core", "errors", "settings", "audio", "monitoring", "session", "smart_backend"},
+    "cpu_lane": {"errors", "settings", "hardware", "lane"},
+    "reception": {
+        *("core", "errors", "settings", "hardware", "admission"),
+        *("casting", "cpu_lane", "lane", "script", "session", "worker.messages"),
+    },
+    "smart_backend": {
+        *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
+        *("casting", "cpu_lane", "lane", "reception", "script", "session"),
+    },
+    "api": {
+        *("core", "errors", "settings", "audio", "voices"),
+        *("monitoring", "session", "smart_backend"),
+    },
     "app": {"core", "errors", "settings", "api", "hardware.look", "smart_backend"},
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui"),
@@ -62,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
-    *("model.config", "worker.client", "worker.messages", "worker.process"),
+    *("model.config", "worker.client", "worker.messages", "worker.process", "worker.supervisor"),
     *("worker.pipe", "worker.main"),
 )
 

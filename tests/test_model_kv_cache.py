@@ -66,6 +66,20 @@ def test_capacity_is_what_is_needed_in_whole_buckets() -> None:
     assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * 2 * BUCKET
 
 
+def test_it_does_not_grow_past_what_its_rows_can_need() -> None:
+    cache = _cache()
+    cache.add_row(4 * BUCKET, most=4 * BUCKET + 1)
+    cache.advance()
+    assert cache.capacity == 5 * BUCKET
+    cache.advance()  # more than it said: it is held all the same
+    cache.add_row(6 * BUCKET, most=7 * BUCKET)
+    assert cache.capacity == 7 * BUCKET
+    cache.remove_row(0)
+    for _ in range(BUCKET):
+        cache.advance()
+    assert (cache.lengths, cache.capacity) == ([7 * BUCKET], 7 * BUCKET)
+
+
 def test_it_grows_by_half_and_not_at_every_step() -> None:
     cache = _cache()
     cache.add_row(4 * BUCKET)

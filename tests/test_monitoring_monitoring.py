@@ -97,7 +97,7 @@ def test_failures_refusals_and_aborts_get_a_row(tmp_path: Path) -> None:
         async with monitored(tmp_path) as it:
             it.begin(start("f")).fail("engine_failed", "out of memory", 500)
             it.begin(start("a")).fail("aborted", "the client left")
-            it.refuse(start("r", spoken_length=0, segments=0), "text_too_long", "send less", 413)
+            it.refuse(start("r", spoken_length=0), "text_too_long", "send less", 413)
             it.begin(start("s")).finish(stats(), total_s=1.0, first_audio_s=0.5, audio_s=0.0)
         told = [
             (row["request_id"], row["outcome"], row["status"], row["error_code"], row["rtf"])

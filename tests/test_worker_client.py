@@ -12,7 +12,7 @@ import pytest
 from backend.errors import Aborted, BadReference, EngineDown
 from backend.worker import client as client_module
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Cleared, Configure, Configured, Done, Pcm
+from backend.worker.messages import Cleared, Configure, Configured, Done, EncodeVoice, Pcm
 from tests.scripted import children, command, speak
 
 QUICK = Patience(restart_delay_s=0.05, unresponsive_s=0.3, shutdown_grace_s=3.0)
@@ -162,6 +162,58 @@ def test_finished_request_sends_no_abort(tmp_path: Path) -> None:
 
     run(work())
     assert log.read_text().split() == ["Speak", "Speak", "Shutdown"]
+
+
+def test_a_recording_becomes_codes() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            one, same, other = await asyncio.gather(
+                *(client.encode(EncodeVoice("r", audio)) for audio in (b"one", b"one", b"other"))
+            )
+            assert one == same != other
+            assert (one.codec_id, one.num_codebooks, one.frames) == ("scripted", 1, 10)
+            with pytest.raises(BadReference, match="cannot be decoded"):
+                await client.encode(EncodeVoice("r", b"bad"))
+            assert await client.encode(EncodeVoice("r", b"one")) == one
+
+    run(work())
+
+
+def test_recordings_wait_in_the_client_and_who_gives_up_makes_room(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    async def work() -> None:
+        async with ready_worker(log_file=str(log)) as client:
+            tasks = [
+                asyncio.create_task(client.encode(EncodeVoice("r", audio)))
+                for audio in (b"wait", b"wait too", b"other")
+            ]
+            await until_logged(log, "EncodeVoice")
+            assert len(await spoken(client, "beside it")) == 2
+            assert log.read_text().split() == ["EncodeVoice", "Speak"]
+            tasks[1].cancel()
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            assert (await tasks[2]).frames == 10
+            assert log.read_text().split() == ["EncodeVoice", "Speak", "Abort", "EncodeVoice"]
+            await asyncio.sleep(2 * QUICK.unresponsive_s)
+            assert client.state.restarts == 0
+
+    run(work())
+
+
+def test_who_waits_for_codes_is_told_that_the_worker_died() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            tasks = [asyncio.create_task(client.encode(EncodeVoice("r", b"wait"))) for _ in "ab"]
+            await asyncio.sleep(0.05)
+            with pytest.raises(EngineDown):
+                await spoken(client, "crash")
+            for task in tasks:
+                with pytest.raises(EngineDown):
+                    await task
+
+    run(work())
 
 
 def test_worker_that_does_not_abort_is_killed() -> None:

@@ -1,18 +1,20 @@
-"""The worker's loop in a thread, with a tiny checkpoint: every request is answered, in order."""
+"""The worker's loop in a thread, with a tiny checkpoint: every request is answered."""
 
 import io
 import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from backend.codec.reference import ReferenceEncoder
+from backend.audio.read import read_reference
 from backend.codec.stream import FrameDecoder
-from backend.core import EngineInfo, SamplingParams
+from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
 from backend.engine.engine import Engine, Step
 from backend.engine.runner import Runner
 from backend.worker import loop
@@ -20,13 +22,14 @@ from backend.worker.device import resolve
 from backend.worker.load import Loaded
 from backend.worker.loop import Inbox, WorkerLoop
 from backend.worker.messages import (
-    OPEN_SEGMENTS,
     Abort,
     ClearCaches,
     Cleared,
     Configure,
     Configured,
     Done,
+    Encoded,
+    EncodeVoice,
     Failed,
     FromWorker,
     Load,
@@ -34,11 +37,12 @@ from backend.worker.messages import (
     Shutdown,
     Speak,
 )
-from backend.worker.speech import PAUSE_S
 from tests.engines import tiny
 
 SAMPLING = SamplingParams(temperature=0.9, top_p=0.95, seed=11)
 WAIT_S = 60
+CODEC_ID = "tiny"
+Answer = Pcm | Done | Encoded | Failed
 
 
 def loaded(max_batch: int = 4, end_scale: float = 1.0) -> Loaded:
@@ -63,10 +67,9 @@ def loaded(max_batch: int = 4, end_scale: float = 1.0) -> Loaded:
         pid=0,
         memory_mb=0.0,
         load_s=0.0,
+        codec_id=CODEC_ID,
     )
-    engine = Engine(checkpoint.model, max_batch)
-    references = ReferenceEncoder(checkpoint.codec, info.max_reference_s)
-    return Loaded(checkpoint, resolve("cpu", "fp32"), engine, references, info)
+    return Loaded(checkpoint, resolve("cpu", "fp32"), Engine(checkpoint.model, max_batch), info)
 
 
 class Worker:
@@ -95,15 +98,21 @@ class Worker:
             message = self.said.get(timeout=WAIT_S)
             if isinstance(message, Load):
                 self.loads.append(message)
-            if isinstance(message, Pcm | Done | Failed) and message.request_id in heard:
+            if isinstance(message, Answer) and message.request_id in heard:
                 heard[message.request_id].append(message)
                 over += not isinstance(message, Pcm)
         return heard
 
-    def speak(self, *segments: str, **options: object) -> list[FromWorker]:
+    def speak(self, text: str, **options: Any) -> list[FromWorker]:
         """One request to its end."""
-        self.inbox.put(request("one", *segments, **options))
+        self.inbox.put(request("one", text, **options))
         return self.answers("one")["one"]
+
+    def encode(self, audio: bytes) -> FromWorker:
+        """The answer to one recording."""
+        self.inbox.put(EncodeVoice("voice", audio))
+        (answer,) = self.answers("voice")["voice"]
+        return answer
 
     def leave(self) -> None:
         """Ask it to leave and see that it does."""
@@ -112,8 +121,8 @@ class Worker:
         assert not self.thread.is_alive()
 
 
-def request(request_id: str, *segments: str, **options: object) -> Speak:
-    return Speak(request_id, segments, **{"sampling": SAMPLING, **options})  # type: ignore[arg-type]
+def request(request_id: str, text: str, **options: Any) -> Speak:
+    return Speak(request_id, text, **{"sampling": SAMPLING, **options})
 
 
 def recording(seconds: float) -> bytes:
@@ -134,40 +143,37 @@ def worker() -> Iterator[Worker]:
     worker.leave()
 
 
-def test_segments_are_heard_in_order_with_a_pause_between(worker: Worker) -> None:
-    texts = ("First.", "Second one.", "3", "The fourth.", "5th")
-    *pieces, done = worker.speak(*texts)
-    assert isinstance(done, Done)
-    order = [piece.segment for piece in pieces if isinstance(piece, Pcm)]
-    assert order == sorted(order)
-    stats = done.stats
-    assert stats.segments == 5
-    pauses = round(PAUSE_S * 8000) * 4
-    heard = samples(pieces)
-    assert len(heard) == stats.frames * 80 + pauses
-    assert stats.audio_s == pytest.approx(len(heard) / 8000)
-    assert np.abs(heard).max() <= 1
-
-
 def test_the_speech_is_that_of_the_engine_and_the_codec(worker: Worker) -> None:
-    """A segment of a long request against the same frames decoded by hand."""
-    *pieces, done = worker.speak("Hello.", "You.")
+    """What is heard against the same frames decoded whole, and again."""
+    *pieces, done = worker.speak("Hello.", return_codes=True)
     assert isinstance(done, Done)
-    again = samples(worker.speak("Hello.", "You."))
-    assert np.array_equal(samples(pieces), again)
-    other = samples(worker.speak("Hello.", "You.", sampling=replace(SAMPLING, seed=12)))
-    assert not np.array_equal(again[: len(other)], other[: len(again)])
+    heard, codes = samples(pieces), done.codes
+    assert codes is not None
+    assert (codes.frames, codes.codec_id, codes.warnings) == (done.stats.frames, CODEC_ID, ())
+    assert len(heard) == done.stats.frames * 80
+    assert done.stats.audio_s == codes.audio_s == pytest.approx(len(heard) / 8000)
+    grid = np.frombuffer(codes.codes, "<u2").reshape(4, -1).astype(np.int64)
+    with torch.inference_mode():
+        whole = worker.held.checkpoint.codec.decode(torch.from_numpy(grid)[None])[0]
+    assert np.allclose(heard, whole.numpy(), atol=1e-5)
+    *again, silent = worker.speak("Hello.")
+    assert isinstance(silent, Done)
+    assert silent.codes is None
+    assert np.array_equal(heard, samples(again))
+    other = samples(worker.speak("Hello.", sampling=replace(SAMPLING, seed=12)))
+    assert not np.array_equal(heard[: len(other)], other[: len(heard)])
 
 
 def test_statistics_are_plausible(worker: Worker) -> None:
-    *_, done = worker.speak("Hello there.", "And more of it.")
+    *_, done = worker.speak("Hello there.")
     assert isinstance(done, Done)
     stats = done.stats
-    assert stats.prompt_tokens == sum(14 + len(t) for t in ("Hello there.", "And more of it."))
+    assert stats.prompt_tokens == 14 + len("Hello there.")
     assert stats.generated_tokens == stats.frames + stats.finish_reasons.count("end")
+    assert stats.segments == 1
     assert 0 < stats.first_audio_s <= stats.total_s
     assert 0 < stats.prefill_s < stats.total_s
-    assert 0 < stats.decode_s < 2 * stats.total_s
+    assert 0 < stats.decode_s < stats.total_s
     assert stats.frames_per_s > 1
     assert stats.fish_bandwidth_gb_s > 0
     # No more than every step's weights over the shortest time the steps can have taken.
@@ -181,41 +187,74 @@ def test_without_a_seed_two_calls_differ(worker: Worker) -> None:
     assert len(first) != len(second) or not np.array_equal(first, second)
 
 
-def test_a_reference_steers_and_is_trimmed_with_a_warning(worker: Worker) -> None:
+def test_a_recording_is_encoded_and_steers(worker: Worker) -> None:
+    answer = worker.encode(recording(3.0))
+    assert isinstance(answer, Encoded)
+    codes = answer.codes
+    assert (codes.num_codebooks, codes.frames, codes.audio_s) == (4, 200, 2.0)
+    assert "trimmed" in codes.warnings[0]
+    heard = read_reference(recording(3.0), 8000, 2.0).samples
+    with torch.inference_mode():
+        whole = worker.held.checkpoint.codec.encode(torch.from_numpy(heard)[None])[0]
+    assert codes.codes == whole.numpy().astype("<u2").tobytes()
+
     plain = samples(worker.speak("Hello."))
-    *steered, done = worker.speak("Hello.", reference_audio=recording(3.0), reference_text="Ah.")
+    *steered, done = worker.speak("Hello.", references=(VoicePrompt(codes, "Ah."),))
     assert isinstance(done, Done)
-    assert "trimmed" in done.stats.warnings[0]
     assert done.stats.prompt_tokens > 200
     heard = samples(steered)
     assert len(plain) != len(heard) or not np.array_equal(plain, heard)
+    *_, two = worker.speak("Hello.", references=(VoicePrompt(codes, "Ah."), VoicePrompt(codes)))
+    assert isinstance(two, Done)
+    assert two.stats.prompt_tokens > 400
+
+
+def test_what_was_spoken_can_be_gone_on_from(worker: Worker) -> None:
+    first = worker.speak("Hello.", return_codes=True)[-1]
+    assert isinstance(first, Done)
+    assert first.codes is not None
+    voice = VoicePrompt(first.codes, "Hello.")
+    after = worker.speak("And more.", references=(voice,))[-1]
+    assert isinstance(after, Done)
+    assert after.stats.prompt_tokens > first.stats.frames
+
+
+GOOD = ReferenceCodes(bytes(8 * 4), 4, CODEC_ID, 0.04)
 
 
 @pytest.mark.parametrize(
-    ("segments", "options", "code"),
+    ("text", "options", "code", "says"),
     [
-        (("Hello.",), {"reference_audio": b"no audio"}, "bad_reference"),
-        (("Hello.", "x" * 600), {}, "prompt_too_long"),
-        ((), {}, "blank_text"),
-        ((" ",), {}, "blank_text"),
+        ("x" * 600, {}, "prompt_too_long", "context"),
+        ("", {}, "blank_text", "nothing"),
+        (" ", {}, "blank_text", "nothing"),
+        ("Hi.", {"codec_id": "another"}, "bad_reference", "another checkpoint"),
+        ("Hi.", {"num_codebooks": 8}, "bad_reference", "another checkpoint"),
+        ("Hi.", {"num_codebooks": 0}, "bad_reference", "another checkpoint"),
+        ("Hi.", {"codes": b""}, "bad_reference", "0 bytes"),
+        ("Hi.", {"codes": bytes(9)}, "bad_reference", "9 bytes"),
+        ("Hi.", {"codes": bytes(8 * 513)}, "bad_reference", "1 to 512 frames"),
+        ("Hi.", {"codes": bytes(8 * 500)}, "prompt_too_long", "500 of them the reference"),
+        ("Hi.", {"codes": b"\xff" * 8}, "bad_reference", "does not know"),
+        ("Hi.", {"codes": b"\0" * 6 + b"\x40\0"}, "bad_reference", "does not know"),
     ],
 )
 def test_what_cannot_be_spoken_fails_at_once_with_its_code(
-    worker: Worker, segments: tuple[str, ...], options: dict[str, object], code: str
+    worker: Worker, text: str, options: dict[str, Any], code: str, says: str
 ) -> None:
-    (failed,) = worker.speak(*segments, **options)
+    references = (VoicePrompt(replace(GOOD, **options)),) if options else ()
+    (failed,) = worker.speak(text, references=references)
     assert isinstance(failed, Failed)
     assert failed.code == code
-    assert isinstance(worker.speak("Still there?")[-1], Done)
+    assert says in failed.message
+    assert isinstance(worker.speak("Still there?", references=(VoicePrompt(GOOD),))[-1], Done)
 
 
 def test_requests_side_by_side_are_all_answered_as_if_alone(worker: Worker) -> None:
     names = [f"r{i}" for i in range(6)]
-    alone = {}
+    alone = {name: samples(worker.speak(f"I am {name}.")) for name in names}
     for name in names:
-        alone[name] = samples(worker.speak(f"I am {name}.", "So."))
-    for name in names:
-        worker.inbox.put(request(name, f"I am {name}.", "So."))
+        worker.inbox.put(request(name, f"I am {name}."))
     answers = worker.answers(*names)
     for name in names:
         assert isinstance(answers[name][-1], Done)
@@ -233,19 +272,7 @@ def test_a_name_in_use_is_refused(worker: Worker) -> None:
     assert isinstance(worker.answers("one")["one"][-1], Done)
 
 
-def test_a_long_text_keeps_only_a_few_segments_open() -> None:
-    worker = Worker(loaded(max_batch=16))
-    done = worker.speak(*["Word."] * 40)[-1]
-    assert isinstance(done, Done)
-    assert done.stats.segments == 40
-    assert max(load.running + load.waiting for load in worker.loads) == OPEN_SEGMENTS
-    worker.leave()
-
-
-@pytest.mark.parametrize("segments", [("a" * 30,), ("a" * 30,) * 5])
-def test_abort_reaches_a_running_sequence_within_two_frames(
-    segments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_abort_frees_the_row_within_two_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     held, inbox = loaded(end_scale=0.0), Inbox()
     steps, told, rows = 0, {}, []
     step = Engine.step
@@ -266,12 +293,11 @@ def test_abort_reaches_a_running_sequence_within_two_frames(
             told[message.request_id] = steps
 
     monkeypatch.setattr(Engine, "step", counted)
-    inbox.put(request("one", *segments))
+    inbox.put(request("one", "a" * 30))
     inbox.put(request("two", "b" * 30))
     WorkerLoop(held, inbox, send).run()
     assert told == {"one": 30, "two": 40}
-    assert rows[29] == min(len(segments), 3) + 1
-    assert rows[30:] == [1] * 10
+    assert rows[29:] == [2, *[1] * 10]
 
 
 def test_an_unknown_abort_is_no_answer_and_a_waiting_request_can_be_aborted(
@@ -361,27 +387,8 @@ def test_configure_changes_the_running_worker(
     assert isinstance(worker.speak("Hello.")[-1], Done)
 
 
-def test_cleared_references_are_forgotten(worker: Worker) -> None:
-    worker.speak("Hello.", reference_audio=recording(1.5))
-    assert worker.held.references.held_bytes > 0
+def test_caches_are_cleared(worker: Worker) -> None:
     worker.inbox.put(ClearCaches())
     cleared = next_of(worker, Cleared)
-    assert isinstance(cleared, Cleared) and cleared.freed_bytes >= 0
-    assert worker.held.references.held_bytes == 0
-
-
-def test_open_segments_can_be_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = loaded()
-    most = 0
-    step = Engine.step
-
-    def watched(engine: Engine) -> Step:
-        nonlocal most
-        most = max(most, engine.running + engine.waiting)
-        return step(engine)
-
-    monkeypatch.setattr(Engine, "step", watched)
-    worker = Worker(held)
-    assert isinstance(worker.speak("One.", "Two.", "Three.", open_segments=1)[-1], Done)
-    assert most == 1
-    worker.leave()
+    assert isinstance(cleared, Cleared)
+    assert cleared.freed_bytes >= 0

@@ -11,10 +11,13 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from backend.core import SamplingParams
+from backend.core import SamplingParams, VoicePrompt
+from backend.model.config import codec_fingerprint
 from backend.worker.messages import (
     Abort,
     Done,
+    Encoded,
+    EncodeVoice,
     Failed,
     FromWorker,
     Load,
@@ -28,6 +31,7 @@ from backend.worker.messages import (
     from_worker_decoder,
     read_body,
 )
+from tests.test_worker_loop import recording
 from tests.tiny import tiny_checkpoint
 
 GREEDY = SamplingParams(temperature=0.0, seed=1)
@@ -111,15 +115,21 @@ def test_it_is_ready_speaks_aborts_and_leaves_at_the_end_of_stdin(
 
     if sys.platform != "win32":
         os.kill(info.pid, signal.SIGINT)  # Ctrl-C is not for the worker
-    worker.send(Speak("a", ("Hi.", "Ho."), GREEDY))
+    worker.send(Speak("a", "Hi.", GREEDY))
     *pieces, done = worker.read_to_end_of("a")
     assert isinstance(done, Done)
-    assert done.stats.finish_reasons == ("frame_limit", "frame_limit")
-    assert "segment 1" in done.stats.warnings[0]
+    assert done.stats.finish_reasons == ("frame_limit",)
     heard = sum(len(piece.samples) for piece in pieces if isinstance(piece, Pcm))
-    assert heard == 4 * (done.stats.frames * 80 + round(0.15 * 8000))
+    assert heard == 4 * done.stats.frames * 80
 
-    worker.send(Speak("b", ("x" * 40,), GREEDY))
+    worker.send(EncodeVoice("v", recording(1.5)))
+    encoded = worker.read()
+    assert isinstance(encoded, Encoded)
+    assert encoded.codes.codec_id == info.codec_id == codec_fingerprint(folder)
+    worker.send(Speak("c", "Hi.", GREEDY, (VoicePrompt(encoded.codes, "Ah."),)))
+    assert isinstance(worker.read_to_end_of("c")[-1], Done)
+
+    worker.send(Speak("b", "x" * 40, GREEDY))
     assert isinstance(worker.read(), Pcm)
     worker.send(Abort("b"))
     last = worker.read_to_end_of("b")[-1]
@@ -133,7 +143,7 @@ def test_it_is_ready_speaks_aborts_and_leaves_at_the_end_of_stdin(
 
 def test_shutdown_ends_it_and_answers_who_is_speaking(worker: Process) -> None:
     worker.read()
-    worker.send(Speak("a", ("x" * 40,), GREEDY), Shutdown())
+    worker.send(Speak("a", "x" * 40, GREEDY), Shutdown())
     last = worker.read_to_end_of("a")[-1]
     assert isinstance(last, Failed)
     assert last.code == "aborted"
@@ -143,18 +153,18 @@ def test_shutdown_ends_it_and_answers_who_is_speaking(worker: Process) -> None:
 def test_a_message_that_is_none_is_passed_over_and_its_request_told(worker: Process) -> None:
     worker.read()
     worker.write(struct.pack("<I", 5) + b"hello")
-    bad = b"\x83\xa4type\xa5speak\xaarequest_id\xa1a\xa8segments\x07"
+    bad = b"\x83\xa4type\xa5speak\xaarequest_id\xa1a\xa4text\x07"
     worker.write(struct.pack("<I", len(bad)) + bad)
     failed = worker.read()
     assert isinstance(failed, Failed)
     assert (failed.request_id, failed.code) == ("a", "bad_field")
-    worker.send(Speak("b", ("a",), GREEDY))
+    worker.send(Speak("b", "a", GREEDY))
     assert isinstance(worker.read_to_end_of("b")[-1], Done)
 
 
 def test_garbage_on_stdin_ends_it_with_a_code_of_its_own(worker: Process) -> None:
     worker.read()
-    worker.send(Speak("a", ("x" * 40,), GREEDY))
+    worker.send(Speak("a", "x" * 40, GREEDY))
     worker.write(b"GET / HTTP/1.1\r\n\r\n")
     assert isinstance(worker.read_to_end_of("a")[-1], Failed)
     assert worker.exit_code() == 4

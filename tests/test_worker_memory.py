@@ -61,13 +61,13 @@ def test_the_peak_begins_anew_when_an_idle_worker_begins_to_speak(
         if isinstance(message, Done):
             done.append(message.request_id)
             if len(done) == 2:
-                worker.deliver(Speak("third", ("Three.",), SamplingParams(seed=3)))
+                worker.deliver(Speak("third", "Three.", SamplingParams(seed=3)))
             elif len(done) == 3:
                 worker.deliver(Shutdown())
 
     worker = WorkerLoop(loaded(), Inbox(), send)
-    worker.deliver(Speak("first", ("One.",), SamplingParams(seed=1)))
-    worker.deliver(Speak("second", ("Two.",), SamplingParams(seed=2)))
+    worker.deliver(Speak("first", "One.", SamplingParams(seed=1)))
+    worker.deliver(Speak("second", "Two.", SamplingParams(seed=2)))
     worker.run()
     assert len(done) == 3
     assert resets == [CPU, CPU]

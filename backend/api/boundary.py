@@ -1,15 +1,21 @@
 """Where a request enters and leaves: it gets its id, and an answer whatever happens."""
 
-import json
 import re
 import secrets
 
 from loguru import logger
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from backend.api.shape import error_response, takes_response
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
+_CARRIES_ID = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+_INTERNAL_ERROR = 1011
 
 
 class RequestBoundary:
@@ -19,34 +25,35 @@ class RequestBoundary:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
+        """Serve one request or WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        has_started = False
+        last = ""
 
         async def send_with_id(message: Message) -> None:
-            nonlocal has_started
-            if message["type"] == "http.response.start":
-                has_started = True
+            nonlocal last
+            last = message["type"]
+            if last in _CARRIES_ID:
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
         try:
             with logger.contextualize(request_id=request_id):
                 await self._app(scope, receive, send_with_id)
+        except WebSocketDisconnect:
+            return  # the client left: nobody reads an answer
         except Exception:  # the request boundary: report it, answer it
             logger.exception("Request {} failed by a fault of the server's.", request_id)
-            if has_started:
-                raise  # too late for an answer: the server cuts the connection
             detail = f"The server made a mistake; its log tells more under {request_id}."
-            body = json.dumps({"detail": detail}).encode()
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ]
-            await send_with_id({"type": "http.response.start", "status": 500, "headers": headers})
-            await send_with_id({"type": "http.response.body", "body": body})
+            if not last and takes_response(scope):
+                response = error_response(scope["path"], 500, detail)
+                await response(scope, receive, send_with_id)
+            elif scope["type"] == "http":
+                raise  # too late for an answer: the server cuts the connection
+            elif last in ("", "websocket.accept", "websocket.send"):
+                await send({"type": "websocket.close", "code": _INTERNAL_ERROR})

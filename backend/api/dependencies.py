@@ -4,137 +4,166 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.types import Message
+from starlette.requests import HTTPConnection
 
-from backend.api.schemas import UPLOAD_FIELD, parse_fields, parse_text
-from backend.core import ReferenceAudio, SpeechRequest
-from backend.errors import Aborted, BadField, BadReference, UploadTooLarge
+from backend.api.arrival import FIELDS_BYTES, read_bytes, read_form
+from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_fields, parse_text
+from backend.core import Line, ReferenceAudio, SpeechRequest
+from backend.errors import Aborted, BadField, BadReference
 from backend.smart_backend import SmartBackend
 
-_FIELDS_BYTES = 4 * 1024 * 1024
-"""Room for all fields but the upload: 100,000 characters are at most 1.2 MB in any encoding."""
+TIMEOUT_HEADER = "X-Timeout-S"
 
 T = TypeVar("T")
 
 
-def get_backend(request: Request) -> SmartBackend:
+@dataclass(frozen=True, slots=True)
+class SpeechOrder:
+    """What `POST /tts` was asked for."""
+
+    speech: SpeechRequest
+    fields: SpeechFields
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asks, and what its headers say of the request."""
+
+    request_id: str
+    client: str
+    """Name of its key, or its address."""
+    timeout_s: float | None
+    trace_parent: str
+
+
+def get_backend(connection: HTTPConnection) -> SmartBackend:
     """The backend of this app."""
-    backend: SmartBackend = request.app.state.backend
+    backend: SmartBackend = connection.app.state.backend
     return backend
 
 
-def get_request_id(request: Request) -> str:
+def get_request_id(connection: HTTPConnection) -> str:
     """The id that `RequestBoundary` gave this request."""
-    return str(request.state.request_id)
+    return str(connection.state.request_id)
+
+
+def client_of(connection: HTTPConnection) -> str:
+    """Who asks: as the guard has found, else its address."""
+    named = getattr(connection.state, "client", "")
+    return str(named) or (connection.client.host if connection.client else "")
+
+
+def get_origin(connection: HTTPConnection) -> Origin:
+    """Who asks; `BadField` where its deadline is none."""
+    headers = connection.headers
+    return Origin(
+        request_id=get_request_id(connection),
+        client=client_of(connection),
+        timeout_s=_timeout_s(headers.get(TIMEOUT_HEADER, "")),
+        trace_parent=headers.get("traceparent", ""),
+    )
 
 
 Backend = Annotated[SmartBackend, Depends(get_backend)]
 RequestId = Annotated[str, Depends(get_request_id)]
+Asked = Annotated[Origin, Depends(get_origin)]
 
 
-async def read_speech_request(
-    request: Request, backend: Backend, request_id: RequestId
-) -> SpeechRequest:
-    """The request to speak in a multipart, urlencoded or JSON body."""
-    values, audio = await _read_body(request, backend.settings.max_upload_bytes)
+async def read_speech_order(request: Request, backend: Backend, asked: Asked) -> SpeechOrder:
+    """What to speak and how, in a multipart, urlencoded or JSON body."""
+    values, audio = await read_body(request, backend.settings.max_upload_bytes)
     fields = parse_fields(values)
-    return SpeechRequest(
-        request_id=request_id,
-        text=fields.text,
+    speech = SpeechRequest(
+        request_id=asked.request_id,
+        text=fields.text or "\n\n".join(line.text for line in fields.dialogue or ()),
+        dialogue=tuple(
+            Line(line.text, line.voice or fields.voice) for line in fields.dialogue or ()
+        ),
         language=fields.language,
         sampling=fields.sampling,
-        reference=ReferenceAudio(audio, fields.prompt_text) if audio else None,
+        references=(ReferenceAudio(audio, fields.prompt_text),) if audio else (),
+        voice=fields.voice,
         long_text=fields.long_text,
+        normalize=fields.normalize,
+        is_streamed=fields.stream,
         optimize_for_memory=fields.optimize_for_memory,
-        trace_parent=request.headers.get("traceparent", ""),
+        force_cpu=fields.force_cpu,
+        timeout_s=asked.timeout_s,
+        client=asked.client,
+        trace_parent=asked.trace_parent,
     )
+    return SpeechOrder(speech, fields)
 
 
 async def read_text(request: Request, backend: Backend) -> str:
     """The one field `text` of a form or JSON body."""
-    values, audio = await _read_body(request, backend.settings.max_upload_bytes)
+    values, audio = await read_body(request, backend.settings.max_upload_bytes)
     if audio:
         raise BadField("speaker_file is not needed here; send text alone.")
     return parse_text(values)
 
 
-SpeechBody = Annotated[SpeechRequest, Depends(read_speech_request)]
+SpeechBody = Annotated[SpeechOrder, Depends(read_speech_order)]
 TextBody = Annotated[str, Depends(read_text)]
 
 
-async def _read_body(request: Request, max_upload_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """The fields of a body and the uploaded file, b"" without one."""
+def _timeout_s(said: str) -> float | None:
+    if not said:
+        return None
+    try:
+        timeout_s = float(said)
+    except ValueError:
+        timeout_s = math.nan
+    if not 0 < timeout_s < math.inf:
+        raise BadField(f"{TIMEOUT_HEADER}: send a number of seconds greater than 0.")
+    return timeout_s
+
+
+async def read_body(
+    request: Request, max_upload_bytes: int, upload_fields: tuple[str, ...] = (UPLOAD_FIELD,)
+) -> tuple[dict[str, Any], bytes]:
+    """The fields of a form or JSON body, and the file in one of `upload_fields`, b"" without one.
+
+    In JSON a file is base64. Raises `UploadTooLarge` while too much arrives, `BadField` and
+    `BadReference` for what is no such body.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    advice = f"send at most {max_upload_bytes} bytes of audio"
     if kind == "application/json":
         # Base64 takes four bytes for three.
-        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes * 4 // 3, max_upload_bytes)
-        return await asyncio.to_thread(_split_json, await limited.body())
+        max_bytes = FIELDS_BYTES + max_upload_bytes * 4 // 3
+        body = await read_bytes(request, max_bytes, advice)
+        return await asyncio.to_thread(_split_json, body, upload_fields)
     if kind == "multipart/form-data":
-        limited = _Limited(request, _FIELDS_BYTES + max_upload_bytes, max_upload_bytes)
-        return await _split_form(await limited.form())
+        form = await read_form(request, FIELDS_BYTES + max_upload_bytes, advice=advice)
+        return await _split_form(form, upload_fields)
     if kind == "application/x-www-form-urlencoded":
-        return await _split_form(await _Limited(request, _FIELDS_BYTES).form())
+        form = await read_form(request, FIELDS_BYTES, advice="send less text")
+        return await _split_form(form, upload_fields)
     raise BadField(
         "The body is neither multipart/form-data, application/x-www-form-urlencoded nor "
         f"application/json but {kind or 'of no declared type'}; set Content-Type."
     )
 
 
-class _Limited:
-    """A request's body, refused while it arrives once it is larger than `max_bytes`."""
-
-    def __init__(self, request: Request, max_bytes: int, max_upload_bytes: int = 0) -> None:
-        self._max_bytes = max_bytes
-        self._advice = (
-            f"send at most {max_upload_bytes} bytes of speaker_file"
-            if max_upload_bytes
-            else "send less text"
-        )
-        self._received_bytes = 0
-        self._source = request.receive
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > max_bytes:
-            raise self._too_large()
-        self._request = Request(request.scope, self._receive)
-
-    async def body(self) -> bytes:
-        return await self._request.body()
-
-    async def form(self) -> FormData:
-        """The parsed form; Starlette keeps an upload of more than 1 MB in a file, not in memory."""
-        try:
-            return await self._request.form(
-                max_files=1, max_fields=64, max_part_size=self._max_bytes
-            )
-        except HTTPException as error:
-            raise BadField(f"The form cannot be read: {error.detail}") from None
-
-    async def _receive(self) -> Message:
-        message = await self._source()
-        self._received_bytes += len(message.get("body", b""))
-        if self._received_bytes > self._max_bytes:
-            raise self._too_large()
-        return message
-
-    def _too_large(self) -> UploadTooLarge:
-        return UploadTooLarge(f"The request is larger than the server takes; {self._advice}.")
-
-
-async def _split_form(form: FormData) -> tuple[dict[str, Any], bytes]:
+async def _split_form(
+    form: FormData, upload_fields: tuple[str, ...]
+) -> tuple[dict[str, Any], bytes]:
     values: dict[str, Any] = {}
     audio = b""
     try:
         for name, value in form.multi_items():
-            if name in values or (name == UPLOAD_FIELD and audio):
+            if name in values or (name in upload_fields and audio):
                 raise BadField(f"{name} is given twice; send it once.")
-            if name == UPLOAD_FIELD:
-                audio = await _read_upload(value)
+            if name in upload_fields:
+                audio = await _read_upload(name, value)
             elif isinstance(value, UploadFile):
                 raise BadField(f"{name} is sent as a file; send it as plain text.")
             else:
@@ -144,33 +173,36 @@ async def _split_form(form: FormData) -> tuple[dict[str, Any], bytes]:
     return values, audio
 
 
-async def _read_upload(value: UploadFile | str) -> bytes:
+async def _read_upload(name: str, value: UploadFile | str) -> bytes:
     if isinstance(value, UploadFile):
         audio = await value.read()
         if not audio and value.filename:
-            raise BadReference("speaker_file is empty; send a wav, flac, ogg or mp3 file.")
+            raise BadReference(f"{name} is empty; send a wav, flac, ogg or mp3 file.")
         return audio
     if value:
-        raise BadField(
-            "speaker_file is sent as text; send it as a file (curl: -F speaker_file=@…)."
-        )
+        raise BadField(f"{name} is sent as text; send it as a file (curl: -F {name}=@…).")
     return b""
 
 
-def _split_json(body: bytes) -> tuple[dict[str, Any], bytes]:
+def _split_json(body: bytes, upload_fields: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
     try:
         values = json.loads(body)
-    except ValueError:
-        raise BadField("The body is not valid JSON; send an object with a field text.") from None
+    except (ValueError, RecursionError):
+        raise BadField("The body is not valid JSON; send an object of fields.") from None
     if not isinstance(values, dict):
-        raise BadField("The body is JSON but no object; send an object with a field text.")
-    encoded = values.pop(UPLOAD_FIELD, None)
-    if encoded in (None, ""):
+        raise BadField("The body is JSON but no object; send an object of fields.")
+    sent = [name for name in upload_fields if values.get(name) not in (None, "")]
+    encoded = [values.pop(name, None) for name in upload_fields]
+    if not sent:
         return values, b""
+    if len(sent) > 1:
+        raise BadField(f"{' and '.join(sent)} are the same; send one of them.")
     try:
-        return values, base64.b64decode(encoded, validate=True)
+        return values, base64.b64decode(
+            next(each for each in encoded if each not in (None, "")), validate=True
+        )
     except (TypeError, ValueError, binascii.Error):
-        raise BadField("speaker_file in JSON must be the file in base64.") from None
+        raise BadField(f"{sent[0]} in JSON must be the file in base64.") from None
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -4,8 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from backend.api import examples
 from backend.api.dependencies import Backend, TextBody
 from backend.api.emotions import EMOTIONS
+from backend.api.openapi import errors, example
 from backend.api.schemas import TextField
 
 router = APIRouter(tags=["machine"])
@@ -14,7 +16,7 @@ _TEXT_SCHEMA = TextField.model_json_schema()
 _TEXT_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        kind: {"schema": _TEXT_SCHEMA}
+        kind: {"schema": _TEXT_SCHEMA, "example": {"text": "Hello from Shoal."}}
         for kind in (
             "application/x-www-form-urlencoded",
             "multipart/form-data",
@@ -22,18 +24,18 @@ _TEXT_BODY: dict[str, Any] = {
         )
     },
 }
-_NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "The worker is not ready; try again after `Retry-After` seconds."}
+_PROMETHEUS = {
+    "text/plain": {"schema": {"type": "string"}, "example": examples.PROMETHEUS},
 }
 
 
-@router.get("/hardware")
+@router.get("/hardware", responses=example(examples.HARDWARE, "What is, and why."))
 async def hardware(backend: Backend) -> dict[str, Any]:
     """What was found of the machine, and what was chosen for it, each choice with its reason."""
     return backend.describe()
 
 
-@router.get("/system-status")
+@router.get("/system-status", responses=example(examples.SYSTEM_STATUS, "The load now."))
 async def system_status(backend: Backend) -> dict[str, Any]:
     """How busy the machine is now, whether it is about to throttle, and what to do about it."""
     return await backend.system_status()
@@ -43,10 +45,8 @@ async def system_status(backend: Backend) -> dict[str, Any]:
     "/estimate-memory",
     openapi_extra={"requestBody": _TEXT_BODY},
     responses={
-        400: {"description": "The text is blank."},
-        413: {"description": "The text is too large."},
-        422: {"description": "A field is wrong; `detail` says which and how to put it right."},
-        **_NOT_READY,
+        **example(examples.ESTIMATE, "What it would take, and whether that is safe."),
+        **errors(400, 413, 422, 503),
     },
 )
 async def estimate_memory(backend: Backend, text: TextBody) -> dict[str, Any]:
@@ -54,20 +54,25 @@ async def estimate_memory(backend: Backend, text: TextBody) -> dict[str, Any]:
     return backend.estimate_memory(text)
 
 
-@router.post("/optimize-for-hardware", responses=_NOT_READY)
+@router.post(
+    "/optimize-for-hardware",
+    responses={**example(examples.OPTIMIZED, "What was changed."), **errors(503)},
+)
 async def optimize_for_hardware(backend: Backend) -> dict[str, Any]:
     """Clear caches, look at the load again, and go on with less or more as it demands."""
     return await backend.optimize()
 
 
-@router.post("/cache/clear", responses=_NOT_READY)
+@router.post(
+    "/cache/clear", responses={**example(examples.CLEARED, "What was freed."), **errors(503)}
+)
 async def clear_cache(backend: Backend) -> dict[str, Any]:
     """Forget encoded references and give unused memory back."""
-    cleared = await backend.worker.clear_caches()
-    return {"status": "cleared", "freed_mb": round(cleared.freed_bytes / 2**20, 2)}
+    freed_bytes = await backend.clear_caches()
+    return {"status": "cleared", "freed_mb": round(freed_bytes / 2**20, 2)}
 
 
-@router.get("/emotions")
+@router.get("/emotions", responses=example(EMOTIONS, "The same always."))
 async def emotions() -> dict[str, Any]:
     """Where emotion comes from, and what to do instead of tags."""
     return EMOTIONS
@@ -76,7 +81,15 @@ async def emotions() -> dict[str, Any]:
 @router.get(
     "/metrics",
     response_model=None,
-    responses={200: {"content": {"text/plain": {}}, "description": "JSON, or Prometheus text."}},
+    responses={
+        200: {
+            "description": "JSON, or Prometheus text.",
+            "content": {
+                "application/json": {"schema": {"type": "object"}, "example": examples.METRICS},
+                **_PROMETHEUS,
+            },
+        }
+    },
 )
 async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Response:
     """What was spoken so far: JSON, or Prometheus text where `Accept` asks for it."""
@@ -86,7 +99,11 @@ async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Respon
     return backend.metrics()
 
 
-@router.get("/metrics/prometheus", response_class=Response)
+@router.get(
+    "/metrics/prometheus",
+    response_class=Response,
+    responses={200: {"description": "Prometheus text.", "content": _PROMETHEUS}},
+)
 async def metrics_prometheus(backend: Backend) -> Response:
     """The same as Prometheus text."""
     return _prometheus(backend)

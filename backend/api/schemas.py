@@ -8,9 +8,18 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from backend.core import LANGUAGES, MAX_SEED, SAMPLING_LIMITS, LongText, SamplingParams
+from backend.core import (
+    LANGUAGES,
+    MAX_SEED,
+    SAMPLING_LIMITS,
+    AudioFormat,
+    AudioOutput,
+    LongText,
+    SamplingParams,
+)
 from backend.errors import BadField
 
+MAX_VOICE_NAME = 64
 _DEFAULTS = SamplingParams()
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -20,13 +29,28 @@ def _limited(name: str) -> Any:
     return Field(getattr(_DEFAULTS, name), ge=least, le=greatest, allow_inf_nan=False)
 
 
+class DialogueLine(BaseModel):
+    """One turn of a dialogue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    text: str
+    """What is said."""
+    voice: str = Field("", max_length=MAX_VOICE_NAME)
+    """Name or id of the saved voice that says it; without one, the request's own."""
+
+
 class SpeechFields(BaseModel):
     """The fields of `POST /tts`, apart from the upload."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    text: str
+    text: str | None = None
     """What to speak; not blank."""
+    dialogue: tuple[DialogueLine, ...] | None = Field(None, min_length=1, max_length=1000)
+    """A scene instead of `text`, in JSON: who says what."""
+    voice: str = Field("", max_length=MAX_VOICE_NAME)
+    """Name or id of a saved voice."""
     prompt_text: str = ""
     """What is said in `speaker_file`, if known."""
     language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
@@ -37,12 +61,28 @@ class SpeechFields(BaseModel):
     """Only the likeliest tokens that together reach this probability are drawn from."""
     repetition_penalty: float = _limited("repetition_penalty")
     """How much less likely a token becomes that was drawn a moment ago; 1 is not at all."""
+    speed: float = Field(1.0, ge=0.5, le=2.0, allow_inf_nan=False)
+    """Tempo, at the same pitch; 2 is twice as fast."""
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """The same seed and request give the same speech; without one each call differs."""
     optimize_for_memory: bool = False
     """Speak in the smallest pieces, one after another: less memory, slower."""
+    force_cpu: bool = False
+    """Speak on a CPU worker beside the GPU's, or be refused where there is no memory for it."""
     long_text: LongText | None = None
     """What to do with text past this machine's limit: truncate, split or reject."""
+    response_format: AudioFormat = "wav"
+    """How the audio is sent; opus is in Ogg, pcm is 16 bit little-endian."""
+    sample_rate: int | None = Field(None, ge=8000, le=48_000)
+    """Samples a second, or the nearest that the format has; without it the checkpoint's."""
+    normalize: bool = True
+    """Speak numbers, dates, abbreviations and the like as words."""
+    timestamps: bool = False
+    """Answer JSON: the audio in base64, and where each sentence begins and ends."""
+    subtitles: Literal["", "vtt", "srt"] = ""
+    """Subtitles in that JSON, too: WebVTT or SRT."""
+    stream: bool = False
+    """Send audio as it is made."""
 
     @property
     def sampling(self) -> SamplingParams:
@@ -53,6 +93,11 @@ class SpeechFields(BaseModel):
             repetition_penalty=self.repetition_penalty,
             seed=self.seed,
         )
+
+    @property
+    def output(self) -> AudioOutput:
+        """How the audio is sent."""
+        return AudioOutput(self.response_format, self.sample_rate, self.speed)
 
 
 class TextField(BaseModel):
@@ -69,18 +114,39 @@ FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
 
 
 def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
-    """The fields of a request to speak; `BadField` in one sentence."""
-    return _parse(SpeechFields, values, FIELD_NAMES)
+    """`values` within their limits; `BadField` in one sentence that names the field and the fix."""
+    fields = parse(SpeechFields, values, FIELD_NAMES)
+    if fields.dialogue is None and fields.text is None:
+        raise BadField("text is missing; send it.")
+    if fields.dialogue is not None and fields.text is not None:
+        raise BadField("text and dialogue exclude each other; send one of them.")
+    if fields.stream and fields.timestamps:
+        raise BadField("timestamps are known when all is spoken; leave out stream.")
+    if fields.subtitles and not fields.timestamps:
+        raise BadField("subtitles are part of the JSON answer; send timestamps=true, too.")
+    return fields
 
 
 def parse_text(values: Mapping[str, Any]) -> str:
     """The text in `values`, which hold nothing else; `BadField` in one sentence."""
-    return _parse(TextField, values, tuple(TextField.model_fields)).text
+    return parse(TextField, values, tuple(TextField.model_fields)).text
 
 
-def _parse(kind: type[Fields], values: Mapping[str, Any], names: tuple[str, ...]) -> Fields:
-    # An empty string means not given, as HTML forms send it.
-    given = {k: v for k, v in values.items() if k == "text" or v not in ("", None)}
+def parse(
+    kind: type[Fields],
+    values: Mapping[str, Any],
+    names: tuple[str, ...],
+    keeps_empty: bool = False,
+) -> Fields:
+    """`values` as `kind`; `BadField` names what is none of `names`, or has no such value.
+
+    None means not given, and unless `keeps_empty` so does "", as HTML forms send it.
+    """
+    given = {
+        name: value
+        for name, value in values.items()
+        if value is not None and (value != "" or keeps_empty or name == "text")
+    }
     for name in given:
         if name not in names:
             raise BadField(_unknown(name, names))

@@ -9,7 +9,9 @@ from typing import Any
 import psutil
 from fastapi import APIRouter, Request
 
+from backend.api import examples
 from backend.api.dependencies import Backend
+from backend.api.openapi import errors, example
 from backend.core import EngineInfo
 
 router = APIRouter(tags=["system"])
@@ -25,7 +27,7 @@ def shoal_version() -> str:
         return "unknown, not installed"
 
 
-@router.get("/health")
+@router.get("/health", responses=example(examples.HEALTH, "How it is, ready or not."))
 async def health(backend: Backend) -> dict[str, Any]:
     """Whether the server lives and what is loaded; it never waits for the worker."""
     worker = backend.worker
@@ -85,7 +87,7 @@ def _system_info(info: EngineInfo | None) -> dict[str, Any]:
 
 
 @router.get(
-    "/health/ready", responses={503: {"description": "It cannot speak; `detail` says why."}}
+    "/health/ready", responses={**example({"status": "ready"}, "It can speak."), **errors(503)}
 )
 async def ready(backend: Backend) -> dict[str, str]:
     """200 only when it can speak."""
@@ -93,7 +95,7 @@ async def ready(backend: Backend) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/")
+@router.get("/", responses=example(examples.INDEX, "Every route."))
 async def index(request: Request) -> dict[str, Any]:
     """Where to read on, and every route."""
     paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]

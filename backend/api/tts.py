@@ -1,23 +1,42 @@
 """`POST /tts`: text in, speech out."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 
-from backend.api.dependencies import Backend, SpeechBody, unless_hung_up
-from backend.api.schemas import UPLOAD_FIELD, SpeechFields
-from backend.audio.write import pcm16, wav
-from backend.core import SpeechRequest
-from backend.session import SpeechSession
-from backend.smart_backend import SmartBackend
+from backend.api.answer import answer, answer_json
+from backend.api.dependencies import Backend, SpeechBody
+from backend.api.openapi import errors
+from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields
+from backend.audio.write import media_type
+from backend.core import AudioFormat
 
 router = APIRouter(tags=["speech"])
+
+
+_FORM_EXAMPLE = {"text": "Hello from Shoal.", "response_format": "mp3", "speed": 1.1}
+_JSON_EXAMPLE = {
+    "dialogue": [
+        {"voice": "Anna", "text": "Is it raining?"},
+        {"voice": "Ben", "text": "Not any more."},
+    ],
+    "seed": 7,
+}
+_TIMESTAMPS_EXAMPLE = {
+    "format": "wav",
+    "media_type": "audio/wav",
+    "duration_s": 1.25,
+    "sentences": [{"text": "Hello from Shoal.", "start_s": 0.0, "end_s": 1.25}],
+    "audio": "UklGRv////9XQVZF…",
+}
 
 
 def _body_documentation() -> dict[str, Any]:
     """The body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
     fields = SpeechFields.model_json_schema()
+    # References into the schema lead nowhere from within the document.
+    del fields["$defs"]
+    fields["properties"]["dialogue"]["anyOf"][0]["items"] = DialogueLine.model_json_schema()
 
     def with_upload(upload: dict[str, str]) -> dict[str, Any]:
         upload |= {"description": "A recording of the voice to speak in: wav, flac, ogg or mp3."}
@@ -27,30 +46,25 @@ def _body_documentation() -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            "multipart/form-data": with_upload({"type": "string", "format": "binary"}),
-            "application/x-www-form-urlencoded": {"schema": fields},
-            "application/json": with_upload({"type": "string", "contentEncoding": "base64"}),
+            "multipart/form-data": with_upload({"type": "string", "format": "binary"})
+            | {"example": _FORM_EXAMPLE},
+            "application/x-www-form-urlencoded": {"schema": fields, "example": _FORM_EXAMPLE},
+            "application/json": with_upload({"type": "string", "contentEncoding": "base64"})
+            | {"example": _JSON_EXAMPLE},
         },
     }
 
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"audio/wav": {}}, "description": "16-bit mono WAV."},
-    400: {"description": "The text is blank."},
-    413: {"description": "The text or the upload is too large."},
-    422: {"description": "A field is wrong; `detail` says which and how to put it right."},
-    503: {
-        "description": "The worker is not ready or memory is short; try again after `Retry-After` "
-        "seconds."
+    200: {
+        "description": "The speech, or with `timestamps` JSON of it.",
+        "content": {
+            **{media_type(name): {} for name in get_args(AudioFormat)},
+            "application/json": {"example": _TIMESTAMPS_EXAMPLE},
+        },
     },
-    504: {"description": "The request took longer than its deadline."},
+    **errors(400, 404, 409, 413, 422, 500, 503, 504),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Spoken:
-    wav: bytes
-    session: SpeechSession
 
 
 @router.post(
@@ -59,44 +73,9 @@ class _Spoken:
     responses=_RESPONSES,
     openapi_extra={"requestBody": _body_documentation()},
 )
-async def tts(request: Request, backend: Backend, speech: SpeechBody) -> Response:
-    """Speak `text`, in the voice of `speaker_file` if there is one."""
-    spoken = await unless_hung_up(request, _speak(backend, speech))
-    return Response(spoken.wav, media_type="audio/wav", headers=_headers(spoken.session))
-
-
-async def _speak(backend: SmartBackend, speech: SpeechRequest) -> _Spoken:
-    async with backend.speak(speech) as session:
-        pieces = [pcm16(chunk.samples) async for chunk in session]
-    return _Spoken(wav(pieces, session.info.sample_rate_hz), session)
-
-
-def _headers(session: SpeechSession) -> dict[str, str]:
-    stats, text, plan, info = session.stats, session.text_limit, session.plan, session.info
-    total_s, audio_s = session.total_s, session.audio_s
-    headers = {
-        "X-Latency-Ms": f"{total_s * 1000:.1f}",
-        "X-Time-To-First-Audio-Ms": f"{session.first_audio_s * 1000:.1f}",
-        "X-Audio-Duration-S": f"{audio_s:.3f}",
-        "X-RTF": f"{total_s / audio_s:.4f}" if audio_s else "0",
-        "X-Generated-Tokens": str(stats.generated_tokens),
-        "X-Tokens-Per-Second": f"{stats.generated_tokens / total_s:.2f}",
-        "X-Peak-VRAM-Mb": f"{session.peak_vram_mb:.1f}",
-        "X-GPU-Util-Pct": f"{session.peak_gpu_util_pct:.1f}",
-        "X-Optimization-Strategy": _header_safe(plan.strategy),
-        "X-Hardware-Tier": plan.tier,
-        "X-Max-Text-Length": str(text.limit),
-        "X-Text-Truncated": str(text.is_truncated).lower(),
-        "X-Original-Text-Length": str(text.original_length),
-        "X-Truncated-Text-Length": str(text.spoken_length),
-        "X-Segments": str(stats.segments),
-        "X-Engine": _header_safe(f"{info.engine}/{info.checkpoint}"),
-    }
-    if stats.warnings:
-        headers["X-Warning"] = _header_safe("; ".join(stats.warnings))
-    return headers
-
-
-def _header_safe(value: str) -> str:
-    """`value` as a header can carry it: one line of printable ASCII."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in value)[:1024]
+async def tts(request: Request, backend: Backend, order: SpeechBody) -> Response:
+    """Speak `text`: in a saved voice, in that of `speaker_file`, or in the default voice."""
+    fields = order.fields
+    if fields.timestamps:
+        return await answer_json(request, backend, order.speech, fields.output, fields.subtitles)
+    return await answer(request, backend, order.speech, fields.output)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
+from backend.audio.pcm import Samples
 from backend.errors import BadReference
 
 MIN_S = 1.0
@@ -27,8 +27,6 @@ _SILENCE_BELOW_PEAK = 0.01
 """-40 dB: a window this much below the loudest one is silence."""
 _SILENCE_RMS = 1e-4
 """-80 dB: a recording whose loudest window is below holds nothing."""
-
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

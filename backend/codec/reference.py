@@ -1,57 +1,33 @@
-"""Reference recordings to codes, remembered as long as there is room."""
+"""Reference recordings to codes."""
 
-import hashlib
-from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backend.model.config import ENCODE_FRAMES
 from backend.model.dac import DAC
-
-CACHE_BYTES = 16 * 1024 * 1024
-"""Hours of speech: codes are small."""
+from backend.model.stream import Stream
 
 
-class ReferenceEncoder:
-    """Encodes each recording once: the same samples again are looked up by their digest."""
+@torch.inference_mode()
+def encode_reference(
+    codec: DAC, samples: NDArray[np.float32], before_piece: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Mono samples at the codec's rate -> codes [N, frames] on the CPU.
 
-    def __init__(self, codec: DAC, max_reference_s: float, cache_bytes: int = CACHE_BYTES) -> None:
-        self._codec = codec
-        self._max_samples = int(max_reference_s * codec.config.sample_rate_hz)
-        self._cache_bytes = cache_bytes
-        self._codes: OrderedDict[bytes, Tensor] = OrderedDict()
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of codes remembered now."""
-        return sum(codes.nbytes for codes in self._codes.values())
-
-    def clear(self) -> int:
-        """Forget everything; the bytes that were held."""
-        held_bytes = self.held_bytes
-        self._codes.clear()
-        return held_bytes
-
-    def encode(self, samples: NDArray[np.float32]) -> Tensor:
-        """Mono samples at the codec's rate -> codes [N, frames] on the CPU.
-
-        What is longer than the checkpoint's longest reference is left out.
-        """
-        samples = np.ascontiguousarray(samples[: self._max_samples], dtype=np.float32)
-        digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
-        if (known := self._codes.get(digest)) is not None:
-            self._codes.move_to_end(digest)
-            return known
-        codes = self._encode(samples)
-        self._codes[digest] = codes
-        while self.held_bytes > self._cache_bytes:
-            self._codes.popitem(last=False)
-        return codes
-
-    @torch.inference_mode()
-    def _encode(self, samples: NDArray[np.float32]) -> Tensor:
-        weight = next(self._codec.parameters())
-        audio = torch.from_numpy(samples).to(weight.device, weight.dtype)
-        return self._codec.encode(audio[None])[0].cpu()
+    `before_piece` is called before each second or two of them; what it raises ends this.
+    """
+    weight, frame_samples = next(codec.parameters()), codec.config.frame_samples
+    frames = -(-len(samples) // frame_samples)
+    # Filled up to whole pieces: oneDNN compiles and keeps code for each new size. What follows the
+    # last frame changes nothing before it.
+    piece_samples = ENCODE_FRAMES * frame_samples
+    audio = torch.from_numpy(np.pad(samples, (0, -len(samples) % piece_samples)))
+    stream, codes = Stream(), []
+    for piece in torch.split(audio, piece_samples):
+        before_piece()
+        codes.append(codec.encode(piece[None].to(weight.device, weight.dtype), stream)[0].cpu())
+    return torch.cat(codes, dim=1)[:, :frames]

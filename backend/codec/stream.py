@@ -7,7 +7,7 @@ from backend.model.config import DECODE_FRAMES
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 
-FIRST_FRAMES, MOST_FRAMES = 4, DECODE_FRAMES
+FIRST_FRAMES, MOST_FRAMES = 2, DECODE_FRAMES
 """Frames decoded together: few at first, so that something is heard soon, then twice as many each
 time, because the codec costs less a frame the more it is given at once."""
 

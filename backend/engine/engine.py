@@ -104,7 +104,9 @@ class Engine:
     def _prefill(self, sequence: Sequence, step: Step) -> None:
         began_s = time.perf_counter()
         try:
-            frame = self._runner.prefill(sequence.prompt, sequence.sampling)
+            frame = self._runner.prefill(
+                sequence.prompt, sequence.sampling, sequence.most_positions
+            )
         except Exception as error:  # noqa: BLE001 - one sequence's boundary: it is told, others go on
             self._fail(sequence, error, step)
             return

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from backend.errors import PromptTooLong
+from backend.core import ReferenceCodes, VoicePrompt
+from backend.errors import BadReference, PromptTooLong
+from backend.model.config import CodecConfig
 from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
 
 _START_S = 2.0
@@ -30,6 +33,38 @@ class Reference:
 
     text: str
     codes: Tensor
+
+    @classmethod
+    def of(cls, voice: VoicePrompt, codec: CodecConfig, codec_id: str, most_frames: int) -> Self:
+        """What came over the wire, checked; `BadReference` unless this codec made it."""
+        given, books = voice.codes, codec.num_codebooks
+        if given.codec_id != codec_id or given.num_codebooks != books:
+            raise BadReference(
+                "The reference voice was encoded by the codec of another checkpoint; "
+                "encode its recording again with this one."
+            )
+        if not given.codes or len(given.codes) % (2 * books) or given.frames > most_frames:
+            raise BadReference(
+                f"The reference voice is {len(given.codes)} bytes of codes, which is no whole "
+                f"number of 1 to {most_frames} frames; encode its recording again."
+            )
+        grid = np.frombuffer(given.codes, "<u2").reshape(books, -1).astype(np.int64)
+        sizes = [codec.semantic_codebook_size, *[codec.residual_codebook_size] * (books - 1)]
+        if (grid.max(axis=1) >= sizes).any():
+            raise BadReference(
+                "The reference voice has codes that this checkpoint does not know; "
+                "encode its recording again."
+            )
+        return cls(voice.transcript, torch.from_numpy(grid))
+
+
+def wire_codes(
+    codes: Tensor, codec: CodecConfig, codec_id: str, warnings: tuple[str, ...] = ()
+) -> ReferenceCodes:
+    """Codes [N, frames] as they go over the wire."""
+    packed = codes.to("cpu", torch.int64).numpy().astype("<u2").tobytes()
+    audio_s = codes.shape[-1] / codec.frame_rate_hz
+    return ReferenceCodes(packed, codec.num_codebooks, codec_id, audio_s, warnings)
 
 
 @dataclass(frozen=True, slots=True)

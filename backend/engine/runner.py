@@ -49,10 +49,13 @@ class Runner:
         self._compiled = compiled
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, sampling: Sampling) -> Tensor:
-        """Read `prompt` into a new last row; its first frame [1, N], on the CPU."""
+    def prefill(self, prompt: Prompt, sampling: Sampling, most_positions: int) -> Tensor:
+        """Read `prompt` into a new last row; its first frame [1, N], on the CPU.
+
+        The row can come to hold `most_positions`.
+        """
         row = self._rows.add(sampling, len(prompt))
-        self._cache.add_row(len(prompt))
+        self._cache.add_row(len(prompt), most_positions)
         tokens, codes = prompt.tokens.to(self._device), prompt.codes.to(self._device)
         hidden = self._model.prefill(tokens, codes, self._cache, row)
         return self._make_frames(self._eager, slice(row, row + 1), hidden)

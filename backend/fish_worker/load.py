@@ -15,6 +15,7 @@ from backend.fish_worker.convert import official_folder
 from backend.fish_worker.package import NAME, load_codec, load_transformer, positions_for
 from backend.fish_worker.voice import Voice
 from backend.hardware.need import CheckpointShape
+from backend.model.config import codec_fingerprint
 from backend.model.tokenizer import Tokenizer
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.memory import MIB, give_back_unused, used_bytes
@@ -89,6 +90,8 @@ def load(config: WorkerConfig, converted: Path) -> Loaded:
         cpus=config.cpus,
         cache_limit_bytes=cache_bytes,
         cuda_available=torch.cuda.is_available(),
+        codec_id=codec_fingerprint(source),
+        has_default_voice=shape.card.has_default_voice,
     )
     per_frame = _weights_read_per_frame(shape) * place.dtype.itemsize
     return Loaded(voice, shape, tokenizer, place, info, per_frame)

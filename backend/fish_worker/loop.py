@@ -13,10 +13,10 @@ from backend.core import EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.fish_worker.load import Loaded, load
 from backend.fish_worker.package import NAME
-from backend.fish_worker.speech import Speech
+from backend.fish_worker.speech import Speech, encode
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
-from backend.worker.memory import MIB
+from backend.worker.memory import MIB, reset_peak
 from backend.worker.messages import (
     Abort,
     ClearCaches,
@@ -25,6 +25,8 @@ from backend.worker.messages import (
     Configure,
     Configured,
     Done,
+    Encoded,
+    EncodeVoice,
     Failed,
     FromWorker,
     Load,
@@ -50,10 +52,10 @@ class FishWorker:
         self._loaded, self._send, self._log = loaded, send, log
         self._is_compile_asked = is_compile_asked
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Speak, float]] = deque()
+        self._waiting: deque[tuple[Speak | EncodeVoice, float]] = deque()
         self._orders: deque[Configure | ClearCaches] = deque()
         self._current = ""
-        """Id of the request that is being spoken, while it still waits for its answer."""
+        """Id of the request that is worked at, while it still waits for its answer."""
         self._is_busy = False
         self._is_closed = False
         self._crash: Exception | None = None
@@ -68,7 +70,7 @@ class FishWorker:
         """Take `message` in, None at the end of them."""
         with self._changed:
             match message:
-                case Speak():
+                case Speak() | EncodeVoice():
                     self._admit(message)
                 case Abort():
                     self._abort(message.request_id)
@@ -93,15 +95,15 @@ class FishWorker:
 
     # -- messages in, in the reader's thread; the lock is held -------------------------------------
 
-    def _admit(self, speak: Speak) -> None:
+    def _admit(self, asked: Speak | EncodeVoice) -> None:
         known = {self._current, *(waiting.request_id for waiting, _ in self._waiting)}
         if self._is_closed:
-            self._tell_failed(speak.request_id, Aborted("The worker is stopping."))
-        elif speak.request_id in known:
-            error = BadField(f"{speak.request_id} is being spoken already")
-            self._tell_failed(speak.request_id, error)
+            self._tell_failed(asked.request_id, Aborted("The worker is stopping."))
+        elif asked.request_id in known:
+            error = BadField(f"{asked.request_id} is being worked at already")
+            self._tell_failed(asked.request_id, error)
         else:
-            self._waiting.append((speak, time.perf_counter()))
+            self._waiting.append((asked, time.perf_counter()))
             self._tell_load()
 
     def _abort(self, request_id: str) -> None:
@@ -117,7 +119,7 @@ class FishWorker:
 
     def _close(self) -> None:
         self._is_closed = True
-        open_ids = [speak.request_id for speak, _ in self._waiting]
+        open_ids = [asked.request_id for asked, _ in self._waiting]
         if self._current:
             open_ids.append(self._current)
         self._current = ""
@@ -136,13 +138,13 @@ class FishWorker:
                 if isinstance(task, Configure | ClearCaches):
                     self._obey(task)
                 else:
-                    self._speak(*task)
+                    self._answer(*task)
         except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
             with self._changed:
                 self._crash = error
                 self._changed.notify_all()
 
-    def _next(self) -> Configure | ClearCaches | tuple[Speak, float] | None:
+    def _next(self) -> Configure | ClearCaches | tuple[Speak | EncodeVoice, float] | None:
         """What to do now, waiting until there is something; None to leave."""
         with self._changed:
             self._is_busy, self._current = False, ""
@@ -153,24 +155,28 @@ class FishWorker:
                 return None
             if self._orders:
                 return self._orders.popleft()
-            speak, arrived_s = self._waiting.popleft()
-            self._is_busy, self._current = True, speak.request_id
+            asked, arrived_s = self._waiting.popleft()
+            self._is_busy, self._current = True, asked.request_id
             self._tell_load()
-            return speak, arrived_s
+            return asked, arrived_s
 
-    def _speak(self, speak: Speak, arrived_s: float) -> None:
+    def _answer(self, asked: Speak | EncodeVoice, arrived_s: float) -> None:
+        # Who is worked at is alone, however many wait: the peak is theirs.
+        reset_peak(self._loaded.place.device)
         try:
-            speech = Speech(speak, self._loaded, arrived_s)
-            stats = speech.run(self._say, self._between_tokens, self._log)
-            self._say(Done(speak.request_id, stats))
+            if isinstance(asked, EncodeVoice):
+                self._say(Encoded(asked.request_id, encode(asked.audio, self._loaded)))
+            else:
+                speech = Speech(asked, self._loaded, arrived_s)
+                speech.run(self._say, self._between_tokens, self._log)
         except OSError:
             raise  # nobody reads any more
         except Exception as error:
             # The request's boundary: it alone fails.
             with self._changed:
-                if self._current == speak.request_id:  # else it has its answer
+                if self._current == asked.request_id:  # else it has its answer
                     self._current = ""
-                    self._tell_failed(speak.request_id, error)
+                    self._tell_failed(asked.request_id, error)
             if isinstance(error, torch.AcceleratorError):
                 raise  # a GPU that has failed once fails this process for ever: a new one is needed
 
@@ -179,7 +185,7 @@ class FishWorker:
         with self._changed:
             self._check_wanted()
             self._send(message)
-            if isinstance(message, Done):
+            if isinstance(message, Done | Encoded):
                 self._current = ""
 
     def _between_tokens(self) -> None:

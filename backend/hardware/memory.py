@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from backend.core import Plan
+from backend.core import OPEN_SENTENCES, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
 from backend.hardware.need import MIB, CheckpointShape, Reading, RequestNeed
 from backend.hardware.pressure import RunningConfig
@@ -21,9 +21,6 @@ on which everything fits."""
 _CACHE_OVERSHOOT = 9 / 4
 """How far keys and values may exceed their limit: it counts positions and rows that are used, while
 room for either grows by half."""
-_ANSWER_BYTES = 4
-"""Of main memory for each sample of an answer that is sent in one piece: its 16-bit PCM, and that
-again in its container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,13 @@ class Demand:
     characters: int
     chunk_length: int
     """Characters of its longest segment, or the most that one may have."""
-    open_segments: int = 3
+    open_segments: int = OPEN_SENTENCES
     reference_s: float = 0.0
+    """Seconds of recordings that it is spoken after."""
+    encoded_s: float = 0.0
+    """Seconds of a recording that is encoded; nothing is spoken then."""
     wide_share: float = 0.0
     """Of its characters, as `need.wide_share` counts them."""
-    is_answer_held: bool = False
-    """Its audio is collected by the server before it is sent, instead of streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,9 @@ class MemoryBudgetManager:
         )
 
     def _need(self, demand: Demand, reading: Reading = "longest") -> RequestNeed:
-        need = self._shape.request_need(
+        if demand.encoded_s:
+            return self._shape.encoding_need(demand.encoded_s, self._plan.device.value)
+        return self._shape.request_need(
             demand.characters,
             self._plan.precision.value,
             demand.chunk_length,
@@ -237,12 +237,6 @@ class MemoryBudgetManager:
             wide_share=demand.wide_share,
             device=self._plan.device.value,
         )
-        if not demand.is_answer_held or self._plan.device_uuid:
-            return need
-        codec = self._shape.codec
-        frames = self._shape.frames(demand.characters, "expected", demand.wide_share)
-        answer = frames * codec.frame_samples * _ANSWER_BYTES
-        return replace(need, own_bytes=need.own_bytes + answer)
 
     def _release(self, lease: Lease) -> None:
         with self._lock:
@@ -261,8 +255,7 @@ class MemoryBudgetManager:
 
     def _peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
         """The worker's expected peak while it speaks `demand` alone."""
-        alone = replace(demand, is_answer_held=False)
-        return now.idle_bytes + self._size_bytes(self._need(alone, "expected"))
+        return now.idle_bytes + self._size_bytes(self._need(demand, "expected"))
 
     def _never_fits(self, demand: Demand, room: int) -> OverCapacity | TextTooLong:
         need_mb, room_mb = self.need_bytes(demand) // MIB, room // MIB

@@ -197,7 +197,7 @@ class CheckpointShape:
         positions = min(prompt + frames, self.model.max_seq_len)
         capacity = kv_capacity(min(prompt, positions), positions)
         row_bytes = capacity * self.model.kv_bytes_per_frame(element)
-        passing = self._passing_bytes(rows, row_bytes, prompt, element, reference_s)
+        passing = self._passing_bytes(rows, row_bytes, prompt, element)
         is_cuda = device.startswith("cuda")
         waiting = (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
         return RequestNeed(
@@ -227,20 +227,21 @@ class CheckpointShape:
         is_spelt = self.model.vocab_size - self.model.codebook_size < _FEW_TOKENS
         return 1.0 if is_spelt else _BYTES_PER_TOKEN
 
-    def _passing_bytes(
-        self, rows: int, row_bytes: int, prompt: int, element: int, reference_s: float
-    ) -> int:
+    def encoding_need(self, recording_s: float, device: str = "cpu") -> RequestNeed:
+        """What encoding a recording adds: it goes on beside whatever is being spoken."""
+        recording_s = min(recording_s, self.card.max_reference_s)
+        samples = int(recording_s * self.codec.sample_rate_hz)
+        encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
+        times = _CUDA_HOLDS if device.startswith("cuda") else 1
+        return RequestNeed(rows=0, row_bytes=0, own_bytes=times * encoding, passing_bytes=0)
+
+    def _passing_bytes(self, rows: int, row_bytes: int, prompt: int, element: int) -> int:
         # While the cache grows, one layer's keys or values stand there twice.
         growing = rows * row_bytes // (2 * self.model.slow.n_layer)
-        encoding = 0
-        if reference_s:
-            samples = int(reference_s * self.codec.sample_rate_hz)
-            encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
         return max(
             self.codec.decode_workspace_bytes(),
             self.model.prefill_workspace_bytes(prompt, element),
             self.model.sampling_bytes(rows),
-            encoding,
             growing,
         )
 

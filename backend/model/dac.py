@@ -114,14 +114,15 @@ class DAC(nn.Module):
         self.quantizer = Quantizer(config)
         self.decoder = Decoder(config)
 
-    def encode(self, audio: Tensor) -> Tensor:
+    def encode(self, audio: Tensor, stream: Stream | None = None) -> Tensor:
         """Waveform [B, samples] -> codes [B, N, frames]; the last frame is padded with silence.
 
-        In pieces, so that a minute of it takes no more memory than a second or two.
+        In pieces, so that a minute of it takes no more memory than a second or two. With a
+        `Stream`, the waveform goes on where that stream's last whole frame ended.
         """
         short = -audio.shape[-1] % self.config.frame_samples
         padded = nn.functional.pad(audio, (0, short))[:, None]
-        stream = Stream()
+        stream = stream or Stream()
         pieces = torch.split(padded, ENCODE_FRAMES * self.config.frame_samples, dim=-1)
         codes = [self.quantizer.encode(self.encoder(piece, stream), stream) for piece in pieces]
         return torch.cat(codes, dim=-1)

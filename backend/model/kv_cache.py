@@ -1,5 +1,7 @@
 """Keys and values of the sequences being spoken: one row each, as long as the longest needs."""
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -14,12 +16,14 @@ class KVCache:
     """Per layer, keys and values [rows, KV, capacity, D] that grow with what they hold.
 
     Rows stay packed: the row that leaves is filled by the last one. Growth is by half, so that the
-    copying it costs stays in proportion to what was written.
+    copying it costs stays in proportion to what was written, but not past what any row can need.
     """
 
     def __init__(self, config: TransformerConfig, dtype: torch.dtype, device: torch.device) -> None:
         self._config, self._dtype, self._device = config, dtype, device
         self.lengths: list[int] = []
+        self._most: list[int] = []
+        """Positions that each row can come to hold."""
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._rows = self._capacity = 0
@@ -46,10 +50,14 @@ class KVCache:
         """
         return self._keys[index], self._values[index]
 
-    def add_row(self, length: int) -> int:
-        """Make room for a row of `length` positions to be written; its index."""
-        self._reserve(len(self.lengths) + 1, length)
+    def add_row(self, length: int, most: int = sys.maxsize) -> int:
+        """Make room for a row of `length` positions to be written; its index.
+
+        It can come to hold `most` of them.
+        """
+        self._reserve(len(self.lengths) + 1, length, max((most, *self._most)))
         self.lengths.append(length)
+        self._most.append(most)
         return len(self.lengths) - 1
 
     def remove_row(self, row: int) -> None:
@@ -59,15 +67,16 @@ class KVCache:
             used = self.lengths[last]
             for tensor in (*self._keys, *self._values):
                 tensor[row, :, :used] = tensor[last, :, :used]
-            self.lengths[row] = self.lengths[last]
+            self.lengths[row], self._most[row] = self.lengths[last], self._most[last]
         self.lengths.pop()
+        self._most.pop()
         if not self.lengths:
             self._keys, self._values = [], []
             self._rows = self._capacity = 0
 
     def advance(self) -> None:
         """Make room for one more position in every row and count it."""
-        self._reserve(len(self.lengths), self.longest + 1)
+        self._reserve(len(self.lengths), self.longest + 1, max(self._most))
         self.lengths = [length + 1 for length in self.lengths]
 
     def write_row(self, layer: int, row: int, k: Tensor, v: Tensor) -> None:
@@ -97,12 +106,12 @@ class KVCache:
         seen = torch.arange(self.longest, device=positions.device)
         return (seen[None] <= positions[:, None])[:, None, None]
 
-    def _reserve(self, rows: int, length: int) -> None:
+    def _reserve(self, rows: int, length: int, most: int) -> None:
         if rows <= self._rows and length <= self._capacity:
             return
         capacity = self._capacity
         if length > capacity:
-            grown = max(length, capacity * 3 // 2)
+            grown = max(length, min(capacity * 3 // 2, most))
             capacity = -(-grown // BUCKET) * BUCKET
         if rows > self._rows:
             rows = max(rows, self._rows * 3 // 2)

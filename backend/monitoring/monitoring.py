@@ -1,9 +1,9 @@
 """What happened to every request: sampled, counted, logged. One `Monitoring` a server."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from loguru import logger
@@ -27,7 +27,8 @@ class Monitoring:
     `directory` None logs no CSV. `memory_pct` says how much is taken of the memory that this
     process may have, where that is not the machine's (a container's share); it is called in a
     thread, twice a second. `is_gpu_expected` makes a silent NVML a warning also where the plan
-    computes on the CPU. `reader` and `tracing` stand in for the machine's and the environment's.
+    computes on the CPU. `statuses` is what each error's code is answered with. `reader` and
+    `tracing` stand in for the machine's and the environment's.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Monitoring:
         hardware_specs: dict[str, Any],
         is_gpu_expected: bool = False,
         memory_pct: Callable[[], float] | None = None,
+        statuses: Mapping[str, int] = MappingProxyType({}),
         reader: Reader | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -48,7 +50,7 @@ class Monitoring:
         gpu = GpuMeter(device, device_uuid, self._worker_memory, is_gpu_expected)
         self._monitor = Monitor(reader or MachineReader(gpu, memory_pct), self._log_sample)
         self._csv = CsvLog(directory, tier, rotate_bytes) if directory else None
-        self._hardware_specs = hardware_specs
+        self._hardware_specs, self._statuses = hardware_specs, statuses
         self._tracing = tracing
         self._metrics, self._aggregates = Metrics(), Aggregates()
         self._running: dict[Synthesis, RequestSpan | None] = {}
@@ -90,6 +92,7 @@ class Monitoring:
         self, start: SynthesisStart, code: str, message: str, status: int | None = None
     ) -> None:
         """`start` was refused before any compute; it gets a row too."""
+        status = self._statuses.get(code) if status is None else status
         ending = Ending("refused", 0.0, status, code, message)
         self._report(start, ending, Observed(), self._span(start))
 

@@ -97,7 +97,9 @@ class SynthesisRow:
     weight_read_gb_s: float | None
     """Bytes of weights really read per second of decoding, in 1e9 bytes."""
     finish_reasons: str
-    """How each segment ended, joined by ";"."""
+    """How each sentence ended, joined by ";"."""
+    retries: int
+    """Sentences spoken again because they ran away or were silent."""
     warnings: str
     engine: str
     strategy: str

@@ -30,7 +30,6 @@ class SynthesisStart:
     spoken_length: int = 0
     """Characters left after the text limit; 0 where it was refused before that."""
     text_limit: int | None = None
-    segments: int = 0
     reference_s: float | None = None
     queue_s: float = 0.0
     """Waited before it was admitted."""
@@ -173,7 +172,7 @@ def synthesis_row(
         text_limit=start.text_limit,
         prompt_tokens=stats.prompt_tokens if stats else None,
         reference_s=start.reference_s,
-        segments=start.segments,
+        segments=stats.segments if stats else 0,
         queue_s=start.queue_s,
         first_audio_s=ending.first_audio_s,
         total_duration_s=ending.total_s,
@@ -203,6 +202,7 @@ def synthesis_row(
         vq_features_shape=str(list(shape)) if shape is not None else "",
         weight_read_gb_s=stats.weight_read_gb_s if stats else None,
         finish_reasons=";".join(stats.finish_reasons) if stats else "",
+        retries=stats.retries if stats else 0,
         warnings="; ".join(stats.warnings) if stats else "",
         engine=start.engine,
         strategy=plan.strategy,

@@ -9,16 +9,19 @@ from pathlib import Path
 import torch
 from loguru import logger
 
-from backend.codec.reference import ReferenceEncoder
 from backend.codec.stream import FIRST_FRAMES, FrameDecoder
 from backend.core import EngineInfo
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sampling, Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.model.config import codec_fingerprint
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.memory import MIB, cache_budget_bytes, give_back_unused, used_bytes
 from backend.worker.messages import WorkerConfig
+
+_TRIAL_FRAMES = 3 * FIRST_FRAMES
+"""The codec's first two pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,11 @@ class Loaded:
     checkpoint: Checkpoint
     place: Place
     engine: Engine
-    references: ReferenceEncoder
     info: EngineInfo
 
     def clear_caches(self) -> int:
-        """Forget encoded references, give unused memory back; the bytes that became free."""
+        """Give unused memory back; the bytes that became free."""
         before = used_bytes(self.place.device)
-        self.references.clear()
         gc.collect()
         give_back_unused(self.place.device)
         return max(0, before - used_bytes(self.place.device))
@@ -93,9 +94,10 @@ def load(config: WorkerConfig) -> Loaded:
         quantization=checkpoint.quantization,
         unquantized_weight_bytes=checkpoint.unquantized_weight_bytes,
         quality_cost=checkpoint.quality_cost,
+        codec_id=codec_fingerprint(Path(config.model_dir)),
+        has_default_voice=card.has_default_voice,
     )
-    references = ReferenceEncoder(checkpoint.codec, card.max_reference_s)
-    return Loaded(checkpoint, place, engine, references, info)
+    return Loaded(checkpoint, place, engine, info)
 
 
 def _quantized(checkpoint: Checkpoint) -> str:
@@ -116,7 +118,7 @@ def _warm_up(checkpoint: Checkpoint, engine: Engine) -> None:
     """Speak a few frames that nobody hears: the first use of a kernel or a buffer is slow."""
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, "Hello.")
     sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
-    engine.add(Sequence(prompt, sampling, FIRST_FRAMES, checkpoint.config.max_seq_len))
+    engine.add(Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len))
     decoder = FrameDecoder(checkpoint.codec)
     while not engine.is_idle:
         for progress in engine.step().progress:

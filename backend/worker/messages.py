@@ -10,12 +10,16 @@ from typing import BinaryIO
 
 import msgspec
 
-from backend.core import EngineInfo, Quantization, SamplingParams, SpeechStats
+from backend.core import (
+    EngineInfo,
+    Quantization,
+    ReferenceCodes,
+    SamplingParams,
+    SpeechStats,
+    VoicePrompt,
+)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-OPEN_SEGMENTS = 3
-"""Segments of one request at work together: their rows share each step's cost, while only a few
-segments' audio waits for its turn, however long the text."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -55,16 +59,24 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Speak(msgspec.Struct, frozen=True, tag="speak"):
-    """Speak `segments` in order in one voice; answered by `Pcm`… then `Done` or `Failed`."""
+    """Speak one sentence in the voice of `references`; answered by `Pcm`… then `Done` or `Failed`.
+
+    Without references it is the checkpoint's own voice.
+    """
 
     request_id: str
-    segments: tuple[str, ...]
+    text: str
     sampling: SamplingParams
-    reference_audio: bytes | None = None
-    """A whole audio file, decoded by the worker."""
-    reference_text: str = ""
-    open_segments: int = OPEN_SEGMENTS
-    """Segments at work together."""
+    references: tuple[VoicePrompt, ...] = ()
+    return_codes: bool = False
+    """`Done` brings the codes that were spoken, so that what follows can be said in that voice."""
+
+
+class EncodeVoice(msgspec.Struct, frozen=True, tag="encode_voice"):
+    """Decode and encode a recording, a whole audio file; answered by `Encoded` or `Failed`."""
+
+    request_id: str
+    audio: bytes
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -75,7 +87,7 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
 
 
 class ClearCaches(msgspec.Struct, frozen=True, tag="clear_caches"):
-    """Forget encoded references and give free memory back; answered by `Cleared`."""
+    """Give memory back that nobody needs now; answered by `Cleared`."""
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
@@ -95,18 +107,26 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Pcm(msgspec.Struct, frozen=True, tag="pcm"):
-    """Mono float32 little-endian samples of one segment, in order."""
+    """Mono float32 little-endian samples, in order."""
 
     request_id: str
     samples: bytes
-    segment: int
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The request is spoken whole."""
+    """The sentence is spoken whole."""
 
     request_id: str
     stats: SpeechStats
+    codes: ReferenceCodes | None = None
+    """What was spoken, where `Speak.return_codes` asked for it."""
+
+
+class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
+    """The recording as codes."""
+
+    request_id: str
+    codes: ReferenceCodes
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -146,14 +166,12 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     waiting: int
     cache_bytes: int = 0
     """Bytes of keys and values held."""
-    reference_bytes: int = 0
-    """Bytes of encoded references remembered."""
     memory_bytes: int = 0
     """What the worker holds of its GPU; 0 on a CPU, where the system knows better."""
 
 
-ToWorker = Speak | Abort | Configure | ClearCaches | Shutdown
-FromWorker = Ready | Pcm | Done | Failed | Load | Configured | Cleared | CompileState
+ToWorker = Speak | EncodeVoice | Abort | Configure | ClearCaches | Shutdown
+FromWorker = Ready | Pcm | Done | Encoded | Failed | Load | Configured | Cleared | CompileState
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -34,11 +35,18 @@ class Served:
 def serving(**environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
     command = (sys.executable, "-m", "backend.cli", "serve", "--port", "0")
+    kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,
+        stdout=subprocess.DEVNULL,  # a line for each request
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "SHOAL_METRICS": "false", **environment},
+        env={
+            **os.environ,
+            "SHOAL_METRICS": "false",
+            "SHOAL_DATA_DIR": kept.name,
+            **environment,
+        },
     )
     served = Served("", psutil.Process(process.pid))
 
@@ -62,6 +70,7 @@ def serving(**environment: str) -> Iterator[Served]:
         reader.join(10)
         assert process.stderr is not None
         process.stderr.close()
+        kept.cleanup()
 
 
 def _wait(process: "subprocess.Popen[str]", log: list[str]) -> str:

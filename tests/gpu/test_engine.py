@@ -67,7 +67,7 @@ def test_a_prompt_read_whole_is_one_read_frame_by_frame(precision: str) -> None:
     model = voice("cuda", precision).model
     prompt, spoken = prompts()[0], said()[0]
     runner, hidden = Runner(model, 1), []
-    runner.prefill(prompt, GREEDY)
+    runner.prefill(prompt, GREEDY, len(prompt) + FRAMES)
     for frame in spoken:
         runner._rows.codes[0] = frame.to("cuda")
         runner._cache.advance()
@@ -109,7 +109,7 @@ def test_greedy_speech_is_that_of_the_cpu() -> None:
 def test_a_step_waits_for_the_device_once() -> None:
     runner = Runner(voice("cuda", "bf16").model, 4)
     for index, prompt in enumerate(prompts()):
-        runner.prefill(prompt, Sampling(0.7, 0.7, 1.1, index))
+        runner.prefill(prompt, Sampling(0.7, 0.7, 1.1, index), len(prompt) + FRAMES)
     for _ in range(3):
         runner.step()
     with warnings.catch_warnings(record=True) as caught:

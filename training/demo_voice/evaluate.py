@@ -16,17 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import soundfile
 import torch
 
-from backend.core import SamplingParams
+from backend.core import SamplingParams, VoicePrompt
 from backend.hardware.look import Machine
 from backend.launch import worker_command
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
-from backend.worker.messages import Done, Pcm, Speak
+from backend.worker.messages import Done, EncodeVoice, Pcm, Speak
 from training.demo_voice.espeak import LEVEL_DBFS, SAMPLE_RATE_HZ, Espeak, apply_gain, level_gain
 from training.demo_voice.measure import (
     Samples,
@@ -68,16 +69,29 @@ def _trim(pcm: Samples, threshold: float = 0.004) -> Samples:
     return pcm[sound[0] : sound[-1] + 1] if sound.size else pcm
 
 
-async def speak_all(model_dir: Path | None, requests: list[Speak]) -> list[Spoken]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is to be spoken, and in whose voice: a recording and what is said in it."""
+
+    speak: Speak
+    recording: bytes = b""
+    said: str = ""
+
+
+async def speak_all(model_dir: Path | None, requests: list[Reading]) -> list[Spoken]:
     """Every request through one worker process, a few at a time."""
     settings = Settings(model_dir=model_dir, log_level="WARNING")
     client = WorkerClient(worker_command(settings, Machine.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(speak: Speak) -> Spoken:
+    async def one(reading: Reading) -> Spoken:
         async with gate:
-            pieces = []
+            speak, pieces = reading.speak, []
+            if reading.recording:
+                codes = await client.encode(EncodeVoice(speak.request_id, reading.recording))
+                voice = VoicePrompt(codes, reading.said)
+                speak = msgspec.structs.replace(speak, references=(voice,))
             async for message in client.speak(speak):
                 if isinstance(message, Pcm):
                     pieces.append(np.frombuffer(message.samples, "<f4"))
@@ -92,10 +106,8 @@ async def speak_all(model_dir: Path | None, requests: list[Speak]) -> list[Spoke
         await client.close()
 
 
-def _request(
-    name: str, text: str, seed: int, reference: bytes | None = None, said: str = ""
-) -> Speak:
-    return Speak(name, (text,), SamplingParams(seed=seed), reference, said)
+def _request(name: str, text: str, seed: int, recording: bytes = b"", said: str = "") -> Reading:
+    return Reading(Speak(name, text, SamplingParams(seed=seed)), recording, said)
 
 
 def wav_bytes(pcm: Samples) -> bytes:

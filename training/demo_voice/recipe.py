@@ -144,6 +144,7 @@ class Recipe:
             languages=("en",),
             licence="Apache-2.0",
             description="Synthetic English voices, trained from speech made by espeak-ng.",
+            has_default_voice=True,
         )
     )
 

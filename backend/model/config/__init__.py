@@ -7,6 +7,7 @@ in weights and in bytes is computed here too.
 
 from backend.model.config.card import CheckpointCard
 from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
+from backend.model.config.fingerprint import codec_fingerprint
 from backend.model.config.transformer import (
     KV_BUCKET,
     MODEL_TYPES,
@@ -27,5 +28,6 @@ __all__ = [
     "DualARConfig",
     "TransformerConfig",
     "WindowConfig",
+    "codec_fingerprint",
     "kv_capacity",
 ]

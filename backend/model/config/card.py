@@ -21,6 +21,8 @@ class CheckpointCard:
     languages: tuple[str, ...] = ()
     licence: str = ""
     description: str = ""
+    has_default_voice: bool = False
+    """Without a reference it always speaks in the same voice, instead of one by chance."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Self:

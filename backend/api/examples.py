@@ -1,0 +1,159 @@
+"""What the OpenAPI page shows as answers about the machine; a test compares their fields."""
+
+from typing import Any
+
+_PROFILE: dict[str, Any] = {
+    "system": "Linux",
+    "machine": "x86_64",
+    "board": "",
+    "is_wsl": False,
+    "cpu": {
+        "vendor": "amd",
+        "model": "AMD EPYC",
+        "generation": None,
+        "physical_cores": 2,
+        "logical_cores": 2,
+        "performance_cores": 2,
+        "efficiency_cores": 0,
+        "allowed": "0-1",
+        "quota_cpus": None,
+        "features": ["avx2", "avx512", "bf16", "vnni"],
+    },
+    "memory": {
+        "total_gib": 23.54,
+        "limit_gib": 23.54,
+        "limit_source": "machine",
+        "available_gib": 22.82,
+    },
+    "gpus": [],
+    "gpu_problem": "",
+    "has_mps": False,
+    "torch_version": "2.13.0+cpu",
+    "thermal_sensors": [],
+}
+_RESOURCES: dict[str, Any] = {
+    "cpu_percent": 12.5,
+    "memory_percent": 3.7,
+    "memory_total_mb": 24105,
+    "memory_limit_mb": 24105,
+    "memory_available_mb": 23201,
+    "gpu_memory_total_mb": None,
+    "gpu_memory_free_mb": None,
+}
+_RUNNING: dict[str, Any] = {
+    "chunk_length": 200,
+    "num_threads": 2,
+    "cache_limit": 1024,
+    "max_text_length": 200,
+}
+_NOTES = ["CPU-only with FP32 precision, no quantization (torch.compile disabled)"]
+_OUTCOMES = {"success": 4, "failed": 0, "refused": 2, "aborted": 0}
+
+HARDWARE: dict[str, Any] = {
+    "hardware_profile": _PROFILE,
+    "selected_configuration": {
+        "tier": "generic_cpu",
+        "strategy": "generic_cpu cpu fp32",
+        "device": "cpu",
+        "precision": "fp32",
+        "quantization": "none",
+        "torch_compile": False,
+        "num_threads": 2,
+        "max_text_length": 200,
+        "notes": _NOTES,
+        "choices": {"device": {"value": "cpu", "reason": "no GPU is seen", "source": "machine"}},
+    },
+    "running_configuration": _RUNNING,
+}
+SYSTEM_STATUS: dict[str, Any] = {
+    "resources": _RESOURCES | {"temperatures_c": {}},
+    "throttling_risk": {
+        "memory_critical": False,
+        "cpu_maxed": False,
+        "thermal_likely": False,
+        "reasons": [],
+    },
+    "memory_budget_safe": True,
+    "recommended_action": "OK",
+}
+ESTIMATE: dict[str, Any] = {
+    "status": "ok",
+    "estimate": {
+        "estimated_mb": 369.6,
+        "formula_mb": 2766.2,
+        "available_mb": 13341.3,
+        "safe": True,
+        "text_tokens": 17,
+        "text_length": 17,
+    },
+}
+OPTIMIZED: dict[str, Any] = {
+    "status": "adjusted",
+    "previous_config": _RUNNING,
+    "new_config": _RUNNING | {"num_threads": 1},
+    "freed_mb": 0.55,
+    "before": SYSTEM_STATUS["resources"] | {"cpu_percent": 100.0},
+    "after": SYSTEM_STATUS["resources"],
+}
+CLEARED: dict[str, Any] = {"status": "cleared", "freed_mb": 0.24}
+METRICS: dict[str, Any] = {
+    "uptime_s": 249.539,
+    "in_flight": 0,
+    "queue_depth": 0,
+    "sampling": False,
+    "worker": {"ready": True, "restarts": 0, "memory_mb": 448.8},
+    "since_start": {
+        "requests": 6,
+        "outcomes": _OUTCOMES,
+        "refusals": {"blank_text": 1, "text_too_long": 1},
+        "truncated": 1,
+        "generated_tokens": 2400,
+        "audio_s": 116.242,
+    },
+    "recent": {
+        "requests": 6,
+        "of_last": 1000,
+        "outcomes": _OUTCOMES,
+        "first_audio_s": {"mean": 0.3827, "p50": 0.3679, "p95": 0.4717, "p99": 0.4833},
+    },
+    "log": {"directory": "metrics", "problem": ""},
+}
+PROMETHEUS = (
+    "# HELP shoal_requests_total Requests by how they ended.\n"
+    "# TYPE shoal_requests_total counter\n"
+    'shoal_requests_total{outcome="success"} 4.0\n'
+)
+HEALTH: dict[str, Any] = {
+    "status": "ok",
+    "version": "0.1.0",
+    "device": "cpu",
+    "engine": "shoal",
+    "checkpoint": "shoal-demo",
+    "model": {"precision": "fp32", "quantization": "none", "sample_rate_hz": 22050},
+    "worker": {
+        "state": "ready",
+        "reason": "",
+        "restarts": 0,
+        "pid": 29412,
+        "running": 0,
+        "waiting": 0,
+    },
+    "system_info": {"system": "Linux", "machine": "x86_64", "python": "3.11.7"},
+    "queue": {"speaking": 0, "waiting": 0, "characters_ahead": 0, "characters_per_s": 12.5},
+    "cache_stats": {
+        "kv_cache_mb": 0.0,
+        "cache_limit_mb": 1024,
+        "leased_mb": 0.0,
+        "reference_cache_mb": 0.1,
+        "references_encoded": 3,
+    },
+    "hardware_profile": _PROFILE,
+    "current_resources": _RESOURCES,
+    "smart_insights": _NOTES,
+}
+INDEX: dict[str, Any] = {
+    "name": "shoal",
+    "version": "0.1.0",
+    "docs": "/docs",
+    "routes": ["GET /", "GET /health", "POST /tts"],
+}

@@ -1,0 +1,146 @@
+"""Bodies that OpenAI's clients send and read: the fields of a speech, and the shape of an error."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from backend.api.schemas import describe_problem
+from backend.core import AudioFormat
+
+BUILT_IN_VOICES = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"),
+    *("sage", "shimmer", "verse"),
+)
+"""OpenAI's own names: the default voice, unless a saved one is called so."""
+
+DEFAULT_VOICE = "default"
+"""Names the default voice where a client has to name one; likewise."""
+
+_CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
+"""What OpenAI calls a domain error of ours; the others keep their name."""
+_PARAMS = {
+    "blank_text": "input",
+    "text_too_long": "input",
+    "prompt_too_long": "input",
+    "unknown_voice": "voice",
+    "voice_conflict": "voice",
+    "model_not_found": "model",
+}
+"""The field that a domain error is about."""
+
+
+def _voice_name(value: object) -> object:
+    return value["id"] if isinstance(value, dict) and "id" in value else value
+
+
+VoiceName = Annotated[
+    str,
+    BeforeValidator(_voice_name),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"id": {"type": "string"}},
+                    "required": ["id"],
+                },
+            ]
+        }
+    ),
+]
+"""A voice's name or id, sent as a string or as {"id": …}."""
+
+Speed = Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)]
+
+
+class OpenAISpeech(BaseModel):
+    """The fields of `POST /v1/audio/speech`; others are ignored, as clients send more."""
+
+    model_config = ConfigDict(strict=True, frozen=True, use_attribute_docstrings=True)
+
+    model: str
+    """Any name is taken, and the checkpoint that is loaded speaks."""
+    input: str
+    """What to speak; not blank."""
+    voice: VoiceName
+    """A saved voice, by name or id; OpenAI's own names are the default voice."""
+    instructions: str | None = None
+    """Accepted, and not followed: the model takes its mood from the voice's recording."""
+    response_format: AudioFormat = "mp3"
+    """The container; pcm is 16 bit little-endian, mono, at 24 kHz."""
+    speed: Speed = 1.0
+    """Tempo; the pitch is kept."""
+    stream_format: Literal["audio", "sse"] = "audio"
+    """The audio itself, or events with pieces of it in base64."""
+
+
+class BadBody(Exception):
+    """A body that is refused with 400, as OpenAI does; `param` is the field that is wrong."""
+
+    def __init__(self, message: str, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.param = code, param
+
+
+def parse_speech(body: bytes, max_characters: int) -> OpenAISpeech:
+    """The fields in a JSON `body`; raises `BadBody`."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadBody("The body is not valid JSON; send an object.", "invalid_json") from None
+    if not isinstance(values, dict):
+        raise BadBody("The body is JSON but no object; send an object.", "invalid_json")
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        fields = OpenAISpeech.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        param, is_missing = str(problem["loc"][0]), problem["type"] == "missing"
+        code = "missing_required_parameter" if is_missing else "invalid_value"
+        raise BadBody(describe_problem(problem), code, param) from None
+    length = len(fields.input)
+    if length > max_characters:
+        raise BadBody(
+            f"input has {length} characters; send at most {max_characters} at once.",
+            "string_above_max_length",
+            "input",
+        )
+    return fields
+
+
+def speech_schema() -> dict[str, Any]:
+    """The JSON schema of `OpenAISpeech`; null is as good as not given."""
+    schema = OpenAISpeech.model_json_schema()
+    optional = schema["properties"].keys() - set(schema["required"])
+    for name in optional:
+        told = schema["properties"][name]
+        outer = {key: told.pop(key) for key in ("default", "description", "title") if key in told}
+        schema["properties"][name] = outer | {"anyOf": [told, {"type": "null"}]}
+    return schema
+
+
+def error_body(
+    status: int, message: str, code: str = "", param: str | None = None
+) -> dict[str, Any]:
+    """What OpenAI's clients read an error from; `code` is the domain error's.
+
+    `param` is the field that is wrong, where `code` does not tell.
+    """
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {
+        "error": {
+            "message": message,
+            "type": "rate_limit_error" if status == 429 else kind,
+            "param": param or _PARAMS.get(code),
+            "code": _CODES.get(code, code) or None,
+        }
+    }

@@ -1,0 +1,80 @@
+"""What routes tell the OpenAPI document: their errors, and examples of their answers."""
+
+from typing import Any
+
+Responses = dict[int | str, dict[str, Any]]
+"""What a route's `responses` takes: of each status its description and content."""
+
+JSON = "application/json"
+OUR_ERROR = {"$ref": "#/components/schemas/Error"}
+_ERRORS: dict[int, tuple[str, str]] = {
+    400: ("The text is blank.", "text is blank; send what is to be spoken."),
+    401: (
+        "The server asks for an API key, and none or a wrong one was sent.",
+        "An API key is needed; send Authorization: Bearer <key>, or X-API-Key.",
+    ),
+    404: (
+        "There is no such voice or route.",
+        "There is no voice anna; GET /voices lists what there is.",
+    ),
+    405: ("The route does not take this method; `Allow` says which.", "/tts does not take GET."),
+    409: (
+        "It is taken, or made for another checkpoint.",
+        "There is a voice anna; choose another name, or delete it first.",
+    ),
+    413: (
+        "The text or the upload is too large.",
+        "text has 100001 characters; send at most 100000 at once.",
+    ),
+    415: (
+        "The body is of a type that is not understood.",
+        "The body is neither JSON nor msgpack; set Content-Type.",
+    ),
+    422: (
+        "A field is wrong or unknown; the message says which, and how to put it right.",
+        "Unknown field 'temprature'; did you mean temperature?",
+    ),
+    429: (
+        "This client asks more often than it may.",
+        "More than 60 requests in a minute; try again in 12 s.",
+    ),
+    500: (
+        "The server or its worker made a mistake; the log tells more under the request's id.",
+        "The server made a mistake; its log tells more under 5f1c0b2a9d3e4f60.",
+    ),
+    503: (
+        "The worker is not ready, memory is short, or the queue is full; try again after "
+        "`Retry-After` seconds.",
+        "The worker is starting: it loads shoal-demo. Try again in a moment.",
+    ),
+    504: (
+        "The request took longer than its deadline.",
+        "The request was not spoken in time, 30 s; send less text or allow more.",
+    ),
+    507: (
+        "No more is kept: the number of voices or their room is at its limit.",
+        "1000 voices are saved, which is the limit; delete one.",
+    ),
+}
+"""Of each status that is an error: when it is answered, and the sentence of its example."""
+
+
+def errors(*statuses: int) -> Responses:
+    """A route's `responses` for those `statuses`: description, schema and example of each.
+
+    401, 429 and 500 need not be named: `document.describe` adds them where they apply. It also
+    gives the routes of OpenAI and Fish their own shape of an error.
+    """
+    return {status: error(status) for status in statuses}
+
+
+def example(value: Any, description: str, status: int = 200) -> Responses:
+    """A route's `responses` for an answer in JSON, with `value` as its example."""
+    return {status: {"description": description, "content": {JSON: {"example": value}}}}
+
+
+def error(status: int) -> dict[str, Any]:
+    """What is said of one `status`."""
+    description, sentence = _ERRORS[status]
+    content = {JSON: {"schema": OUR_ERROR, "example": {"detail": sentence}}}
+    return {"description": description, "content": content}

@@ -1,0 +1,66 @@
+"""What each domain error is over HTTP: the one table, which a test holds complete."""
+
+import math
+from http import HTTPStatus
+
+from backend.errors import (
+    Aborted,
+    BadCheckpoint,
+    BadField,
+    BadReference,
+    BadSetting,
+    BlankText,
+    EngineDown,
+    EngineFailed,
+    NotEnoughMemory,
+    OverCapacity,
+    PromptTooLong,
+    RateLimited,
+    ShoalError,
+    StorageFull,
+    TextTooLong,
+    TimedOut,
+    Unauthorized,
+    UnknownVoice,
+    UploadTooLarge,
+    VoiceConflict,
+)
+
+STATUS: dict[type[ShoalError], HTTPStatus] = {
+    BlankText: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    UnknownVoice: HTTPStatus.NOT_FOUND,
+    VoiceConflict: HTTPStatus.CONFLICT,
+    TextTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    PromptTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UploadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    BadField: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BadReference: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    EngineFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    EngineDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    OverCapacity: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotEnoughMemory: HTTPStatus.SERVICE_UNAVAILABLE,
+    BadCheckpoint: HTTPStatus.SERVICE_UNAVAILABLE,
+    BadSetting: HTTPStatus.SERVICE_UNAVAILABLE,
+    Aborted: HTTPStatus.SERVICE_UNAVAILABLE,  # by a shutdown; a client that left reads nothing
+    TimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+RETRY_AFTER_S = 5
+"""Where nothing better is known."""
+
+
+def status_of(error: ShoalError) -> HTTPStatus:
+    """What `error` is over HTTP."""
+    return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def retry_headers(error: ShoalError) -> dict[str, str]:
+    """`Retry-After` where trying again makes sense."""
+    if isinstance(error, RateLimited | OverCapacity) and error.retry_after_s is not None:
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    return {}

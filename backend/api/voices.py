@@ -1,0 +1,211 @@
+"""`/voices`: save a recording as a voice, list what is saved, rename it, delete it."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
+from backend.api.openapi import JSON, errors
+from backend.api.schemas import UPLOAD_FIELD, parse
+from backend.core import ReferenceCodes
+from backend.errors import BadField
+from backend.smart_backend import SmartBackend
+from backend.voices.store import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS, Voice
+
+router = APIRouter(prefix="/voices", tags=["voices"])
+
+_UPLOAD_FIELDS = ("audio", UPLOAD_FIELD)
+_DOCUMENTED = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+_FILE = "A recording of the voice: wav, flac, ogg or mp3."
+
+
+class NewVoice(BaseModel):
+    """The fields of `POST /voices`, apart from the recording."""
+
+    model_config = _DOCUMENTED
+
+    name: str
+    """1 to 64 letters and digits of any script, with spaces, `_`, `-` and `.` between them; upper
+    and lower case are not told apart."""
+    transcript: str = Field("", max_length=MAX_TRANSCRIPT_CHARACTERS)
+    """What is said in the recording, if known."""
+    prompt_text: str = Field("", max_length=MAX_TRANSCRIPT_CHARACTERS)
+    """The same, as `POST /tts` calls it."""
+    description: str = Field("", max_length=MAX_DESCRIPTION_CHARACTERS)
+    """Anything worth noting."""
+
+
+class VoiceChange(BaseModel):
+    """The fields of `PATCH /voices/{name}`; what is not sent stays."""
+
+    model_config = _DOCUMENTED
+
+    name: str | None = None
+    """What it is called from now on."""
+    transcript: str | None = Field(None, max_length=MAX_TRANSCRIPT_CHARACTERS)
+    """What is said in its recording; empty if unknown."""
+    description: str | None = Field(None, max_length=MAX_DESCRIPTION_CHARACTERS)
+    """Anything worth noting."""
+
+
+class VoiceAnswer(BaseModel):
+    """A saved voice."""
+
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True)
+
+    id: str = Field(examples=["5f1c0b2a9d3e4f605f1c0b2a9d3e4f60"])
+    """It outlasts a change of name."""
+    name: str = Field(examples=["Anna"])
+    transcript: str = Field(examples=["Good evening."])
+    """What is said in the recording, empty if unknown."""
+    description: str = Field(examples=[""])
+    audio_s: float = Field(examples=[12.5])
+    """Seconds of the recording that are used."""
+    frames: int = Field(examples=[269])
+    """Code frames those were encoded to."""
+    num_codebooks: int = Field(examples=[8])
+    codec_id: str = Field(examples=["3c9a1f0e"])
+    """The codec it was encoded by: a checkpoint with another cannot speak in it."""
+    created_at: str = Field(examples=["2026-11-23T05:00:00.000000+00:00"])
+
+
+class CreatedVoice(VoiceAnswer):
+    """A voice that was just saved."""
+
+    warnings: list[str] = Field([], examples=[[]])
+    """What had to be done to the recording."""
+
+
+class VoiceList(BaseModel):
+    """Every saved voice, the oldest first."""
+
+    voices: list[VoiceAnswer]
+
+
+def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) -> dict[str, Any]:
+    """A body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
+    schema = fields.model_json_schema()
+
+    def content(upload: dict[str, str]) -> dict[str, Any]:
+        if not has_upload:
+            return {"schema": schema, "example": example}
+        both = {
+            _UPLOAD_FIELDS[0]: upload | {"description": _FILE},
+            _UPLOAD_FIELDS[1]: upload | {"description": "The same, as `POST /tts` calls it."},
+        }
+        with_upload = schema | {
+            "properties": schema["properties"] | both,
+            "oneOf": [{"required": [name]} for name in _UPLOAD_FIELDS],
+        }
+        return {"schema": with_upload, "example": example | {_UPLOAD_FIELDS[0]: "UklGRiQAAABX…"}}
+
+    kinds = {"multipart/form-data": content({"type": "string", "format": "binary"})}
+    if not has_upload:
+        kinds["application/x-www-form-urlencoded"] = content({})
+    kinds[JSON] = content({"type": "string", "contentEncoding": "base64"})
+    return {"requestBody": {"required": True, "content": kinds}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        201: {
+            "description": "It is saved.",
+            "headers": {
+                "Location": {
+                    "description": "Where it is found.",
+                    "schema": {"type": "string"},
+                    "example": "/voices/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
+                }
+            },
+        },
+        **errors(409, 413, 422, 503, 504, 507),
+    },
+    openapi_extra=_body(NewVoice, {"name": "Anna", "transcript": "Good evening."}, has_upload=True),
+)
+async def create_voice(
+    request: Request, response: Response, backend: Backend, asked: Asked
+) -> CreatedVoice:
+    """Save the voice of a recording under a name.
+
+    A name that is taken or that cannot be one is refused before anything is computed. What the
+    voice says from then on is spoken with `voice`, in `POST /tts` and the other routes.
+    """
+    values, audio = await read_body(request, backend.settings.max_upload_bytes, _UPLOAD_FIELDS)
+    sent = parse(NewVoice, values, (*NewVoice.model_fields, *_UPLOAD_FIELDS))
+    if sent.transcript and sent.prompt_text:
+        raise BadField("transcript and prompt_text are the same; send one of them.")
+    if not audio:
+        raise BadField("audio is missing; send a recording of the voice: wav, flac, ogg or mp3.")
+    voice, codes = await unless_hung_up(
+        request,
+        save_voice(
+            backend,
+            asked,
+            audio,
+            name=sent.name,
+            transcript=sent.transcript or sent.prompt_text,
+            description=sent.description,
+        ),
+    )
+    response.headers["Location"] = f"{router.prefix}/{voice.id}"
+    answer = VoiceAnswer.model_validate(voice)
+    return CreatedVoice(**answer.model_dump(), warnings=list(codes.warnings))
+
+
+async def save_voice(
+    backend: SmartBackend,
+    asked: Origin,
+    audio: bytes,
+    *,
+    name: str,
+    transcript: str,
+    description: str,
+) -> tuple[Voice, ReferenceCodes]:
+    """A new voice of a recording, and the codes of that with what had to be done to it.
+
+    Raises `BadField`, `VoiceConflict` and `StorageFull`, for a name before anything is computed,
+    and what encoding raises.
+    """
+    await asyncio.to_thread(backend.voices.check_name, name)
+    codes = await backend.encode_voice(audio, asked.client, asked.request_id)
+    voice = await asyncio.to_thread(backend.voices.create, name, codes, transcript, description)
+    return voice, codes
+
+
+@router.get("")
+async def list_voices(backend: Backend) -> VoiceList:
+    """Every saved voice, the oldest first."""
+    voices = await asyncio.to_thread(backend.voices.list)
+    return VoiceList(voices=[VoiceAnswer.model_validate(voice) for voice in voices])
+
+
+@router.get("/{name}", responses=errors(404))
+async def get_voice(name: str, backend: Backend) -> VoiceAnswer:
+    """A voice, by name or id."""
+    return VoiceAnswer.model_validate(await asyncio.to_thread(backend.voices.get, name))
+
+
+@router.patch(
+    "/{name}",
+    responses=errors(404, 409, 413, 422, 507),
+    openapi_extra=_body(VoiceChange, {"name": "Anja"}, has_upload=False),
+)
+async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAnswer:
+    """Rename a voice, or put right what is said of it."""
+    values, _ = await read_body(request, 0, ())
+    sent = parse(VoiceChange, values, tuple(VoiceChange.model_fields), keeps_empty=True)
+    changes = sent.model_dump(exclude_none=True)
+    if not changes:
+        raise BadField(f"Nothing is to be changed; send {', '.join(VoiceChange.model_fields)}.")
+    voice = await asyncio.to_thread(backend.voices.update, name, **changes)
+    return VoiceAnswer.model_validate(voice)
+
+
+@router.delete("/{name}", status_code=204, responses=errors(404, 507))
+async def delete_voice(name: str, backend: Backend) -> None:
+    """Delete a voice; what is being spoken in it is spoken to its end."""
+    await asyncio.to_thread(backend.voices.delete, name)

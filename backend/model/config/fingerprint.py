@@ -1,0 +1,36 @@
+"""Which codec a checkpoint has, told from its files without reading them whole."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from backend.errors import BadCheckpoint
+
+_ENDS_BYTES = 1024 * 1024
+_DIGEST_BYTES = 12
+
+
+def codec_fingerprint(folder: Path) -> str:
+    """A name for the codec in `folder`: the same for a copy of its files, another for any other.
+
+    Of `codec.json`, and of the size, first and last MiB of the weights, which is read in
+    milliseconds however large they are: training changes every weight, and a .pth file ends in
+    checksums of all that is in it. Raises `BadCheckpoint` where there are no weights.
+    """
+    names = ("codec.safetensors", "codec.pth")
+    weights = next((file for name in names if (file := folder / name).is_file()), None)
+    if weights is None:
+        raise BadCheckpoint(f"{folder} holds neither {' nor '.join(names)}")
+    config = folder / "codec.json"
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    try:
+        digest.update(config.read_bytes() if config.is_file() else b"")
+        with weights.open("rb") as stored:
+            size = stored.seek(0, os.SEEK_END)
+            digest.update(f"/{size}/".encode())
+            for begin in (0, max(0, size - _ENDS_BYTES)):
+                stored.seek(begin)
+                digest.update(stored.read(_ENDS_BYTES))
+    except OSError as error:
+        raise BadCheckpoint(f"cannot read the codec in {folder}: {error.strerror}") from error
+    return digest.hexdigest()

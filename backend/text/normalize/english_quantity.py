@@ -1,0 +1,355 @@
+"""English amounts: money, measures, fractions, ratios, versions and telephone numbers."""
+
+import re
+import unicodedata
+from fractions import Fraction
+
+from backend.text.normalize.number import cardinal, decimal, ordinal, spelled
+
+NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}(?!\d)|\d{1,18}(?!\d))(?:\.\d{1,18}(?!\d))?"
+_NO_NUMBER_BEFORE = r"(?<![\w.,])"
+
+_CURRENCIES = {
+    "US$": ("dollar", "dollars", "cent"),
+    "A$": ("Australian dollar", "Australian dollars", "cent"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent"),
+    "R$": ("real", "reais", "centavo"),
+    "$": ("dollar", "dollars", "cent"),
+    "€": ("euro", "euros", "cent"),
+    "£": ("pound", "pounds", "penny"),
+    "¥": ("yen", "yen", ""),
+    "₹": ("rupee", "rupees", "paisa"),
+    "₽": ("ruble", "rubles", "kopeck"),
+    "₩": ("won", "won", ""),
+    "₺": ("lira", "lira", "kurush"),
+    "₿": ("bitcoin", "bitcoins", ""),
+    "zł": ("zloty", "zlotys", "grosz"),
+}
+_CODES = {
+    "USD": "$",
+    "EUR": "€",
+    "GBP": "£",
+    "JPY": "¥",
+    "INR": "₹",
+    "RUB": "₽",
+    "KRW": "₩",
+    "TRY": "₺",
+    "AUD": "A$",
+    "CAD": "C$",
+    "HKD": "HK$",
+    "BRL": "R$",
+    "PLN": "zł",
+    "BTC": "₿",
+    "CNY": "yuan",
+    "CHF": "franc",
+}
+_CURRENCIES["yuan"] = ("yuan", "yuan", "")
+_CURRENCIES["franc"] = ("Swiss franc", "Swiss francs", "centime")
+_CENTS = {"penny": "pence", "paisa": "paise", "kurush": "kurush", "grosz": "groszy"}
+_SCALES = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "mm": "million",
+    "b": "billion",
+    "bn": "billion",
+    "t": "trillion",
+    "tn": "trillion",
+}
+_SYMBOL = "(" + "|".join(re.escape(symbol) for symbol in _CURRENCIES if len(symbol) < 4) + ")"
+_SCALE = r"(?: ?(thousand|million|billion|trillion)\b|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
+_MONEY = re.compile(
+    rf"(?<![\w$])(-|−)?{_SYMBOL} ?({NUMBER})(?: ?[–-] ?{_SYMBOL}?({NUMBER}))?{_SCALE}"
+)
+_MONEY_AFTER = re.compile(
+    rf"{_NO_NUMBER_BEFORE}(-|−)?({NUMBER}){_SCALE} ?(?:([€£¥₹₽₩₺$]|zł)|({'|'.join(_CODES)})\b)"
+)
+_CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER}){_SCALE}")
+_CENT_SIGN = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER}) ?¢")
+_ZEROS = re.compile(r"\.0+$")
+
+_UNITS = {
+    "km": "kilometer",
+    "m": "meter",
+    "cm": "centimeter",
+    "mm": "millimeter",
+    "µm": "micrometer",
+    "nm": "nanometer",
+    "mi": "mile",
+    "ft": "foot",
+    "yd": "yard",
+    "kg": "kilogram",
+    "g": "gram",
+    "mg": "milligram",
+    "µg": "microgram",
+    "lb": "pound",
+    "lbs": "pound",
+    "oz": "ounce",
+    "L": "liter",
+    "l": "liter",
+    "ml": "milliliter",
+    "mL": "milliliter",
+    "cl": "centiliter",
+    "gal": "gallon",
+    "s": "second",
+    "sec": "second",
+    "secs": "second",
+    "ms": "millisecond",
+    "µs": "microsecond",
+    "ns": "nanosecond",
+    "min": "minute",
+    "mins": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "hrs": "hour",
+    "KB": "kilobyte",
+    "kB": "kilobyte",
+    "MB": "megabyte",
+    "GB": "gigabyte",
+    "TB": "terabyte",
+    "PB": "petabyte",
+    "KiB": "kibibyte",
+    "MiB": "mebibyte",
+    "GiB": "gibibyte",
+    "Kbps": "kilobit per second",
+    "kbps": "kilobit per second",
+    "Mbps": "megabit per second",
+    "Gbps": "gigabit per second",
+    "Hz": "hertz",
+    "kHz": "kilohertz",
+    "MHz": "megahertz",
+    "GHz": "gigahertz",
+    "W": "watt",
+    "kW": "kilowatt",
+    "MW": "megawatt",
+    "GW": "gigawatt",
+    "kWh": "kilowatt hour",
+    "MWh": "megawatt hour",
+    "mAh": "milliamp hour",
+    "V": "volt",
+    "mV": "millivolt",
+    "kV": "kilovolt",
+    "mA": "milliamp",
+    "Ω": "ohm",
+    "kcal": "kilocalorie",
+    "cal": "calorie",
+    "J": "joule",
+    "kJ": "kilojoule",
+    "N": "newton",
+    "Pa": "pascal",
+    "hPa": "hectopascal",
+    "kPa": "kilopascal",
+    "psi": "pound per square inch",
+    "dB": "decibel",
+    "ha": "hectare",
+    "mph": "mile per hour",
+    "kph": "kilometer per hour",
+    "kmh": "kilometer per hour",
+    "fps": "frame per second",
+    "rpm": "revolution per minute",
+    "px": "pixel",
+    "°C": "degree Celsius",
+    "°F": "degree Fahrenheit",
+    "°": "degree",
+    "℃": "degree Celsius",
+    "℉": "degree Fahrenheit",
+    "km²": "square kilometer",
+    "m²": "square meter",
+    "cm²": "square centimeter",
+    "ft²": "square foot",
+    "m³": "cubic meter",
+    "cm³": "cubic centimeter",
+}
+_SAME_IN_PLURAL = ("hertz", "kilohertz", "megahertz", "gigahertz")
+_PER = {
+    "h": "hour",
+    "hr": "hour",
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "day": "day",
+    "week": "week",
+    "month": "month",
+    "mo": "month",
+    "year": "year",
+    "yr": "year",
+    "kg": "kilogram",
+    "km": "kilometer",
+    "m": "meter",
+    "m²": "square meter",
+    "m³": "cubic meter",
+    "L": "liter",
+    "l": "liter",
+    "person": "person",
+    "night": "night",
+}
+_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
+_MEASURE = re.compile(
+    rf"(?<![A-Za-z0-9.,])(-|−)?({NUMBER})(?: ?(?:[–-]|to) ?({NUMBER}))?([ -]?)"
+    rf"({_UNIT})(?![\w²³'’])(?:(?<=min|sec|hrs)\.(?= [a-z]))?"
+    rf"(?:/({'|'.join(sorted(_PER, key=len, reverse=True))})(?!\w))?"
+)
+_PER_AFTER_WORD = re.compile(r"(?<=[a-z])/(hour|second|minute|day|week|month|year|person|night)\b")
+_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)")
+_FEET_AND_INCHES = re.compile(r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?)?\b")
+_INCHES = re.compile(r"(?<![\w.,\"“])(\d{1,3}(?:\.\d{1,2})?)[\"″](?=[ ,.;]|$)(?![^\"\n]{0,200}\")")
+_PERCENT = re.compile(r"(?<=\d) ?(%|‰)")
+
+_MIXED = re.compile(r"(?<![\w.,/])(\d{1,6}) (\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
+_FRACTION = re.compile(r"(?<![\w.,/$])(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
+_SIGN_OF_FRACTION = re.compile(r"(\d{1,18})?([¼-¾⅐-⅞])")
+_RATING = re.compile(r"(?<=\d\.\d)/(?=\d{1,3}(?![\w/]))")
+_FIXED_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven"}
+
+_TELEPHONE = re.compile(
+    r"(?<![\w.,/-])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,4}\) ?|\d{2,4}[ .-])\d{3,4}[ .-]\d{3,4}"
+    r"(?![\w-]|[.,]\d)"
+    r"|(?<![\w.,/-])\d{3}-\d{4}(?![\w-]|[.,]\d)"
+    r"|(?<![\w+])\+\d{7,15}(?!\w)"
+)
+_GROUPS = re.compile(r"(?<![\w.,/-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-]|[.,]\d)")
+_VERSION = re.compile(r"(?<![\w.,])(?:([vV])\.? ?)?(\d{1,18}(?:\.\d{1,18}){2,8})(?![\w]|\.\d)")
+_SHORT_VERSION = re.compile(r"(?<![\w.,])[vV]\.? ?(\d{1,18}(?:\.\d{1,18})?)(?![\w]|\.\d)")
+_SIZE = re.compile(r"(?<=\d)(?:×(?!10[⁻⁰¹²³⁴-⁹^])| ?x ?)(?=\d)")
+_TIMES = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
+_THOUSANDS = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
+_DIGITS = re.compile(r"\d+")
+
+
+def read_number(text: str) -> str:
+    """What `NUMBER` matches, in words."""
+    whole, _, fraction = text.replace(",", "").partition(".")
+    return decimal(whole, fraction)
+
+
+def read_codes(text: str) -> str:
+    """Numbers that are names: telephone numbers, versions, groups of digits."""
+    text = _VERSION.sub(lambda v: ("version " if v[1] else "") + _dotted(v[2]), text)
+    text = _SHORT_VERSION.sub(lambda v: f"version {_dotted(v[1])}", text)
+    text = _TELEPHONE.sub(_telephone, text)
+    return _GROUPS.sub(_telephone, text)
+
+
+def read_money(text: str) -> str:
+    """Amounts with a sign or code of a currency before or after them."""
+    text = _MONEY.sub(_money, text)
+    text = _CODE_BEFORE.sub(lambda m: _amount("", m[2], m[3] or m[4], _CODES[m[1]]), text)
+    text = _MONEY_AFTER.sub(
+        lambda m: _amount(m[1] or "", m[2], m[3] or m[4], m[5] or _CODES[m[6]]), text
+    )
+    return _CENT_SIGN.sub(
+        lambda m: f"{read_number(m[1])} {'cent' if m[1] == '1' else 'cents'}", text
+    )
+
+
+def read_measures(text: str) -> str:
+    """Fractions, lengths, weights, speeds and other numbers with a unit."""
+    text = _MIXED.sub(lambda m: f"{cardinal(m[1])} and {_fraction(m[2], m[3])}", text)
+    text = _FEET.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
+    text = _FEET_AND_INCHES.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
+    text = _INCHES.sub(_inches, text)
+    text = _RATING.sub(" out of ", text)
+    text = _FRACTION.sub(lambda m: _FIXED_FRACTIONS.get(m[0]) or _fraction(m[1], m[2]), text)
+    text = _SIGN_OF_FRACTION.sub(_fraction_sign, text)
+    text = _MEASURE.sub(_measure, text)
+    text = _PER_AFTER_WORD.sub(r" per \1", text)
+    text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
+    text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {_SCALES[m[2]]}", text)
+    text = _SIZE.sub(" by ", text)
+    return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
+
+
+def _money(m: re.Match[str]) -> str:
+    minus, symbol, first, _, second, scale_word, scale_letter = m.groups()
+    if second:
+        end = _amount("", second, scale_word or scale_letter, symbol)
+        return f"{read_number(first)} to {end}"
+    return _amount(minus or "", first, scale_word or scale_letter, symbol)
+
+
+def _amount(minus: str, number: str, scale: str | None, symbol: str) -> str:
+    one, many, cent = _CURRENCIES[symbol]
+    sign = "minus " if minus else ""
+    number = _ZEROS.sub("", number)
+    if scale:
+        return f"{sign}{read_number(number)} {_SCALES.get(scale.lower(), scale)} {many}"
+    whole, _, fraction = number.replace(",", "").partition(".")
+    if not fraction or len(fraction) != 2 or not cent:
+        return f"{sign}{read_number(number)} {one if number == '1' else many}"
+    count = int(fraction)
+    cents = f"{cardinal(str(count))} {cent if count == 1 else _CENTS.get(cent, cent + 's')}"
+    if not int(whole):
+        return sign + cents
+    return f"{sign}{cardinal(whole)} {one if whole == '1' else many} and {cents}"
+
+
+def _measure(m: re.Match[str]) -> str:
+    minus, first, second, gap, unit, per = m.groups()
+    if gap == "-" and len(unit) < 2:
+        return m[0]  # a name such as 747-B
+    words = ("minus " if minus else "") + read_number(first)
+    if second:
+        words += f" to {read_number(second)}"
+    name = _UNITS[unit]
+    is_adjective = gap == "-"
+    if is_adjective or (first == "1" and not second):
+        return f"{words} {name}{f' per {_PER[per]}' if per else ''}"
+    return f"{words} {_plural(name)}{f' per {_PER[per]}' if per else ''}"
+
+
+def _plural(name: str) -> str:
+    if name in _SAME_IN_PLURAL:
+        return name
+    for head in (" per ", " Celsius", " Fahrenheit"):
+        if head in name:
+            before, _, after = name.partition(head)
+            return f"{before}s{head}{after}"
+    return name[: -len("foot")] + "feet" if name.endswith("foot") else f"{name}s"
+
+
+def _inches(m: re.Match[str]) -> str:
+    line = m.string[max(0, m.start() - 400) : m.start()].rpartition("\n")[2]
+    is_closing = line.count('"') % 2 == 1
+    return m[0] if is_closing else f"{read_number(m[1])} {'inch' if m[1] == '1' else 'inches'}"
+
+
+def _feet(digits: str) -> str:
+    return f"{cardinal(digits)} {'foot' if digits == '1' else 'feet'}"
+
+
+def _fraction(top: str, bottom: str) -> str:
+    if top == bottom:
+        return f"{cardinal(top)} {cardinal(bottom)}"
+    if bottom in ("10", "100") or int(top) > int(bottom) > 4 or int(bottom) < 2:
+        word = "out of" if bottom in ("10", "100") else "over"
+        return f"{cardinal(top)} {word} {cardinal(bottom)}"
+    if int(bottom) > 100:
+        return f"{cardinal(top)} over {cardinal(bottom)}"
+    is_one = int(top) == 1
+    if bottom == "2":
+        part = "half" if is_one else "halves"
+    elif bottom == "4":
+        part = "quarter" if is_one else "quarters"
+    else:
+        part = ordinal(bottom) + ("" if is_one else "s")
+    return f"{cardinal(top)} {part}"
+
+
+def _fraction_sign(m: re.Match[str]) -> str:
+    value = Fraction(unicodedata.numeric(m[2])).limit_denominator(10)
+    words = _fraction(str(value.numerator), str(value.denominator)).replace("out of", "over")
+    if not m[1]:
+        return words
+    return (
+        f"{cardinal(m[1])} and {words.replace('one ', 'a ') if value.denominator == 2 else words}"
+    )
+
+
+def _telephone(m: re.Match[str]) -> str:
+    plus = "plus " if m[0].startswith("+") else ""
+    return plus + ", ".join(spelled(group) for group in _DIGITS.findall(m[0]))
+
+
+def _dotted(number: str) -> str:
+    return " point ".join(cardinal(part) for part in number.split("."))

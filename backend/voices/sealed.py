@@ -1,0 +1,88 @@
+"""Small files that are whole or not there: put in place in one step, and sealed with a digest."""
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import psutil
+
+T = TypeVar("T")
+
+_MAGIC = b"shoal\x01"
+_DIGEST_BYTES = 16
+_UNFINISHED = re.compile(r".*\.(\d{1,9})\.tmp")
+"""What a file is called while process N writes it."""
+
+
+class DamagedFile(Exception):
+    """A file is not what was written."""
+
+
+def seal(value: object) -> bytes:
+    """The bytes of a file that holds `value`."""
+    body = msgspec.msgpack.encode(value)
+    return _MAGIC + _digest(body) + body
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put what `seal` gave at `path`, in the place of what was there, and its folder if need be.
+
+    Raises OSError, and then what was there still is. Once it returns, the file outlives a loss of
+    power where the system lets a folder be synced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """What was sealed in the file at `path`; raises OSError, or `DamagedFile`."""
+    data = path.read_bytes()
+    body = data[len(_MAGIC) + _DIGEST_BYTES :]
+    if not data.startswith(_MAGIC + _digest(body)):
+        raise DamagedFile("its digest is another's")
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise DamagedFile(str(error)) from None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed left in `folder`; one at work keeps its own."""
+    for path in folder.glob("*.tmp"):
+        writer = _UNFINISHED.fullmatch(path.name)
+        if writer is None:
+            continue
+        pid = int(writer[1])
+        # In a container each start has the same number, and this one has not begun to write.
+        if pid == os.getpid() or not psutil.pid_exists(pid):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let what was put in `folder`, or taken out, outlive a loss of power, where that can be."""
+    with suppress(OSError):  # Windows opens no folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()

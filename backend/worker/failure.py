@@ -1,0 +1,19 @@
+"""How a request's failure is told."""
+
+from loguru import logger
+
+from backend.engine.memory import is_out_of_memory
+from backend.errors import EngineFailed, ShoalError
+from backend.worker.messages import Failed
+
+
+def failed(request_id: str, error: Exception) -> Failed:
+    """The answer to the request that `error` ended; whatever is not meant for a user is logged."""
+    if isinstance(error, ShoalError):
+        return Failed(request_id, error.code, str(error))
+    logger.opt(exception=error).error("Request {} failed.", request_id)
+    if is_out_of_memory(error):
+        message = "There is not enough memory for this; try again later, or with less."
+    else:
+        message = f"The engine failed: {type(error).__name__}: {error}"
+    return Failed(request_id, EngineFailed.code, message)

@@ -1,0 +1,142 @@
+"""An admission whose memory, workers and clock are simulated, to see who speaks next."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec
+
+from backend.admission import Admission, Slot, Ticket
+from backend.errors import OverCapacity, TextTooLong
+from backend.hardware.memory import Demand, Lease
+from backend.hardware.need import RequestNeed
+
+P = ParamSpec("P")
+SMALL = Demand(10, 10)
+
+
+@dataclass(slots=True)
+class Room:
+    """Memory counted in characters."""
+
+    size: int = 1_000_000
+    taken: int = 0
+    fault: Exception | None = None
+    """What asking for it raises."""
+
+    def lease(self, demand: Demand) -> Lease:
+        if self.fault is not None:
+            raise self.fault
+        characters = demand.characters
+        if characters > self.size:
+            raise TextTooLong(f"send at most {self.size} characters.")
+        if characters > self.size - self.taken:
+            raise OverCapacity("Requests that are being spoken hold it.")
+        self.taken += characters
+
+        def release(lease: Lease) -> None:
+            self.taken -= characters
+
+        return Lease(RequestNeed(1, 0, 0, 0), release)
+
+
+@dataclass(slots=True)
+class Clock:
+    now_s: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass(slots=True)
+class Desk:
+    """An admission, what it gives away, and in which order it did."""
+
+    room: Room = field(default_factory=Room)
+    rows: int = 1
+    queue_limit: int = 100
+    characters_per_s: float = 10.0
+    clock: Clock = field(default_factory=Clock)
+    grants: list[str] = field(default_factory=list)
+    at_work: int = 0
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(
+            self.room,
+            rows=self.rows,
+            queue_limit=self.queue_limit,
+            characters_per_s=self.characters_per_s,
+            clock=self.clock,
+        )
+
+    async def sentence(self, ticket: Ticket, name: str, work: int = 1) -> None:
+        """One sentence that takes a worker `work` turns of the loop."""
+        with await ticket.slot(SMALL) as slot:
+            self.grants.append(name)
+            self.at_work += 1
+            assert self.at_work <= self.rows
+            try:
+                for _ in range(work):
+                    await asyncio.sleep(0)
+            finally:
+                self.at_work -= 1
+            slot.done(10)
+
+    async def request(self, client: str, sentences: int, name: str = "", together: int = 1) -> None:
+        """A request that keeps up to `together` sentences open."""
+        with self.admission.enter(client, 10 * sentences) as ticket:
+            opened = asyncio.Semaphore(together)
+
+            async def one() -> None:
+                async with opened:
+                    await self.sentence(ticket, name or client)
+
+            await asyncio.gather(*(one() for _ in range(sentences)))
+
+    async def is_idle(self) -> bool:
+        """Nothing is held, nobody inside, and a whole round of rows can be had."""
+        admission = self.admission
+        assert admission.waiting == admission.speaking == admission.characters_ahead == 0
+        assert self.room.taken == 0
+        with admission.enter("last", 0) as ticket, ExitStack() as held:
+            for _ in range(self.rows):
+                held.enter_context(await granted(ticket))
+        return self.room.taken == 0
+
+
+def on_a_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run it; afterwards no task of its is left."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def and_look() -> None:
+            await test(*args, **kwargs)
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        asyncio.run(and_look())
+
+    return run
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def granted(ticket: Ticket, demand: Demand = SMALL) -> Slot:
+    """A slot that is to be had at once."""
+    task = asyncio.create_task(ticket.slot(demand))
+    await settle()
+    assert task.done()
+    return await task
+
+
+async def asking(ticket: Ticket, demand: Demand = SMALL) -> asyncio.Task[Slot]:
+    """A slot that is not to be had yet."""
+    task = asyncio.create_task(ticket.slot(demand))
+    await settle()
+    assert not task.done()
+    return task

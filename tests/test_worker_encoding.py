@@ -1,0 +1,175 @@
+"""Recordings are encoded beside the speech, one after another, and each is answered once."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from torch import Tensor
+
+from backend.engine.engine import Engine, Step
+from backend.model.dac import DAC
+from backend.model.stream import Stream
+from backend.worker.messages import Abort, Done, Encoded, EncodeVoice, Failed, Pcm, Shutdown
+from tests.test_worker_loop import WAIT_S, Worker, loaded, recording, request
+
+Encode = Callable[[DAC, Tensor, Stream | None], Tensor]
+
+
+class Gate:
+    """Holds the codec up within a recording's first piece."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self.is_open = threading.Event()
+        self.is_reached = threading.Event()
+        self.pieces = 0
+
+    def encode(self, codec: DAC, audio: Tensor, stream: Stream | None = None) -> Tensor:
+        self.pieces += 1
+        self.is_reached.set()
+        assert self.is_open.wait(WAIT_S)
+        return self._encode(codec, audio, stream)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate(DAC.encode)
+
+    def encode(codec: DAC, audio: Tensor, stream: Stream | None = None) -> Tensor:
+        return gate.encode(codec, audio, stream)
+
+    monkeypatch.setattr(DAC, "encode", encode)
+    yield gate
+    gate.is_open.set()
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker(loaded())
+    yield worker
+    worker.leave()
+
+
+def test_speech_goes_on_while_a_recording_is_encoded(worker: Worker, gate: Gate) -> None:
+    worker.inbox.put(EncodeVoice("voice", recording(2.0)))
+    assert gate.is_reached.wait(WAIT_S)
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+    gate.is_open.set()
+    assert isinstance(worker.answers("voice")["voice"][-1], Encoded)
+
+
+def test_a_burst_is_answered_one_after_another(worker: Worker) -> None:
+    names = [f"voice{index}" for index in range(5)]
+    for name in names:
+        worker.inbox.put(EncodeVoice(name, recording(1.5)))
+    answers = worker.answers(*names)
+    assert list(answers) == names
+    kinds = [[type(message) for message in messages] for messages in answers.values()]
+    assert kinds == [[Encoded]] * 5
+    assert len({answer[0].codes.codes for answer in answers.values()}) == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("audio", "says"),
+    [(b"no audio", "cannot be decoded"), (b"", "empty"), (recording(0.2), "0.2 s of sound")],
+)
+def test_what_cannot_be_encoded_is_said(worker: Worker, audio: bytes, says: str) -> None:
+    failed = worker.encode(audio)
+    assert isinstance(failed, Failed)
+    assert failed.code == "bad_reference"
+    assert says in failed.message
+    assert isinstance(worker.encode(recording(1.5)), Encoded)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't"), "not enough memory"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_one_that_fails_harms_nobody_else(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(DAC, "encode", lambda *_: (_ for _ in ()).throw(error))
+        failed = worker.encode(recording(1.5))
+    assert isinstance(failed, Failed)
+    assert failed.code == "engine_failed"
+    assert says in failed.message
+    assert isinstance(worker.encode(recording(1.5)), Encoded)
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+
+
+def test_an_abort_is_answered_at_once_and_ends_it_at_the_next_piece(
+    worker: Worker, gate: Gate
+) -> None:
+    for name in ("first", "waiting", "last"):
+        worker.inbox.put(EncodeVoice(name, recording(2.0)))
+    assert gate.is_reached.wait(WAIT_S)
+    worker.inbox.put(Abort("waiting"))
+    worker.inbox.put(Abort("first"))
+    for name in ("waiting", "first"):
+        (failed,) = worker.answers(name)[name]
+        assert isinstance(failed, Failed)
+        assert failed.code == "aborted"
+    assert gate.pieces == 1
+    gate.is_open.set()
+    assert isinstance(worker.answers("last")["last"][-1], Encoded)
+    whole = -(-200 // 32)
+    assert gate.pieces == 1 + whole, "one of the first, none of the second, all of the last"
+    worker.inbox.put(Abort("last"))  # it is over: no answer
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+    assert worker.said.empty() or "last" not in str(worker.said.get())
+
+
+def test_a_name_in_use_is_refused(worker: Worker, gate: Gate) -> None:
+    worker.inbox.put(EncodeVoice("voice", recording(1.5)))
+    assert gate.is_reached.wait(WAIT_S)
+    for again in (EncodeVoice("voice", recording(1.5)), request("voice", "Hello.")):
+        worker.inbox.put(again)
+        (refused,) = worker.answers("voice")["voice"]
+        assert isinstance(refused, Failed)
+        assert refused.code == "bad_field"
+    gate.is_open.set()
+    assert isinstance(worker.answers("voice")["voice"][-1], Encoded)
+
+
+def test_leaving_does_not_wait_for_a_recording(gate: Gate) -> None:
+    worker = Worker(loaded())
+    for name in ("first", "waiting"):
+        worker.inbox.put(EncodeVoice(name, recording(2.0)))
+    assert gate.is_reached.wait(WAIT_S)
+    worker.inbox.put(Shutdown())
+    worker.thread.join(timeout=WAIT_S)
+    assert not worker.thread.is_alive()
+    for messages in worker.answers("first", "waiting").values():
+        assert isinstance(messages[-1], Failed)
+        assert messages[-1].code == "aborted"
+
+
+def test_frames_are_made_in_step_with_the_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same speech and the same codes come out when both threads compute at once."""
+    worker = Worker(loaded(end_scale=0.0))
+    alone = worker.encode(recording(2.0))
+    plain = [m.samples for m in worker.speak("a" * 20) if isinstance(m, Pcm)]
+    assert isinstance(alone, Encoded)
+    is_speaking, step = threading.Event(), Engine.step
+
+    def seen(engine: Engine) -> Step:
+        is_speaking.set()
+        return step(engine)
+
+    monkeypatch.setattr(Engine, "step", seen)
+    worker.inbox.put(request("one", "a" * 20))
+    assert is_speaking.wait(WAIT_S)
+    for index in range(8):
+        worker.inbox.put(EncodeVoice(str(index), recording(2.0)))
+    answers = worker.answers("one", *map(str, range(8)))
+    assert [m.samples for m in answers["one"] if isinstance(m, Pcm)] == plain
+    for index in range(8):
+        (encoded,) = answers[str(index)]
+        assert isinstance(encoded, Encoded)
+        assert encoded.codes == alone.codes
+    worker.leave()
