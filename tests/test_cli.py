@@ -28,6 +28,7 @@ QUIET = {**os.environ, "SHOAL_METRICS": "false"}
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
     monkeypatch.setattr(lane, "worker_command", lambda *_: command())
+    monkeypatch.setenv("SHOAL_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(ROOT)
     return CliRunner()
 
