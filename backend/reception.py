@@ -63,6 +63,8 @@ class Reception:
         info = lane.worker.loaded()
         limit, sentences, characters = self._script(request, texts, lane, info)
         names = {line.voice for line in lines(request)}
+        if request.references:
+            names.discard("")
         saved = await self._casting.saved(names, info.codec_id)
         ticket = stack.enter_context(lane.admission.enter(request.client, characters))
         voices: dict[str, tuple[VoicePrompt, ...]] = {

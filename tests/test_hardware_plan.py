@@ -296,3 +296,11 @@ def test_what_cannot_be_had_is_refused(
 def test_the_published_package_is_left_as_it_is() -> None:
     made = plan_for(computer(I7), engine="fish-speech")
     assert made.quantization.value == "none" and not made.compile.value
+
+
+def test_a_small_checkpoint_computes_on_one_thread_where_it_is_on_the_cpu() -> None:
+    threads = plan_for(computer(I5), DEMO).num_threads
+    assert (threads.value, threads.source) == (1, "checkpoint")
+    assert plan_for(computer(I5), S1).num_threads.value > 1
+    assert plan_for(computer(I5), DEMO, num_threads=2).num_threads.value == 2
+    assert plan_for(computer(I7, 32, V100), DEMO).num_threads.source != "checkpoint"

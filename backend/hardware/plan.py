@@ -17,6 +17,7 @@ from backend.hardware.placement import (
     safety_margin_bytes,
 )
 from backend.hardware.pressure import LEAST_CACHE_MB
+from backend.hardware.quantization import is_small
 from backend.hardware.tiers import Tier
 from backend.settings import Settings
 
@@ -35,7 +36,8 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
     placement = place(hardware, settings, shape)
     tier, cpu = placement.tier, hardware.cpu
     compiled, compile_line = gate_for(hardware, placement, settings, shape)
-    threads = choose_threads(cpu, tier, settings)
+    is_light = placement.gpu is None and is_small(shape)
+    threads = choose_threads(cpu, tier, settings, shape.name if is_light else "")
     text = _text_limit(tier, settings)
     intent = CPUAffinityManager.intent(cpu, tier)
     is_text_fixed = text.source == "user" or not settings.dynamic_text_limit
@@ -66,16 +68,23 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
     )
 
 
-def choose_threads(cpu: Cpu, tier: Tier, settings: Settings) -> Choice[int]:
+def choose_threads(
+    cpu: Cpu, tier: Tier, settings: Settings, small_checkpoint: str = ""
+) -> Choice[int]:
     """Threads that compute: one a performance core, within the tier's and the container's limits.
 
-    Raises `BadSetting` if the user's are more than the CPUs that this process may run on.
+    `small_checkpoint` is the name of one that is small and computed on the CPU. Raises `BadSetting`
+    if the user's are more than the CPUs that this process may run on.
     """
     if (wanted := settings.num_threads) is not None:
         allowed = len(cpu.allowed) or cpu.logical_cores
         if wanted > allowed:
             raise BadSetting(f"NUM_THREADS={wanted}: this process may run on {allowed} CPUs only.")
         return Choice(wanted, "NUM_THREADS asks for it", "user")
+    if small_checkpoint:
+        # Measured on two cores: 1.7 times as fast alone, 1.3 times with 16 at once.
+        why = f"{small_checkpoint} is small: threads would wait for each other more than compute"
+        return Choice(1, why, "checkpoint")
     cores = usable_performance_cores(cpu)
     kind = "performance core" if cpu.efficiency_cores else "physical core"
     granted = cores if cpu.quota_cpus is None else max(1, math.ceil(cpu.quota_cpus))
