@@ -19,13 +19,13 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.cpu_lane import CpuLane
-from backend.errors import TextTooLong, TimedOut
+from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.lane import Lane
 from backend.script import Spelling, check_text, lines, live, shorten, written
-from backend.session import SpeechSession
+from backend.session import SpeechSession, in_time
 from backend.settings import Settings
 from backend.worker.messages import EncodeVoice
 
@@ -169,8 +169,4 @@ def _warnings(
 
 
 async def _in_time(work: Awaitable[T], deadline_s: float) -> T:
-    try:
-        async with asyncio.timeout_at(deadline_s):
-            return await work
-    except TimeoutError:
-        raise TimedOut("The request waited past its deadline; try again later.") from None
+    return await in_time(work, deadline_s, "The request waited past its deadline; try again later.")

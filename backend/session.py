@@ -247,13 +247,10 @@ class SpeechSession:
             self._voices[sentence.voice] = (VoicePrompt(first.codes, first.sentence.text),)
 
     async def _in_time(self, work: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout_at(self.deadline_s):
-                return await work
-        except TimeoutError:
-            raise TimedOut(
-                "The request was not spoken in time; send less text, or a longer X-Timeout-S."
-            ) from None
+        advice = "send less text, or a longer X-Timeout-S"
+        return await in_time(
+            work, self.deadline_s, f"The request was not spoken in time; {advice}."
+        )
 
     async def _close(self) -> None:
         if self._feeder is not None:
@@ -285,6 +282,15 @@ class SpeechSession:
             weight_read_gb_s=sum(cost.weight_read_gb_s * cost.decode_s for cost in costs)
             / self.total_s,
         )
+
+
+async def in_time(work: Awaitable[T], deadline_s: float, message: str) -> T:
+    """What `work` returns; `TimedOut` with `message` past `deadline_s`, in the loop's time."""
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            return await work
+    except TimeoutError:
+        raise TimedOut(message) from None
 
 
 def _together(costs: Sequence[SpeechStats]) -> SpeechStats:

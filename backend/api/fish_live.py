@@ -11,16 +11,14 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 import msgspec
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 from loguru import logger
 
 from backend.api.answer import encoded
 from backend.api.dependencies import Asked, Backend, Origin
 from backend.api.fish_body import FishSpeech, Wanted, decode, wanted
-from backend.api.live_body import LiveText
-from backend.errors import BadField, BlankText, ShoalError, TimedOut
-from backend.session import SpeechSession
-from backend.smart_backend import SmartBackend
+from backend.api.live_connection import LiveConnection
+from backend.errors import BadField, BlankText, ShoalError
 
 router = APIRouter()
 
@@ -66,38 +64,21 @@ async def live(socket: WebSocket, backend: Backend, origin: Asked) -> None:
             await socket.close()
 
 
-class _Conversation:
+class _Conversation(LiveConnection):
     """One connection: reads and speaks at the same time."""
 
-    def __init__(self, socket: WebSocket, backend: SmartBackend) -> None:
-        self._socket, self._backend = socket, backend
-        self._idle_s = backend.settings.live_idle_s
-        self._text = LiveText(backend.settings.max_text_characters)
-        self._session: SpeechSession | None = None
-        self._clock = asyncio.get_running_loop().time
-        self._active_s = self._clock()
-        """When it was last the server's turn, or something was received or sent."""
+    idle_advice = "send stop at the end"
+    unread_message = "The audio was not taken for {idle_s} s."
 
     async def hold(self, origin: Origin) -> None:
-        """Speak what comes until it is over; raises what ends it early.
-
-        A client that leaves is noticed while it is spoken to, and the speech given up.
-        """
+        """Speak what comes until it is over; raises what ends it early."""
         event = await self._receive()
         if not isinstance(event, _Start):
             raise BadField("event: the first event is to be start, with a request.")
         headers = self._socket.headers
         asked = await asyncio.to_thread(wanted, event.request, "msgpack", headers, origin)
         self._text.write(asked.speech.text)
-        reading = asyncio.create_task(self._read())
-        speaking = asyncio.create_task(self._speak(asked))
-        try:
-            await asyncio.wait({reading, speaking}, return_when=asyncio.FIRST_COMPLETED)
-            await (speaking if speaking.done() else reading)
-        finally:
-            reading.cancel()
-            speaking.cancel()
-            await asyncio.gather(reading, speaking, return_exceptions=True)
+        await self._race(self._read(), self._speak(asked))
 
     async def _speak(self, asked: Wanted) -> None:
         await self._text.begun()  # who has nothing to say yet, takes nobody's place
@@ -128,42 +109,15 @@ class _Conversation:
                     raise BadField("event: start is sent once, at the beginning.")
 
     async def _receive(self) -> _Event:
-        """The next event; raises `WebSocketDisconnect`, `BadField`, and `TimedOut` when the client
-        says nothing for too long although it is its turn."""
-        message = None
-        while message is None:
-            try:
-                async with asyncio.timeout_at(self._active_s + self._idle_s):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                if self._is_at_work():
-                    self._active_s = self._clock()
-                elif self._clock() >= self._active_s + self._idle_s:  # else audio was sent
-                    raise TimedOut(
-                        f"Nothing was sent for {self._idle_s:g} s; send stop at the end."
-                    ) from None
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1006))
-        self._active_s = self._clock()
-        if message.get("bytes") is None:
+        data = (await self._next_message()).get("bytes")
+        if data is None:
             raise BadField("The event is text; send events in msgpack, as binary frames.")
-        event: _Event = decode(message["bytes"], "msgpack", _Event)
+        event: _Event = decode(data, "msgpack", _Event)
         return event
-
-    def _is_at_work(self) -> bool:
-        """It is the server's turn: something is being spoken, or waits for it."""
-        if self._session is None:
-            return self._text.has_ended or self._text.is_flushed
-        return self._text.has_ended or self._session.is_at_work
 
     async def _log(self, *warnings: str) -> None:
         for warning in warnings:
             await self._say(event="log", message=warning)
 
     async def _say(self, **event: Any) -> None:
-        try:
-            async with asyncio.timeout(self._idle_s):
-                await self._socket.send_bytes(msgspec.msgpack.encode(event))
-        except TimeoutError:
-            raise TimedOut(f"The audio was not taken for {self._idle_s:g} s.") from None
-        self._active_s = self._clock()
+        await self._send({"type": "websocket.send", "bytes": msgspec.msgpack.encode(event)})

@@ -30,25 +30,23 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from loguru import logger
-from starlette.types import Message
 
 from backend.api.dependencies import Backend, Origin, RequestId, get_origin
 from backend.api.live_body import (
     End,
     Flush,
     FromClient,
-    LiveText,
     SessionStart,
     TextPiece,
     parse_message,
 )
+from backend.api.live_connection import LiveConnection
 from backend.api.openai import saved_voice
 from backend.api.status import status_of
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
 from backend.errors import BadField, ShoalError, TimedOut
 from backend.session import SpeechSession
-from backend.smart_backend import SmartBackend
 
 router = APIRouter()
 
@@ -70,16 +68,11 @@ async def stream(socket: WebSocket, backend: Backend, request_id: RequestId) -> 
         await connection.refuse(status_of(error), error.code, str(error))
 
 
-class _Connection:
+class _Connection(LiveConnection):
     """One client, and what is spoken to it."""
 
-    def __init__(self, socket: WebSocket, backend: SmartBackend) -> None:
-        self._socket, self._backend = socket, backend
-        self._idle_s = backend.settings.live_idle_s
-        self._text = LiveText(backend.settings.max_text_characters)
-        self._session: SpeechSession | None = None
-        self._loop = asyncio.get_running_loop()
-        self._active_s = self._loop.time()
+    idle_advice = "end the text once it is whole"
+    unread_message = "What is sent was not read for {idle_s} s; read faster."
 
     async def serve(self, asked: Origin) -> None:
         """Read and speak, until all is spoken or the client has left."""
@@ -87,15 +80,7 @@ class _Connection:
         start = first if isinstance(first, SessionStart) else SessionStart()
         if first is not start:
             self._take(first)
-        reading = asyncio.create_task(self._read(), name="live text")
-        speaking = asyncio.create_task(self._speak(start, asked), name="live speech")
-        try:
-            await asyncio.wait({reading, speaking}, return_when=asyncio.FIRST_COMPLETED)
-            (speaking if speaking.done() else reading).result()
-        finally:
-            reading.cancel()
-            speaking.cancel()
-            await asyncio.gather(reading, speaking, return_exceptions=True)
+        await self._race(self._read(), self._speak(start, asked))
         await self._socket.close()
 
     async def refuse(self, status: int, code: str, detail: str) -> None:
@@ -124,32 +109,10 @@ class _Connection:
                 raise BadField("session.start comes first; open another connection.")
 
     async def _receive(self) -> FromClient:
-        """The next message; `TimedOut` where the client sends nothing though it is its turn."""
-        while True:
-            try:
-                async with asyncio.timeout_at(self._active_s + self._idle_s):
-                    message = await self._socket.receive()
-                break
-            except TimeoutError:
-                if self._is_at_work():
-                    self._active_s = self._loop.time()
-                elif self._loop.time() >= self._active_s + self._idle_s:
-                    raise TimedOut(
-                        f"Nothing was sent for {self._idle_s:g} s; end the text once it is whole."
-                    ) from None
-        self._active_s = self._loop.time()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message["code"])
-        text = message.get("text")
+        text = (await self._next_message()).get("text")
         if text is None:
             raise BadField("Binary frames are not read here; send JSON in text frames.")
         return parse_message(text)
-
-    def _is_at_work(self) -> bool:
-        """It is the server's turn: something is being spoken, or waits for it."""
-        if self._session is None:
-            return self._text.has_ended or self._text.is_flushed
-        return self._text.has_ended or self._session.is_at_work
 
     # -- out --------------------------------------------------------------------------------------
 
@@ -206,17 +169,6 @@ class _Connection:
     async def _tell(self, kind: str, **fields: Any) -> None:
         text = json.dumps({"type": kind, **fields})
         await self._send({"type": "websocket.send", "text": text})
-
-    async def _send(self, message: Message) -> None:
-        """Wait until the client takes it, but not for ever."""
-        try:
-            async with asyncio.timeout(self._idle_s):
-                await self._socket.send(message)
-        except TimeoutError:
-            raise TimedOut(
-                f"What is sent was not read for {self._idle_s:g} s; read faster."
-            ) from None
-        self._active_s = self._loop.time()
 
 
 def _figures(session: SpeechSession, speed: float) -> dict[str, Any]:
