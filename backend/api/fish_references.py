@@ -11,9 +11,10 @@ from msgspec import Meta
 from backend.api.arrival import read_bytes
 from backend.api.dependencies import Asked, Backend, read_body, unless_hung_up
 from backend.api.fish_body import decode, wire_of
-from backend.api.fish_voices import naming, save_voice
+from backend.api.fish_voices import naming
 from backend.api.headers import add_warnings
 from backend.api.openapi import Responses, errors
+from backend.api.voices import save_voice
 from backend.errors import BadField
 
 router = APIRouter(prefix="/v1/references")
@@ -111,22 +112,14 @@ async def add(request: Request, backend: Backend, origin: Asked) -> Response:
         raise BadField("id and text are plain text, and id is needed; send both as such.")
     if not audio:
         raise BadField("audio is missing; send a recording of the voice as a file.")
-    warnings: list[str] = []
-    voice = await unless_hung_up(
-        request,
-        save_voice(
-            backend,
-            warnings,
-            name=name,
-            name_field="id",
-            audio=audio,
-            transcript=transcript,
-            origin=origin,
-        ),
-    )
+    with naming("id"):
+        voice, codes = await unless_hung_up(
+            request,
+            save_voice(backend, origin, audio, name=name, transcript=transcript, description=""),
+        )
     said = {"success": True, "message": f"{voice.name} is saved.", "reference_id": voice.name}
     response = _answer(request, said)
-    add_warnings(response, warnings)
+    add_warnings(response, codes.warnings)
     return response
 
 

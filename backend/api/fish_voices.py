@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from backend.api.arrival import FIELDS_BYTES, read_form
-from backend.api.dependencies import Asked, Backend, Origin, unless_hung_up
+from backend.api.dependencies import Asked, Backend, unless_hung_up
 from backend.api.headers import add_warnings
 from backend.api.openapi import errors
+from backend.api.voices import save_voice
 from backend.errors import BadField, BadReference, UploadTooLarge
-from backend.smart_backend import SmartBackend
 from backend.voices.store import Voice
 
 router = APIRouter(prefix="/model")
@@ -144,20 +144,19 @@ async def create_model(
         await form.close()
     if recordings > 1:
         warnings.append(f"one voice is made of one recording: the first of {recordings} was used")
-    voice = await unless_hung_up(
-        request,
-        save_voice(
-            backend,
-            warnings,
-            name=title or "",
-            name_field="title",
-            audio=audio,
-            transcript=str(texts[0]) if texts else "",
-            description=description or "",
-            origin=origin,
-        ),
-    )
-    add_warnings(response, warnings)
+    with naming("title"):
+        voice, codes = await unless_hung_up(
+            request,
+            save_voice(
+                backend,
+                origin,
+                audio,
+                name=title or "",
+                transcript=str(texts[0]) if texts else "",
+                description=description or "",
+            ),
+        )
+    add_warnings(response, [*warnings, *codes.warnings])
     return _model(voice)
 
 
@@ -207,29 +206,6 @@ async def update_model(
 async def delete_model(backend: Backend, model_id: str) -> None:
     """Delete a voice, by id or name."""
     await asyncio.to_thread(backend.voices.delete, model_id)
-
-
-async def save_voice(
-    backend: SmartBackend,
-    warnings: list[str],
-    *,
-    name: str,
-    name_field: str,
-    audio: bytes,
-    transcript: str,
-    description: str = "",
-    origin: Origin,
-) -> Voice:
-    """A new voice of a recording; adds to `warnings` what had to be done to it.
-
-    Raises `BadField`, `BadReference`, `VoiceConflict`, `StorageFull`, and what encoding raises.
-    """
-    # Before the work: a name that is taken is refused at once.
-    with naming(name_field):
-        await asyncio.to_thread(backend.voices.check_name, name)
-    codes = await backend.encode_voice(audio, origin.client, origin.request_id)
-    warnings.extend(codes.warnings)
-    return await asyncio.to_thread(backend.voices.create, name, codes, transcript, description)
 
 
 @contextmanager
