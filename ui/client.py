@@ -133,7 +133,8 @@ class Shoal:
     async def export_voice(self, name: str) -> Download:
         """It as one file."""
         answer = await self._send("GET", f"{_voice(name)}/export")
-        return Download(f"{name}.voice", answer.content)
+        voice = await self._json("GET", _voice(name))
+        return Download(f"{voice['name']}.voice", answer.content)
 
     async def import_voice(self, data: bytes, name: str = "") -> Answer:
         """Save the voice in a file that `export_voice` gave; `name` is another than its own."""

@@ -20,6 +20,7 @@ from ui.speaking.routes import take_routes
 from ui.speaking.tab import EMPTY, SpeakTab, element, voice_choices
 from ui.status import StatusLine
 from ui.system.tab import SystemTab
+from ui.voices.routes import voice_routes
 from ui.voices.tab import VoicesTab
 from ui.wire import Refused, ServerAway
 
@@ -39,6 +40,7 @@ def create_page(setup: Setup) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(take_routes(setup, page.speaker))
+    app.include_router(voice_routes(page.client))
     gr.mount_gradio_app(
         app,
         build(page),
@@ -60,7 +62,8 @@ def create_page(setup: Setup) -> FastAPI:
 
 def build(page: Page) -> gr.Blocks:
     """The Blocks."""
-    with gr.Blocks(title="Shoal", analytics_enabled=False, delete_cache=(3600, 86_400)) as blocks:
+    blocks = gr.Blocks(title="Shoal", analytics_enabled=False, delete_cache=(3600, 86_400))
+    with blocks:
         kept = gr.BrowserState(
             {"owner": "", "text": "", "settings": {}}, storage_key="shoal", secret=_secret(page)
         )

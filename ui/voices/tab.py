@@ -32,10 +32,8 @@ class VoicesTab:
         self.choice = gr.Dropdown([], label="Voice", elem_id="voice-choice")
         with gr.Row(elem_classes="tools"):
             self.hear = gr.Button("Listen", size="sm", elem_classes="mend")
-            self.export = gr.Button("Export", size="sm", elem_classes="mend")
             self.delete = gr.Button("Delete", size="sm", elem_classes="mend")
         self.sample = gr.Audio(label="How it sounds", visible=False, interactive=False, buttons=[])
-        self.file = gr.File(label="The voice as a file", visible=False, interactive=False)
         with gr.Row(visible=False) as self.asks:
             gr.HTML('<p class="note">Delete it for good?</p>')
             self.really = gr.Button("Delete it", size="sm", variant="stop", elem_classes="mend")
@@ -76,7 +74,6 @@ class VoicesTab:
             self._show, self.choice, [self.new_name, self.new_transcript, self.sample], **quiet
         )
         self.hear.click(self._hear, self.choice, [self.sample, self.note], **quiet)
-        self.export.click(self._export, self.choice, [self.file, self.note], **quiet)
         self.delete.click(
             lambda name: gr.update(visible=bool(name)), self.choice, self.asks, **quiet
         )
@@ -143,19 +140,6 @@ class VoicesTab:
             return [gr.skip(), problem(str(error))]
         return [gr.update(value=audio, visible=True, autoplay=True), ""]
 
-    async def _export(self, name: str | None) -> list[Any]:
-        if not name:
-            return [gr.skip(), problem("Choose a voice first.")]
-        try:
-            found = await self._page.client.export_voice(name)
-        except (ServerAway, Refused) as error:
-            return [gr.skip(), problem(str(error))]
-        folder = self._page.setup.folder / "exports"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / found.name
-        path.write_bytes(found.data)
-        return [gr.update(value=str(path), visible=True), ""]
-
     async def _delete(self, name: str | None) -> list[Any]:
         hidden = gr.update(visible=False)
         try:
@@ -184,12 +168,13 @@ def voice_table(voices: list[dict[str, Any]]) -> str:
     rows = "".join(
         f"<tr><td>{escape(voice['name'])}</td><td>{voice['audio_s']:.1f} s</td>"
         f"<td>{'yes' if voice['transcript'] else 'no'}</td>"
-        f"<td>{escape(voice['created_at'][:10])}</td></tr>"
+        f"<td>{escape(voice['created_at'][:10])}</td>"
+        f'<td><a href="page/voices/{voice["id"]}.voice" download>Export</a></td></tr>'
         for voice in voices
     )
     return (
         '<div class="scroll voices" tabindex="0"><table class="plain"><thead><tr><th>Name</th>'
-        "<th>Recording</th><th>Transcript</th><th>Saved</th></tr></thead>"
+        "<th>Recording</th><th>Transcript</th><th>Saved</th><th>File</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
 
