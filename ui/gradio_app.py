@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from ui.guide import GuideTab
 from ui.look.theme import css, theme
-from ui.page import Page
+from ui.process import PageProcess
 from ui.setup import BadSetup, Setup, read_setup
 from ui.speaking.routes import take_routes
 from ui.speaking.tab import EMPTY, SpeakTab, element, voice_choices
@@ -31,7 +31,7 @@ _KEPT_TEXT = 20_000
 
 def create_page(setup: Setup) -> FastAPI:
     """The page as an ASGI app: Gradio at `/`, and beside it what a take's element asks for."""
-    page = Page(setup)
+    page = PageProcess(setup)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +60,7 @@ def create_page(setup: Setup) -> FastAPI:
     return app
 
 
-def build(page: Page) -> gr.Blocks:
+def build(page: PageProcess) -> gr.Blocks:
     """The Blocks."""
     blocks = gr.Blocks(title="Shoal", analytics_enabled=False, delete_cache=(3600, 86_400))
     with blocks:
@@ -91,7 +91,7 @@ def build(page: Page) -> gr.Blocks:
     return blocks
 
 
-def _keep(blocks: gr.Blocks, page: Page, kept: gr.BrowserState, speak: SpeakTab) -> None:
+def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: SpeakTab) -> None:
     """Let the browser remember text and settings, and find its takes again."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
     settings, names = speak.settings.controls, speak.settings.names
@@ -137,14 +137,14 @@ def _keep(blocks: gr.Blocks, page: Page, kept: gr.BrowserState, speak: SpeakTab)
     )
 
 
-async def _voice_names(page: Page) -> list[str] | None:
+async def _voice_names(page: PageProcess) -> list[str] | None:
     try:
         return [voice["name"] for voice in await page.client.voices()]
     except (ServerAway, Refused):
         return None
 
 
-def _secret(page: Page) -> str:
+def _secret(page: PageProcess) -> str:
     """What the browser's store is sealed with: the same after a restart, so that it can be read."""
     path = page.setup.folder / "browser.secret"
     try:

@@ -5,14 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from ui.page import Page
+from ui.process import PageProcess
 from ui.wire import Refused, ServerAway
 
 
 class GuideTab:
     """Builds the tab into the Blocks that are open; it is filled when it is opened."""
 
-    def __init__(self, page: Page, tab: gr.Tab) -> None:
+    def __init__(self, page: PageProcess, tab: gr.Tab) -> None:
         self._page = page
         shown = gr.HTML('<p class="note">…</p>', elem_id="guide")
         tab.select(self._read, None, shown, show_progress="hidden", concurrency_limit=None)

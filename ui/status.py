@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.page import Page
+from ui.process import PageProcess
 from ui.voices.tab import VoicesTab
 from ui.wire import Refused, ServerAway
 
@@ -15,7 +15,7 @@ _EVERY_S = 3.0
 class StatusLine:
     """Asks `/health` again and again while the page is open."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: PageProcess) -> None:
         self._page = page
         self._line = gr.HTML('<p class="chip busy">Looking for the server …</p>', elem_id="status")
         self._was_away = gr.State(False)

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ui import words
-from ui.page import Page
+from ui.process import PageProcess
 from ui.speaking import card
 from ui.speaking.files import FORMATS
 from ui.speaking.scene import Scene
@@ -78,7 +78,7 @@ def voice_choices(names: list[str]) -> list[tuple[str, str]]:
 class SpeakTab:
     """Builds the tab into the Blocks that are open, and answers its events."""
 
-    def __init__(self, page: Page, kept: gr.BrowserState) -> None:
+    def __init__(self, page: PageProcess, kept: gr.BrowserState) -> None:
         self._page, self._kept = page, kept
         self._live: dict[str, LiveText] = {}
         """Of each take that is spoken while it is typed, its text."""

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ui import words
-from ui.page import Page
+from ui.process import PageProcess
 from ui.report.log import Row, read_rows
 from ui.speaking.tab import problem
 from ui.system.chart import gauge, scatter
@@ -25,7 +25,7 @@ _LOG_FILES = 3
 class SystemTab:
     """Builds the tab into the Blocks that are open; nothing is asked while it is not looked at."""
 
-    def __init__(self, page: Page, tab: gr.Tab) -> None:
+    def __init__(self, page: PageProcess, tab: gr.Tab) -> None:
         self._page = page
         self._past: gr.State = gr.State([])
         self.charts = gr.HTML('<p class="note">…</p>', elem_id="charts")
@@ -80,7 +80,7 @@ class SystemTab:
             return problem(str(error))
 
 
-async def newest_rows(page: Page) -> list[Row]:
+async def newest_rows(page: PageProcess) -> list[Row]:
     """What the server's newest logs say of its requests."""
     files = [each for each in await page.client.log_files() if each["kind"] == "synthesis"]
     rows: list[Row] = []

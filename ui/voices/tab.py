@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.page import Page
+from ui.process import PageProcess
 from ui.speaking.tab import WHY_TRANSCRIPT, SpeakTab, problem, voice_choices
 from ui.wire import Refused, ServerAway
 
@@ -14,7 +14,7 @@ from ui.wire import Refused, ServerAway
 class VoicesTab:
     """Builds the tab into the Blocks that are open."""
 
-    def __init__(self, page: Page, speak: SpeakTab) -> None:
+    def __init__(self, page: PageProcess, speak: SpeakTab) -> None:
         self._page = page
         with gr.Row(elem_id="voices-tab"):
             with gr.Column(scale=1, min_width=320):

@@ -11,7 +11,7 @@ from ui.speaking.speaker import Speaker
 from ui.speaking.take import Take
 
 
-class Page:
+class PageProcess:
     """One process that serves the page to everybody who opens it."""
 
     def __init__(self, setup: Setup) -> None:
