@@ -147,6 +147,7 @@ class SpeakTab:
                 type="filepath",
                 buttons=[],
                 elem_id="recording",
+                elem_classes="upload",
             )
             gr.HTML(
                 '<p class="note">The microphone works on this computer or over https; elsewhere '

@@ -46,6 +46,8 @@ export class ShoalTake extends HTMLElement {
   connectedCallback() {
     this.src = this.getAttribute("src");
     if (this.src) this.watch();
+    const behavior = reduced.matches ? "auto" : "smooth";
+    if (this.hasAttribute("autoplay")) this.scrollIntoView({ block: "nearest", behavior });
   }
 
   disconnectedCallback() {

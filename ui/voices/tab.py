@@ -53,13 +53,16 @@ class VoicesTab:
             type="filepath",
             buttons=[],
             elem_id="new-recording",
+            elem_classes="upload",
         )
         self.name = gr.Textbox(label="Name", max_lines=1, elem_id="voice-name")
         self.transcript = gr.Textbox(label="What is said in it", info=WHY_TRANSCRIPT, lines=2)
         self.save = gr.Button("Save voice", variant="primary", scale=0, elem_id="voice-save")
         gr.HTML('<h2 class="section">A voice from a file</h2>')
         self.imported = gr.File(
-            label="A .voice file that a Shoal server exported", file_types=[".voice"]
+            label="A .voice file that a Shoal server exported",
+            file_types=[".voice"],
+            elem_classes="upload",
         )
 
     def _wire(self) -> None:
