@@ -42,6 +42,9 @@ LongText = Literal["truncate", "split", "reject"]
 AudioFormat = Literal["wav", "mp3", "opus", "flac", "aac", "pcm"]
 """Containers that speech is sent in; opus is in Ogg, aac in ADTS, pcm is 16 bit little-endian."""
 
+RECORDING_FORMATS = "wav, flac, ogg, mp3, m4a, mp4, aac or webm"
+"""What recordings of a voice are sent in, as errors and descriptions name it."""
+
 OPEN_SENTENCES = 3
 """Sentences of one request at work together: their rows share each step's cost, while only a few
 sentences' audio waits for its turn, however long the text."""
@@ -135,8 +138,8 @@ class SamplingParams:
 class ReferenceAudio:
     """A recording of the voice to speak in, as it was uploaded.
 
-    `audio` is the bytes of a wav, flac, ogg or mp3 file; `transcript` what is said in it, "" if
-    unknown.
+    `audio` is the bytes of a file, one of `RECORDING_FORMATS`; `transcript` what is said in it, ""
+    if unknown.
     """
 
     audio: bytes

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
 from backend.api.openapi import JSON, errors
 from backend.api.schemas import UPLOAD_FIELD, parse
-from backend.core import ReferenceCodes
+from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
 from backend.voices.store import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS, Voice
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/voices", tags=["voices"])
 
 _UPLOAD_FIELDS = ("audio", UPLOAD_FIELD)
 _DOCUMENTED = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-_FILE = "A recording of the voice: wav, flac, ogg or mp3."
+_FILE = f"A recording of the voice: {RECORDING_FORMATS}."
 
 
 class NewVoice(BaseModel):
@@ -139,7 +139,7 @@ async def create_voice(
     if sent.transcript and sent.prompt_text:
         raise BadField("transcript and prompt_text are the same; send one of them.")
     if not audio:
-        raise BadField("audio is missing; send a recording of the voice: wav, flac, ogg or mp3.")
+        raise BadField(f"audio is missing; send a recording of the voice: {RECORDING_FORMATS}.")
     voice, codes = await unless_hung_up(
         request,
         save_voice(
