@@ -12,7 +12,8 @@ from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
-from backend.voices.store import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS, Voice
+from backend.voices.store import Voice
+from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
 
