@@ -58,6 +58,8 @@ _PACKED_ROWS = {"cpu": 64, "cuda": 8}
 _RECORDING_BYTES = 32
 """Beside a sample of a reference at the codec's rate, while the file is decoded and trimmed: 15
 measured for a file at 44.1 kHz, 36 at 96 kHz."""
+_DECODED_BYTES = 12
+"""Beside a sample that is decoded: the server has it in pieces, whole, and encoded."""
 _FIRST_USE_BYTES = 24 * MIB
 """What the first speech leaves behind beside its tensors: code that oneDNN compiles for the three
 piece sizes that the trial did not use, and small holes; measured on the shipped voice."""
@@ -191,11 +193,12 @@ class CheckpointShape:
         segment = max(1, min(characters, chunk_length, self.card.max_segment_characters))
         rows = min(open_segments, math.ceil(max(1, characters) / segment))
         frames = self.frames(segment, reading, wide_share)
-        reference_s = min(reference_s, self.card.max_reference_s)
         prompt = self.prompt_tokens(segment, wide_share)
+        # All that is sent: several recordings are together longer than the longest.
         prompt += math.ceil(reference_s * self.codec.frame_rate_hz)
+        prompt = min(prompt, self.model.max_seq_len)
         positions = min(prompt + frames, self.model.max_seq_len)
-        capacity = kv_capacity(min(prompt, positions), positions)
+        capacity = kv_capacity(prompt, positions)
         row_bytes = capacity * self.model.kv_bytes_per_frame(element)
         passing = self._passing_bytes(rows, row_bytes, prompt, element)
         is_cuda = device.startswith("cuda")
@@ -234,6 +237,15 @@ class CheckpointShape:
         encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
         times = _CUDA_HOLDS if device.startswith("cuda") else 1
         return RequestNeed(rows=0, row_bytes=0, own_bytes=times * encoding, passing_bytes=0)
+
+    def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
+        """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""
+        decoding = self.codec.stream_bytes + self.codec.decode_workspace_bytes()
+        heard = int(voice_s * self.codec.sample_rate_hz) * _DECODED_BYTES
+        is_cuda = device.startswith("cuda")
+        # What is heard lies in main memory, of which a GPU's lease says nothing.
+        own = _CUDA_HOLDS * decoding if is_cuda else decoding + heard + _FIRST_USE_BYTES
+        return RequestNeed(rows=0, row_bytes=0, own_bytes=own, passing_bytes=0)
 
     def _passing_bytes(self, rows: int, row_bytes: int, prompt: int, element: int) -> int:
         # While the cache grows, one layer's keys or values stand there twice.
