@@ -350,6 +350,5 @@ def test_an_unknown_voice_is_not_exported(tmp_path: Path) -> None:
             file.write_bytes(file.read_bytes()[:-1])
             damaged = await http.get("/voices/Anna/export")
             assert damaged.status_code == 404
-            assert "damaged or gone" in damaged.json()["detail"]
 
     run(work())
