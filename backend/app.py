@@ -12,7 +12,7 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from backend.api import docs, document, fish, guard, live, openai, system, tts, voices
+from backend.api import docs, document, fish, guard, live, openai, system, tts, voice_files, voices
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
@@ -59,6 +59,7 @@ def create_app(
     app.state.backend = backend
     app.include_router(tts.router)
     app.include_router(voices.router)
+    app.include_router(voice_files.router)
     app.include_router(openai.router)
     app.include_router(live.router)
     app.include_router(fish.router)

@@ -1,6 +1,6 @@
 """The nouns every room shares. Nothing here imports another room, torch, or a web framework."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -164,6 +164,15 @@ class ReferenceCodes:
     def frames(self) -> int:
         """Code frames."""
         return len(self.codes) // (2 * self.num_codebooks)
+
+    def beginning(self, frames: int) -> "ReferenceCodes":
+        """The first `frames` of them; all where there are no more."""
+        row, kept = 2 * self.frames, 2 * frames
+        if kept >= row:
+            return self
+        rows = range(0, row * self.num_codebooks, row)
+        codes = b"".join(self.codes[start : start + kept] for start in rows)
+        return replace(self, codes=codes, audio_s=self.audio_s * frames / self.frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
-from backend.voices.store import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS, Voice
+from backend.voices.store import Voice
+from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
 
@@ -84,6 +85,19 @@ class VoiceList(BaseModel):
     voices: list[VoiceAnswer]
 
 
+CREATED: dict[str, Any] = {
+    "description": "It is saved.",
+    "headers": {
+        "Location": {
+            "description": "Where it is found.",
+            "schema": {"type": "string"},
+            "example": "/voices/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
+        }
+    },
+}
+"""What the OpenAPI page says of a voice that was made."""
+
+
 def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) -> dict[str, Any]:
     """A body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
     schema = fields.model_json_schema()
@@ -111,19 +125,7 @@ def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) ->
 @router.post(
     "",
     status_code=201,
-    responses={
-        201: {
-            "description": "It is saved.",
-            "headers": {
-                "Location": {
-                    "description": "Where it is found.",
-                    "schema": {"type": "string"},
-                    "example": "/voices/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
-                }
-            },
-        },
-        **errors(409, 413, 422, 503, 504, 507),
-    },
+    responses={201: CREATED, **errors(409, 413, 422, 503, 504, 507)},
     openapi_extra=_body(NewVoice, {"name": "Anna", "transcript": "Good evening."}, has_upload=True),
 )
 async def create_voice(
