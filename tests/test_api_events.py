@@ -449,6 +449,7 @@ def test_the_deadline_is_an_event(tmp_path: Path) -> None:
             events = await events_of(http, {"X-Timeout-S": "0.3"}, text="wait")
             assert [each["type"] for each in events] == ["plan", "sentence.start", "error"]
             assert (events[-1]["status"], events[-1]["code"]) == (504, "timed_out")
+            assert "was not spoken in time" in events[-1]["detail"]
             assert outcome(tmp_path) == ("failed", "timed_out")
             await idle(http)
 

@@ -34,7 +34,7 @@ _END: Message = {"type": "http.response.body", "body": b""}
 _SUBTITLES = {"vtt": webvtt, "srt": srt}
 
 _GOODBYE_S = 1.0
-"""Patience with a client that is told why its stream ends, and does not read."""
+"""Patience with a client that is to be told why its stream ends, and does not read."""
 
 LastWord = Callable[[ShoalError], bytes]
 """What a stream that fails ends with."""
@@ -259,8 +259,9 @@ class StreamAnswer(Response):
         """Send it."""
         try:
             async with self._stack:
-                # A client that reads nothing is given up, too.
-                sending = in_time(self._send(send), self._deadline_s, _UNREAD)
+                # A client that reads nothing is given up, too: later than what was not spoken in
+                # time, which says so itself.
+                sending = in_time(self._send(send), self._deadline_s + _GOODBYE_S, _UNREAD)
                 await unless_hung_up(Request(scope, receive), sending)
         except ShoalError as error:
             logger.info("A stream was cut off: {}", error)
