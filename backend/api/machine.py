@@ -8,11 +8,11 @@ from backend.api import examples
 from backend.api.dependencies import Backend, EstimateBody
 from backend.api.emotions import EMOTIONS
 from backend.api.openapi import errors, example
-from backend.api.schemas import EstimateFields
+from backend.api.schemas import EstimateFields, schema_of
 
 router = APIRouter(tags=["machine"])
 
-_ESTIMATE_SCHEMA = EstimateFields.model_json_schema()
+_ESTIMATE_SCHEMA = schema_of(EstimateFields)
 _ESTIMATE_BODY: dict[str, Any] = {
     "required": True,
     "content": {

@@ -127,7 +127,24 @@ class SpeechFields(TextFields):
 
 
 UPLOAD_FIELD = "speaker_file"
+_WORDS = ("true", "false", "on", "off", "yes", "no", "t", "f", "y", "n")
+_BOOLEANS = (0, 1, "0", "1", *_WORDS)
+"""What Pydantic takes for one, beside the two."""
 FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `kind` as `parse` reads it: null and "" are as good as not given, and a
+    boolean may be a word, as a form sends it."""
+    schema = kind.model_json_schema()
+    for name in schema["properties"].keys() - set(schema.get("required", ())):
+        told = schema["properties"][name]
+        outer = {part: told.pop(part) for part in ("description", "default") if part in told}
+        choices = told.get("anyOf", [told])
+        is_boolean = any(each.get("type") == "boolean" for each in choices)
+        also = [None, "", *(_BOOLEANS if is_boolean else ())]
+        schema["properties"][name] = outer | {"anyOf": [*choices, {"enum": also}]}
+    return schema
 
 
 def parse_fields(values: Mapping[str, Any]) -> SpeechFields:

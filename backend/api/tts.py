@@ -9,7 +9,7 @@ from backend.api.dependencies import Backend, SpeechBody
 from backend.api.events import answer_events
 from backend.api.examples import EVENTS
 from backend.api.openapi import errors, event_stream
-from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields
+from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields, schema_of
 from backend.audio.write import media_type
 from backend.core import AudioFormat
 
@@ -35,7 +35,7 @@ _TIMESTAMPS_EXAMPLE = {
 
 def _body_documentation() -> dict[str, Any]:
     """The body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
-    fields = SpeechFields.model_json_schema()
+    fields = schema_of(SpeechFields)
     # References into the schema lead nowhere from within the document.
     del fields["$defs"]
     fields["properties"]["dialogue"]["anyOf"][0]["items"] = DialogueLine.model_json_schema()
