@@ -12,15 +12,11 @@ from typing import Protocol, Self
 
 from backend.errors import Aborted, OverCapacity, ShoalError
 from backend.hardware.memory import Demand, Lease
+from backend.speed import Forecast, Speed
 
 RETRY_S = 1.0
 """How often memory is looked at again for the one whose turn it is: other programs free it too."""
 LEAST_RETRY_AFTER_S, MOST_RETRY_AFTER_S = 1.0, 3600.0
-
-_EXPECTED_S = 10.0
-"""Seconds of speaking that the expected speed counts for, until more is measured."""
-_FADING_S = 120.0
-"""After so many seconds of speaking, what was measured counts 1/e."""
 
 
 class Memory(Protocol):
@@ -99,6 +95,36 @@ class Admission:
         ahead_s = self.characters_ahead / self.characters_per_s
         return min(max(ahead_s, LEAST_RETRY_AFTER_S), MOST_RETRY_AFTER_S)
 
+    def forecast(self, characters: int) -> Forecast:
+        """How long so many characters will take, spoken alone."""
+        return self._speed.forecast(characters)
+
+    def wait_s(self, client: str, ticket: "Ticket | None" = None) -> float:
+        """Seconds until the next turn of `ticket`, or the first of a newcomer of `client`.
+
+        Before it come earlier requests of the same client, and of each other client as many
+        sentences as make its turns equal. Rows become free at the speed that is measured.
+        """
+        rivals = [each for each in self._tickets if each is not ticket and each.is_waiting()]
+        rivals.sort(key=lambda each: each.last_turn)
+        at_work = Counter(slot.ticket.client for slot in self._slots)
+        before = [
+            each
+            for each in rivals
+            if each.client == client and (ticket is None or each.last_turn < ticket.last_turn)
+        ]
+        turns = at_work[client] + len(before) + 1
+        for other in {each.client for each in rivals} - {client}:
+            theirs = [each for each in rivals if each.client == other]
+            before += theirs[: max(0, turns - at_work[other])]
+        # Where anybody wishes in vain, memory is short if rows are not.
+        is_full = any(each.is_wishing() for each in self._tickets)
+        if not is_full and len(before) < self._rows - len(self._slots):
+            return 0.0
+        first_free = sum(slot.characters for slot in self._slots) / max(1, len(self._slots))
+        ahead = first_free + sum(each.wished_characters for each in before)
+        return ahead / self.characters_per_s
+
     def enter(self, client: str, characters: int) -> "Ticket":
         """Let in a request of `client` with `characters` to speak; `with` it.
 
@@ -161,9 +187,9 @@ class Admission:
         slot.lease.release()
         self._grant()
 
-    def _done(self, slot: "Slot", characters: int) -> None:
+    def _done(self, slot: "Slot", characters: int, audio_s: float) -> None:
         self._count_time()
-        self._speed.spoke(characters)
+        self._speed.spoke(characters, audio_s)
         slot.ticket.spoken += characters
 
     # -- whose turn it is -------------------------------------------------------------------------
@@ -184,7 +210,7 @@ class Admission:
                 ticket.wishes.popleft().granted.set_exception(error)
                 continue
             self._count_time()
-            slot = Slot(self, ticket, lease)
+            slot = Slot(self, ticket, lease, wish.demand.characters)
             self._slots.add(slot)
             if ticket.granted_s is None:
                 ticket.granted_s = self._clock()
@@ -274,6 +300,16 @@ class Ticket:
         return now_s - self.entered_s
 
     @property
+    def wait_s(self) -> float:
+        """Seconds until its next turn, as it looks now; 0 while it asks for none."""
+        return self._admission.wait_s(self.client, self) if self.is_waiting() else 0.0
+
+    @property
+    def wished_characters(self) -> int:
+        """Of the sentence that it wishes to speak next."""
+        return self.wishes[0].demand.characters if self.wishes else 0
+
+    @property
     def characters_ahead(self) -> int:
         """What is still to be spoken of it."""
         return max(0, self.characters - self.spoken)
@@ -306,6 +342,10 @@ class Ticket:
             self.wishes.popleft()
         return bool(self.wishes)
 
+    def is_waiting(self) -> bool:
+        """It waits for a slot, or will wait for its first."""
+        return self.is_wishing() or not self.is_speaking
+
     def __enter__(self) -> Self:
         return self
 
@@ -325,10 +365,12 @@ class Slot:
     _admission: Admission = field(repr=False)
     ticket: Ticket
     lease: Lease
+    characters: int
+    """Of the sentence, as it was asked for."""
 
-    def done(self, characters: int) -> None:
+    def done(self, characters: int, audio_s: float) -> None:
         """So many characters were spoken: they count for the speed, and lie ahead no more."""
-        self._admission._done(self, characters)
+        self._admission._done(self, characters, audio_s)
 
     def release(self) -> None:
         """Give row and memory to the next; once, however often it is called."""
@@ -352,29 +394,6 @@ class _Wish:
 
     demand: Demand
     granted: asyncio.Future[Slot]
-
-
-class Speed:
-    """Characters spoken per second in which anything was being spoken; the latest count most."""
-
-    def __init__(self, expected_per_s: float) -> None:
-        self._seconds = _EXPECTED_S
-        self._characters = expected_per_s * _EXPECTED_S
-
-    @property
-    def characters_per_s(self) -> float:
-        """Above 0, so that what is ahead can be divided by it."""
-        return max(1.0, self._characters) / self._seconds
-
-    def passed(self, seconds: float) -> None:
-        """Something was being spoken for so long."""
-        fading = math.exp(-seconds / _FADING_S)
-        self._seconds = self._seconds * fading + seconds
-        self._characters *= fading
-
-    def spoke(self, characters: int) -> None:
-        """So much of it is spoken."""
-        self._characters += characters
 
 
 def _stopping() -> Aborted:

@@ -9,6 +9,7 @@ from loguru import logger
 from backend.errors import BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
 from backend.hardware.look import Machine
 from backend.hardware.machine import Hardware
+from backend.hardware.memory import Demand
 from backend.lane import Lane
 from backend.settings import Settings
 
@@ -42,6 +43,17 @@ class CpuLane:
             if not self._users:
                 self._end_later()
 
+    async def fits(self, demand: Demand) -> bool:
+        """Whether `demand` could be spoken there now; nothing is started for that."""
+        if (running := self._lane) is not None:
+            return running.memory.admits(demand)
+        try:
+            lane = await self._make()
+            lane.memory.check_load(lane.machine.resident_bytes + lane.memory.need_bytes(demand))
+        except (BadCheckpoint, BadSetting, NotEnoughMemory):
+            return False
+        return True
+
     async def close(self) -> None:
         """End it now."""
         if self._idle is not None:
@@ -53,13 +65,17 @@ class CpuLane:
 
     async def _start(self) -> Lane:
         try:
-            machine = await asyncio.to_thread(Machine.look, self._settings, self._hardware)
-            lane = Lane(self._settings, machine, self._command)
+            lane = await self._make()
         except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
             raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
         logger.info("A second worker is started, on the CPU.")
         lane.worker.start()
         return lane
+
+    async def _make(self) -> Lane:
+        """A lane whose worker is not started."""
+        machine = await asyncio.to_thread(Machine.look, self._settings, self._hardware)
+        return Lane(self._settings, machine, self._command)
 
     def _end_later(self) -> None:
         if self._idle is not None:

@@ -10,11 +10,9 @@ from backend.hardware.memory import MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import RunningConfig
 from backend.launch import worker_command, worker_environment
 from backend.settings import Settings
+from backend.speed import CHARACTERS_PER_AUDIO_S
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Configure
-
-_CHARACTERS_PER_S = 15.0
-"""Of speech, as the shipped voice says it: what is expected until it is measured."""
 
 
 class Lane:
@@ -61,7 +59,7 @@ class Lane:
             # The published package speaks one sentence after another: fairness is decided here.
             rows=settings.max_batch if settings.engine == "shoal" else 1,
             queue_limit=settings.queue_limit,
-            characters_per_s=_CHARACTERS_PER_S / machine.plan.expected_rtf,
+            characters_per_s=CHARACTERS_PER_AUDIO_S / machine.plan.expected_rtf,
         )
 
     @property

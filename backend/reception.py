@@ -1,8 +1,10 @@
 """From a request to its session, in its turn: text, voices, queue."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from loguru import logger
@@ -24,10 +26,14 @@ from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.lane import Lane
-from backend.script import Spelling, check_text, lines, live, shorten, written
+from backend.outlook import OnQueued, Outlook, Queued
+from backend.script import Spelling, check_text, lines, live, one_by_one, shorten, written
 from backend.session import SpeechSession, in_time
 from backend.settings import Settings
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
+
+_DRAWN_SEEDS = 2**32
+"""Seeds to draw from: enough, and each is told exactly in every client's numbers."""
 
 T = TypeVar("T")
 
@@ -58,10 +64,27 @@ class Reception:
             decoding = self._decode(ticket, DecodeCodes(request_id, codes), info)
             return await _in_time(decoding, deadline_s), info.sample_rate_hz
 
+    async def preview(self, request: SpeechRequest) -> tuple[Outlook, Demand]:
+        """What would be spoken of `request`, and the memory that all of its text demands.
+
+        Nothing is spoken of a text that would be rejected. Raises `EngineDown`, and what is said
+        of a text that no machine speaks.
+        """
+        lane = self._lane
+        text = await asyncio.to_thread(self._preview, request, lane)
+        return _outlook(text, lane, lambda: lane.admission.wait_s(request.client)), text.demand
+
     async def admit(
-        self, request: SpeechRequest, texts: AsyncIterator[str] | None, stack: AsyncExitStack
+        self,
+        request: SpeechRequest,
+        texts: AsyncIterator[str] | None,
+        stack: AsyncExitStack,
+        on_queued: OnQueued | None = None,
     ) -> SpeechSession:
-        """The session of `request`, in its turn; what it holds is given back by `stack`."""
+        """The session of `request`, in its turn; what it holds is given back by `stack`.
+
+        `on_queued` is told as soon as a text that is there waits for its turn.
+        """
         deadline_s = self._deadline_s(request.timeout_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
@@ -70,17 +93,31 @@ class Reception:
         if request.force_cpu and lane.plan.device_uuid:
             lane = await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
         info = lane.worker.loaded()
-        limit, sentences, characters = self._script(request, texts, lane, info)
+        request, seed = _with_seed(request)
+        text: _Text | None = None
+        if texts is None:
+            text = await _in_time(asyncio.to_thread(self._read, request, lane, info), deadline_s)
+            text.check(lane.plan.tier)
+            limit, sentences = text.limit, one_by_one(text.sentences)
+        else:
+            limit, sentences = self._live(request, texts, lane, info)
         names = {line.voice for line in lines(request)}
         if request.references:
             names.discard("")
         saved = await self._casting.saved(names, info.codec_id)
-        ticket = stack.enter_context(lane.admission.enter(request.client, characters))
+        ticket = stack.enter_context(
+            lane.admission.enter(request.client, text.characters if text else 0)
+        )
+        warnings = _warnings(request, info, limit)
+        if text is not None and on_queued is not None:
+            outlook = _outlook(text, lane, lambda: ticket.wait_s)
+            on_queued(Queued(outlook, seed, info, lane.running_plan, warnings, deadline_s))
         voices: dict[str, tuple[VoicePrompt, ...]] = {
             name: (prompt,) for name, prompt in saved.items()
         }
         if request.references:
             voices[""] = await _in_time(self._recorded(request, lane, ticket, info), deadline_s)
+            warnings += tuple(told for prompt in voices[""] for told in prompt.codes.warnings)
         return await stack.enter_async_context(
             SpeechSession(
                 request,
@@ -92,7 +129,7 @@ class Reception:
                 info=info,
                 plan=lane.running_plan,
                 text_limit=limit,
-                warnings=_warnings(request, info, limit, voices.get("", ())),
+                warnings=warnings,
                 deadline_s=deadline_s,
             )
         )
@@ -128,53 +165,95 @@ class Reception:
         allowed_s = min(timeout_s or float("inf"), self._settings.request_timeout_s)
         return asyncio.get_running_loop().time() + allowed_s
 
-    def _script(
-        self,
-        request: SpeechRequest,
-        texts: AsyncIterator[str] | None,
-        lane: Lane,
-        info: EngineInfo,
-    ) -> tuple[TextLimit, AsyncIterator[Sentence], int]:
-        """What of the text is spoken, its sentences, and how many characters those are at most."""
-        chunk_length = min(lane.config.chunk_length, info.max_segment_characters)
-        if request.optimize_for_memory:
-            chunk_length = min(chunk_length, LEAST_CHUNK_LENGTH)
-        spelling = Spelling(request.language, request.normalize, chunk_length)
-        most, length = self._settings.max_text_characters, len(request.text)
-        if texts is not None:
-            limit = TextLimit(most, "text that is sent while it is written", 0, 0)
-            return limit, live(texts, request.voice, spelling, most), 0
+    # -- text -------------------------------------------------------------------------------------
+
+    def _preview(self, request: SpeechRequest, lane: Lane) -> "_Text":
+        check_text(request.text, self._settings.max_text_characters)
+        return self._read(request, lane, lane.worker.loaded())
+
+    def _read(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
+        """What of the text is spoken, in sentences. Takes a while where it is long."""
+        spelling = _spelling(request, lane, info)
+        length = len(request.text)
         demand = Demand(
             length,
-            chunk_length,
+            spelling.max_characters,
             1 if request.optimize_for_memory else OPEN_SENTENCES,
             info.max_reference_s if request.references or request.voice else 0.0,
             wide_share=wide_share(request.text),
         )
         allowed, reason = lane.memory.text_limit(lane.config, demand)
-        script = lines(request)
-        long_text = request.long_text or self._settings.long_text
-        if length > allowed and long_text == "reject":
+        script, spoken_length = lines(request), length
+        if length > allowed:
+            long_text = request.long_text or self._settings.long_text
+            if long_text == "reject":
+                return _Text((), TextLimit(allowed, reason, length, 0), demand)
+            if long_text == "truncate":
+                script = shorten(script, allowed)
+                spoken_length = sum(len(line.text) for line in script)
+        limit = TextLimit(allowed, reason, length, spoken_length)
+        return _Text(written(script, spelling), limit, demand)
+
+    def _live(
+        self, request: SpeechRequest, texts: AsyncIterator[str], lane: Lane, info: EngineInfo
+    ) -> tuple[TextLimit, AsyncIterator[Sentence]]:
+        most = self._settings.max_text_characters
+        limit = TextLimit(most, "text that is sent while it is written", 0, 0)
+        return limit, live(texts, request.voice, _spelling(request, lane, info), most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that is there."""
+
+    sentences: tuple[Sentence, ...]
+    """What is spoken of it; empty where it is rejected."""
+    limit: TextLimit
+    demand: Demand
+    """Of all that was sent."""
+
+    @property
+    def characters(self) -> int:
+        """To speak."""
+        return sum(len(sentence.text) for sentence in self.sentences)
+
+    def check(self, tier: str) -> None:
+        """Raise `TextTooLong` where it is rejected; log where it is cut."""
+        limit = self.limit
+        if not self.sentences:
             raise TextTooLong(
-                f"text has {length} characters; this machine speaks at most {allowed} at once, "
-                f"{reason}. Send less, or long_text=split."
+                f"text has {limit.original_length} characters; this machine speaks at most "
+                f"{limit.limit} at once, {limit.reason}. Send less, or long_text=split."
             )
-        spoken_length = length
-        if length > allowed and long_text == "truncate":
-            script = shorten(script, allowed)
-            spoken_length = sum(len(line.text) for line in script)
+        if limit.is_truncated:
             logger.warning(
                 "Text truncated from {} to {} characters: the limit of {} is {}, {}.",
-                *(length, spoken_length, lane.plan.tier, allowed, reason),
+                *(limit.original_length, limit.spoken_length, tier, limit.limit, limit.reason),
             )
-        limit = TextLimit(allowed, reason, length, spoken_length)
-        return limit, written(script, spelling), spoken_length
 
 
-def _warnings(
-    request: SpeechRequest, info: EngineInfo, limit: TextLimit, recorded: tuple[VoicePrompt, ...]
-) -> tuple[str, ...]:
-    warnings = [warning for prompt in recorded for warning in prompt.codes.warnings]
+def _outlook(text: _Text, lane: Lane, wait: Callable[[], float]) -> Outlook:
+    return Outlook(text.sentences, text.limit, lane.admission.forecast(text.characters), wait)
+
+
+def _spelling(request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:
+    chunk_length = min(lane.config.chunk_length, info.max_segment_characters)
+    if request.optimize_for_memory:
+        chunk_length = min(chunk_length, LEAST_CHUNK_LENGTH)
+    return Spelling(request.language, request.normalize, chunk_length)
+
+
+def _with_seed(request: SpeechRequest) -> tuple[SpeechRequest, int]:
+    """`request` with its seed, drawn where it has none."""
+    seed = request.sampling.seed
+    if seed is None:
+        seed = secrets.randbelow(_DRAWN_SEEDS)
+    return replace(request, sampling=replace(request.sampling, seed=seed)), seed
+
+
+def _warnings(request: SpeechRequest, info: EngineInfo, limit: TextLimit) -> tuple[str, ...]:
+    """What is to be told of the text."""
+    warnings = []
     if limit.is_truncated:
         warnings.append(
             f"text was cut at {limit.spoken_length} of {limit.original_length} characters; the "

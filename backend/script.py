@@ -1,6 +1,5 @@
 """What is spoken of a request: as far as the limit goes, in sentences, with their voices."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 
@@ -49,22 +48,26 @@ def shorten(script: tuple[Line, ...], limit: int) -> tuple[Line, ...]:
     return tuple(kept)
 
 
-async def written(script: tuple[Line, ...], spelling: Spelling) -> AsyncIterator[Sentence]:
-    """The sentences of text that is there. Each line is worked at when its turn comes.
+def written(script: tuple[Line, ...], spelling: Spelling) -> tuple[Sentence, ...]:
+    """The sentences of text that is there; `BlankText` where nothing can be spoken.
 
-    `BlankText` where nothing can be spoken.
+    A long text takes a while, in which others want to be served: call it in a thread.
     """
-    is_blank = True
+    told: list[Sentence] = []
     for number, line in enumerate(script, start=1):
-        # A long text takes a while, in which others want to be served.
-        sentences = await asyncio.to_thread(list, spelling.sentences(line))
+        sentences = list(spelling.sentences(line))
         if sentences and number < len(script):
             sentences[-1] = replace(sentences[-1], pause_s=TURN_PAUSE_S)
-        for sentence in sentences:
-            is_blank = False
-            yield sentence
-    if is_blank:
+        told += sentences
+    if not told:
         raise BlankText("text holds nothing that can be spoken; send words.")
+    return tuple(told)
+
+
+async def one_by_one(sentences: tuple[Sentence, ...]) -> AsyncIterator[Sentence]:
+    """`sentences` as a session asks for them."""
+    for sentence in sentences:
+        yield sentence
 
 
 async def live(

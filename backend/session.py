@@ -1,7 +1,6 @@
 """One request being spoken, as whoever asked for it sees it: sentences in order, audio, figures."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -11,7 +10,6 @@ import numpy as np
 
 from backend.admission import Ticket
 from backend.core import (
-    MAX_SEED,
     EngineInfo,
     PcmChunk,
     Plan,
@@ -63,8 +61,8 @@ class SpeechSession:
         self._loop = asyncio.get_running_loop()
         self.deadline_s = deadline_s
         """When it is given up, in the event loop's time."""
-        seed = request.sampling.seed
-        self._seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+        assert request.sampling.seed is not None, "no seed was drawn"
+        self._seed = request.sampling.seed
         # The first sentence has the machine for itself until something of it is heard.
         self._places, self._more_places = asyncio.Semaphore(1), open_sentences - 1
         self._open: asyncio.Queue[Utterance | None] = asyncio.Queue()
@@ -125,6 +123,16 @@ class SpeechSession:
     def sentences(self) -> tuple[SpokenSentence, ...]:
         """What was spoken so far, and where it is in the audio."""
         return tuple(self._spoken)
+
+    @property
+    def costs(self) -> tuple[SpeechStats, ...]:
+        """What each of `sentences` cost."""
+        return tuple(self._costs)
+
+    @property
+    def begun(self) -> int:
+        """Sentences that have got their row, the first of the text always among them."""
+        return len(self._spoken) + sum(utterance.is_begun for utterance in self._begun)
 
     @property
     def is_at_work(self) -> bool:

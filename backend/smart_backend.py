@@ -11,7 +11,6 @@ from loguru import logger
 
 from backend.casting import Casting
 from backend.core import (
-    OPEN_SENTENCES,
     EngineInfo,
     Plan,
     ReferenceCodes,
@@ -22,8 +21,13 @@ from backend.errors import Aborted, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.live import memory_pct
 from backend.hardware.look import Machine
-from backend.hardware.memory import Demand, MemoryBudgetManager
-from backend.hardware.need import MIB, wide_share
+from backend.hardware.memory import (
+    CLEARLY_LESS_SHARE,
+    Demand,
+    MemoryBudgetManager,
+    MemoryEstimate,
+)
+from backend.hardware.need import MIB
 from backend.hardware.pressure import (
     RunningConfig,
     ThrottlingRisk,
@@ -36,8 +40,8 @@ from backend.hardware.report import config_json, hardware_json, plan_json
 from backend.lane import Lane
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.synthesis import SynthesisStart
+from backend.outlook import OnQueued, Outlook
 from backend.reception import Reception
-from backend.script import check_text
 from backend.session import SpeechSession
 from backend.settings import Settings
 from backend.voices.store import VoiceStore
@@ -142,13 +146,17 @@ class SmartBackend:
 
     @asynccontextmanager
     async def speak(
-        self, request: SpeechRequest, texts: AsyncIterator[str] | None = None
+        self,
+        request: SpeechRequest,
+        texts: AsyncIterator[str] | None = None,
+        on_queued: OnQueued | None = None,
     ) -> AsyncIterator[SpeechSession]:
         """Speak `request` once it is its turn; leaving the block early gives it up in the worker.
 
         `texts` is text that is still being written, in pieces; `request.text` is "" then. Raises
         before anything is computed what can be said without the worker: a blank or too long text,
-        an unknown voice, a queue that is full.
+        an unknown voice, a queue that is full. `on_queued` is told what is known of a text that is
+        there as soon as it is in the queue.
         """
         start = SynthesisStart(
             request.request_id,
@@ -159,7 +167,7 @@ class SmartBackend:
         )
         async with AsyncExitStack() as stack:
             try:
-                session = await self._reception.admit(request, texts, stack)
+                session = await self._reception.admit(request, texts, stack, on_queued)
             except ShoalError as error:
                 self.monitoring.refuse(start, error.code, str(error))
                 raise
@@ -178,14 +186,16 @@ class SmartBackend:
                 device=session.info.device if request.force_cpu else None,
             )
             with self.monitoring.begin(start) as synthesis:
-                yield session
-                if session.is_spoken:
-                    synthesis.finish(
-                        session.stats,
-                        total_s=session.total_s,
-                        first_audio_s=session.first_audio_s,
-                        audio_s=session.audio_s,
-                    )
+                try:
+                    yield session
+                finally:  # what was spoken whole is a success, whoever leaves before all is sent
+                    if session.is_spoken:
+                        synthesis.finish(
+                            session.stats,
+                            total_s=session.total_s,
+                            first_audio_s=session.first_audio_s,
+                            audio_s=session.audio_s,
+                        )
             session.peak_gpu_util_pct = synthesis.peak_gpu_util_pct
             session.peak_vram_mb = synthesis.peak_vram_mb
 
@@ -199,18 +209,36 @@ class SmartBackend:
         """The first seconds of a saved voice as float32 samples, and their rate in Hz."""
         return await self._reception.decode_voice(voice, client, request_id, timeout_s)
 
-    def estimate_memory(self, text: str) -> dict[str, Any]:
-        """What speaking `text` would take: the answer of `POST /estimate-memory`."""
-        check_text(text, self.settings.max_text_characters)
-        self.worker.loaded()
-        memory, chunk_length = self.lane.memory, self.lane.config.chunk_length
-        demand = Demand(len(text), chunk_length, OPEN_SENTENCES, wide_share=wide_share(text))
-        estimate = memory.estimate(text, demand)
+    async def estimate_memory(self, request: SpeechRequest) -> dict[str, Any]:
+        """What speaking `request` would take: the answer of `POST /estimate-memory`."""
+        memory = self.lane.memory
+        outlook, demand = await self._reception.preview(request)
+        estimate = memory.estimate(request.text, demand)
+        answer: dict[str, Any] = {"status": "ok", "estimate": asdict(estimate)}
+        if not estimate.safe:
+            longest = memory.longest_safe(demand)
+            advice = f"Send at most {longest} characters." if longest else "Close other programs."
+            answer |= {"status": "warning", "recommendation": advice}
+        mends = await self._mends(request, outlook, demand, estimate)
+        told = [{"field": field, "value": value} for field, value in mends.items()]
+        return answer | outlook.figures() | {"mends": told}
+
+    async def _mends(
+        self, request: SpeechRequest, outlook: Outlook, demand: Demand, estimate: MemoryEstimate
+    ) -> dict[str, str | bool]:
+        """The fields that would help `request` here, and their values."""
+        mends: dict[str, str | bool] = {}
+        if outlook.text_limit.is_truncated:
+            mends["long_text"] = "split"
         if estimate.safe:
-            return {"status": "ok", "estimate": asdict(estimate)}
-        longest = memory.longest_safe(demand)
-        advice = f"Send at most {longest} characters." if longest else "Close other programs."
-        return {"status": "warning", "estimate": asdict(estimate), "recommendation": advice}
+            return mends
+        if not request.optimize_for_memory:
+            small = self.lane.memory.estimate(request.text, demand.least())
+            if small.safe or small.estimated_mb < CLEARLY_LESS_SHARE * estimate.estimated_mb:
+                mends["optimize_for_memory"] = True
+        if self.plan.device_uuid and await self._cpu_lane.fits(demand):
+            mends["force_cpu"] = True
+        return mends
 
     async def system_status(self) -> dict[str, Any]:
         """How busy the machine is: the answer of `GET /system-status`."""

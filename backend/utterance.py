@@ -56,6 +56,12 @@ class Utterance:
         self._task.add_done_callback(self._tell)
 
     @property
+    def is_begun(self) -> bool:
+        """It has got its row."""
+        admitted = self.admitted
+        return admitted.done() and not admitted.cancelled() and admitted.exception() is None
+
+    @property
     def stats(self) -> SpeechStats:
         """What it cost, once it is finished; of the attempt that counts."""
         assert self._stats is not None, "the sentence is not finished"
@@ -95,7 +101,7 @@ class Utterance:
                     break
                 self.retries += 1
                 self.warnings = (f"sentence {number} {problem}; spoken again with another seed",)
-            slot.done(len(self.sentence.text))
+            slot.done(len(self.sentence.text), self.stats.audio_s)
 
     async def _try(self) -> str | None:
         """Speak it; what is wrong with the outcome."""

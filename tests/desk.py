@@ -82,7 +82,7 @@ class Desk:
                     await asyncio.sleep(0)
             finally:
                 self.at_work -= 1
-            slot.done(10)
+            slot.done(10, 1.0)
 
     async def request(self, client: str, sentences: int, name: str = "", together: int = 1) -> None:
         """A request that keeps up to `together` sentences open."""

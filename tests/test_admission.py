@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from backend import admission as admission_module
-from backend.admission import Admission, Ticket
+from backend.admission import Admission, Slot, Ticket
 from backend.core import OPEN_SENTENCES
 from backend.errors import Aborted, OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
@@ -247,7 +247,7 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
         with pytest.raises(OverCapacity, match=r"2 requests wait.* 30 seconds") as refused:
             enter("d", 10)
         assert refused.value.retry_after_s == 30
-        slot.done(60)
+        slot.done(60, 1.0)
         assert desk.admission.characters_ahead == 540
     with enter("d", 10):
         pass
@@ -267,7 +267,7 @@ async def test_live_text_counts_as_it_comes() -> None:
         ticket.add(30)
         assert desk.admission.characters_ahead == 30
         with await granted(ticket) as slot:
-            slot.done(50)  # words for what was a figure
+            slot.done(50, 1.0)  # words for what was a figure
         assert desk.admission.characters_ahead == 0
 
 
@@ -278,8 +278,8 @@ async def test_speed_is_measured_while_something_is_spoken() -> None:
         for _ in range(100):
             with await granted(ticket) as first, await granted(ticket) as second:
                 desk.clock.now_s += 10
-                first.done(100)
-                second.done(150)
+                first.done(100, 1.0)
+                second.done(150, 1.0)
             desk.clock.now_s += 1000
     assert desk.admission.characters_per_s == pytest.approx(25, rel=0.05)
 
@@ -315,6 +315,69 @@ async def test_a_client_that_fills_the_queue_makes_room_for_others() -> None:
             with suppress(Aborted):
                 (await waiter).release()
     assert await desk.is_idle()
+
+
+# --- how long it takes until the first turn
+
+
+@on_a_loop
+async def test_nobody_waits_for_a_row_that_is_free() -> None:
+    desk = Desk(rows=2)
+    enter = desk.admission.enter
+    with enter("a", 100) as a, await granted(a), enter("b", 10) as b:
+        assert desk.admission.wait_s("c") > 0  # the row is the other's, who has come before
+        assert b.wait_s == 0
+        (await granted(b)).release()
+        assert desk.admission.wait_s("c") == 0
+        assert a.wait_s == b.wait_s == 0  # they wish for nothing
+
+
+@on_a_loop
+async def test_the_wait_is_for_what_is_at_work_and_what_goes_before() -> None:
+    desk = Desk(rows=1, characters_per_s=10)
+    enter = desk.admission.enter
+    with enter("book", 100_000) as book, await granted(book, Demand(200, 200)):
+        more = await asking(book, Demand(200, 200))
+        # The sentence that is spoken, however long the book is.
+        assert desk.admission.wait_s("a") == 20
+        with enter("a", 50) as a, enter("b", 10) as b:
+            waiters = [await asking(a, Demand(50, 50)), await asking(b)]
+            assert a.wait_s == 20 + 1  # or after the other's, whoever is first
+            assert b.wait_s == 20 + 5
+            # Its second turn comes after the second one of the book.
+            assert desk.admission.wait_s("a") == 20 + 5 + 1 + 20
+            assert desk.admission.wait_s("c") == 20 + 5 + 1
+            await cancelled(*waiters, more)
+
+
+@on_a_loop
+async def test_the_wait_is_fair_to_who_asks_for_little() -> None:
+    desk = Desk(rows=1, characters_per_s=10)
+    with ExitStack() as inside:
+        many = [inside.enter_context(desk.admission.enter("many", 10)) for _ in range(20)]
+        inside.enter_context(await granted(many[0]))
+        waiters = [await asking(ticket) for ticket in many[1:]]
+        assert desk.admission.wait_s("many") == 1 + 19
+        assert desk.admission.wait_s("one") == 1
+        assert many[3].wait_s == 1 + 2
+        await cancelled(*waiters)
+
+
+@on_a_loop
+async def test_who_waits_for_memory_waits_though_rows_are_free() -> None:
+    desk = Desk(Room(100), rows=4, characters_per_s=10)
+    enter = desk.admission.enter
+    with enter("a", 60) as a, enter("b", 80) as b, await granted(a, Demand(60, 60)):
+        large = await asking(b, Demand(80, 80))
+        assert b.wait_s == 6
+        assert desk.admission.wait_s("c") == 6 + 8
+        await cancelled(large)
+
+
+async def cancelled(*waiters: asyncio.Task[Slot]) -> None:
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.gather(*waiters, return_exceptions=True)
 
 
 # --- the end
@@ -446,7 +509,7 @@ async def test_nothing_is_lost_and_everybody_is_served(
                     await asyncio.sleep(0)
             finally:
                 at_work.remove(size)
-            slot.done(size)
+            slot.done(size, 1.0)
             spoken[name] += 1
 
     async def request(name: str, sentences: int) -> None:

@@ -3,16 +3,23 @@
 import asyncio
 import csv
 import json
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from backend import reception
+from backend.core import Sentence, SpeechRequest
 from backend.errors import NotEnoughMemory
 from backend.hardware.live import LiveMachine
 from backend.hardware.memory import MemoryNow
-from tests.scripted import client
+from backend.script import written
+from backend.smart_backend import SmartBackend
+from tests.scripted import children, client
+from tests.test_hardware_plans_of_machines import HARDWARE
 
 TEXT = {"text": "Hello there."}
 ACTIONS = {
@@ -124,6 +131,156 @@ def test_estimate_memory(form: str) -> None:
     run(work())
 
 
+TWO = "This is the first of them. And this is the second one."
+LONG = "In 1984 there were 1234567 of them, or so they said. " * 10
+PLANNED = ("sentences", "expected_s", "expected_audio_s", "wait_s", "speed", "text_limit")
+
+
+async def estimate(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await http.post("/estimate-memory", json=fields)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def plan_of(http: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await http.post("/tts", json={**fields, "stream": "events"})
+    plan: dict[str, Any] = json.loads(answer.text.split("\n")[1].removeprefix("data: "))
+    return plan
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"long_text": "split"},
+        {"normalize": False},
+        {"optimize_for_memory": True},
+        {"language": "de"},
+    ],
+)
+def test_an_estimate_tells_what_the_plan_does(fields: dict[str, Any]) -> None:
+    async def work() -> None:
+        async with client(max_text_length=300) as http:
+            told = await estimate(http, text=LONG, **fields)
+            plan = await plan_of(http, text=LONG, **fields)
+            assert {name: told[name] for name in PLANNED} == {name: plan[name] for name in PLANNED}
+            assert (told["wait_s"], told["speed"]) == (0.0, "expected")
+            assert told["text_limit"]["is_truncated"] == (fields.get("long_text") != "split")
+
+    run(work())
+
+
+def test_fields_of_an_estimate_change_what_is_told() -> None:
+    async def work() -> None:
+        async with client(max_text_length=300) as http:
+            usual = await estimate(http, text=LONG)
+            split = await estimate(http, text=LONG, long_text="split")
+            plain = await estimate(http, text=LONG, normalize=False)
+            small = await estimate(http, text=LONG, optimize_for_memory=True)
+            assert split["sentences"] > usual["sentences"] < small["sentences"]
+            assert plain["expected_audio_s"] < usual["expected_audio_s"], "figures are read out"
+            rejected = await estimate(http, text=LONG, long_text="reject")
+            assert (rejected["sentences"], rejected["expected_s"]) == (0, 0)
+            assert rejected["text_limit"]["spoken_length"] == 0
+            for told in (usual, rejected):
+                assert told["mends"] == [{"field": "long_text", "value": "split"}]
+            assert split["mends"] == []
+
+    run(work())
+
+
+def test_an_estimate_is_measured_once_something_was_spoken() -> None:
+    async def work() -> None:
+        async with client() as http:
+            before = await estimate(http, text=TWO)
+            assert before["expected_audio_s"] == pytest.approx((len(TWO) - 1) / 15, abs=0.001)
+            for _ in range(20):
+                await http.post("/tts", data={"text": TWO})
+            after = await estimate(http, text=TWO)
+            assert (before["speed"], after["speed"]) == ("expected", "measured")
+            # The worker says 0.1 s to whatever it is asked.
+            assert 0.2 < after["expected_audio_s"] < 0.6 * before["expected_audio_s"]
+            assert after["expected_s"] < before["expected_s"]
+
+    run(work())
+
+
+def test_an_estimate_tells_how_long_it_would_wait() -> None:
+    async def work() -> None:
+        async with client(max_batch=1) as http:
+            backend: SmartBackend = http._transport.app.state.backend  # type: ignore[attr-defined]
+            async with backend.speak(SpeechRequest("r", "wait", client="another")):
+                assert (await estimate(http, **TEXT))["wait_s"] > 0
+            assert (await estimate(http, **TEXT))["wait_s"] == 0
+
+    run(work())
+
+
+def test_the_longest_text_is_counted_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[bool] = []
+
+    def noted(script: Any, spelling: Any) -> tuple[Sentence, ...]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return written(script, spelling)
+
+    monkeypatch.setattr(reception, "written", noted)
+
+    async def work() -> None:
+        async with client() as http:
+            text = (LONG * 200)[:100_000]
+            assert (await estimate(http, text=text, long_text="split"))["sentences"] > 1000
+            plan = await plan_of(http, text=LONG, long_text="split")
+            assert plan["sentences"] > 5
+        assert threads == [False, False]
+
+    run(work())
+
+
+def test_less_memory_is_a_mend_where_it_is_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with client() as http:
+            fields = {"text": "word " * 500, "long_text": "split"}
+            with_free(monkeypatch, 4000)
+            usual = await estimate(http, **fields)
+            least = await estimate(http, **fields, optimize_for_memory=True)
+            peaks = [told["estimate"]["estimated_mb"] for told in (usual, least)]
+            assert peaks[1] < peaks[0]
+            assert usual["mends"] == []
+            with_free(monkeypatch, round(sum(peaks) / 2 / 0.8))
+            told = await estimate(http, **fields)
+            assert told["status"] == "warning"
+            assert told["mends"] == [{"field": "optimize_for_memory", "value": True}]
+            told = await estimate(http, **fields, optimize_for_memory=True)
+            assert (told["status"], told["mends"]) == ("ok", [])
+            # A word is spoken in one small piece anyway.
+            with_free(monkeypatch, 1)
+            told = await estimate(http, text="Hello.")
+            assert (told["status"], told["mends"]) == ("warning", [])
+
+    run(work())
+
+
+@pytest.mark.parametrize("free_mb", [8000, 100])
+def test_the_cpu_is_a_mend_where_the_gpu_is_full_and_the_cpu_is_not(
+    monkeypatch: pytest.MonkeyPatch, free_mb: int
+) -> None:
+    def told(live: LiveMachine, info: object, device_bytes: int) -> MemoryNow:
+        return MemoryNow((1 if live._uuid else free_mb) * MIB, 0)
+
+    async def work() -> None:
+        async with client({"device": "cuda:0"}, found=HARDWARE["rtx_3060_8gb"]) as http:
+            monkeypatch.setattr(LiveMachine, "memory", told)
+            mends = [{"field": "force_cpu", "value": True}] if free_mb > 1000 else []
+            answer = await estimate(http, text="Hello.")
+            assert (answer["status"], answer["mends"]) == ("warning", mends)
+            assert len(children()) == 1, "nothing is started for that"
+
+    run(work())
+
+
 def test_an_unsafe_estimate_recommends_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with client() as http:
@@ -144,6 +301,11 @@ def test_an_unsafe_estimate_recommends_a_length(monkeypatch: pytest.MonkeyPatch)
         ({}, 422, "text is missing"),
         ({"text": "a", "texts": "b"}, 422, "did you mean text"),
         ({"text": 5}, 422, "text"),
+        ({**TEXT, "language": "xx"}, 422, "language"),
+        ({**TEXT, "long_text": "cut"}, 422, "long_text"),
+        ({**TEXT, "normalize": "maybe"}, 422, "normalize"),
+        ({**TEXT, "speed": 2}, 422, "speed"),
+        ({**TEXT, "speaker_file": "UklGRg=="}, 422, "speaker_file"),
     ],
 )
 def test_estimate_memory_refuses_in_one_sentence(

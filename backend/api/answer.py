@@ -4,33 +4,48 @@ import asyncio
 import base64
 import json
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, closing, suppress
+from dataclasses import dataclass
 from typing import IO
 
 from fastapi import Request, Response
 from loguru import logger
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.api.dependencies import unless_hung_up
-from backend.api.headers import figures, figures_at_start
+from backend.api.headers import STREAMED, figures, figures_at_start
+from backend.api.sse import EVENT_STREAM
 from backend.audio.subtitles import srt, webvtt
 from backend.audio.write import AudioWriter, Outlet, carried_rate_hz, content_type
-from backend.core import AudioOutput, SpeechRequest
+from backend.core import AudioOutput, EngineInfo, PcmChunk, SpeechRequest
 from backend.errors import ShoalError
-from backend.session import SpeechSession
+from backend.session import SpeechSession, in_time
 from backend.smart_backend import SmartBackend
 
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 """A longer answer that is sent in one piece waits on disk."""
-_PIECE_BYTES = 48 * 1024
+PIECE_BYTES = 48 * 1024
 """Sent in one go; a multiple of three, so that pieces in base64 can be joined."""
 _ENCODED_S = 0.5
 """Of audio encoded in one go: others are served in between."""
+_UNREAD = "What is spoken was not read in time; read faster, or send a longer X-Timeout-S."
+_END: Message = {"type": "http.response.body", "body": b""}
 _SUBTITLES = {"vtt": webvtt, "srt": srt}
 
-Events = Callable[[AsyncIterator[bytes], SpeechSession], AsyncGenerator[bytes, None]]
-"""Wraps the encoded audio of a session, as server-sent events say."""
+_GOODBYE_S = 1.0
+"""Patience with a client that is to be told why its stream ends, and does not read."""
+
+LastWord = Callable[[ShoalError], bytes]
+"""What a stream that fails ends with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """How a stream of audio is told in server-sent events."""
+
+    wrap: Callable[[AsyncIterator[bytes], SpeechSession], AsyncGenerator[bytes, None]]
+    failed: LastWord
 
 
 async def answer(
@@ -40,16 +55,14 @@ async def answer(
     output: AudioOutput,
     *,
     events: Events | None = None,
-    media: str | None = None,
 ) -> Response:
     """Speak `speech`, streamed if it says so, else in one piece with every figure in the headers.
 
     What is refused before the first audio raises, and keeps its status; later there is only the
-    connection to be cut. A client that hangs up gives the speech up. `events` wraps a stream,
-    whose type is `media` then.
+    connection to be cut, or the last of the `events`. A client that hangs up gives the speech up.
     """
     if speech.is_streamed:
-        return await unless_hung_up(request, _open_stream(backend, speech, output, events, media))
+        return await unless_hung_up(request, _open_stream(backend, speech, output, events))
     return await unless_hung_up(request, _speak_whole(backend, speech, output))
 
 
@@ -79,14 +92,21 @@ async def encoded(session: SpeechSession, output: AudioOutput) -> AsyncGenerator
 
 
 async def _write(writer: AudioWriter, session: SpeechSession) -> AsyncIterator[None]:
-    """Write the session, a little at a time."""
-    step = 4 * round(_ENCODED_S * session.info.sample_rate_hz)
     async for chunk in session:
-        for start in range(0, len(chunk.samples), step):
-            if start:
-                await asyncio.sleep(0)
-            writer.write(chunk.samples[start : start + step])
+        async for _ in write_chunk(writer, chunk, session.info):
             yield
+
+
+async def write_chunk(
+    writer: AudioWriter, chunk: PcmChunk, info: EngineInfo
+) -> AsyncGenerator[None, None]:
+    """Write `chunk`, a little at a time."""
+    step = 4 * round(_ENCODED_S * info.sample_rate_hz)
+    for start in range(0, len(chunk.samples), step):
+        if start:
+            await asyncio.sleep(0)
+        writer.write(chunk.samples[start : start + step])
+        yield
 
 
 # -- in one piece ----------------------------------------------------------------------------------
@@ -101,7 +121,7 @@ async def _speak_whole(
     except BaseException:
         file.close()
         raise
-    return FileAnswer(file, _content_type(session, output), figures(session, output.speed))
+    return FileAnswer(file, media_of(session.info, output), figures(session, output.speed))
 
 
 async def _speak_json(
@@ -114,7 +134,7 @@ async def _speak_json(
             file.write(json.dumps(_timing(session, output, subtitles)).encode()[:-1])
             file.write(b', "audio": "')
             audio.seek(0)
-            while data := audio.read(_PIECE_BYTES):
+            while data := audio.read(PIECE_BYTES):
                 file.write(base64.b64encode(data))
                 await asyncio.sleep(0)
             file.write(b'"}')
@@ -142,7 +162,7 @@ def _timing(session: SpeechSession, output: AudioOutput, subtitles: str) -> dict
     speed = output.speed
     timing: dict[str, object] = {
         "format": output.format,
-        "media_type": _content_type(session, output),
+        "media_type": media_of(session.info, output),
         "duration_s": round(session.audio_s / speed, 3),
         "sentences": [
             {
@@ -159,9 +179,14 @@ def _timing(session: SpeechSession, output: AudioOutput, subtitles: str) -> dict
     return timing
 
 
-def _content_type(session: SpeechSession, output: AudioOutput) -> str:
-    wanted_hz = output.sample_rate_hz or session.info.sample_rate_hz
-    return content_type(output.format, carried_rate_hz(output.format, wanted_hz))
+def rate_of(info: EngineInfo, output: AudioOutput) -> int:
+    """Samples a second of what is sent."""
+    return carried_rate_hz(output.format, output.sample_rate_hz or info.sample_rate_hz)
+
+
+def media_of(info: EngineInfo, output: AudioOutput) -> str:
+    """What HTTP calls it."""
+    return content_type(output.format, rate_of(info, output))
 
 
 class FileAnswer(Response):
@@ -178,75 +203,88 @@ class FileAnswer(Response):
         with self._file as file:
             file.seek(0)
             await send(_start(self))
-            while data := file.read(_PIECE_BYTES):
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            while data := file.read(PIECE_BYTES):
+                await send(_body(data))
+            await send(_END)
 
 
 # -- as it is made ---------------------------------------------------------------------------------
 
 
 async def _open_stream(
-    backend: SmartBackend,
-    speech: SpeechRequest,
-    output: AudioOutput,
-    events: Events | None,
-    media: str | None,
+    backend: SmartBackend, speech: SpeechRequest, output: AudioOutput, events: Events | None
 ) -> Response:
     """Up to the first piece of audio, so that what is refused until then is answered."""
-    stack = AsyncExitStack()
-    try:
+    async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(backend.speak(speech))
-        audio = await stack.enter_async_context(aclosing(encoded(session, output)))
-        pieces = (
-            await stack.enter_async_context(aclosing(events(audio, session))) if events else audio
-        )
+        pieces = await stack.enter_async_context(aclosing(encoded(session, output)))
+        if events:
+            pieces = await stack.enter_async_context(aclosing(events.wrap(pieces, session)))
         first = await anext(pieces, b"")
-    except BaseException:
-        await stack.aclose()
-        raise
-    headers = figures_at_start(session)
-    return StreamAnswer(
-        session, stack, first, pieces, media or _content_type(session, output), headers
-    )
+        response = StreamAnswer(
+            stack.pop_all(),
+            first,
+            pieces,
+            session.deadline_s,
+            EVENT_STREAM if events else media_of(session.info, output),
+            figures_at_start(session),
+            events.failed if events else None,
+        )
+    return response
 
 
 class StreamAnswer(Response):
-    """Sends audio as it is made; a client that hangs up ends the speech at once."""
+    """Sends what is spoken as it is made; a client that hangs up ends the speech at once.
+
+    `stack` holds the speech, and is told what ended it early. Where the speech fails the response
+    stays incomplete, so that it shows, or ends with what `failed` says of it.
+    """
 
     def __init__(
         self,
-        session: SpeechSession,
         stack: AsyncExitStack,
         first: bytes,
         pieces: AsyncIterator[bytes],
+        deadline_s: float,
         media: str,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
+        failed: LastWord | None = None,
     ) -> None:
-        self._session, self._stack = session, stack
-        self._first, self._pieces = first, pieces
-        super().__init__(media_type=media, headers=headers)
+        self._stack, self._deadline_s = stack, deadline_s
+        self._first, self._pieces, self._failed = first, pieces, failed
+        super().__init__(media_type=media, headers={**headers, **STREAMED})
         del self.headers["Content-Length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; the response stays incomplete where the speech fails, so that it shows."""
-        async with self._stack:
-            try:
-                await unless_hung_up(Request(scope, receive), self._send(send))
-            except (ShoalError, TimeoutError) as error:
-                logger.info("A stream was cut off: {}", error or "it took too long")
+        """Send it."""
+        try:
+            async with self._stack:
+                # A client that reads nothing is given up, too: later than what was not spoken in
+                # time, which says so itself.
+                sending = in_time(self._send(send), self._deadline_s + _GOODBYE_S, _UNREAD)
+                await unless_hung_up(Request(scope, receive), sending)
+        except ShoalError as error:
+            logger.info("A stream was cut off: {}", error)
+            if self._failed is None:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await send(_body(self._failed(error)))
+                    await send(_END)
 
     async def _send(self, send: Send) -> None:
-        # A client that reads nothing is given up, too.
-        async with asyncio.timeout_at(self._session.deadline_s):
-            await send(_start(self))
-            await send({"type": "http.response.body", "body": self._first, "more_body": True})
-            async for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+        await send(_start(self))
+        await send(_body(self._first))
+        async for piece in self._pieces:
+            await send(_body(piece))
+        await send(_END)
 
 
-def _start(response: Response) -> dict[str, object]:
+def _body(piece: bytes) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": True}
+
+
+def _start(response: Response) -> Message:
     return {
         "type": "http.response.start",
         "status": response.status_code,

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import HTTPConnection
 
 from backend.api.arrival import FIELDS_BYTES, read_bytes, read_form
-from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_fields, parse_text
+from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference
 from backend.smart_backend import SmartBackend
@@ -92,7 +92,7 @@ async def read_speech_order(request: Request, backend: Backend, asked: Asked) ->
         voice=fields.voice,
         long_text=fields.long_text,
         normalize=fields.normalize,
-        is_streamed=fields.stream,
+        is_streamed=bool(fields.stream),
         optimize_for_memory=fields.optimize_for_memory,
         force_cpu=fields.force_cpu,
         timeout_s=asked.timeout_s,
@@ -102,16 +102,25 @@ async def read_speech_order(request: Request, backend: Backend, asked: Asked) ->
     return SpeechOrder(speech, fields)
 
 
-async def read_text(request: Request, backend: Backend) -> str:
-    """The one field `text` of a form or JSON body."""
+async def read_estimate_order(request: Request, backend: Backend) -> SpeechRequest:
+    """What might be spoken, in a form or JSON body."""
     values, audio = await read_body(request, backend.settings.max_upload_bytes)
     if audio:
-        raise BadField("speaker_file is not needed here; send text alone.")
-    return parse_text(values)
+        raise BadField("speaker_file is not needed here; leave it out.")
+    fields = parse_estimate(values)
+    return SpeechRequest(
+        request_id=get_request_id(request),
+        text=fields.text,
+        language=fields.language,
+        long_text=fields.long_text,
+        normalize=fields.normalize,
+        optimize_for_memory=fields.optimize_for_memory,
+        client=client_of(request),
+    )
 
 
 SpeechBody = Annotated[SpeechOrder, Depends(read_speech_order)]
-TextBody = Annotated[str, Depends(read_text)]
+EstimateBody = Annotated[SpeechRequest, Depends(read_estimate_order)]
 
 
 def _timeout_s(said: str) -> float | None:

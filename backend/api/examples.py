@@ -76,6 +76,13 @@ SYSTEM_STATUS: dict[str, Any] = {
     "memory_budget_safe": True,
     "recommended_action": "OK",
 }
+_TEXT_LIMIT = {
+    "limit": 400,
+    "reason": "the tier's figure",
+    "original_length": 17,
+    "spoken_length": 17,
+    "is_truncated": False,
+}
 ESTIMATE: dict[str, Any] = {
     "status": "ok",
     "estimate": {
@@ -86,7 +93,79 @@ ESTIMATE: dict[str, Any] = {
         "text_tokens": 17,
         "text_length": 17,
     },
+    "sentences": 1,
+    "expected_s": 0.34,
+    "expected_audio_s": 1.133,
+    "wait_s": 0.0,
+    "speed": "expected",
+    "text_limit": _TEXT_LIMIT,
+    "mends": [],
 }
+_ENGINE = {
+    "engine": "shoal/shoal-demo",
+    "tier": "generic_cpu",
+    "strategy": "generic_cpu cpu fp32",
+}
+EVENTS: tuple[dict[str, Any], ...] = (
+    {
+        "type": "plan",
+        "request_id": "5f1c0b2a9d3e4f60",
+        "seed": 7,
+        "script": [{"text": "Hello from Shoal.", "voice": ""}],
+        **{
+            name: ESTIMATE[name]
+            for name in ("sentences", "expected_s", "expected_audio_s", "wait_s", "speed")
+        },
+        "text_limit": _TEXT_LIMIT,
+        "format": "mp3",
+        "media_type": "audio/mpeg",
+        "sample_rate": 22050,
+        **_ENGINE,
+    },
+    {"type": "queue", "wait_s": 1.4},
+    {"type": "sentence.start", "index": 0, "text": "Hello from Shoal.", "voice": ""},
+    {"type": "audio", "index": 0, "audio": "SUQzBA=="},
+    {
+        "type": "sentence.end",
+        "index": 0,
+        "text": "Hello from Shoal.",
+        "start_s": 0.0,
+        "end_s": 1.254,
+        "audio_s": 1.254,
+        "total_s": 0.3631,
+        "first_audio_s": 0.0712,
+        "rtf": 0.2895,
+        "generated_tokens": 28,
+        "tokens_per_s": 77.11,
+        "retries": 0,
+    },
+    {"type": "warning", "detail": "this checkpoint declares en; de may not sound right"},
+    {
+        "type": "done",
+        "request_id": "5f1c0b2a9d3e4f60",
+        "seed": 7,
+        "latency_s": 0.3662,
+        "first_audio_s": 0.0741,
+        "queue_s": 1.3012,
+        "audio_s": 1.254,
+        "rtf": 0.292,
+        "compute_rtf": 0.2811,
+        "generated_tokens": 28,
+        "tokens_per_s": 76.46,
+        "peak_vram_mb": 0.0,
+        "gpu_util_pct": 0.0,
+        "worker_peak_memory_mb": 402.3,
+        "segments": 1,
+        "retries": 0,
+        "finish_reasons": ["end"],
+        "text_limit": _TEXT_LIMIT,
+        **_ENGINE,
+        "device": "cpu",
+        "precision": "fp32",
+        "quantization": "none",
+        "warnings": ["this checkpoint declares en; de may not sound right"],
+    },
+)
 OPTIMIZED: dict[str, Any] = {
     "status": "adjusted",
     "previous_config": _RUNNING,

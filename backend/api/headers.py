@@ -7,6 +7,8 @@ from fastapi import Response
 from backend.session import SpeechSession
 
 WARNING = "X-Warning"
+STREAMED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+"""Of what is sent as it is made: nobody on its way may keep it back, nginx included."""
 _LONGEST = 1024
 """Characters of a header: what many proxies still pass on."""
 

@@ -5,18 +5,18 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from backend.api import examples
-from backend.api.dependencies import Backend, TextBody
+from backend.api.dependencies import Backend, EstimateBody
 from backend.api.emotions import EMOTIONS
 from backend.api.openapi import errors, example
-from backend.api.schemas import TextField
+from backend.api.schemas import EstimateFields, schema_of
 
 router = APIRouter(tags=["machine"])
 
-_TEXT_SCHEMA = TextField.model_json_schema()
-_TEXT_BODY: dict[str, Any] = {
+_ESTIMATE_SCHEMA = schema_of(EstimateFields)
+_ESTIMATE_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        kind: {"schema": _TEXT_SCHEMA, "example": {"text": "Hello from Shoal."}}
+        kind: {"schema": _ESTIMATE_SCHEMA, "example": {"text": "Hello from Shoal."}}
         for kind in (
             "application/x-www-form-urlencoded",
             "multipart/form-data",
@@ -43,15 +43,15 @@ async def system_status(backend: Backend) -> dict[str, Any]:
 
 @router.post(
     "/estimate-memory",
-    openapi_extra={"requestBody": _TEXT_BODY},
+    openapi_extra={"requestBody": _ESTIMATE_BODY},
     responses={
         **example(examples.ESTIMATE, "What it would take, and whether that is safe."),
         **errors(400, 413, 422, 503),
     },
 )
-async def estimate_memory(backend: Backend, text: TextBody) -> dict[str, Any]:
-    """What speaking `text` would take, before anything is spoken."""
-    return backend.estimate_memory(text)
+async def estimate_memory(backend: Backend, wanted: EstimateBody) -> dict[str, Any]:
+    """What speaking `text` would take, before anything is spoken: memory, time, and a mend."""
+    return await backend.estimate_memory(wanted)
 
 
 @router.post(

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any, get_args
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from backend.api.answer import answer
+from backend.api.answer import Events, answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
 from backend.api.dependencies import Asked, Backend
 from backend.api.headers import add_warnings
@@ -23,7 +22,8 @@ from backend.api.openai_body import (
     parse_speech,
     speech_schema,
 )
-from backend.api.openapi import JSON, Responses, errors, example
+from backend.api.openapi import JSON, Responses, errors, event_stream, example
+from backend.api.sse import event
 from backend.api.status import status_of
 from backend.audio.write import media_type
 from backend.core import AudioFormat, AudioOutput, SpeechRequest
@@ -61,6 +61,13 @@ _BODY: dict[str, Any] = {
         }
     },
 }
+_SPOKEN_EVENTS = (
+    {"type": "speech.audio.delta", "audio": "SUQzBA=="},
+    {
+        "type": "speech.audio.done",
+        "usage": {"input_tokens": 24, "output_tokens": 57, "total_tokens": 81},
+    },
+)
 _SPOKEN: Responses = {
     200: {
         "description": "The audio as it is made, or events with pieces of it.",
@@ -69,17 +76,7 @@ _SPOKEN: Responses = {
                 media_type(each): {"schema": {"type": "string", "format": "binary"}}
                 for each in get_args(AudioFormat)
             },
-            "text/event-stream": {
-                # Of one event, as OpenAPI has it.
-                "schema": {
-                    "type": "object",
-                    "properties": {"data": {"type": "string"}},
-                    "required": ["data"],
-                },
-                "example": 'data: {"type": "speech.audio.delta", "audio": "SUQzBA=="}\n\n'
-                'data: {"type": "speech.audio.done", "usage": {"input_tokens": 24, '
-                '"output_tokens": 57, "total_tokens": 81}}\n\n',
-            },
+            **event_stream(_SPOKEN_EVENTS, is_named=False),
         },
     }
 }
@@ -124,10 +121,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     rate_hz = _PCM_HZ if fields.response_format == "pcm" else None
     output = AudioOutput(fields.response_format, rate_hz, fields.speed)
     if fields.stream_format == "sse":
-        response = await answer(
-            request, backend, wanted, output, events=_events, media="text/event-stream"
-        )
-        response.headers["Cache-Control"] = "no-cache"
+        response = await answer(request, backend, wanted, output, events=Events(_events, _failed))
     else:
         response = await answer(request, backend, wanted, output)
     if fields.instructions:
@@ -206,24 +200,19 @@ async def saved_voice(backend: SmartBackend, name: str) -> str:
 async def _events(
     audio: AsyncIterator[bytes], session: SpeechSession
 ) -> AsyncGenerator[bytes, None]:
-    """OpenAI's server-sent events; what fails after the first of them is one, too."""
-    has_begun = False
-    try:
-        async for piece in audio:
-            yield _event("speech.audio.delta", audio=base64.b64encode(piece).decode())
-            has_begun = True
-    except ShoalError as error:
-        if not has_begun:
-            raise
-        yield _event("error", **error_body(status_of(error), str(error), error.code))
-        return
+    """OpenAI's server-sent events."""
+    async for piece in audio:
+        audio_in_base64 = base64.b64encode(piece).decode()
+        yield event("speech.audio.delta", is_named=False, audio=audio_in_base64)
     read, spoken = session.stats.prompt_tokens, session.stats.generated_tokens
     usage = {"input_tokens": read, "output_tokens": spoken, "total_tokens": read + spoken}
-    yield _event("speech.audio.done", usage=usage)
+    yield event("speech.audio.done", is_named=False, usage=usage)
 
 
-def _event(kind: str, **fields: Any) -> bytes:
-    return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+def _failed(error: ShoalError) -> bytes:
+    """The event instead of the last, where what has begun fails."""
+    told = error_body(status_of(error), str(error), error.code)
+    return event("error", is_named=False, **told)
 
 
 def _models(backend: SmartBackend) -> list[dict[str, Any]]:

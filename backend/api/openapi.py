@@ -1,6 +1,9 @@
 """What routes tell the OpenAPI document: their errors, and examples of their answers."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from backend.api.sse import EVENT_STREAM, event
 
 Responses = dict[int | str, dict[str, Any]]
 """What a route's `responses` takes: of each status its description and content."""
@@ -71,6 +74,23 @@ def errors(*statuses: int) -> Responses:
 def example(value: Any, description: str, status: int = 200) -> Responses:
     """A route's `responses` for an answer in JSON, with `value` as its example."""
     return {status: {"description": description, "content": {JSON: {"example": value}}}}
+
+
+def event_stream(events: Sequence[dict[str, Any]], *, is_named: bool) -> dict[str, Any]:
+    """The `content` of an answer in server-sent events, with `events` as its example."""
+    properties = {name: {"type": "string"} for name in (("event",) if is_named else ())}
+    properties["data"] = {"type": "string"}
+    shown = [
+        event(each["type"], is_named=is_named, **{k: v for k, v in each.items() if k != "type"})
+        for each in events
+    ]
+    return {
+        EVENT_STREAM: {
+            # Of one event, as OpenAPI has it.
+            "schema": {"type": "object", "properties": properties, "required": list(properties)},
+            "example": b"".join(shown).decode(),
+        }
+    }
 
 
 def error(status: int) -> dict[str, Any]:

@@ -3,10 +3,17 @@
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from backend.core import (
     LANGUAGES,
@@ -40,21 +47,46 @@ class DialogueLine(BaseModel):
     """Name or id of the saved voice that says it; without one, the request's own."""
 
 
-class SpeechFields(BaseModel):
-    """The fields of `POST /tts`, apart from the upload."""
+def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return understand(value)
+    except ValidationError:
+        raise PydanticCustomError("stream", "Input should be true, false or events") from None
+
+
+class TextFields(BaseModel):
+    """What every text that is to be spoken may come with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     text: str | None = None
     """What to speak; not blank."""
+    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
+    """Language of the text; "auto" leaves it to the checkpoint."""
+    normalize: bool = True
+    """Speak numbers, dates, abbreviations and the like as words."""
+    long_text: LongText | None = None
+    """What to do with text past this machine's limit: truncate, split or reject."""
+    optimize_for_memory: bool = False
+    """Speak in the smallest pieces, one after another: less memory, slower."""
+
+
+class EstimateFields(TextFields):
+    """The fields of `POST /estimate-memory`."""
+
+    text: str
+    """The text that might be spoken."""
+
+
+class SpeechFields(TextFields):
+    """The fields of `POST /tts`, apart from the upload."""
+
     dialogue: tuple[DialogueLine, ...] | None = Field(None, min_length=1, max_length=1000)
     """A scene instead of `text`, in JSON: who says what."""
     voice: str = Field("", max_length=MAX_VOICE_NAME)
     """Name or id of a saved voice."""
     prompt_text: str = ""
     """What is said in `speaker_file`, if known."""
-    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
-    """Language of the text; "auto" leaves it to the checkpoint."""
     temperature: float = _limited("temperature")
     """How freely tokens are drawn; 0 always takes the likeliest."""
     top_p: float = _limited("top_p")
@@ -65,24 +97,18 @@ class SpeechFields(BaseModel):
     """Tempo, at the same pitch; 2 is twice as fast."""
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """The same seed and request give the same speech; without one each call differs."""
-    optimize_for_memory: bool = False
-    """Speak in the smallest pieces, one after another: less memory, slower."""
     force_cpu: bool = False
     """Speak on a CPU worker beside the GPU's, or be refused where there is no memory for it."""
-    long_text: LongText | None = None
-    """What to do with text past this machine's limit: truncate, split or reject."""
     response_format: AudioFormat = "wav"
     """How the audio is sent; opus is in Ogg, pcm is 16 bit little-endian."""
     sample_rate: int | None = Field(None, ge=8000, le=48_000)
     """Samples a second, or the nearest that the format has; without it the checkpoint's."""
-    normalize: bool = True
-    """Speak numbers, dates, abbreviations and the like as words."""
     timestamps: bool = False
     """Answer JSON: the audio in base64, and where each sentence begins and ends."""
     subtitles: Literal["", "vtt", "srt"] = ""
     """Subtitles in that JSON, too: WebVTT or SRT."""
-    stream: bool = False
-    """Send audio as it is made."""
+    stream: Annotated[bool | Literal["events"], WrapValidator(_is_streamed)] = False
+    """Send audio as it is made; "events" sends it in events, with all that is known of it."""
 
     @property
     def sampling(self) -> SamplingParams:
@@ -100,17 +126,25 @@ class SpeechFields(BaseModel):
         return AudioOutput(self.response_format, self.sample_rate, self.speed)
 
 
-class TextField(BaseModel):
-    """The field of `POST /estimate-memory`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    text: str
-    """The text that might be spoken."""
-
-
 UPLOAD_FIELD = "speaker_file"
+_WORDS = ("true", "false", "on", "off", "yes", "no", "t", "f", "y", "n")
+_BOOLEANS = (0, 1, "0", "1", *_WORDS)
+"""What Pydantic takes for one, beside the two."""
 FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
+
+
+def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `kind` as `parse` reads it: null and "" are as good as not given, and a
+    boolean may be a word, as a form sends it."""
+    schema = kind.model_json_schema()
+    for name in schema["properties"].keys() - set(schema.get("required", ())):
+        told = schema["properties"][name]
+        outer = {part: told.pop(part) for part in ("description", "default") if part in told}
+        choices = told.get("anyOf", [told])
+        is_boolean = any(each.get("type") == "boolean" for each in choices)
+        also = [None, "", *(_BOOLEANS if is_boolean else ())]
+        schema["properties"][name] = outer | {"anyOf": [*choices, {"enum": also}]}
+    return schema
 
 
 def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
@@ -127,9 +161,9 @@ def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
     return fields
 
 
-def parse_text(values: Mapping[str, Any]) -> str:
-    """The text in `values`, which hold nothing else; `BadField` in one sentence."""
-    return parse(TextField, values, tuple(TextField.model_fields)).text
+def parse_estimate(values: Mapping[str, Any]) -> EstimateFields:
+    """The same of what `POST /estimate-memory` takes."""
+    return parse(EstimateFields, values, tuple(EstimateFields.model_fields))
 
 
 def parse(

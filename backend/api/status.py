@@ -57,10 +57,14 @@ def status_of(error: ShoalError) -> HTTPStatus:
     return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def retry_headers(error: ShoalError) -> dict[str, str]:
-    """`Retry-After` where trying again makes sense."""
+def retry_after_s(error: ShoalError) -> int | None:
+    """Seconds after which trying again makes sense; None where it does not."""
     if isinstance(error, RateLimited | OverCapacity) and error.retry_after_s is not None:
-        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
-        return {"Retry-After": str(RETRY_AFTER_S)}
-    return {}
+        return max(1, math.ceil(error.retry_after_s))
+    return RETRY_AFTER_S if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE else None
+
+
+def retry_headers(error: ShoalError) -> dict[str, str]:
+    """The same as `Retry-After`."""
+    seconds = retry_after_s(error)
+    return {} if seconds is None else {"Retry-After": str(seconds)}

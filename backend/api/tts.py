@@ -6,8 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from backend.api.answer import answer, answer_json
 from backend.api.dependencies import Backend, SpeechBody
-from backend.api.openapi import errors
-from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields
+from backend.api.events import answer_events
+from backend.api.examples import EVENTS
+from backend.api.openapi import errors, event_stream
+from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields, schema_of
 from backend.audio.write import media_type
 from backend.core import RECORDING_FORMATS, AudioFormat
 
@@ -33,7 +35,7 @@ _TIMESTAMPS_EXAMPLE = {
 
 def _body_documentation() -> dict[str, Any]:
     """The body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
-    fields = SpeechFields.model_json_schema()
+    fields = schema_of(SpeechFields)
     # References into the schema lead nowhere from within the document.
     del fields["$defs"]
     fields["properties"]["dialogue"]["anyOf"][0]["items"] = DialogueLine.model_json_schema()
@@ -57,10 +59,11 @@ def _body_documentation() -> dict[str, Any]:
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The speech, or with `timestamps` JSON of it.",
+        "description": "The speech; with `timestamps` JSON of it, with `stream=events` events.",
         "content": {
             **{media_type(name): {} for name in get_args(AudioFormat)},
             "application/json": {"example": _TIMESTAMPS_EXAMPLE},
+            **event_stream(EVENTS, is_named=True),
         },
     },
     **errors(400, 404, 409, 413, 422, 500, 503, 504),
@@ -76,6 +79,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 async def tts(request: Request, backend: Backend, order: SpeechBody) -> Response:
     """Speak `text`: in a saved voice, in that of `speaker_file`, or in the default voice."""
     fields = order.fields
+    if fields.stream == "events":
+        return await answer_events(request, backend, order.speech, fields.output)
     if fields.timestamps:
         return await answer_json(request, backend, order.speech, fields.output, fields.subtitles)
     return await answer(request, backend, order.speech, fields.output)

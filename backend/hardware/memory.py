@@ -9,10 +9,12 @@ from typing import Self
 from backend.core import OPEN_SENTENCES, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
 from backend.hardware.need import MIB, CheckpointShape, Reading, RequestNeed
-from backend.hardware.pressure import RunningConfig
+from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 
 SAFE_SHARE = 0.8
 """Of the memory there is: an estimate below it is safe."""
+CLEARLY_LESS_SHARE = 0.9
+"""Of an estimate that is not safe: less than so much is worth asking for."""
 PLENTY_SHARE = 0.5
 """A longer text is spoken where it takes less than this of the room."""
 _MARGIN_SHARE = 0.5
@@ -50,6 +52,11 @@ class Demand:
     """Seconds of a saved voice that are decoded; nothing is spoken then."""
     wide_share: float = 0.0
     """Of its characters, as `need.wide_share` counts them."""
+
+    def least(self) -> "Demand":
+        """The same with `optimize_for_memory`."""
+        chunk_length = min(self.chunk_length, LEAST_CHUNK_LENGTH)
+        return replace(self, chunk_length=chunk_length, open_segments=1)
 
 
 @dataclass(frozen=True, slots=True)

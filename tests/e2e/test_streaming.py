@@ -1,7 +1,9 @@
 """Streams of the shipped voice: early, whole, flat in memory, fair to others, ended gracefully."""
 
+import base64
 import io
 import itertools
+import json
 import signal
 import threading
 import time
@@ -52,6 +54,43 @@ def test_a_stream_comes_early_and_is_what_comes_whole(server: Served) -> None:
     assert len(streamed) == len(whole)
     # Alone or in company a row is computed a little differently, which 16 bits may show.
     assert np.abs(streamed - whole).mean() < 0.01
+
+
+def test_events_tell_what_is_spoken_and_carry_what_comes_whole(server: Served) -> None:
+    scene = " ".join(SENTENCES[:3])
+    fields = {"text": scene, "long_text": "split", "response_format": "wav"}
+    estimated = httpx.post(f"{server.url}/estimate-memory", json={"text": scene}).json()
+    began_s = time.monotonic()
+    arrived_s: dict[str, float] = {}
+    events = []
+    body = {**fields, "stream": "events"}
+    with httpx.stream("POST", f"{server.url}/tts", json=body, timeout=240) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line.removeprefix("data: ")))
+                arrived_s.setdefault(events[-1]["type"], time.monotonic() - began_s)
+    plan, done = events[0], events[-1]
+    assert (plan["type"], done["type"]) == ("plan", "done")
+    assert arrived_s["plan"] < arrived_s["audio"] < arrived_s["done"] / 2
+    assert [each["text"] for each in plan["script"]] == SENTENCES[:3]
+    assert plan["expected_audio_s"] == pytest.approx(estimated["expected_audio_s"], rel=0.2)
+    pieces = [each["audio"] for each in events if each["type"] == "audio"]
+    told = samples_of(b"".join(map(base64.b64decode, pieces)))
+    # The seed that was drawn speaks the same again.
+    whole = samples_of(speak(server, scene, seed=str(done["seed"])).content)
+    assert len(told) == len(whole) == pytest.approx(done["audio_s"] * 22_050, abs=22)
+    assert np.abs(told - whole).mean() < 0.01
+    assert done["audio_s"] == pytest.approx(plan["expected_audio_s"], rel=0.5)
+    ends = [each for each in events if each["type"] == "sentence.end"]
+    assert ends[-1]["end_s"] == pytest.approx(done["audio_s"], abs=0.01)
+    assert sum(each["generated_tokens"] for each in ends) == done["generated_tokens"]
+    for end in ends[:-1]:
+        pause = told[int(end["end_s"] * 22_050) + 23 :][:1000]
+        assert np.abs(pause).max() == 0, "where it ends no pause follows"
+    again = httpx.post(f"{server.url}/estimate-memory", json={"text": scene}).json()
+    assert again["speed"] == "measured"
+    assert again["expected_audio_s"] == pytest.approx(done["audio_s"], rel=0.3)
 
 
 def test_two_calls_without_a_reference_are_one_speaker(server: Served) -> None:
