@@ -15,7 +15,7 @@ from ui.wire import Event, Refused, ServerAway
 
 STOPPED = "Stopped. What was spoken so far is kept."
 _LIVE_FIELDS = (
-    *("voice", "language", "normalize", "speed", "sample_rate"),
+    *("voice", "language", "normalize", "speed", "pauses", "sample_rate"),
     *("temperature", "top_p", "repetition_penalty", "seed"),
 )
 """What the live route takes of a take's fields."""
