@@ -243,6 +243,8 @@ class SpeechRequest:
     """None is what the settings say."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
+    pauses: float = 1.0
+    """How long the silence between sentences is, against the usual; 0 leaves none."""
     is_streamed: bool = False
     """Audio is wanted as soon as it exists; else each sentence once it is known to be good."""
     optimize_for_memory: bool = False

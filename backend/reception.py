@@ -240,7 +240,7 @@ def _spelling(request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:
     chunk_length = min(lane.config.chunk_length, info.max_segment_characters)
     if request.optimize_for_memory:
         chunk_length = min(chunk_length, LEAST_CHUNK_LENGTH)
-    return Spelling(request.language, request.normalize, chunk_length)
+    return Spelling(request.language, request.normalize, chunk_length, request.pauses)
 
 
 def _with_seed(request: SpeechRequest) -> tuple[SpeechRequest, int]:

@@ -23,12 +23,14 @@ class Spelling:
     is_normalized: bool
     max_characters: int
     """Of one sentence."""
+    pauses: float = 1.0
+    """How long the silence between sentences is, against the usual."""
 
     def sentences(self, line: Line) -> Iterator[Sentence]:
         """The sentences of `line`, in its voice."""
         text = normalize(line.text, self.language) if self.is_normalized else line.text
         for sentence in split_text(text, self.max_characters):
-            yield replace(sentence, voice=line.voice)
+            yield replace(sentence, voice=line.voice, pause_s=self.pauses * sentence.pause_s)
 
 
 def lines(request: SpeechRequest) -> tuple[Line, ...]:
@@ -57,7 +59,7 @@ def written(script: tuple[Line, ...], spelling: Spelling) -> tuple[Sentence, ...
     for number, line in enumerate(script, start=1):
         sentences = list(spelling.sentences(line))
         if sentences and number < len(script):
-            sentences[-1] = replace(sentences[-1], pause_s=TURN_PAUSE_S)
+            sentences[-1] = replace(sentences[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
         told += sentences
     if not told:
         raise BlankText("text holds nothing that can be spoken; send words.")
@@ -104,5 +106,5 @@ def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> Iterator[
     for sentence in whole:
         spoken = list(spelling.sentences(Line(sentence.text, voice)))
         if spoken:
-            spoken[-1] = replace(spoken[-1], pause_s=sentence.pause_s)
+            spoken[-1] = replace(spoken[-1], pause_s=spelling.pauses * sentence.pause_s)
         yield from spoken

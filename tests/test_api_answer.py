@@ -46,6 +46,30 @@ async def idle(http: httpx.AsyncClient) -> dict[str, Any]:
         await asyncio.sleep(0.01)
 
 
+def test_pauses_are_as_long_as_asked_for() -> None:
+    async def work() -> None:
+        async with client() as http:
+            lengths = {}
+            for pauses in (0, 1, 2):
+                form = {**THREE, "response_format": "pcm", "pauses": pauses, "seed": 1}
+                answer = await http.post("/tts", data=form)
+                lengths[pauses] = len(answer.content) // 2
+            assert lengths[1] > lengths[0]
+            assert lengths[2] - lengths[1] == pytest.approx(lengths[1] - lengths[0], abs=2)
+            scene = {"dialogue": [{"text": "Is it raining?"}, {"text": "Not any more."}]}
+            spoken = [
+                len((await http.post("/tts", json={**scene, "pauses": pauses})).content)
+                for pauses in (0, 1)
+            ]
+            assert spoken[0] < spoken[1]
+            for refused in (-0.1, 4.1, "nan"):
+                answer = await http.post("/tts", data={**THREE, "pauses": refused})
+                assert answer.status_code == 422
+                assert "pauses" in answer.json()["detail"]
+
+    run(work())
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 @pytest.mark.parametrize("name", get_args(AudioFormat))
 def test_every_format_can_be_decoded(name: str, is_streamed: bool) -> None:

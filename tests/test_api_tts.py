@@ -311,11 +311,13 @@ def test_openapi_names_every_field() -> None:
             schema = content["multipart/form-data"]["schema"]
             assert schema["properties"].keys() == {
                 *("text", "dialogue", "voice", "speaker_file", "prompt_text", "language"),
-                *("temperature", "top_p", "repetition_penalty", "seed", "speed", "long_text"),
+                *("temperature", "top_p", "repetition_penalty", "seed", "speed", "pauses"),
+                "long_text",
                 *("optimize_for_memory", "force_cpu", "normalize", "timestamps", "subtitles"),
                 *("response_format", "sample_rate", "stream"),
             }
-            assert schema["properties"]["language"]["enum"] == list(LANGUAGES)
+            named, _ = schema["properties"]["language"]["anyOf"]
+            assert named["enum"] == list(LANGUAGES)
             assert all("description" in each for each in schema["properties"].values())
 
     run(work())

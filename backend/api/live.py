@@ -126,6 +126,7 @@ class _Connection(LiveConnection):
             voice=await saved_voice(self._backend, start.voice),
             long_text="split",
             normalize=start.normalize,
+            pauses=start.pauses,
             is_streamed=True,
             timeout_s=asked.timeout_s,
             client=asked.client,

@@ -48,7 +48,8 @@ _MESSAGES: dict[str, tuple[type[FromClient], tuple[str, ...]]] = {
     "session.start": (
         SessionStart,
         (
-            *("type", "voice", "response_format", "sample_rate", "speed", "language", "normalize"),
+            *("type", "voice", "response_format", "sample_rate", "speed", "pauses"),
+            *("language", "normalize"),
             *("temperature", "top_p", "repetition_penalty", "seed"),
         ),
     ),

@@ -95,6 +95,8 @@ class SpeechFields(TextFields):
     """How much less likely a token becomes that was drawn a moment ago; 1 is not at all."""
     speed: float = Field(1.0, ge=0.5, le=2.0, allow_inf_nan=False)
     """Tempo, at the same pitch; 2 is twice as fast."""
+    pauses: float = Field(1.0, ge=0.0, le=4.0, allow_inf_nan=False)
+    """How long the silence between sentences is, against the usual; 0 leaves none."""
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """The same seed and request give the same speech; without one each call differs."""
     force_cpu: bool = False

@@ -17,7 +17,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 STOPPED = "Stopped. What was spoken so far is kept."
 _STRANGE = "The server told what this page does not know. Are both of one version?"
 _LIVE_FIELDS = (
-    *("voice", "language", "normalize", "speed", "sample_rate"),
+    *("voice", "language", "normalize", "speed", "pauses", "sample_rate"),
     *("temperature", "top_p", "repetition_penalty", "seed"),
 )
 """What the live route takes of a take's fields."""
