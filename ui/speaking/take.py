@@ -227,6 +227,8 @@ class Take:
                 record.warnings.append(str(fields.get("detail", "")))
             case "done":
                 record.figures = fields
+                told = [str(each) for each in fields.get("warnings") or ()]
+                record.warnings += [each for each in told if each not in record.warnings]
                 self.end("done")
                 return
         self._touch()
