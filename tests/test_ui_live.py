@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.server import Request, ServerConnection, serve
-from websockets.http11 import Response
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from tests.pages import RATE_HZ, setup_in, tone
 from ui.client import Shoal

@@ -45,7 +45,7 @@ export class ShoalTake extends HTMLElement {
 
   connectedCallback() {
     this.src = this.getAttribute("src");
-    if (this.src) this.watch();
+    this.watch();
     const behavior = reduced.matches ? "auto" : "smooth";
     if (this.hasAttribute("autoplay")) this.scrollIntoView({ block: "nearest", behavior });
   }
@@ -60,6 +60,7 @@ export class ShoalTake extends HTMLElement {
 
   // Until it is over: the page's process ends the stream then, and nothing more comes by itself.
   async watch() {
+    if (!this.src) return;
     this.watching?.abort();
     const watching = (this.watching = new AbortController());
     while (!watching.signal.aborted) {
