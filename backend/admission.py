@@ -56,7 +56,7 @@ class Admission:
         """
         self._memory, self._rows, self._clock = memory, rows, clock
         self._places = rows + queue_limit
-        self._speed = Speed(characters_per_s)
+        self.speed = Speed(characters_per_s)
         self._tickets: set[Ticket] = set()
         self._slots: set[Slot] = set()
         self._last_turn: dict[str, int] = {}
@@ -87,7 +87,7 @@ class Admission:
     @property
     def characters_per_s(self) -> float:
         """As measured, of all requests together."""
-        return self._speed.characters_per_s
+        return self.speed.characters_per_s
 
     @property
     def retry_after_s(self) -> float:
@@ -97,7 +97,7 @@ class Admission:
 
     def forecast(self, characters: int) -> Forecast:
         """How long so many characters will take, spoken alone."""
-        return self._speed.forecast(characters)
+        return self.speed.forecast(characters)
 
     def wait_s(self, client: str, ticket: "Ticket | None" = None) -> float:
         """Seconds until the next turn of `ticket`, or the first of a newcomer of `client`.
@@ -189,7 +189,7 @@ class Admission:
 
     def _done(self, slot: "Slot", characters: int, audio_s: float) -> None:
         self._count_time()
-        self._speed.spoke(characters, audio_s)
+        self.speed.spoke(characters, audio_s)
         slot.ticket.spoken += characters
 
     # -- whose turn it is -------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Admission:
         """Called before whatever changes how many are at work."""
         now_s = self._clock()
         if self._slots:
-            self._speed.passed(now_s - self._counted_s)
+            self.speed.passed(now_s - self._counted_s)
         self._counted_s = now_s
 
 

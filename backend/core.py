@@ -377,6 +377,9 @@ class EngineInfo:
     """Whether this worker's torch sees a GPU."""
     codec_id: str = ""
     """Fingerprint of the codec's weights: codes of one are noise to another."""
+    trial_rtf: float = 0.0
+    """Of the few frames that were tried once it was loaded, the first time that anything was
+    computed: what speech takes is less. 0 where nothing was tried."""
     has_default_voice: bool = False
     """Without a reference it always speaks in the same voice, instead of one by chance."""
 

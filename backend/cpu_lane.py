@@ -36,7 +36,7 @@ class CpuLane:
         try:
             async with self._lock:
                 lane = self._lane = self._lane or await self._start()
-            await lane.worker.ready()
+            await lane.ready()
             yield lane
         finally:
             self._users -= 1

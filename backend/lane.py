@@ -78,6 +78,13 @@ class Lane:
             chunk_length=replace(plan.chunk_length, value=config.chunk_length),
         )
 
+    async def ready(self) -> EngineInfo:
+        """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
+        info = await self.worker.ready()
+        if info.trial_rtf:
+            self.admission.speed.expect(CHARACTERS_PER_AUDIO_S / info.trial_rtf)
+        return info
+
     def memory_now(self) -> MemoryNow:
         """Memory of the device that computes, now."""
         return self.live.memory(self.worker.info, self.worker.load.memory_bytes)
@@ -88,7 +95,7 @@ class Lane:
         self._take(machine)
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
-        return await self.worker.ready()
+        return await self.ready()
 
     async def configure(self, config: RunningConfig) -> None:
         """Go on with `config`, in this worker and in any that follows it."""

@@ -325,7 +325,7 @@ class SmartBackend:
 
     async def _settle(self) -> EngineInfo:
         """Wait for the worker; plan again where its torch cannot use the GPU it was given."""
-        info = await self.worker.ready()
+        info = await self.lane.ready()
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)

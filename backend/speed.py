@@ -42,6 +42,11 @@ class Speed:
         """Above 0, so that what is ahead can be divided by it."""
         return max(1.0, self._characters) / self._seconds
 
+    def expect(self, characters_per_s: float) -> None:
+        """Something better is known to expect, until it is measured."""
+        if not self._is_measured:
+            self._characters = characters_per_s * self._seconds
+
     def passed(self, seconds: float) -> None:
         """Something was being spoken for so long."""
         fading = math.exp(-seconds / _FADING_S)

@@ -73,6 +73,7 @@ class Script:
     languages: tuple[str, ...] = ("en",)
     device: str = "cpu"
     has_default_voice: bool = True
+    trial_rtf: float = 0.0
 
 
 SCRIPT = Script(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Script()
@@ -113,6 +114,7 @@ def info() -> EngineInfo:
         memory_mb=1.0,
         load_s=0.0,
         codec_id=CODEC_ID,
+        trial_rtf=SCRIPT.trial_rtf,
         has_default_voice=SCRIPT.has_default_voice,
     )
 

@@ -206,6 +206,16 @@ def test_an_estimate_is_measured_once_something_was_spoken() -> None:
     run(work())
 
 
+def test_an_estimate_expects_what_the_trial_of_the_checkpoint_took() -> None:
+    async def work() -> None:
+        async with client(worker={"trial_rtf": 0.5}) as http:
+            told = await estimate(http, text=TWO)
+            assert told["speed"] == "expected"
+            assert told["expected_s"] == pytest.approx(0.5 * told["expected_audio_s"], rel=0.01)
+
+    run(work())
+
+
 def test_an_estimate_tells_how_long_it_would_wait() -> None:
     async def work() -> None:
         async with client(max_batch=1) as http:

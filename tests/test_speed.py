@@ -15,6 +15,17 @@ def test_what_is_expected_until_something_was_spoken() -> None:
     assert not speed.forecast(300).is_measured
 
 
+def test_what_is_expected_may_be_known_better_until_it_is_measured() -> None:
+    speed = Speed(30.0)
+    speed.passed(1.0)
+    speed.expect(60.0)
+    assert speed.forecast(600).expected_s == pytest.approx(10)
+    speed.spoke(10, 1.0)
+    measured = speed.forecast(600).expected_s
+    speed.expect(1.0)
+    assert speed.forecast(600).expected_s == measured
+
+
 def test_both_paces_are_measured() -> None:
     speed = Speed(30.0)
     for _ in range(100):

@@ -112,6 +112,7 @@ def test_it_is_ready_speaks_aborts_and_leaves_at_the_end_of_stdin(
     assert info.pid == worker.process.pid
     assert info.frame_rate_hz == 100
     assert info.parameters * 4 == info.weight_bytes
+    assert 0 < info.trial_rtf < 1000
 
     if sys.platform != "win32":
         os.kill(info.pid, signal.SIGINT)  # Ctrl-C is not for the worker

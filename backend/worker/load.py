@@ -22,6 +22,8 @@ from backend.worker.messages import WorkerConfig
 
 _TRIAL_FRAMES = 3 * FIRST_FRAMES
 """The codec's first two pieces."""
+_TIMED_FRAMES = 2 * FIRST_FRAMES
+"""Those of the second piece: by then the transformer is warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def load(config: WorkerConfig) -> Loaded:
         else config.cache_limit_mb * MIB
     )
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
-    _warm_up(checkpoint, engine)
+    trial_s = _warm_up(checkpoint, engine)
     give_back_unused(place.device)  # holes that loading and the trial left
     card, codec = checkpoint.card, checkpoint.codec_config
     info = EngineInfo(
@@ -95,6 +97,7 @@ def load(config: WorkerConfig) -> Loaded:
         unquantized_weight_bytes=checkpoint.unquantized_weight_bytes,
         quality_cost=checkpoint.quality_cost,
         codec_id=codec_fingerprint(Path(config.model_dir)),
+        trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
         has_default_voice=card.has_default_voice,
     )
     return Loaded(checkpoint, place, engine, info)
@@ -114,16 +117,24 @@ def _quantized(checkpoint: Checkpoint) -> str:
     return " ".join((*parts, *checkpoint.quantization_notes))
 
 
-def _warm_up(checkpoint: Checkpoint, engine: Engine) -> None:
-    """Speak a few frames that nobody hears: the first use of a kernel or a buffer is slow."""
+def _warm_up(checkpoint: Checkpoint, engine: Engine) -> float:
+    """Speak a few frames that nobody hears: the first use of a kernel or a buffer is slow.
+
+    Seconds that the last `_TIMED_FRAMES` of them took.
+    """
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, "Hello.")
     sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
     engine.add(Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len))
     decoder = FrameDecoder(checkpoint.codec)
+    frames, began_s = 0, time.perf_counter()
     while not engine.is_idle:
         for progress in engine.step().progress:
             if progress.error is not None:
                 raise progress.error
             if progress.frame is not None:
                 decoder.push(progress.frame)
+                frames += 1
+                if frames == _TRIAL_FRAMES - _TIMED_FRAMES:
+                    began_s = time.perf_counter()
     decoder.flush()
+    return time.perf_counter() - began_s
