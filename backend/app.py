@@ -12,7 +12,7 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from backend.api import docs, document, fish, guard, live, openai, system, tts, voices
+from backend.api import docs, document, fish, guard, live, log_files, openai, system, tts, voices
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
@@ -63,6 +63,7 @@ def create_app(
     app.include_router(live.router)
     app.include_router(fish.router)
     app.include_router(machine_api.router)
+    app.include_router(log_files.router)
     app.include_router(system.router)
     app.add_exception_handler(ShoalError, _answer_domain_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
