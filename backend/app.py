@@ -20,6 +20,7 @@ from backend.api.shape import error_response
 from backend.api.status import STATUS, retry_headers, status_of
 from backend.errors import BadField, EngineDown, ShoalError
 from backend.hardware.look import Machine
+from backend.listening import local_url
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 
@@ -82,9 +83,7 @@ async def _announce(backend: SmartBackend) -> None:
         await backend.ready()
     except EngineDown:
         return  # the supervisor has logged why
-    settings = backend.settings
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "localhost") else settings.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/tts"
+    url = local_url(backend.settings.host, backend.settings.port) + "/tts"
     logger.info(
         'Ready to speak. Try:\n\n    curl -f -F "text=Hello from Shoal." {} -o hello.wav\n', url
     )
