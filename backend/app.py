@@ -12,7 +12,19 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from backend.api import docs, document, fish, guard, live, log_files, openai, system, tts, voices
+from backend.api import (
+    docs,
+    document,
+    fish,
+    guard,
+    live,
+    log_files,
+    openai,
+    system,
+    tts,
+    voice_files,
+    voices,
+)
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
@@ -60,6 +72,7 @@ def create_app(
     app.state.backend = backend
     app.include_router(tts.router)
     app.include_router(voices.router)
+    app.include_router(voice_files.router)
     app.include_router(openai.router)
     app.include_router(live.router)
     app.include_router(fish.router)

@@ -5,7 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from backend.core import EngineInfo, ReferenceAudio, ReferenceCodes, SpeechRequest, VoicePrompt
+from backend.core import (
+    RECORDING_FORMATS,
+    EngineInfo,
+    ReferenceAudio,
+    ReferenceCodes,
+    SpeechRequest,
+    VoicePrompt,
+)
 from backend.errors import BadField, BadReference, UploadTooLarge
 from backend.settings import MIB, Settings
 from backend.text.fold import fold
@@ -51,7 +58,7 @@ class Casting:
         if len(audio) > most_bytes:
             raise UploadTooLarge(f"the recording is larger than {most_bytes} bytes; shorten it.")
         if not audio:
-            raise BadReference("the recording is empty; send a wav, flac, ogg or mp3 file.")
+            raise BadReference(f"the recording is empty; send a {RECORDING_FORMATS} file.")
 
     async def saved(self, names: Iterable[str], codec_id: str) -> dict[str, VoicePrompt]:
         """The saved voices of `names`, and under "" the default voice where one is set.

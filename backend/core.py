@@ -1,6 +1,6 @@
 """The nouns every room shares. Nothing here imports another room, torch, or a web framework."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +41,9 @@ LongText = Literal["truncate", "split", "reject"]
 
 AudioFormat = Literal["wav", "mp3", "opus", "flac", "aac", "pcm"]
 """Containers that speech is sent in; opus is in Ogg, aac in ADTS, pcm is 16 bit little-endian."""
+
+RECORDING_FORMATS = "wav, flac, ogg, mp3, m4a, mp4, aac or webm"
+"""What recordings of a voice are sent in, as errors and descriptions name it."""
 
 OPEN_SENTENCES = 3
 """Sentences of one request at work together: their rows share each step's cost, while only a few
@@ -135,8 +138,8 @@ class SamplingParams:
 class ReferenceAudio:
     """A recording of the voice to speak in, as it was uploaded.
 
-    `audio` is the bytes of a wav, flac, ogg or mp3 file; `transcript` what is said in it, "" if
-    unknown.
+    `audio` is the bytes of a file, one of `RECORDING_FORMATS`; `transcript` what is said in it, ""
+    if unknown.
     """
 
     audio: bytes
@@ -161,6 +164,15 @@ class ReferenceCodes:
     def frames(self) -> int:
         """Code frames."""
         return len(self.codes) // (2 * self.num_codebooks)
+
+    def beginning(self, frames: int) -> "ReferenceCodes":
+        """The first `frames` of them; all where there are no more."""
+        row, kept = 2 * self.frames, 2 * frames
+        if kept >= row:
+            return self
+        rows = range(0, row * self.num_codebooks, row)
+        codes = b"".join(self.codes[start : start + kept] for start in rows)
+        return replace(self, codes=codes, audio_s=self.audio_s * frames / self.frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from backend.lane import Lane
 from backend.script import Spelling, check_text, lines, live, shorten, written
 from backend.session import SpeechSession, in_time
 from backend.settings import Settings
-from backend.worker.messages import EncodeVoice
+from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
 
 T = TypeVar("T")
 
@@ -42,18 +42,27 @@ class Reception:
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._casting.check_recording(audio)
-        info = self._lane.worker.loaded()
-        deadline_s = asyncio.get_running_loop().time() + self._settings.request_timeout_s
+        info, deadline_s = self._lane.worker.loaded(), self._deadline_s()
         with self._lane.admission.enter(client, 1) as ticket:
             encode = self._encode(self._lane, ticket, request_id, info)
             return await _in_time(self._casting.codes(audio, info, encode), deadline_s)
+
+    async def decode_voice(
+        self, voice: str, client: str, request_id: str, timeout_s: float | None
+    ) -> tuple[bytes, int]:
+        """The beginning of a saved voice, in its turn: float32 samples, and their rate in Hz."""
+        info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s)
+        prompt = (await self._casting.saved((voice,), info.codec_id))[voice]
+        codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
+        with self._lane.admission.enter(client, 1) as ticket:
+            decoding = self._decode(ticket, DecodeCodes(request_id, codes), info)
+            return await _in_time(decoding, deadline_s), info.sample_rate_hz
 
     async def admit(
         self, request: SpeechRequest, texts: AsyncIterator[str] | None, stack: AsyncExitStack
     ) -> SpeechSession:
         """The session of `request`, in its turn; what it holds is given back by `stack`."""
-        timeout_s = min(request.timeout_s or float("inf"), self._settings.request_timeout_s)
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        deadline_s = self._deadline_s(request.timeout_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
         self._casting.check(request)
@@ -108,6 +117,16 @@ class Reception:
                 return await lane.worker.encode(EncodeVoice(request_id, audio))
 
         return encode
+
+    async def _decode(self, ticket: Ticket, decode: DecodeCodes, info: EngineInfo) -> bytes:
+        decoded_s = decode.codes.frames / info.frame_rate_hz
+        with await ticket.slot(Demand(1, 1, open_segments=1, decoded_s=decoded_s)):
+            return await self._lane.worker.decode(decode)
+
+    def _deadline_s(self, timeout_s: float | None = None) -> float:
+        """When a request is given up that arrives now, in the event loop's time."""
+        allowed_s = min(timeout_s or float("inf"), self._settings.request_timeout_s)
+        return asyncio.get_running_loop().time() + allowed_s
 
     def _script(
         self,

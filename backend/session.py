@@ -224,7 +224,8 @@ class SpeechSession:
             len(text),
             len(text),
             open_segments=1,
-            reference_s=sum(prompt.codes.audio_s for prompt in prompts),
+            # Not what is said of it: a voice's file may come from elsewhere.
+            reference_s=sum(prompt.codes.frames for prompt in prompts) / self.info.frame_rate_hz,
             wide_share=wide_share(text),
         )
         utterance = Utterance(

@@ -193,6 +193,12 @@ class SmartBackend:
         """A recording as codes, remembered; waits its turn as speech does."""
         return await self._reception.encode_voice(audio, client, request_id)
 
+    async def decode_voice(
+        self, voice: str, client: str, request_id: str, timeout_s: float | None = None
+    ) -> tuple[bytes, int]:
+        """The first seconds of a saved voice as float32 samples, and their rate in Hz."""
+        return await self._reception.decode_voice(voice, client, request_id, timeout_s)
+
     def estimate_memory(self, text: str) -> dict[str, Any]:
         """What speaking `text` would take: the answer of `POST /estimate-memory`."""
         check_text(text, self.settings.max_text_characters)

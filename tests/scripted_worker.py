@@ -8,7 +8,8 @@ limit) and `mute` (silence in place of the tone) with the first seed that this t
 and with `forever` beside them with every seed.
 
 A recording's codes are a digest of its bytes. It too may hold a command: `bad` (cannot be decoded),
-`wait` (answers only an abort).
+`wait` (answers only an abort). Codes are decoded to the tone, a piece for every frame, unless they
+hold `wait`, `crash` or `bad`.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ from backend.worker.messages import (
     Cleared,
     Configure,
     Configured,
+    DecodeCodes,
+    Decoded,
     Done,
     Encoded,
     EncodeVoice,
@@ -195,6 +198,23 @@ def encode(message: EncodeVoice) -> None:
         send(Encoded(message.request_id, codes_of(message.audio)))
 
 
+def decode(message: DecodeCodes) -> None:
+    """The sound of codes, in a thread of its own."""
+    codes, request_id = message.codes, message.request_id
+    if b"crash" in codes.codes:
+        os._exit(3)
+    if b"wait" in codes.codes:
+        send(Pcm(request_id, tone()))
+        wait_for_abort(request_id)
+    elif b"bad" in codes.codes:
+        send(Failed(request_id, "bad_reference", "The reference voice has codes that are none."))
+    else:
+        for index in range(codes.frames):
+            at = 4 * FRAME_SAMPLES * (index % FRAMES)
+            send(Pcm(request_id, tone()[at : at + 4 * FRAME_SAMPLES]))
+        send(Decoded(request_id))
+
+
 def take(message: Speak) -> None:
     seed = message.sampling.seed
     voices = [(voice.transcript, voice.codes.codes.hex()) for voice in message.references]
@@ -230,6 +250,8 @@ def main() -> None:
                 break
             case EncodeVoice():
                 threading.Thread(target=encode, args=(message,), daemon=True).start()
+            case DecodeCodes():
+                threading.Thread(target=decode, args=(message,), daemon=True).start()
             case Speak():
                 take(message)
     while SCRIPT.ignore_shutdown:

@@ -38,8 +38,8 @@ def small_app(**values: Any) -> FastAPI:
 
     for path in (*sorted(OPEN_PATHS), "/hardware"):
         app.get(path)(who)
-    for _, path in PACED:
-        app.post(path)(who)
+    for method, path in PACED:
+        app.api_route(path, methods=[method])(who)
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()
@@ -245,6 +245,30 @@ def test_rate_is_kept_by_client() -> None:
                 assert "More than 3 requests in a minute" in answer.text
             assert (await http.get("/hardware", headers={"X-API-Key": "1"})).status_code == 200
             assert (await http.post("/tts", headers={"X-API-Key": "2"})).status_code == 200
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_paced"),
+    [
+        ("GET", "/voices/Anna/audio", True),
+        ("GET", "/voices/%E5%B0%8F%E6%98%8E/audio", True),
+        ("GET", "/voices/Anna%2Faudio", True),  # which is where it is served
+        ("GET", "/voices/Anna", False),
+        ("GET", "/voices/Anna/export", False),
+        ("GET", "/voices/a/b/audio", False),
+        ("POST", "/voices/Anna/audio", False),
+        ("POST", "/voices/import", False),
+        ("POST", "/voices", True),
+    ],
+)
+def test_rate_counts_what_computes(method: str, path: str, is_paced: bool) -> None:
+    async def work() -> None:
+        async with client(rate_limit_per_minute=1) as http:
+            await http.request(method, path)
+            second = await http.request(method, path)
+            assert (second.status_code == 429) == is_paced
 
     run(work())
 

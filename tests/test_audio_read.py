@@ -71,7 +71,7 @@ def test_longer_than_the_checkpoint_listens_is_trimmed_and_said() -> None:
         (encoded(np.zeros((RATE_HZ * 2, 1), np.float32)), "silent"),
         (encoded(tone(2.0, channels=9)), "9 channels"),
         (encoded(tone(2.0, 2_000), 2_000), "2000 samples a second"),
-        (encoded(tone(2.0), kind="AIFF"), "AIFF"),
+        (encoded(tone(2.0), kind="AU"), "format AU"),
         (float_wav(np.full((RATE_HZ * 2, 1), np.nan, np.float32)), "no numbers"),
     ],
 )

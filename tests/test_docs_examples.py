@@ -83,8 +83,11 @@ def test_every_route_has_an_example_in_each_language() -> None:
 def test_example_runs(example: Example, server: Served, recording: bytes, tmp_path: Path) -> None:
     (tmp_path / "voice.wav").write_bytes(recording)
     (tmp_path / "book.txt").write_text("A short book. It ends here.", encoding="utf-8")
-    given = set(tmp_path.iterdir())
     prepare_voices(server, recording, is_saved=example.route not in SAVING)
+    if example.route == "POST /voices/import":
+        exported = httpx.get(f"{server.url}/voices/{VOICE}/export").raise_for_status()
+        (tmp_path / f"{VOICE}.voice").write_bytes(exported.content)
+    given = set(tmp_path.iterdir())
     done = subprocess.run(
         command_for(example, server, tmp_path),
         cwd=tmp_path,
@@ -97,13 +100,15 @@ def test_example_runs(example: Example, server: Served, recording: bytes, tmp_pa
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     made = [file for file in tmp_path.iterdir() if file not in given and file.stem != "example"]
     for file in made:
-        assert file.suffix in (*AUDIO, ".json"), file.name
+        assert file.suffix in (*AUDIO, ".json", ".voice"), file.name
         if file.suffix in AUDIO:
             assert seconds_of(file) > MIN_AUDIO_S, file.name
+        elif file.suffix == ".voice":
+            assert file.read_bytes().startswith(b"shoal")
         else:
             assert '"sentences": [{"text": "Hello."' in file.read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:-o |")([\w-]+\.(?:mp3|json|wav))', example.code)) - {"voice.wav"}
-    assert {file.name for file in made} == named
+    named = set(re.findall(r'(?:-o |")([\w-]+\.(?:mp3|json|wav|voice))', example.code))
+    assert {file.name for file in made} == named - {file.name for file in given}
     if "print" in example.code or "console.log" in example.code:
         assert done.stdout.strip()
 

@@ -31,6 +31,8 @@ from backend.worker.messages import (
     CompileState,
     Configure,
     Configured,
+    DecodeCodes,
+    Decoded,
     Done,
     Encoded,
     EncodeVoice,
@@ -240,6 +242,42 @@ def test_a_recording_becomes_codes_that_steer(running: Running, voice: SilentVoi
     refused = running.answer("c")
     assert isinstance(refused, Failed)
     assert refused.code == "bad_reference"
+
+
+def test_codes_are_heard(running: Running, voice: SilentVoice) -> None:
+    codes = ReferenceCodes(bytes(2 * BOOKS * 50), BOOKS, "tiny", 0.5)
+    running.send(DecodeCodes("d", codes))
+    running.until(lambda message: isinstance(message, Decoded))
+    (piece,) = [message for message in running.said if isinstance(message, Pcm)]
+    assert (piece.request_id, len(piece.samples)) == ("d", 4 * 50 * FRAME_SAMPLES)
+    for bad in (
+        replace(codes, codec_id="x"),
+        replace(codes, codes=bytes(2 * BOOKS * 1001)),
+        replace(codes, codes=b"\x40\0" * BOOKS),
+    ):
+        voice.is_decoding.clear()
+        running.said.clear()
+        running.send(DecodeCodes("e", bad))
+        refused = running.answer("e")
+        assert isinstance(refused, Failed)
+        assert refused.code == "bad_reference"
+        assert not voice.is_decoding.is_set(), "the package was asked"
+    running.send(speak("a", "words"))
+    assert isinstance(running.answer("a"), Done)
+
+
+def test_codes_can_be_given_up_while_they_are_decoded(running: Running, voice: SilentVoice) -> None:
+    voice.may_decode.clear()
+    running.send(DecodeCodes("d", ReferenceCodes(bytes(2 * BOOKS), BOOKS, "tiny", 0.01)))
+    assert voice.is_decoding.wait(WAIT_S)
+    running.send(Abort("d"))
+    given_up = running.answer("d")
+    assert isinstance(given_up, Failed)
+    assert given_up.code == "aborted"
+    voice.may_decode.set()
+    running.send(speak("a", "words"))
+    assert isinstance(running.answer("a"), Done)
+    assert not any(isinstance(message, Decoded) for message in running.said)
 
 
 def test_a_recording_that_waits_can_be_given_up(running: Running, voice: SilentVoice) -> None:

@@ -332,6 +332,16 @@ def test_a_recording_is_leased_what_encoding_takes() -> None:
         assert machine.manager.leased_bytes == machine.manager.need_bytes(encoding) > 0
 
 
+def test_a_voice_is_leased_what_decoding_takes() -> None:
+    machine = Machine()
+    decoding = replace(demand(1), decoded_s=10.0)
+    with machine.manager.lease(decoding):
+        assert machine.manager.leased_bytes == S1.decoding_need(10.0).total_bytes
+    machine.free_mb = 20
+    with pytest.raises(OverCapacity, match="Memory is short"):
+        machine.manager.lease(decoding)
+
+
 # --- loading
 
 

@@ -198,9 +198,11 @@ def test_the_context_bounds_a_row() -> None:
 
 def test_a_reference_lengthens_the_prompt() -> None:
     without = S1.request_need(20, "bf16", 200, reference_s=0.0)
-    ten, sixty, more = (S1.request_need(20, "bf16", 200, reference_s=s) for s in (10, 60, 600))
+    ten, sixty, four = (S1.request_need(20, "bf16", 200, reference_s=s) for s in (10, 60, 240))
     assert without.row_bytes < ten.row_bytes < sixty.row_bytes
-    assert more == sixty, "the checkpoint listens to a minute"
+    assert 3 < four.row_bytes / sixty.row_bytes < 4, "four recordings of a minute each"
+    most, more = (S1.request_need(20, "bf16", 200, reference_s=s) for s in (600, 6000))
+    assert most == more, "the context holds no more"
 
 
 def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
@@ -211,6 +213,20 @@ def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
     spoken = S1.request_need(20, "bf16", 200)
     together = RequestNeed.together((spoken, sixty))
     assert together.total_bytes == spoken.total_bytes + sixty.own_bytes
+
+
+def test_a_voice_is_decoded_beside_what_is_spoken() -> None:
+    one, ten = (S1.decoding_need(s) for s in (1.0, 10.0))
+    samples = 9 * S1.codec.sample_rate_hz
+    assert ten.own_bytes - one.own_bytes == 12 * samples, "in pieces: only the sound grows"
+    least = S1.codec.stream_bytes + S1.codec.decode_workspace_bytes()
+    assert 2 * least < one.own_bytes < 2 * least + 32 * MIB
+    shipped = DEMO.decoding_need(10.0)
+    assert shipped.own_bytes > 42 * MIB, "measured: 39 in the worker, 3 in the server"
+    spoken = S1.request_need(20, "bf16", 200)
+    together = RequestNeed.together((spoken, ten))
+    assert together.total_bytes == spoken.total_bytes + ten.own_bytes
+    assert S1.decoding_need(10.0, "cuda:0").own_bytes == 2 * least
 
 
 def test_a_gpu_keeps_blocks_of_its_workspace() -> None:

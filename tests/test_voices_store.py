@@ -19,12 +19,8 @@ import pytest
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.errors import BadField, ShoalError, StorageFull, UnknownVoice, VoiceConflict
 from backend.voices import sealed
-from backend.voices.store import (
-    MAX_DESCRIPTION_CHARACTERS,
-    MAX_TRANSCRIPT_CHARACTERS,
-    Voice,
-    VoiceStore,
-)
+from backend.voices.store import Voice, VoiceStore
+from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 from tests.monitored import logged
 
 ROOT = Path(__file__).parent.parent

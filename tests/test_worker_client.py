@@ -9,10 +9,19 @@ from typing import Any
 import psutil
 import pytest
 
+from backend.core import ReferenceCodes
 from backend.errors import Aborted, BadReference, EngineDown
 from backend.worker import client as client_module
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Cleared, Configure, Configured, Done, EncodeVoice, Pcm
+from backend.worker.messages import (
+    Cleared,
+    Configure,
+    Configured,
+    DecodeCodes,
+    Done,
+    EncodeVoice,
+    Pcm,
+)
 from tests.scripted import children, command, speak
 
 QUICK = Patience(restart_delay_s=0.05, unresponsive_s=0.3, shutdown_grace_s=3.0)
@@ -212,6 +221,43 @@ def test_who_waits_for_codes_is_told_that_the_worker_died() -> None:
             for task in tasks:
                 with pytest.raises(EngineDown):
                     await task
+
+    run(work())
+
+
+def codes_saying(command: bytes, frames: int = 30) -> ReferenceCodes:
+    """Codes that tell the scripted worker what to do."""
+    return ReferenceCodes(command.ljust(2 * frames, b"."), 1, "scripted", frames / 100)
+
+
+def test_decodes() -> None:
+    async def work() -> None:
+        async with ready_worker() as client:
+            sound = await client.decode(DecodeCodes("r", codes_saying(b"")))
+            assert len(sound) == 4 * 30 * 80, "a piece for each frame, in one"
+            (pcm, _) = await spoken(client, "the tone")
+            assert isinstance(pcm, Pcm)
+            assert sound == 3 * pcm.samples
+            with pytest.raises(BadReference, match="codes that are none"):
+                await client.decode(DecodeCodes("r", codes_saying(b"bad")))
+            with pytest.raises(EngineDown):
+                await client.decode(DecodeCodes("r", codes_saying(b"crash")))
+
+    run(work())
+
+
+def test_a_decoding_that_is_cancelled_is_aborted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    async def work() -> None:
+        async with ready_worker(log_file=str(log)) as client:
+            decoding = asyncio.create_task(client.decode(DecodeCodes("r", codes_saying(b"wait"))))
+            await until_logged(log, "DecodeCodes")
+            decoding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await decoding
+            await until_logged(log, "Abort")
+            assert len(await client.decode(DecodeCodes("r", codes_saying(b"")))) == 9600
 
     run(work())
 

@@ -1,18 +1,44 @@
-"""Recordings are encoded beside the speech, one after another, and each is answered once."""
+"""Recordings are encoded, and codes decoded, beside the speech; each is answered once."""
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from backend.codec.stream import MOST_FRAMES
+from backend.core import ReferenceCodes, VoicePrompt
 from backend.engine.engine import Engine, Step
 from backend.model.dac import DAC
 from backend.model.stream import Stream
-from backend.worker.messages import Abort, Done, Encoded, EncodeVoice, Failed, Pcm, Shutdown
-from tests.test_worker_loop import WAIT_S, Worker, loaded, recording, request
+from backend.worker.messages import (
+    Abort,
+    DecodeCodes,
+    Decoded,
+    Done,
+    Encoded,
+    EncodeVoice,
+    Failed,
+    FromWorker,
+    Pcm,
+    Shutdown,
+)
+from tests.test_worker_loop import CODEC_ID, WAIT_S, Worker, loaded, recording, request, samples
 
 Encode = Callable[[DAC, Tensor, Stream | None], Tensor]
+
+
+BOOKS, KNOWN = 4, 64
+"""Of the tiny codec: its code books, and the codes in each."""
+
+
+def kept(frames: int, codec_id: str = CODEC_ID, most: int = KNOWN) -> ReferenceCodes:
+    """Codes of a voice that was saved; `most` is what none of them reaches."""
+    grid = np.random.default_rng(frames).integers(0, most, (BOOKS, frames), "<u2")
+    return ReferenceCodes(grid.tobytes(), BOOKS, codec_id, frames / 100)
 
 
 class Gate:
@@ -173,3 +199,133 @@ def test_frames_are_made_in_step_with_the_codec(monkeypatch: pytest.MonkeyPatch)
         assert isinstance(encoded, Encoded)
         assert encoded.codes == alone.codes
     worker.leave()
+
+
+# -- codes to sound --------------------------------------------------------------------------------
+
+
+class HeldDecoder:
+    """Lets the codec decode only what is spoken, until it is opened."""
+
+    def __init__(self) -> None:
+        self.is_open, self.is_reached = threading.Event(), threading.Event()
+        self.pieces = 0
+
+    def decode(self, codec: DAC, codes: Tensor, stream: Stream | None = None) -> Tensor:
+        if threading.current_thread().name == "encode":
+            self.pieces += 1
+            self.is_reached.set()
+            assert self.is_open.wait(WAIT_S)
+        return _decode(codec, codes, stream)
+
+
+_decode = DAC.decode
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldDecoder]:
+    held = HeldDecoder()
+
+    def decode(codec: DAC, codes: Tensor, stream: Stream | None = None) -> Tensor:
+        return held.decode(codec, codes, stream)
+
+    monkeypatch.setattr(DAC, "decode", decode)
+    yield held
+    held.is_open.set()
+
+
+def kinds(messages: list[FromWorker]) -> list[type[FromWorker]]:
+    return [type(message) for message in messages]
+
+
+@pytest.mark.parametrize("frames", [1, MOST_FRAMES, 1000])
+def test_codes_are_heard_in_pieces(worker: Worker, frames: int) -> None:
+    codes = kept(frames)
+    said = worker.decode(codes)
+    pieces = -(-frames // MOST_FRAMES)
+    assert kinds(said) == [*[Pcm] * pieces, Decoded]
+    grid = np.frombuffer(codes.codes, "<u2").reshape(BOOKS, -1).astype(np.int64)
+    with torch.inference_mode():
+        whole = worker.held.checkpoint.codec.decode(torch.from_numpy(grid)[None])[0].numpy()
+    assert np.allclose(samples(said), whole, atol=1e-4)
+
+
+def test_a_recording_is_heard_as_it_was(worker: Worker) -> None:
+    encoded = worker.encode(recording(1.5))
+    assert isinstance(encoded, Encoded)
+    heard = samples(worker.decode(encoded.codes))
+    assert len(heard) == encoded.codes.frames * 80
+
+
+@pytest.mark.parametrize(
+    ("codes", "says"),
+    [
+        (kept(5, codec_id="another"), "codec of another checkpoint"),
+        (replace(kept(8), num_codebooks=2), "codec of another checkpoint"),
+        (replace(kept(8), codes=b""), "no whole number"),
+        (replace(kept(8), codes=bytes(63)), "no whole number"),
+        (kept(1001), "no whole number of 1 to"),
+        (replace(kept(8), codes=b"\xff\xff" * 32), "codes that this checkpoint does not know"),
+        (replace(kept(8), codes=bytes(62) + b"\x40\0"), "codes that this checkpoint does not know"),
+        (replace(kept(8), codes=b"\x40\0" + bytes(62)), "codes that this checkpoint does not know"),
+    ],
+)
+def test_codes_that_are_none_never_reach_an_embedding(
+    worker: Worker, codes: ReferenceCodes, says: str
+) -> None:
+    worker.inbox.put(DecodeCodes("codes", codes))
+    worker.inbox.put(request("one", "Hello.", references=(VoicePrompt(codes),)))
+    answers = worker.answers("codes", "one")
+    for (failed,) in answers.values():
+        assert isinstance(failed, Failed)
+        assert failed.code == "bad_reference"
+        assert says in failed.message
+    assert kinds(worker.decode(kept(8))) == [Pcm, Decoded]
+    assert isinstance(worker.speak("Hello.", references=(VoicePrompt(kept(8)),))[-1], Done)
+    assert worker.error is None
+
+
+def test_speech_goes_on_while_codes_are_decoded(worker: Worker, held: HeldDecoder) -> None:
+    worker.inbox.put(DecodeCodes("codes", kept(100)))
+    assert held.is_reached.wait(WAIT_S)
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+    held.is_open.set()
+    assert isinstance(worker.answers("codes")["codes"][-1], Decoded)
+
+
+def test_an_abort_ends_the_decoding_at_the_next_piece(worker: Worker, held: HeldDecoder) -> None:
+    for name in ("first", "waiting", "last"):
+        worker.inbox.put(DecodeCodes(name, kept(100)))
+    assert held.is_reached.wait(WAIT_S)
+    for name in ("waiting", "first"):
+        worker.inbox.put(Abort(name))
+        (failed,) = worker.answers(name)[name]
+        assert isinstance(failed, Failed)
+        assert failed.code == "aborted"
+    held.is_open.set()
+    assert kinds(worker.answers("last")["last"]) == [*[Pcm] * 5, Decoded]
+    assert held.pieces == 1 + 5, "one of the first, none of the second, all of the last"
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+    assert worker.said.empty() or "first" not in str(worker.said.get())
+
+
+def test_codes_that_fail_harm_nobody_else(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(DAC, "decode", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        (failed,) = worker.decode(kept(8))
+    assert isinstance(failed, Failed)
+    assert (failed.code, "not enough memory" in failed.message) == ("engine_failed", True)
+    assert kinds(worker.decode(kept(8))) == [Pcm, Decoded]
+
+
+def test_leaving_does_not_wait_for_codes(held: HeldDecoder) -> None:
+    worker = Worker(loaded())
+    for name in ("first", "waiting"):
+        worker.inbox.put(DecodeCodes(name, kept(100)))
+    assert held.is_reached.wait(WAIT_S)
+    worker.inbox.put(Shutdown())
+    worker.thread.join(timeout=WAIT_S)
+    assert not worker.thread.is_alive()
+    for messages in worker.answers("first", "waiting").values():
+        assert isinstance(messages[-1], Failed)
+        assert messages[-1].code == "aborted"

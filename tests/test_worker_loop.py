@@ -27,6 +27,8 @@ from backend.worker.messages import (
     Cleared,
     Configure,
     Configured,
+    DecodeCodes,
+    Decoded,
     Done,
     Encoded,
     EncodeVoice,
@@ -42,7 +44,7 @@ from tests.engines import tiny
 SAMPLING = SamplingParams(temperature=0.9, top_p=0.95, seed=11)
 WAIT_S = 60
 CODEC_ID = "tiny"
-Answer = Pcm | Done | Encoded | Failed
+Answer = Pcm | Done | Encoded | Decoded | Failed
 
 
 def loaded(max_batch: int = 4, end_scale: float = 1.0) -> Loaded:
@@ -113,6 +115,11 @@ class Worker:
         self.inbox.put(EncodeVoice("voice", audio))
         (answer,) = self.answers("voice")["voice"]
         return answer
+
+    def decode(self, codes: ReferenceCodes) -> list[FromWorker]:
+        """What is said of one voice's codes."""
+        self.inbox.put(DecodeCodes("codes", codes))
+        return self.answers("codes")["codes"]
 
     def leave(self) -> None:
         """Ask it to leave and see that it does."""

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from backend.api.arrival import FIELDS_BYTES, read_bytes, read_form
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_fields, parse_text
-from backend.core import Line, ReferenceAudio, SpeechRequest
+from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference
 from backend.smart_backend import SmartBackend
 
@@ -177,7 +177,7 @@ async def _read_upload(name: str, value: UploadFile | str) -> bytes:
     if isinstance(value, UploadFile):
         audio = await value.read()
         if not audio and value.filename:
-            raise BadReference(f"{name} is empty; send a wav, flac, ogg or mp3 file.")
+            raise BadReference(f"{name} is empty; send a {RECORDING_FORMATS} file.")
         return audio
     if value:
         raise BadField(f"{name} is sent as text; send it as a file (curl: -F {name}=@…).")

@@ -11,6 +11,8 @@ from backend.api.shape import error_body, error_status
 _RETRIED = frozenset({"429", "503"})
 _NAMED = {
     "/voices/{name}": "anna",
+    "/voices/{name}/audio": "anna",
+    "/voices/{name}/export": "anna",
     "/model/{model_id}": "5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
     "/v1/models/{name}": "fish",
     "/metrics/files/{name}": "synthesis_generic_cpu_20261123_025440.csv",

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from backend.api.dependencies import Origin
 from backend.core import (
     MAX_SEED,
+    RECORDING_FORMATS,
     SAMPLING_LIMITS,
     AudioFormat,
     AudioOutput,
@@ -41,7 +42,7 @@ class FishReference(msgspec.Struct, frozen=True):
     audio: Annotated[
         Raw,
         Meta(
-            description="The file itself, wav, flac, ogg or mp3: msgpack's bytes, or base64. No "
+            description=f"The file itself, {RECORDING_FORMATS}: msgpack's bytes, or base64. No "
             "URL or path is ever read.",
             extra_json_schema={"type": "string", "contentEncoding": "base64"},
         ),
@@ -236,7 +237,7 @@ def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:
             "not read."
         ) from None
     if not audio:
-        raise BadReference(f"{name} is empty; send a wav, flac, ogg or mp3 file.")
+        raise BadReference(f"{name} is empty; send a {RECORDING_FORMATS} file.")
     return audio
 
 

@@ -14,6 +14,7 @@ from backend.api.dependencies import Asked, Backend, unless_hung_up
 from backend.api.headers import add_warnings
 from backend.api.openapi import errors
 from backend.api.voices import save_voice
+from backend.core import RECORDING_FORMATS
 from backend.errors import BadField, BadReference, UploadTooLarge
 from backend.voices.store import Voice
 
@@ -228,7 +229,7 @@ async def _first_recording(form: FormData, most_bytes: int) -> bytes:
         raise UploadTooLarge(f"voices is larger than {most_bytes} bytes; shorten it.")
     audio = await first.read()
     if not audio:
-        raise BadReference("voices is empty; send a wav, flac, ogg or mp3 file.")
+        raise BadReference(f"voices is empty; send a {RECORDING_FORMATS} file.")
     return audio
 
 

@@ -25,18 +25,20 @@ from backend.settings import Settings
 OPEN_PATHS = frozenset({"/health", "/health/ready", "/v1/health"})
 """Asked without a key: load balancers have none, and nothing is told that needs one."""
 
+_VOICE_AUDIO = "/voices/{name}/audio"
 PACED = frozenset(
-    ("POST", path)
-    for path in (
-        *("/tts", "/v1/audio/speech", "/v1/tts"),
-        *("/voices", "/model", "/v1/references/add"),
+    (
+        ("GET", _VOICE_AUDIO),
+        *(("POST", path) for path in ("/tts", "/v1/audio/speech", "/v1/tts")),
+        *(("POST", path) for path in ("/voices", "/model", "/v1/references/add")),
     )
 )
-"""What counts towards the rate beside WebSockets: what speaks or encodes."""
+"""What counts towards the rate beside WebSockets: what speaks, encodes or decodes."""
 
 _MAX_CLIENTS = 10_000
 """Clients whose rate is remembered; with one more all are forgotten, and may begin anew."""
 
+_VOICE_AUDIO_PATH = re.compile(r"/voices/[^/]+/audio")
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 _POLICY_VIOLATION = 1008
@@ -167,7 +169,7 @@ class Guard:
                 "Pages of this origin may not connect; SHOAL_CORS_ORIGINS names those that may."
             )
             return _refused(scope, 403, Unauthorized(foreign))
-        if self._pace and (is_websocket or (scope["method"], scope["path"]) in PACED):
+        if self._pace and (is_websocket or _is_paced(scope["method"], scope["path"])):
             return _refusal_of_pace(scope, self._pace, client)
         return None
 
@@ -188,6 +190,11 @@ class Guard:
         if not origin or "*" in self._origins or origin in self._origins:
             return True
         return origin.partition("://")[2] == headers.get("host", "")
+
+
+def _is_paced(method: str, path: str) -> bool:
+    route = _VOICE_AUDIO if _VOICE_AUDIO_PATH.fullmatch(path) else path
+    return (method, route) in PACED
 
 
 def _refusal_of_pace(scope: Scope, pace: Pace, client: str) -> Response | None:

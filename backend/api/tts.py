@@ -9,7 +9,7 @@ from backend.api.dependencies import Backend, SpeechBody
 from backend.api.openapi import errors
 from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields
 from backend.audio.write import media_type
-from backend.core import AudioFormat
+from backend.core import RECORDING_FORMATS, AudioFormat
 
 router = APIRouter(tags=["speech"])
 
@@ -39,7 +39,7 @@ def _body_documentation() -> dict[str, Any]:
     fields["properties"]["dialogue"]["anyOf"][0]["items"] = DialogueLine.model_json_schema()
 
     def with_upload(upload: dict[str, str]) -> dict[str, Any]:
-        upload |= {"description": "A recording of the voice to speak in: wav, flac, ogg or mp3."}
+        upload |= {"description": f"A recording of the voice to speak in: {RECORDING_FORMATS}."}
         properties = fields["properties"] | {UPLOAD_FIELD: upload}
         return {"schema": fields | {"properties": properties}}
 

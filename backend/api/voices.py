@@ -9,16 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
 from backend.api.openapi import JSON, errors
 from backend.api.schemas import UPLOAD_FIELD, parse
-from backend.core import ReferenceCodes
+from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
-from backend.voices.store import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS, Voice
+from backend.voices.store import Voice
+from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
 
 _UPLOAD_FIELDS = ("audio", UPLOAD_FIELD)
 _DOCUMENTED = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-_FILE = "A recording of the voice: wav, flac, ogg or mp3."
+_FILE = f"A recording of the voice: {RECORDING_FORMATS}."
 
 
 class NewVoice(BaseModel):
@@ -84,6 +85,19 @@ class VoiceList(BaseModel):
     voices: list[VoiceAnswer]
 
 
+CREATED: dict[str, Any] = {
+    "description": "It is saved.",
+    "headers": {
+        "Location": {
+            "description": "Where it is found.",
+            "schema": {"type": "string"},
+            "example": "/voices/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
+        }
+    },
+}
+"""What the OpenAPI page says of a voice that was made."""
+
+
 def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) -> dict[str, Any]:
     """A body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
     schema = fields.model_json_schema()
@@ -111,19 +125,7 @@ def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) ->
 @router.post(
     "",
     status_code=201,
-    responses={
-        201: {
-            "description": "It is saved.",
-            "headers": {
-                "Location": {
-                    "description": "Where it is found.",
-                    "schema": {"type": "string"},
-                    "example": "/voices/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
-                }
-            },
-        },
-        **errors(409, 413, 422, 503, 504, 507),
-    },
+    responses={201: CREATED, **errors(409, 413, 422, 503, 504, 507)},
     openapi_extra=_body(NewVoice, {"name": "Anna", "transcript": "Good evening."}, has_upload=True),
 )
 async def create_voice(
@@ -139,7 +141,7 @@ async def create_voice(
     if sent.transcript and sent.prompt_text:
         raise BadField("transcript and prompt_text are the same; send one of them.")
     if not audio:
-        raise BadField("audio is missing; send a recording of the voice: wav, flac, ogg or mp3.")
+        raise BadField(f"audio is missing; send a recording of the voice: {RECORDING_FORMATS}.")
     voice, codes = await unless_hung_up(
         request,
         save_voice(

@@ -7,18 +7,20 @@ import numpy as np
 import soundfile
 import soxr
 
+from backend.audio.container import decode_container, find_demuxer
+from backend.audio.limits import (
+    MAX_RECORDING_S,
+    MAX_S,
+    MIN_S,
+    check_channels,
+    check_rate,
+    too_long,
+)
 from backend.audio.pcm import Samples
+from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
-MIN_S = 1.0
-MAX_S = 60.0
-"""After trimming silence."""
-MAX_RECORDING_S = 120.0
-"""With its silence; more is not even decoded."""
-MAX_CHANNELS = 8
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 192_000
-
-_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+_LIBSNDFILE_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
 _BLOCK_FRAMES = 1 << 16
 _WINDOW_S = 0.01
 _MARGIN_S = 0.05
@@ -40,7 +42,7 @@ class Recording:
 
 
 def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) -> Recording:
-    """Decode `audio`, a wav, flac, ogg or mp3 file, for a codec of `sample_rate_hz`.
+    """Decode `audio`, a file of `RECORDING_FORMATS`, for a codec of `sample_rate_hz`.
 
     What is longer than `max_reference_s`, the checkpoint's longest, is trimmed with a warning.
     Raises `BadReference` with what is wrong and what to do.
@@ -71,9 +73,19 @@ def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) ->
 
 
 def _decode(audio: bytes) -> tuple[Samples, int]:
-    """Mono samples and their rate; nothing is decoded before the header is found acceptable."""
+    """Mono samples within [-1, 1] and their rate."""
     if not audio:
-        raise BadReference("speaker_file is empty; send a wav, flac, ogg or mp3 file.")
+        raise BadReference(f"speaker_file is empty; send a {RECORDING_FORMATS} file.")
+    demuxer = find_demuxer(audio)
+    samples, rate_hz = decode_container(audio, demuxer) if demuxer else _decode_file(audio)
+    if not np.isfinite(samples).all():
+        raise BadReference("speaker_file holds samples that are no numbers; export it again.")
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples / np.float32(peak) if peak > 1.0 else samples, rate_hz
+
+
+def _decode_file(audio: bytes) -> tuple[Samples, int]:
+    """What libsndfile reads; nothing is decoded before the header is found acceptable."""
     try:
         with soundfile.SoundFile(io.BytesIO(audio)) as file:
             _check_header(file)
@@ -81,30 +93,19 @@ def _decode(audio: bytes) -> tuple[Samples, int]:
     except soundfile.LibsndfileError as error:
         raise BadReference(
             f"speaker_file cannot be decoded ({error.error_string.strip().rstrip('.')}); "
-            "send a wav, flac, ogg or mp3 file."
+            f"send a {RECORDING_FORMATS} file."
         ) from None
 
 
 def _check_header(file: soundfile.SoundFile) -> None:
-    if file.format not in _FORMATS:
+    if file.format not in _LIBSNDFILE_FORMATS:
         raise BadReference(
-            f"speaker_file is of the format {file.format}; send a wav, flac, ogg or mp3 file."
+            f"speaker_file is of the format {file.format}; send a {RECORDING_FORMATS} file."
         )
-    if file.channels > MAX_CHANNELS:
-        raise BadReference(
-            f"speaker_file has {file.channels} channels; mix it down to at most {MAX_CHANNELS}."
-        )
-    if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
-        raise BadReference(
-            f"speaker_file has {file.samplerate} samples a second; "
-            f"send {MIN_RATE_HZ} to {MAX_RATE_HZ}."
-        )
+    check_channels(file.channels)
+    check_rate(file.samplerate)
     if file.frames > MAX_RECORDING_S * file.samplerate:
-        raise _too_long(file.frames / file.samplerate)
-
-
-def _too_long(length_s: float) -> BadReference:
-    return BadReference(f"speaker_file is {length_s:.0f} s long; cut it to at most {MAX_S:g} s.")
+        raise too_long(file.frames / file.samplerate)
 
 
 def _decode_blocks(file: soundfile.SoundFile) -> Samples:
@@ -115,13 +116,9 @@ def _decode_blocks(file: soundfile.SoundFile) -> Samples:
     while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
         frames += len(block)
         if frames > MAX_RECORDING_S * file.samplerate:
-            raise _too_long(frames / file.samplerate)
+            raise too_long(frames / file.samplerate)
         blocks.append(block.mean(axis=1))
-    samples: Samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not np.isfinite(samples).all():
-        raise BadReference("speaker_file holds samples that are no numbers; export it again.")
-    peak = float(np.abs(samples).max(initial=0.0))
-    return samples / np.float32(peak) if peak > 1.0 else samples
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
 def _trim_silence(samples: Samples, rate_hz: int) -> Samples:

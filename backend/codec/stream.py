@@ -1,5 +1,7 @@
 """Code frames to PCM as they are made."""
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -15,11 +17,11 @@ time, because the codec costs less a frame the more it is given at once."""
 class FrameDecoder:
     """Decodes one sequence's frames piece by piece, exactly as if they were decoded whole."""
 
-    def __init__(self, codec: DAC) -> None:
+    def __init__(self, codec: DAC, first_frames: int = FIRST_FRAMES) -> None:
         self._codec, self._device = codec, next(codec.parameters()).device
         self._stream = Stream()
         self._frames: list[Tensor] = []
-        self._chunk_frames = FIRST_FRAMES
+        self._chunk_frames = first_frames
 
     def push(self, frame: Tensor) -> Tensor | None:
         """Take the codes [N] of the next frame; float32 samples on the CPU once they are enough."""
@@ -46,3 +48,19 @@ class FrameDecoder:
         codes = torch.stack(self._frames, dim=1).to(self._device)
         self._frames = []
         return self._codec.decode(codes[None], self._stream)[0].float().cpu()
+
+
+def decode_codes(
+    codec: DAC, codes: Tensor, before_piece: Callable[[], None] = lambda: None
+) -> Iterator[Tensor]:
+    """Codes [N, frames] -> float32 samples on the CPU, a second or so at a time.
+
+    `before_piece` is called before each of them; what it raises ends this.
+    """
+    decoder = FrameDecoder(codec, first_frames=MOST_FRAMES)
+    for piece in torch.split(codes, MOST_FRAMES, dim=1):
+        before_piece()
+        heard = [decoder.push(frame) for frame in piece.t()]
+        samples = decoder.flush() if heard[-1] is None else heard[-1]
+        assert samples is not None
+        yield samples

@@ -37,25 +37,36 @@ class Reference:
     @classmethod
     def of(cls, voice: VoicePrompt, codec: CodecConfig, codec_id: str, most_frames: int) -> Self:
         """What came over the wire, checked; `BadReference` unless this codec made it."""
-        given, books = voice.codes, codec.num_codebooks
-        if given.codec_id != codec_id or given.num_codebooks != books:
-            raise BadReference(
-                "The reference voice was encoded by the codec of another checkpoint; "
-                "encode its recording again with this one."
-            )
-        if not given.codes or len(given.codes) % (2 * books) or given.frames > most_frames:
-            raise BadReference(
-                f"The reference voice is {len(given.codes)} bytes of codes, which is no whole "
-                f"number of 1 to {most_frames} frames; encode its recording again."
-            )
-        grid = np.frombuffer(given.codes, "<u2").reshape(books, -1).astype(np.int64)
-        sizes = [codec.semantic_codebook_size, *[codec.residual_codebook_size] * (books - 1)]
-        if (grid.max(axis=1) >= sizes).any():
-            raise BadReference(
-                "The reference voice has codes that this checkpoint does not know; "
-                "encode its recording again."
-            )
-        return cls(voice.transcript, torch.from_numpy(grid))
+        return cls(voice.transcript, checked_codes(voice.codes, codec, codec_id, most_frames))
+
+
+def checked_codes(
+    given: ReferenceCodes, codec: CodecConfig, codec_id: str, most_frames: int
+) -> Tensor:
+    """Codes [N, frames] that came over the wire; `BadReference` unless this codec made them.
+
+    Looked at before they are an index into anything: on a GPU one that is too large ends the
+    process.
+    """
+    books = codec.num_codebooks
+    if given.codec_id != codec_id or given.num_codebooks != books:
+        raise BadReference(
+            "The reference voice was encoded by the codec of another checkpoint; "
+            "encode its recording again with this one."
+        )
+    if not given.codes or len(given.codes) % (2 * books) or given.frames > most_frames:
+        raise BadReference(
+            f"The reference voice is {len(given.codes)} bytes of codes, which is no whole "
+            f"number of 1 to {most_frames} frames; encode its recording again."
+        )
+    grid = np.frombuffer(given.codes, "<u2").reshape(books, -1).astype(np.int64)
+    sizes = [codec.semantic_codebook_size, *[codec.residual_codebook_size] * (books - 1)]
+    if (grid.max(axis=1) >= sizes).any():
+        raise BadReference(
+            "The reference voice has codes that this checkpoint does not know; "
+            "encode its recording again."
+        )
+    return torch.from_numpy(grid)
 
 
 def wire_codes(

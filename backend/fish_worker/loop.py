@@ -13,17 +13,20 @@ from backend.core import EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.fish_worker.load import Loaded, load
 from backend.fish_worker.package import NAME
-from backend.fish_worker.speech import Speech, encode
+from backend.fish_worker.speech import Speech, decode, encode
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
 from backend.worker.memory import MIB, reset_peak
 from backend.worker.messages import (
     Abort,
+    Asked,
     ClearCaches,
     Cleared,
     CompileState,
     Configure,
     Configured,
+    DecodeCodes,
+    Decoded,
     Done,
     Encoded,
     EncodeVoice,
@@ -52,7 +55,7 @@ class FishWorker:
         self._loaded, self._send, self._log = loaded, send, log
         self._is_compile_asked = is_compile_asked
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Speak | EncodeVoice, float]] = deque()
+        self._waiting: deque[tuple[Asked, float]] = deque()
         self._orders: deque[Configure | ClearCaches] = deque()
         self._current = ""
         """Id of the request that is worked at, while it still waits for its answer."""
@@ -70,7 +73,7 @@ class FishWorker:
         """Take `message` in, None at the end of them."""
         with self._changed:
             match message:
-                case Speak() | EncodeVoice():
+                case Speak() | EncodeVoice() | DecodeCodes():
                     self._admit(message)
                 case Abort():
                     self._abort(message.request_id)
@@ -95,7 +98,7 @@ class FishWorker:
 
     # -- messages in, in the reader's thread; the lock is held -------------------------------------
 
-    def _admit(self, asked: Speak | EncodeVoice) -> None:
+    def _admit(self, asked: Asked) -> None:
         known = {self._current, *(waiting.request_id for waiting, _ in self._waiting)}
         if self._is_closed:
             self._tell_failed(asked.request_id, Aborted("The worker is stopping."))
@@ -144,7 +147,7 @@ class FishWorker:
                 self._crash = error
                 self._changed.notify_all()
 
-    def _next(self) -> Configure | ClearCaches | tuple[Speak | EncodeVoice, float] | None:
+    def _next(self) -> Configure | ClearCaches | tuple[Asked, float] | None:
         """What to do now, waiting until there is something; None to leave."""
         with self._changed:
             self._is_busy, self._current = False, ""
@@ -160,12 +163,14 @@ class FishWorker:
             self._tell_load()
             return asked, arrived_s
 
-    def _answer(self, asked: Speak | EncodeVoice, arrived_s: float) -> None:
+    def _answer(self, asked: Asked, arrived_s: float) -> None:
         # Who is worked at is alone, however many wait: the peak is theirs.
         reset_peak(self._loaded.place.device)
         try:
             if isinstance(asked, EncodeVoice):
                 self._say(Encoded(asked.request_id, encode(asked.audio, self._loaded)))
+            elif isinstance(asked, DecodeCodes):
+                decode(asked, self._loaded, self._say)
             else:
                 speech = Speech(asked, self._loaded, arrived_s)
                 speech.run(self._say, self._between_tokens, self._log)
@@ -185,7 +190,7 @@ class FishWorker:
         with self._changed:
             self._check_wanted()
             self._send(message)
-            if isinstance(message, Done | Encoded):
+            if isinstance(message, Done | Encoded | Decoded):
                 self._current = ""
 
     def _between_tokens(self) -> None:

@@ -1,5 +1,6 @@
-"""One request, answered by the package: a whole utterance, or a recording's codes."""
+"""One request, answered by the package: an utterance, a recording's codes, or codes' sound."""
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -8,14 +9,29 @@ import torch
 
 from backend.audio.read import read_reference
 from backend.core import MAX_SEED, FinishReason, ReferenceCodes, SpeechStats
-from backend.engine.prompt import Prompt, Reference, check_fits, frame_limit, wire_codes
+from backend.engine.prompt import (
+    Prompt,
+    Reference,
+    check_fits,
+    checked_codes,
+    frame_limit,
+    wire_codes,
+)
 from backend.errors import BlankText, PromptTooLong
 from backend.fish_worker.load import Loaded
 from backend.fish_worker.package import NAME, RESERVED_POSITIONS
 from backend.fish_worker.voice import Generated
 from backend.monitoring.fish_log import FishLog
 from backend.worker.memory import peak_mb
-from backend.worker.messages import Done, FromWorker, Pcm, Speak
+from backend.worker.messages import (
+    MAX_DECODED_S,
+    DecodeCodes,
+    Decoded,
+    Done,
+    FromWorker,
+    Pcm,
+    Speak,
+)
 
 _LEAST_TOKENS = 2
 """A frame and the end: the package fails when it is asked for fewer."""
@@ -117,3 +133,16 @@ def encode(audio: bytes, loaded: Loaded) -> ReferenceCodes:
     recording = read_reference(audio, info.sample_rate_hz, info.max_reference_s)
     codes = loaded.voice.encode(recording.samples)
     return wire_codes(codes, loaded.shape.codec, info.codec_id, recording.warnings)
+
+
+def decode(asked: DecodeCodes, loaded: Loaded, say: Say) -> None:
+    """Hand the sound of codes to `say`, in one piece; `BadReference` says what is wrong with them.
+
+    The package decodes them whole and cannot be stopped, which is why they are few.
+    """
+    info = loaded.info
+    most = math.ceil(MAX_DECODED_S * info.frame_rate_hz)
+    codes = checked_codes(asked.codes, loaded.shape.codec, info.codec_id, most)
+    samples = loaded.voice.decode(codes.to(loaded.place.device))
+    say(Pcm(asked.request_id, samples.astype("<f4").tobytes()))
+    say(Decoded(asked.request_id))

@@ -58,9 +58,14 @@ _PACKED_ROWS = {"cpu": 64, "cuda": 8}
 _RECORDING_BYTES = 32
 """Beside a sample of a reference at the codec's rate, while the file is decoded and trimmed: 15
 measured for a file at 44.1 kHz, 36 at 96 kHz."""
+_DECODED_BYTES = 12
+"""Beside a sample that is decoded: the server has it in pieces, whole, and encoded."""
 _FIRST_USE_BYTES = 24 * MIB
 """What the first speech leaves behind beside its tensors: code that oneDNN compiles for the three
 piece sizes that the trial did not use, and small holes; measured on the shipped voice."""
+_THREAD_HOLDS = 2
+"""Times its workspace that decoding takes of main memory in a thread beside the speech, whose heap
+is its own: measured 39 MiB with what is first used, on the shipped voice, for a workspace of 11."""
 _CUDA_HOLDS = 2
 """Times its workspace that torch keeps of a GPU: blocks of one size are not reused for another.
 Measured on an H200: 230 to 290 MiB for workspaces of 126."""
@@ -191,11 +196,12 @@ class CheckpointShape:
         segment = max(1, min(characters, chunk_length, self.card.max_segment_characters))
         rows = min(open_segments, math.ceil(max(1, characters) / segment))
         frames = self.frames(segment, reading, wide_share)
-        reference_s = min(reference_s, self.card.max_reference_s)
         prompt = self.prompt_tokens(segment, wide_share)
+        # All that is sent: several recordings are together longer than the longest.
         prompt += math.ceil(reference_s * self.codec.frame_rate_hz)
+        prompt = min(prompt, self.model.max_seq_len)
         positions = min(prompt + frames, self.model.max_seq_len)
-        capacity = kv_capacity(min(prompt, positions), positions)
+        capacity = kv_capacity(prompt, positions)
         row_bytes = capacity * self.model.kv_bytes_per_frame(element)
         passing = self._passing_bytes(rows, row_bytes, prompt, element)
         is_cuda = device.startswith("cuda")
@@ -234,6 +240,16 @@ class CheckpointShape:
         encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
         times = _CUDA_HOLDS if device.startswith("cuda") else 1
         return RequestNeed(rows=0, row_bytes=0, own_bytes=times * encoding, passing_bytes=0)
+
+    def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
+        """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""
+        decoding = self.codec.stream_bytes + self.codec.decode_workspace_bytes()
+        heard = int(voice_s * self.codec.sample_rate_hz) * _DECODED_BYTES
+        if device.startswith("cuda"):  # what is heard lies in main memory, which is not leased then
+            own = _CUDA_HOLDS * decoding
+        else:
+            own = _THREAD_HOLDS * decoding + heard + _FIRST_USE_BYTES
+        return RequestNeed(rows=0, row_bytes=0, own_bytes=own, passing_bytes=0)
 
     def _passing_bytes(self, rows: int, row_bytes: int, prompt: int, element: int) -> int:
         # While the cache grows, one layer's keys or values stand there twice.

@@ -51,13 +51,17 @@ def write(path: Path, data: bytes) -> None:
 
 def read(path: Path, kind: type[T]) -> T:
     """What was sealed in the file at `path`; raises OSError, or `DamagedFile`."""
-    data = path.read_bytes()
+    return opened(path.read_bytes(), kind)
+
+
+def opened(data: bytes, kind: type[T]) -> T:
+    """What `seal` made `data` of; raises `DamagedFile`, whatever `data` is."""
     body = data[len(_MAGIC) + _DIGEST_BYTES :]
     if not data.startswith(_MAGIC + _digest(body)):
         raise DamagedFile("its digest is another's")
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # text that is no UTF-8 and depth are among them
         raise DamagedFile(str(error)) from None
 
 

@@ -6,12 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
-import msgspec
 from loguru import logger
 
 from backend.core import ReferenceCodes, VoicePrompt
@@ -24,42 +21,15 @@ from backend.voices.name import (
     is_id,
     name_key,
 )
+from backend.voices.voice import Saved, Voice, check_texts, new_time, open_foreign
 
-MAX_TRANSCRIPT_CHARACTERS = 5000
-"""Several times what anybody says in the longest recording."""
-MAX_DESCRIPTION_CHARACTERS = 1000
+__all__ = ["Voice", "VoiceStore"]
+
 _SUFFIX = ".voice"
 _SETTLED_NS = 3_000_000_000
 """A folder that changed within the last seconds may change again without its time telling: some
 file systems count in steps of two seconds."""
 _MAX_COMPARED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """What is known of a saved voice; its codes stay on disk until it speaks."""
-
-    id: str
-    """32 hexadecimal digits, drawn by chance; it outlasts a change of name."""
-    name: str
-    transcript: str
-    """What is said in the recording, "" if unknown."""
-    codec_id: str
-    """`EngineInfo.codec_id` of the codec that its codes are for."""
-    num_codebooks: int
-    frames: int
-    audio_s: float
-    created_at: str
-    """ISO 8601, UTC."""
-    description: str = ""
-
-
-class _Saved(msgspec.Struct, frozen=True):
-    """A voice's file."""
-
-    version: Literal[1]
-    voice: Voice
-    codes: bytes
 
 
 _Stamp = tuple[int, int, int]
@@ -127,22 +97,43 @@ class VoiceStore:
 
         Raises `BadField`, `VoiceConflict` where the name is taken, `StorageFull`.
         """
-        _check_texts(transcript, description)
+        check_texts(transcript, description)
+        voice = Voice(
+            id="",
+            name=name,
+            transcript=transcript,
+            codec_id=codes.codec_id,
+            num_codebooks=codes.num_codebooks,
+            frames=codes.frames,
+            audio_s=codes.audio_s,
+            created_at=new_time(),
+            description=description,
+        )
+        return self._add(voice, codes.codes)
+
+    def export_file(self, name_or_id: str) -> tuple[Voice, bytes]:
+        """A voice, and its file as `import_file` takes it; raises `UnknownVoice`, `StorageFull`."""
         with self._lock:
             self._look()
-            voice = Voice(
-                id=secrets.token_hex(16),
-                name=self._new_name(name),
-                transcript=transcript,
-                codec_id=codes.codec_id,
-                num_codebooks=codes.num_codebooks,
-                frames=codes.frames,
-                audio_s=codes.audio_s,
-                created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-                description=description,
-            )
-            self._save(voice, codes.codes)
-            return voice
+            saved = self._read(self._find(name_or_id))
+        return saved.voice, sealed.seal(saved)
+
+    def import_file(self, data: bytes, name: str = "") -> Voice:
+        """Save the voice of a file that `export_file` gave, under `name` if there is one.
+
+        It gets an id of its own. Raises `BadField` where the file is damaged or none of ours,
+        `VoiceConflict` where the name is taken, `StorageFull`.
+        """
+        try:
+            saved = open_foreign(data)
+        except sealed.DamagedFile as error:
+            raise BadField(
+                f"file is damaged, or no exported voice: {error}. Send what GET "
+                "/voices/{name}/export answers."
+            ) from None
+        voice = replace(saved.voice, name=name) if name else saved.voice
+        check_texts(voice.transcript, voice.description)
+        return self._add(voice, saved.codes)
 
     def update(
         self,
@@ -155,7 +146,7 @@ class VoiceStore:
 
         Raises `UnknownVoice`, `BadField`, `VoiceConflict` where the name is taken, `StorageFull`.
         """
-        _check_texts(transcript or "", description or "")
+        check_texts(transcript or "", description or "")
         with self._lock:
             self._look()
             found = self._find(name_or_id)
@@ -201,6 +192,14 @@ class VoiceStore:
             )
         codes = ReferenceCodes(saved.codes, voice.num_codebooks, voice.codec_id, voice.audio_s)
         return VoicePrompt(codes, voice.transcript)
+
+    def _add(self, voice: Voice, codes: bytes) -> Voice:
+        """Save `voice` as a new one: with another id, and its name as it is kept."""
+        with self._lock:
+            self._look()
+            new = replace(voice, id=secrets.token_hex(16), name=self._new_name(voice.name))
+            self._save(new, codes)
+            return new
 
     # -- what is known, all under the lock --------------------------------------------------------
 
@@ -299,7 +298,7 @@ class VoiceStore:
             self._problem = _reason(error)
             logger.warning("Voices cannot be read in {}: {}.", self._directory, self._problem)
 
-    def _read(self, voice: Voice) -> _Saved:
+    def _read(self, voice: Voice) -> Saved:
         try:
             return _load(self._path(voice.id))
         except (FileNotFoundError, sealed.DamagedFile):
@@ -314,7 +313,7 @@ class VoiceStore:
 
     def _save(self, voice: Voice, codes: bytes) -> None:
         """Put the file of `voice` in place; raises `StorageFull`, and then nothing has changed."""
-        path, data = self._path(voice.id), sealed.seal(_Saved(1, voice, codes))
+        path, data = self._path(voice.id), sealed.seal(Saved(1, voice, codes))
         kept = self._entries.get(voice.id)
         others_bytes = sum(e.size_bytes for e in self._entries.values() if e is not kept)
         if others_bytes + len(data) > self._max_bytes:
@@ -334,14 +333,12 @@ class VoiceStore:
             self._looked_at_ns = None
 
 
-def _load(path: Path) -> _Saved:
+def _load(path: Path) -> Saved:
     """The voice in a file; raises OSError, or `DamagedFile` where it is not one we wrote."""
-    saved = sealed.read(path, _Saved)
-    voice = saved.voice
-    if voice.id != path.stem:
+    saved = sealed.read(path, Saved)
+    if saved.voice.id != path.stem:
         raise sealed.DamagedFile("it is another voice's")
-    if voice.num_codebooks < 1 or len(saved.codes) != 2 * voice.num_codebooks * voice.frames:
-        raise sealed.DamagedFile("its codes are not as long as it says")
+    saved.check()
     return saved
 
 
@@ -356,14 +353,3 @@ def _age(voice: Voice) -> tuple[str, str]:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def _check_texts(transcript: str, description: str) -> None:
-    for field, text, most in (
-        ("transcript", transcript, MAX_TRANSCRIPT_CHARACTERS),
-        ("description", description, MAX_DESCRIPTION_CHARACTERS),
-    ):
-        if len(text) > most:
-            raise BadField(f"{field} has {len(text)} characters; send at most {most}.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise BadField(f"{field} holds half a character (a lone surrogate); send valid text.")

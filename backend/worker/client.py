@@ -20,11 +20,14 @@ from backend.core import ReferenceCodes
 from backend.errors import Aborted, ShoalError, error_from_code
 from backend.worker.messages import (
     Abort,
+    Asked,
     ClearCaches,
     Cleared,
     CompileState,
     Configure,
     Configured,
+    DecodeCodes,
+    Decoded,
     Done,
     Encoded,
     EncodeVoice,
@@ -43,7 +46,7 @@ __all__ = ["Patience", "WorkerClient", "WorkerState"]
 MAX_UNREAD_BYTES = 128 * 1024 * 1024
 """About twelve minutes of speech at 44.1 kHz."""
 
-Answer = Pcm | Done | Encoded
+Answer = Pcm | Done | Encoded | Decoded
 
 
 @dataclass(slots=True)
@@ -71,7 +74,7 @@ class _Listener:
 
 
 class WorkerClient(Supervisor):
-    """Speaks and encodes through one worker process, which it supervises."""
+    """Speaks, encodes and decodes through one worker process, which it supervises."""
 
     def __init__(
         self,
@@ -125,6 +128,19 @@ class WorkerClient(Supervisor):
         assert isinstance(message, Encoded)
         return message.codes
 
+    async def decode(self, decode: DecodeCodes) -> bytes:
+        """Codes as float32 samples; raises what the worker's `Failed` says or `EngineDown`.
+
+        Cancelling aborts it in the worker.
+        """
+        pieces = []
+        with self._request(decode) as listener:
+            await self._drain()
+            while isinstance(message := await listener.hear(), Pcm):
+                pieces.append(message.samples)
+        assert isinstance(message, Decoded)
+        return b"".join(pieces)
+
     async def configure(self, configure: Configure) -> Configured:
         """Change how the running worker goes on; what it goes on with, or `EngineDown`."""
         answer = await self._ask(configure)
@@ -146,7 +162,7 @@ class WorkerClient(Supervisor):
         return await answer
 
     @contextmanager
-    def _request(self, message: Speak | EncodeVoice) -> Iterator[_Listener]:
+    def _request(self, message: Asked) -> Iterator[_Listener]:
         """Send `message` and listen to its answers; who leaves before the last one aborts it."""
         self.loaded()
         # Ids on the wire are ours: two users may send the same one, and what still arrives for an
@@ -182,7 +198,7 @@ class WorkerClient(Supervisor):
             case Configured() | Cleared():
                 if self._asked and not (asked := self._asked.popleft()).done():
                     asked.set_result(message)
-            case Pcm() | Done() | Encoded() | Failed():
+            case Pcm() | Done() | Encoded() | Decoded() | Failed():
                 self._deliver(message)
             case Ready():
                 pass

@@ -16,11 +16,13 @@ from backend.worker.load import Loaded, load
 from backend.worker.memory import held_of_gpu_bytes, reset_peak
 from backend.worker.messages import (
     Abort,
+    Asked,
     ClearCaches,
     Cleared,
     CompileState,
     Configure,
     Configured,
+    DecodeCodes,
     EncodeVoice,
     Load,
     Shutdown,
@@ -93,7 +95,7 @@ class WorkerLoop:
             match message:
                 case None | Shutdown():
                     return False
-                case Speak() | EncodeVoice():
+                case Speak() | EncodeVoice() | DecodeCodes():
                     self._admit(message)
                 case Abort():
                     self._abort(message.request_id)
@@ -102,15 +104,15 @@ class WorkerLoop:
                 case ClearCaches():
                     self._send(Cleared(self._loaded.clear_caches()))
 
-    def _admit(self, asked: Speak | EncodeVoice) -> None:
+    def _admit(self, asked: Asked) -> None:
         request_id = asked.request_id
         try:
             if request_id in self._encoding or self._job(request_id) is not None:
                 raise BadField(f"{request_id} is being worked at already")
-            if isinstance(asked, EncodeVoice):
-                self._encoding.add(asked)
-            else:
+            if isinstance(asked, Speak):
                 self._begin(asked)
+            else:
+                self._encoding.add(asked)
         except Exception as error:  # noqa: BLE001 - the request's boundary
             self._send(failed(request_id, error))
 

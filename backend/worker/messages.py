@@ -20,6 +20,8 @@ from backend.core import (
 )
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_DECODED_S = 10.0
+"""Seconds of codes that are decoded for one request."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -79,6 +81,16 @@ class EncodeVoice(msgspec.Struct, frozen=True, tag="encode_voice"):
     audio: bytes
 
 
+class DecodeCodes(msgspec.Struct, frozen=True, tag="decode_codes"):
+    """Let a voice be heard as it was recorded; answered by `Pcm`… then `Decoded`, or by `Failed`.
+
+    At most `MAX_DECODED_S` of it.
+    """
+
+    request_id: str
+    codes: ReferenceCodes
+
+
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
     """Go on with these from now on, without reloading; answered by `Configured`."""
 
@@ -129,6 +141,12 @@ class Encoded(msgspec.Struct, frozen=True, tag="encoded"):
     codes: ReferenceCodes
 
 
+class Decoded(msgspec.Struct, frozen=True, tag="decoded"):
+    """The codes are decoded whole."""
+
+    request_id: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The request cannot be spoken; `code` is that of a `backend.errors` class."""
 
@@ -170,8 +188,12 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     """What the worker holds of its GPU; 0 on a CPU, where the system knows better."""
 
 
-ToWorker = Speak | EncodeVoice | Abort | Configure | ClearCaches | Shutdown
-FromWorker = Ready | Pcm | Done | Encoded | Failed | Load | Configured | Cleared | CompileState
+Asked = Speak | EncodeVoice | DecodeCodes
+"""What one request asks for: it has an answer, and can be aborted until then."""
+ToWorker = Asked | Abort | Configure | ClearCaches | Shutdown
+FromWorker = (
+    Ready | Pcm | Done | Encoded | Decoded | Failed | Load | Configured | Cleared | CompileState
+)
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

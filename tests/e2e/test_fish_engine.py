@@ -24,6 +24,7 @@ from backend.worker.messages import (
     Cleared,
     Configure,
     Configured,
+    DecodeCodes,
     EncodeVoice,
     Pcm,
     Speak,
@@ -80,6 +81,11 @@ class Engine:
     def encode(self, audio: bytes) -> ReferenceCodes:
         """The codes of a recording."""
         return self.runner.run(self.client.encode(EncodeVoice("v", audio)))
+
+    def decode(self, codes: ReferenceCodes) -> Samples:
+        """The sound of codes."""
+        sound = self.runner.run(self.client.decode(DecodeCodes("d", codes)))
+        return np.frombuffer(sound, "<f4")
 
     async def _hear(self, request: Speak) -> Heard:
         heard = Heard()
@@ -172,6 +178,20 @@ def test_greedy_speech_is_the_same_in_both_engines(fish: Engine, shoal: Engine) 
     assert theirs.stats.finish_reasons == ("end",)
     assert 2.0 < theirs.stats.audio_s < 6.0
     assert -30 < level_dbfs(theirs.samples) < -14
+
+
+def test_codes_sound_the_same_in_both_engines(fish: Engine, shoal: Engine) -> None:
+    spoken = io.BytesIO()
+    soundfile.write(spoken, shoal.say(TEXT).samples, SAMPLE_RATE_HZ, format="WAV")
+    codes = shoal.encode(spoken.getvalue())
+    theirs, mine = fish.decode(codes), shoal.decode(codes)
+    assert len(theirs) == len(mine) == codes.frames * shoal.info.frame_samples
+    assert mine.std() > 0.02, "silence proves nothing"
+    assert np.abs(theirs - mine).max() < 1e-3
+    for engine in (fish, shoal):
+        with pytest.raises(BadReference, match="codes that this checkpoint does not know"):
+            engine.decode(replace(codes, codes=b"\xff" * len(codes.codes)))
+        assert len(engine.decode(codes)) == len(mine)
 
 
 def test_its_own_figures_are_read_from_its_log(fish: Engine) -> None:

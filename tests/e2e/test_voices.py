@@ -2,14 +2,20 @@
 
 import io
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
+import numpy as np
 import psutil
 import pytest
+import soundfile
 
+from backend.voices import sealed
 from tests.e2e.serving import Served, serving
+from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -81,3 +87,77 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/voices/anja").json()["id"] == voice["id"]
         assert httpx.delete(f"{server.url}/voices/anja").status_code == 204
         assert httpx.get(f"{server.url}/voices").json() == {"voices": []}
+
+
+def sound(audio: bytes) -> tuple[Samples, int]:
+    samples, rate_hz = soundfile.read(io.BytesIO(audio), dtype="float32")
+    return samples, rate_hz
+
+
+def save(server: Served, name: str, recording: bytes) -> None:
+    files = {"audio": ("voice.wav", recording)}
+    fields = {"name": name, "transcript": SAID}
+    httpx.post(f"{server.url}/voices", data=fields, files=files, timeout=120).raise_for_status()
+
+
+def test_a_voice_is_heard_taken_along_and_brought_back(server: Served) -> None:
+    url = f"{server.url}/voices"
+    recording = speak(server, SAID).content
+    save(server, "小明", recording)
+    voice = httpx.get(f"{url}/小明").json()
+    first = speak(server, "The rain has stopped.", voice="小明").content
+
+    heard = httpx.get(f"{url}/小明/audio", timeout=60).raise_for_status()
+    (sample, rate_hz), (said, _) = sound(heard.content), sound(recording)
+    assert len(sample) / rate_hz == pytest.approx(voice["audio_s"], abs=0.01)
+    assert len(sample) / rate_hz > 0.5
+    assert np.abs(sample).max() < 0.999
+    assert level_dbfs(sample) == pytest.approx(level_dbfs(said), abs=3)
+    pitch_hz = median_pitch_hz(said, rate_hz)
+    assert median_pitch_hz(sample, rate_hz) == pytest.approx(pitch_hz, rel=0.1)
+    again = httpx.get(f"{url}/{voice['id']}/audio", timeout=60).raise_for_status()
+    assert again.content == heard.content
+
+    file = httpx.get(f"{url}/小明/export").raise_for_status()
+    assert "filename*=UTF-8''%E5%B0%8F%E6%98%8E.voice" in file.headers["Content-Disposition"]
+    assert httpx.delete(f"{url}/小明").status_code == 204
+    assert httpx.get(f"{url}/小明/audio").status_code == 404
+    upload = {"file": ("a.voice", file.content)}
+    back = httpx.post(f"{url}/import", files=upload).raise_for_status()
+    assert back.json() == voice | {"id": back.json()["id"], "warnings": []}
+    assert back.json()["id"] != voice["id"]
+    assert speak(server, "The rain has stopped.", voice="小明").content == first
+    assert httpx.get(f"{url}/小明/audio", timeout=60).content == heard.content
+
+
+def test_a_long_voice_is_heard_for_ten_seconds_while_others_speak(server: Served) -> None:
+    recording = speak(server, " ".join([SAID] * 5), long_text="split").content
+    assert seconds(recording) > 12
+    save(server, "Long", recording)
+    with ThreadPoolExecutor(4) as pool:
+        speaking = [pool.submit(speak, server, SAID) for _ in range(2)]
+        hearing = [
+            pool.submit(httpx.get, f"{server.url}/voices/Long/audio", timeout=120) for _ in range(2)
+        ]
+        samples = [task.result().raise_for_status().content for task in hearing]
+        spoken = [task.result() for task in speaking]
+    assert samples[0] == samples[1]
+    assert 9.9 < seconds(samples[0]) <= 10.0
+    assert all(seconds(answer.content) > 2 for answer in spoken)
+
+
+def test_codes_that_no_codec_knows_do_no_harm(server: Served) -> None:
+    save(server, "Odd", speak(server, SAID).content)
+    file = httpx.get(f"{server.url}/voices/Odd/export").raise_for_status().content
+    raw = msgspec.msgpack.decode(file[22:])
+    raw["codes"] = b"\xff" * len(raw["codes"])
+    upload = {"file": ("a.voice", sealed.seal(raw))}
+    hostile = httpx.post(f"{server.url}/voices/import", files=upload, data={"name": "Hostile"})
+    assert hostile.status_code == 201
+    pid = server.worker().pid
+    heard = httpx.get(f"{server.url}/voices/Hostile/audio")
+    spoken = httpx.post(f"{server.url}/tts", data={"text": SAID, "voice": "Hostile"})
+    for answer in (heard, spoken):
+        assert answer.status_code == 422
+        assert "codes that this checkpoint does not know" in answer.json()["detail"]
+    assert server.worker().pid == pid

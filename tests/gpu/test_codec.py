@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from backend.codec.reference import encode_reference
-from backend.codec.stream import FrameDecoder
+from backend.codec.stream import FrameDecoder, decode_codes
 from backend.model.dac import DAC
 from tests.gpu.forced import GPU, said, voice
 
@@ -43,6 +43,14 @@ def test_piece_by_piece_is_the_whole() -> None:
     codec, codes = voice("cuda", "fp32").codec, said()[2]
     whole = codec.decode(codes.t()[None].to("cuda"))[0].float().cpu()
     assert distance_db(whole, spoken(codec, codes)) > 40
+
+
+def test_codes_that_are_kept_sound_as_on_the_cpu() -> None:
+    codes = said()[2].t()
+    wanted = torch.cat(list(decode_codes(voice("cpu", "fp32").codec, codes)))
+    pieces = list(decode_codes(voice("cuda", "bf16").codec, codes))
+    assert all(piece.device.type == "cpu" for piece in pieces)
+    assert distance_db(wanted, torch.cat(pieces)) > 40
 
 
 def test_a_recording_is_encoded_as_on_the_cpu() -> None:

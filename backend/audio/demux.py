@@ -1,0 +1,174 @@
+"""The program that decodes one m4a, mp4, webm, aac, amr, aiff or caf file with FFmpeg (PyAV).
+
+    python -I …/backend/audio/demux.py '{"demuxer": "mov", …}' < recording
+
+`container.py` runs it in a process of its own: FFmpeg believes what a file's tables claim, so a few
+kilobytes can ask for gigabytes. It imports nothing of ours, so it runs under any interpreter that
+has `av`, numpy and psutil, and answers on stdout: a line of JSON, then the samples as float32.
+"""
+
+import errno
+import io
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import av
+import numpy as np
+import psutil
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard
+from numpy.typing import NDArray
+
+CODECS = (
+    *("aac", "alac", "opus", "vorbis", "mp3float", "mp3", "flac", "amrnb", "amrwb"),
+    *("pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_u8", "pcm_s8"),
+    *("pcm_alaw", "pcm_mulaw", "adpcm_ima_qt"),
+)
+"""The decoders that may run at all; none of them is for video."""
+
+TOO_MUCH = 3
+"""The exit code where more was taken than may be."""
+
+_LOOK_S = 0.01
+_OPTIONS = {
+    # Nothing beside the file itself may be opened, whatever it names.
+    "protocol_whitelist": "",
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+    "codec_whitelist": ",".join(CODECS),
+    "probesize": "262144",  # what is kept in memory while FFmpeg looks for streams
+    "max_samples": "262144",  # a frame; honest ones have at most 65,536
+}
+_FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "f4": 1.0, "f8": 1.0}
+
+
+class Problem(Exception):
+    """Why there are no samples: a `kind` that `container.py` has a sentence for, and a detail."""
+
+    def __init__(self, kind: str, detail: str | int = "") -> None:
+        super().__init__(kind)
+        self.kind, self.detail = kind, detail
+
+
+class _Memory(io.BytesIO):
+    """The file; seeking before its start fails as FFmpeg expects, where `BytesIO` would raise."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        base = (0, self.tell(), len(self.getbuffer()))[whence]
+        return super().seek(base + offset) if base + offset >= 0 else -errno.EINVAL
+
+
+def decode(
+    audio: bytes, demuxer: str, max_channels: int, rates_hz: tuple[int, int], max_s: float
+) -> tuple[NDArray[np.float32], int]:
+    """Samples of the first audio track, mixed down, and their rate.
+
+    Raises `Problem`, or `av.FFmpegError` where the file is broken.
+    """
+    blocks: list[NDArray[np.float32]] = []
+    frames, rate_hz = 0, 0
+    with av.open(
+        _Memory(audio),
+        "r",
+        format=demuxer,
+        options={**_OPTIONS, "format_whitelist": demuxer},
+        metadata_errors="replace",
+        io_open=_open_nothing,
+    ) as container:
+        for frame in _frames(container):
+            rate_hz = rate_hz or frame.sample_rate
+            if frame.sample_rate != rate_hz:
+                raise Problem("rate_change")
+            if not rates_hz[0] <= rate_hz <= rates_hz[1]:
+                raise Problem("rate", rate_hz)
+            if frame.layout.nb_channels > max_channels:
+                raise Problem("channels", frame.layout.nb_channels)
+            # Counted and not read from a header, which may lie, or guess from the bit rate.
+            frames += frame.samples
+            if frames > max_s * rate_hz:
+                raise Problem("long")
+            blocks.append(_mono(frame))
+    if not frames:
+        raise Problem("no_sound")
+    return np.concatenate(blocks), rate_hz
+
+
+def _frames(container: InputContainer) -> Iterator[AudioFrame]:
+    track = next((stream for stream in container.streams if stream.type == "audio"), None)
+    if track is None:
+        raise Problem("no_sound")
+    for other in container.streams:
+        if other is not track:
+            other.discard = Discard.all
+    if not isinstance(track, AudioStream) or track.codec_context is None:
+        raise Problem("codec", "unknown")
+    if track.codec_context.name not in CODECS:
+        raise Problem("codec", track.codec_context.name)
+    track.codec_context.thread_count = 1
+    track.codec_context.options = {"max_samples": _OPTIONS["max_samples"]}
+    for packet in container.demux(track):
+        # An empty packet amid others would end the decoder; the last one, without a place, does.
+        if packet.size or packet.dts is None:
+            yield from track.codec_context.decode(packet)
+
+
+def _mono(frame: AudioFrame) -> NDArray[np.float32]:
+    raw = frame.to_ndarray()
+    by_channel = raw if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels).T
+    if raw.dtype == np.uint8:
+        scaled = (by_channel.astype(np.float32) - 128.0) / 128.0
+    else:
+        scaled = by_channel.astype(np.float32) / np.float32(_FULL_SCALE[raw.dtype.str[1:]])
+    mixed: NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
+    return mixed
+
+
+def _open_nothing(url: str, *_: object) -> NoReturn:
+    raise Problem("elsewhere")
+
+
+def _answer(asked: dict[str, Any]) -> tuple[dict[str, object], bytes]:
+    try:
+        samples, rate_hz = decode(
+            sys.stdin.buffer.read(),
+            asked["demuxer"],
+            asked["max_channels"],
+            tuple(asked["rates_hz"]),
+            asked["max_s"],
+        )
+    except Problem as problem:
+        return {"problem": problem.kind, "detail": problem.detail}, b""
+    except av.FFmpegError as error:
+        return {"problem": "broken", "detail": error.strerror}, b""
+    return {"rate_hz": rate_hz}, samples.astype("<f4").tobytes()
+
+
+def _watch(max_memory_bytes: int, max_cpu_s: float) -> None:
+    """End this process once it takes more; FFmpeg lets go of Python's lock while it works."""
+    process = psutil.Process()
+    while True:
+        cpu = process.cpu_times()
+        if process.memory_info().rss > max_memory_bytes or cpu.user + cpu.system > max_cpu_s:
+            os._exit(TOO_MUCH)
+        time.sleep(_LOOK_S)
+
+
+def main() -> None:
+    """Answer what the first argument asks of the file on stdin."""
+    asked = json.loads(sys.argv[1])
+    limits = (asked["max_memory_bytes"], asked["max_cpu_s"])
+    threading.Thread(target=_watch, args=limits, daemon=True).start()
+    header, samples = _answer(asked)
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + samples)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What the Gradio page's parts share: the server, the takes, and who has the page open."""
+
+from collections import defaultdict
+
+from loguru import logger
+
+from ui.client import Shoal
+from ui.setup import Setup
+from ui.speaking.shelf import Shelf
+from ui.speaking.speaker import Speaker
+from ui.speaking.take import Take
+
+
+class PageProcess:
+    """One process that serves the page to everybody who opens it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.client = Shoal(setup)
+        self.speaker = Speaker(self.client, Shelf(setup))
+        self._open: defaultdict[str, set[str]] = defaultdict(set)
+        """Of each open tab, its takes that may be at work."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """The takes that are kept."""
+        return self.speaker.shelf
+
+    def watch(self, tab: str, take: Take) -> None:
+        """The take is to end with the tab that it was asked for in."""
+        self._open[tab].add(take.id)
+
+    async def leave(self, tab: str) -> None:
+        """The tab is closed: nobody listens to what is being spoken there."""
+        for take_id in self._open.pop(tab, set()):
+            if (take := self.shelf.get(take_id)) is not None and not take.is_over:
+                logger.info("A tab was closed; its take {} is stopped.", take_id)
+                await self.speaker.stop(take)
+
+    async def close(self) -> None:
+        """Give up what is being spoken, and the connections."""
+        await self.speaker.close()
+        await self.client.__aexit__(None, None, None)

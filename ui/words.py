@@ -1,0 +1,47 @@
+"""What the pages call things: languages, lengths of time, sizes, and who decided something."""
+
+LANGUAGES = {
+    "auto": "Automatic",
+    "en": "English",
+    "zh": "Chinese",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "fr": "French",
+    "de": "German",
+    "es": "Spanish",
+    "pl": "Polish",
+    "ru": "Russian",
+    "it": "Italian",
+    "pt": "Portuguese",
+    "ar": "Arabic",
+    "hi": "Hindi",
+    "tr": "Turkish",
+}
+"""What the server may be told of a text, and its name."""
+
+DECIDED_BY = {
+    "tier": "this class of machine",
+    "machine": "this machine",
+    "checkpoint": "the checkpoint",
+    "user": "your setting",
+}
+"""Of each source of a choice in a plan, who that is."""
+
+
+def duration(seconds: float) -> str:
+    """About how long that is: "4 s", "3 min", "1.5 h"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(mb: float) -> str:
+    """Mebibytes as a reader likes them: "420 MB", "1.3 GB"."""
+    return f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1024:.1f} GB"
+
+
+def count(number: int, what: str) -> str:
+    """ "1 sentence", "3 sentences"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
