@@ -17,14 +17,15 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from loguru import logger
 from typer.testing import CliRunner
 
-from backend import faces
+from backend import cli, faces
 from backend.cli import app
 from backend.errors import BadSetting
-from backend.faces import GRADIO, Page, api_environment, has_browser, make_page
+from backend.faces import GRADIO, Face, Page, api_environment, has_browser, make_page
 from backend.listening import listen
-from tests.scripted import children
+from tests.scripted import children, settings
 
 ROOT = Path(__file__).parent.parent
 CLI = ("-m", "backend.cli")
@@ -340,6 +341,34 @@ def test_a_server_serves_although_its_page_cannot_be_started(environment: dict[s
         assert "WARNING" in command.until(r".*page cannot be started.*")
         server = command.until(r"(http://127\.0\.0\.1:\d+)/tts")
         assert httpx.get(f"{server}/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "is_warned"),
+    [
+        ("0.0.0.0", "a:key", True),
+        ("192.0.2.1", "a:key", True),
+        ("0.0.0.0", "", False),
+        ("127.0.0.1", "a:key", False),
+        ("localhost", "a:key", False),
+        ("::1", "a:key", False),
+    ],
+)
+def test_a_page_that_lends_its_key_to_others_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, host: str, keys: str, is_warned: bool
+) -> None:
+    def made(face: Face, no_host: None, port: int, told: dict[str, str], *others: Any) -> Page:
+        assert told == {"API_URL": "http://[::1]:8000"} | ({"API_KEY": "key"} if keys else {})
+        return Page(face, host, port, told, False)
+
+    monkeypatch.setattr(cli, "make_page", made)
+    logged: list[str] = []
+    sink = logger.add(logged.append, level="WARNING")
+    try:
+        cli._page_beside(settings(host="::", port=8000, api_keys=keys), 7860, False)
+    finally:
+        logger.remove(sink)
+    assert any("without a key" in line for line in logged) == is_warned
 
 
 # -- a page ----------------------------------------------------------------------------------------
