@@ -294,9 +294,7 @@ def test_the_page_beside_a_server_begins_and_ends_with_it(
         for pid in (told["pid"], command.process.pid):
             assert "first-key" not in " ".join(psutil.Process(pid).cmdline())
         command.process.send_signal(signal.Signals[number])
-        said, code = command.process.stderr, command.process
-        assert said is not None
-        code.wait(30)
+        command.process.wait(30)
         assert not psutil.pid_exists(told["pid"]), "the page ends before the server does"
         command.end()
     assert CLOSES in command.said
@@ -321,12 +319,13 @@ def test_a_server_goes_on_without_its_page(environment: dict[str, str]) -> None:
 
 
 @POSIX
-def test_a_page_that_will_not_end_is_ended(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
+def test_a_page_that_will_not_end_is_ended(environment: dict[str, str], number: str) -> None:
     with started(environment | {"IS_STUBBORN": "1"}, "-c", SERVE) as command:
-        told = command.page()
-        command.process.send_signal(signal.SIGTERM)
+        page = psutil.Process(command.page()["pid"])
+        command.process.send_signal(signal.Signals[number])
         command.end()
-        assert not psutil.pid_exists(told["pid"])
+        page.wait(20)
         assert CLOSES not in command.said
 
 
