@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve test lint format parity demo-voice clean help
+.PHONY: serve ui test lint format parity demo-voice clean help
 
 help:
-	@echo "make serve | test | lint | format | parity | demo-voice | clean"
+	@echo "make serve | ui | test | lint | format | parity | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -18,12 +18,19 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e .
 	@touch $@
 
+$(VENV)/.installed-ui: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[ui]"
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[dev]"
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-ui
 
 serve: $(VENV)/.installed
 	$(BIN)/shoal serve $(ARGS)
+
+ui: $(VENV)/.installed-ui
+	$(BIN)/shoal serve --ui $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,19 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from backend.api import docs, document, fish, guard, live, openai, system, tts, voice_files, voices
+from backend.api import (
+    docs,
+    document,
+    fish,
+    guard,
+    live,
+    log_files,
+    openai,
+    system,
+    tts,
+    voice_files,
+    voices,
+)
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.schemas import describe_problem
@@ -20,6 +32,7 @@ from backend.api.shape import error_response
 from backend.api.status import STATUS, retry_headers, status_of
 from backend.errors import BadField, EngineDown, ShoalError
 from backend.hardware.look import Machine
+from backend.listening import local_url
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 
@@ -64,6 +77,7 @@ def create_app(
     app.include_router(live.router)
     app.include_router(fish.router)
     app.include_router(machine_api.router)
+    app.include_router(log_files.router)
     app.include_router(system.router)
     app.add_exception_handler(ShoalError, _answer_domain_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -82,9 +96,7 @@ async def _announce(backend: SmartBackend) -> None:
         await backend.ready()
     except EngineDown:
         return  # the supervisor has logged why
-    settings = backend.settings
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "localhost") else settings.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/tts"
+    url = local_url(backend.settings.host, backend.settings.port) + "/tts"
     logger.info(
         'Ready to speak. Try:\n\n    curl -f -F "text=Hello from Shoal." {} -o hello.wav\n', url
     )

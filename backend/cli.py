@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
 import secrets
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, BinaryIO, NoReturn, get_args
@@ -19,6 +18,7 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from backend.api.guard import first_key
 from backend.app import create_app
 from backend.audio.write import AudioWriter
 from backend.core import (
@@ -32,9 +32,11 @@ from backend.core import (
     SpeechRequest,
 )
 from backend.environment import add_engine, list_engines, remove_engine
-from backend.errors import BadField, BadReference, BadSetting, ShoalError
+from backend.errors import BadField, BadReference, ShoalError
+from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_page, show
 from backend.hardware.look import Machine
 from backend.hardware.report import hardware_json, plan_json, plan_table
+from backend.listening import listen, local_url
 from backend.monitoring.report import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
@@ -55,6 +57,10 @@ ModelDir = Annotated[
     Path | None, typer.Option(help="Checkpoint folder; not given, the shipped voice.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+OpensBrowser = Annotated[
+    bool,
+    typer.Option("--open/--no-open", help="Open the page in a browser, where one can be seen."),
+]
 
 
 @contextmanager
@@ -81,58 +87,81 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     model_dir: ModelDir = None,
     device: Device = None,
+    ui: Annotated[bool, typer.Option("--ui", help="Show the Gradio page, too.")] = False,
+    ui_port: Annotated[int | None, typer.Option(help="Port of that page; else 7860.")] = None,
+    opens_browser: OpensBrowser = True,
 ) -> None:
     """Serve over HTTP until stopped."""
-    with _one_line_errors():
-        settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
-        machine = Machine.look(settings)
-        listener = _listen(settings)
-        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-        _log_to_stderr(settings.log_level)
-        http = create_app(settings, machine=machine)
-    config = uvicorn.Config(
-        http,
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level.lower(),
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-        # A recording may come in one message.
-        ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
-        # Who listens at the speed of speech has minutes of audio in front of a ping.
-        ws_ping_timeout=None,
-        ws_per_message_deflate=False,  # audio does not get smaller
-    )
-    _Server(config).run(sockets=[listener])
+    with ExitStack() as stack:
+        with _one_line_errors():
+            settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
+            machine = Machine.look(settings)
+            listener = stack.enter_context(listen(settings.host, settings.port))
+            settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+            _log_to_stderr(settings.log_level)
+            http = create_app(settings, machine=machine)
+            page = _page_beside(settings, ui_port, opens_browser) if ui else None
+        config = uvicorn.Config(
+            http,
+            host=settings.host,
+            port=settings.port,
+            log_level=settings.log_level.lower(),
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+            # A recording may come in one message.
+            ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
+            # Who listens at the speed of speech has minutes of audio in front of a ping.
+            ws_ping_timeout=None,
+            ws_per_message_deflate=False,  # audio does not get smaller
+        )
+        _Server(config, page).run(sockets=[listener])
+
+
+def _page_beside(settings: Settings, port: int | None, opens_browser: bool) -> Page:
+    """The Gradio page for this server, with a key to it."""
+    told = {"API_URL": local_url(settings.host, settings.port)}
+    if key := first_key(settings.api_keys):
+        told["API_KEY"] = key
+
+    def has_ended(exit_code: int) -> None:
+        logger.warning("The page has ended, exit code {}; the server goes on.", exit_code)
+
+    page = make_page(GRADIO, None, port, told, opens_browser, has_ended)
+    if key and not page.is_local:
+        logger.warning("Whoever reaches {}:{} speaks without a key.", page.host, page.port)
+    return page
 
 
 class _Server(uvicorn.Server):
-    """Lets what is being spoken be finished when it is told to stop, and nothing else begin."""
+    """Lets what is being spoken be finished when it is told to stop, and nothing else begin.
+
+    `page` is shown while it serves.
+    """
+
+    def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
+        super().__init__(config)
+        self._page = page
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then show the page."""
+        await super().startup(sockets)
+        if self._page is None or not self.started:
+            return
+        try:
+            await asyncio.to_thread(self._page.start)
+        except OSError as error:
+            logger.warning("The page cannot be started, the server goes on: {}", error)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish, then end the page. Here, since uvicorn then kills this process by the signal."""
+        await super().shutdown(sockets)
+        if self._page is not None:
+            await asyncio.to_thread(self._page.end)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came; a second one stops at once."""
         backend: SmartBackend = self.config.app.state.backend  # type: ignore[union-attr] # ours
         asyncio.get_running_loop().call_soon_threadsafe(backend.stop_admitting)
         super().handle_exit(sig, frame)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """Bound before the worker starts: a port in use is told at once, and port 0 is known."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio sends small pieces at once only where it is told that this is TCP: without, each
-    # answer waits 40 ms for the client's acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":  # elsewhere it would let two servers have the same port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((settings.host, settings.port))
-        listener.listen()
-        return listener
-    except OSError as error:
-        listener.close()
-        where = f"{settings.host}:{settings.port}"
-        raise BadSetting(f"{where} cannot be listened on: {error.strerror or error}.") from None
 
 
 @app.command()
@@ -270,6 +299,43 @@ def report(
     with _one_line_errors():
         written = write_report(directory, out)
     typer.echo(written.page)
+
+
+ui_app = typer.Typer(help="A page in the browser, for a server that runs somewhere.")
+app.add_typer(ui_app, name="ui", no_args_is_help=True)
+UiHost = Annotated[str | None, typer.Option(help="Address of the page; else 127.0.0.1.")]
+ApiUrl = Annotated[str | None, typer.Option(help="Where the server is; else API_URL says.")]
+
+
+@ui_app.command("gradio")
+def ui_gradio(
+    host: UiHost = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page; else 7860.")] = None,
+    api_url: ApiUrl = None,
+    opens_browser: OpensBrowser = True,
+) -> None:
+    """Show the Gradio page until stopped."""
+    _show(GRADIO, host, port, api_url, opens_browser)
+
+
+@ui_app.command("streamlit")
+def ui_streamlit(
+    host: UiHost = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page; else 8501.")] = None,
+    api_url: ApiUrl = None,
+    opens_browser: OpensBrowser = True,
+) -> None:
+    """Show the Streamlit page until stopped."""
+    _show(STREAMLIT, host, port, api_url, opens_browser)
+
+
+def _show(
+    face: Face, host: str | None, port: int | None, api_url: str | None, opens_browser: bool
+) -> NoReturn:
+    with _one_line_errors():
+        page = make_page(face, host, port, api_environment(api_url), opens_browser)
+    _log_to_stderr("INFO")
+    raise typer.Exit(show(page))
 
 
 engine_app = typer.Typer(help="Other engines, each in an environment of its own.")

@@ -62,6 +62,12 @@ class UnknownVoice(ShoalError):
     code = "unknown_voice"
 
 
+class UnknownFile(ShoalError):
+    """The request log has no file of that name."""
+
+    code = "unknown_file"
+
+
 class VoiceConflict(ShoalError):
     """A voice of that name exists, or was encoded for another checkpoint's codec."""
 

@@ -16,7 +16,7 @@ from loguru import logger
 
 from backend.api import guard
 from backend.api.boundary import RequestBoundary
-from backend.api.guard import OPEN_PATHS, PACED, Pace, parse_keys, parse_origins, protect
+from backend.api.guard import OPEN_PATHS, PACED, Pace, first_key, parse_keys, parse_origins, protect
 from backend.api.shape import error_response
 from backend.errors import BadSetting
 from backend.settings import Settings
@@ -211,6 +211,22 @@ def test_keys_are_kept_as_digests() -> None:
     assert parse_keys("") == {}
     keys = parse_keys("ann:a:b")
     assert keys == {hashlib.sha256(b"a:b").digest(): "ann"}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("", ""),
+        ("one", "one"),
+        (" one , two", "one"),
+        (", ann:one,two", "one"),
+        ("ann:a:b", "a:b"),
+        ("a:1,b:2", "1"),
+    ],
+)
+def test_the_first_key_is_one_that_is_let_in(text: str, key: str) -> None:
+    assert first_key(text) == key
+    assert not key or hashlib.sha256(key.encode()).digest() in parse_keys(text)
 
 
 # -- rate ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import csv
 import json
 import threading
 from collections.abc import Coroutine
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from backend import reception
-from backend.core import Sentence, SpeechRequest
+from backend.core import Plan, Sentence, SpeechRequest
 from backend.errors import NotEnoughMemory
 from backend.hardware.live import LiveMachine
 from backend.hardware.memory import MemoryNow
@@ -29,6 +30,8 @@ ACTIONS = {
     "OK",
 }
 MIB = 1024 * 1024
+CHOICES = sum("Choice" in str(field.type) for field in fields(Plan))
+"""What the plan decides, each with its reason."""
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -70,7 +73,12 @@ def test_hardware_tells_what_was_found_and_chosen_and_why() -> None:
             assert profile["memory"]["limit_gib"] > 0
             assert chosen["num_threads"] == 1
             assert chosen["choices"]["num_threads"]["source"] == "user"
-            assert all(choice["reason"] for choice in chosen["choices"].values())
+            for name, choice in chosen["choices"].items():
+                assert choice.keys() == {"value", "reason", "source"}, name
+                assert choice["value"] == chosen[name], name
+                assert choice["value"] is not None and choice["reason"], name
+                assert choice["source"] in ("tier", "machine", "checkpoint", "user"), name
+            assert len(chosen["choices"]) == CHOICES
             assert any("quantization" in note for note in chosen["notes"])
 
     run(work())

@@ -167,7 +167,7 @@ def test_entries_of_errors_and_examples() -> None:
 
 ASKED = [
     *(("get", path) for path in ("/", "/health", "/health/ready", "/hardware", "/system-status")),
-    *(("get", path) for path in ("/emotions", "/metrics")),
+    *(("get", path) for path in ("/emotions", "/metrics", "/metrics/files")),
     *(("post", path) for path in ("/optimize-for-hardware", "/cache/clear", "/estimate-memory")),
 ]
 

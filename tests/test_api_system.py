@@ -3,6 +3,10 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
+
+from backend.worker.client import WorkerClient
+from backend.worker.messages import CompileState
 from tests.scripted import children, client
 
 
@@ -21,6 +25,11 @@ def test_health_of_a_ready_server() -> None:
             assert health["worker"]["state"] == "ready"
             assert health["worker"]["pid"]
             assert health["system_info"]["memory_total_mb"] > 0
+            assert health["system_info"]["precision"] == "fp32"
+            assert health["system_info"]["quantization"] == "none"
+            assert health["system_info"]["compile_enabled"] is False
+            cpu = health["hardware_profile"]["cpu"]
+            assert health["system_info"]["cpu_model"] == (cpu["model"] or None)
             assert health["cache_stats"]["leased_mb"] == 0
             assert health["hardware_profile"]["cpu"]["logical_cores"] >= 1
             assert health["current_resources"]["memory_available_mb"] > 0
@@ -40,9 +49,25 @@ def test_health_does_not_wait_for_the_worker() -> None:
             assert health.status_code == 200
             assert health.json()["status"] == "degraded"
             assert health.json()["worker"]["state"] == "starting"
+            told = health.json()["system_info"]
+            for name in ("precision", "quantization", "compile_enabled"):
+                assert told[name] is None
+            assert "cpu_model" in told
             assert ready.status_code == 503
             assert "loading" in ready.json()["detail"]
             assert ready.headers["X-Request-ID"]
+
+    run(work())
+
+
+def test_health_tells_whether_compiled_code_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with client() as http:
+            for is_active in (True, False):
+                state = CompileState(is_active, "for the test")
+                monkeypatch.setattr(WorkerClient, "compile_state", state)
+                told = (await http.get("/health")).json()["system_info"]
+                assert told["compile_enabled"] is is_active
 
     run(work())
 

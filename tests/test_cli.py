@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from backend import cli, lane
+from backend import lane
 from backend.cli import app
-from tests.scripted import children, command, settings
+from tests.scripted import children, command
 
 ROOT = Path(__file__).parent.parent
 SERVE = """
@@ -122,9 +122,3 @@ def test_engines_are_listed(scripted: CliRunner, tmp_path: Path) -> None:
     result = scripted.invoke(app, ["engine", "list"], env={"SHOAL_DATA_DIR": str(tmp_path)})
     assert result.exit_code == 0, result.output
     assert "fish-speech: missing" in result.stdout
-
-
-def test_small_pieces_are_sent_at_once() -> None:
-    """asyncio turns Nagle's algorithm off where a listener says that it is TCP."""
-    with cli._listen(settings(host="127.0.0.1", port=0)) as listener:
-        assert listener.proto == socket.IPPROTO_TCP

@@ -64,7 +64,7 @@ CHANGELOG = {
 """Headings of the thesis changelog by version."""
 TOP = ("backend", "benchmarks", "MDs", "tests", "training", "ui")
 """Folders of the repository that hold what documents name."""
-MEDIA_TYPES = frozenset({"text/plain", "text/event-stream", "audio/wav"})
+MEDIA_TYPES = frozenset({"text/plain", "text/csv", "text/event-stream", "audio/wav"})
 """Look like paths of ours, and are none."""
 
 

@@ -12,11 +12,14 @@ import av
 import httpx
 import pytest
 
+from backend.monitoring.rows import SynthesisRow, columns, header
 from tests.e2e.serving import Served, serving
 
 API = Path(__file__).parent.parent / "MDs" / "API.md"
 BASE = "127.0.0.1:8000"
 VOICE = "anna"
+LOGGED = "synthesis_generic_cpu_20261123_025440.csv"
+"""A file of the request log that the examples ask for."""
 SAVING = ("POST /voices", "POST /model", "POST /v1/references/add")
 AUDIO = (".wav", ".mp3", ".flac", ".opus", ".aac")
 MIN_AUDIO_S = 0.3
@@ -48,8 +51,11 @@ EXAMPLES = examples()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Served]:
-    with serving() as served:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    metrics = tmp_path_factory.mktemp("metrics")
+    row = b"2026-11-23T02:54:40.481Z".ljust(24 + len(columns(SynthesisRow)) - 1, b",")
+    (metrics / LOGGED).write_bytes(header(SynthesisRow) + row + b"\r\n")
+    with serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(metrics)) as served:
         yield served
 
 

@@ -62,10 +62,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core", "errors", "settings", "audio", "voices"),
         *("monitoring", "outlook", "session", "smart_backend"),
     },
-    "app": {"core", "errors", "settings", "api", "hardware.look", "smart_backend"},
+    "listening": {"errors"},
+    "tether": set(),
+    "faces": {"errors", "listening"},
+    "app": {"core", "errors", "settings", "api", "hardware.look", "listening", "smart_backend"},
     "cli": {
-        *("core", "errors", "settings", "audio", "smart_backend", "app", "ui"),
-        *("hardware", "monitoring", "environment"),
+        *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
+        *("hardware", "monitoring", "environment", "faces", "listening"),
     },
     "ui": set(),
 }

@@ -15,6 +15,7 @@ _NAMED = {
     "/voices/{name}/export": "anna",
     "/model/{model_id}": "5f1c0b2a9d3e4f605f1c0b2a9d3e4f60",
     "/v1/models/{name}": "fish",
+    "/metrics/files/{name}": "synthesis_generic_cpu_20261123_025440.csv",
 }
 """Examples of what a path names."""
 _TAGS = {

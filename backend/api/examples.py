@@ -217,7 +217,15 @@ HEALTH: dict[str, Any] = {
         "running": 0,
         "waiting": 0,
     },
-    "system_info": {"system": "Linux", "machine": "x86_64", "python": "3.11.7"},
+    "system_info": {
+        "system": "Linux",
+        "machine": "x86_64",
+        "python": "3.11.7",
+        "precision": "fp32",
+        "quantization": "none",
+        "compile_enabled": False,
+        "cpu_model": "AMD EPYC",
+    },
     "queue": {"speaking": 0, "waiting": 0, "characters_ahead": 0, "characters_per_s": 12.5},
     "cache_stats": {
         "kv_cache_mb": 0.0,

@@ -82,6 +82,14 @@ def parse_keys(text: str) -> dict[bytes, str]:
     return keys
 
 
+def first_key(text: str) -> str:
+    """The key that comes first in `text`, which `parse_keys` accepts; "" without any."""
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, key = entry.partition(":")
+        return key if colon else name
+    return ""
+
+
 def parse_origins(text: str) -> frozenset[str]:
     """The origins of `text`, comma-separated: scheme://host[:port], or * for all."""
     origins = frozenset(filter(None, (part.strip().rstrip("/") for part in text.split(","))))

@@ -17,7 +17,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
         "An API key is needed; send Authorization: Bearer <key>, or X-API-Key.",
     ),
     404: (
-        "There is no such voice or route.",
+        "There is no such voice, file or route.",
         "There is no voice anna; GET /voices lists what there is.",
     ),
     405: ("The route does not take this method; `Allow` says which.", "/tts does not take GET."),

@@ -13,6 +13,7 @@ from backend.api import examples
 from backend.api.dependencies import Backend
 from backend.api.openapi import errors, example
 from backend.core import EngineInfo
+from backend.smart_backend import SmartBackend
 
 router = APIRouter(tags=["system"])
 
@@ -47,7 +48,7 @@ async def health(backend: Backend) -> dict[str, Any]:
             "running": load.running,
             "waiting": load.waiting,
         },
-        "system_info": _system_info(info),
+        "system_info": _system_info(backend),
         **await backend.health(),
     }
 
@@ -72,13 +73,17 @@ def _model(info: EngineInfo) -> dict[str, Any]:
     }
 
 
-def _system_info(info: EngineInfo | None) -> dict[str, Any]:
-    memory = psutil.virtual_memory()
+def _system_info(backend: SmartBackend) -> dict[str, Any]:
+    info, memory = backend.info, psutil.virtual_memory()
     return {
         "system": platform.system(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "torch": info.torch_version if info else None,
+        "precision": info.precision if info else None,
+        "quantization": info.quantization if info else None,
+        "compile_enabled": backend.lane.running_plan.compile.value if info else None,
+        "cpu_model": backend.lane.machine.hardware.cpu.model or None,
         "cpu_logical": os.cpu_count(),
         "cpu_physical": psutil.cpu_count(logical=False),
         "memory_total_mb": round(memory.total / _MIB),

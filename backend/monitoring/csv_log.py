@@ -23,7 +23,8 @@ from backend.monitoring.rows import RealtimeRow, Row, SynthesisRow, header, line
 
 RETRY_S = 10.0
 """After a failure nothing is written for so long: a dead disk is not asked ten times a second."""
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+"""What no name of a file here holds, but for its suffix."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
@@ -100,7 +101,7 @@ class CsvLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = directory
-        self._tier = _NOT_IN_A_NAME.sub("-", tier)
+        self._tier = NOT_IN_A_NAME.sub("-", tier)
         self._files: dict[type[Row], _RowFile] = {
             kind: _RowFile(directory / f"{name}_{self._tier}", kind, rotate_bytes)
             for kind, name in ((SynthesisRow, "synthesis"), (RealtimeRow, "realtime"))

@@ -29,7 +29,7 @@ SLOWER = 1.2
 _SIMILAR_LENGTHS = 4
 """Texts are compared with those of similar length: as many groups, if there are enough texts."""
 _FEWEST_SIMILAR = 8
-_FILE_NAME = re.compile(r"(synthesis|realtime)_(.+?)_\d{8}\D?\d{6}(?:_\d+)?\.csv")
+FILE_NAME = re.compile(r"(synthesis|realtime)_(.+?)_\d{8}\D?\d{6}(?:_\d+)?\.csv")
 _LOAD_COLUMNS = ("cpu_pct", "memory_pct", "gpu_memory_mb", "gpu_util_pct", "temperature_c")
 
 
@@ -136,12 +136,12 @@ class History:
 
 def read_history(directory: Path) -> History:
     """Everything logged in `directory`; `BadSetting` if there is nothing."""
-    files = sorted(file for file in directory.glob("*.csv") if _FILE_NAME.fullmatch(file.name))
+    files = sorted(file for file in directory.glob("*.csv") if FILE_NAME.fullmatch(file.name))
     requests: defaultdict[str, list[Request]] = defaultdict(list)
     samples: defaultdict[str, list[list[float]]] = defaultdict(list)
     torn = 0
     for file in files:
-        match = _FILE_NAME.fullmatch(file.name)
+        match = FILE_NAME.fullmatch(file.name)
         assert match is not None
         kind, tier = match.groups()
         rows, torn_here = _rows(file)

@@ -79,6 +79,11 @@ class Monitoring:
         if self._tracing is not None:
             await self._tracing.close()
 
+    @property
+    def directory(self) -> Path | None:
+        """Where the CSV files are; None where nothing is logged."""
+        return self._csv.directory if self._csv else None
+
     def begin(self, start: SynthesisStart) -> Synthesis:
         """`start` was admitted; every sample from now on is its own too, until it ends."""
         observed = Observed()
@@ -118,7 +123,7 @@ class Monitoring:
             "since_start": self._aggregates.since_start(),
             "recent": self._aggregates.recent(),
             "log": {
-                "directory": str(self._csv.directory) if self._csv else None,
+                "directory": str(self.directory) if self.directory else None,
                 "problem": self._csv.problem if self._csv else "",
             },
         }

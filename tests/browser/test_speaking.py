@@ -1,5 +1,6 @@
 """Type and hear: in text, in one word, as a scene, while typing; and what the card says before."""
 
+import itertools
 import re
 
 import numpy as np
@@ -27,7 +28,7 @@ def joined(pieces: list[Piece]) -> bytes:
 def gaps(pieces: list[Piece]) -> list[tuple[float, float]]:
     """Of each silence between two pieces: where in the sound, and how long, in seconds."""
     found, at_s = [], 0.0
-    for piece, following in zip(pieces, pieces[1:], strict=False):
+    for piece, following in itertools.pairwise(pieces):
         at_s += piece.seconds
         found.append((at_s, following.when_s - piece.when_s - piece.seconds))
     return found
@@ -172,14 +173,14 @@ def test_while_typing_it_is_spoken_before_the_end(tab: Tab, server: Served) -> N
 def test_what_is_typed_at_once_is_not_said_twice(tab: Tab) -> None:
     tab.mode("As I type")
     live = tab.page.locator("#live textarea")
-    live.fill("One is enough. ")
+    live.fill("One is enough. So ")
     expect(tab.sentences).to_have_count(1, timeout=SPOKEN_MS)
-    live.fill("One is plenty. ")
-    live.press_sequentially("Two follows. ")
+    live.fill("One is plenty. So ")
+    live.press_sequentially("two follows. ")
     tab.page.get_by_role("button", name="Finish", exact=True).click()
     tab.is_done()
     said = " ".join(tab.take.locator("#strip .text").all_inner_texts())
-    assert said == "One is enough. Two follows."
+    assert said == "One is enough. So two follows."
 
 
 def test_speech_begins_while_the_page_still_loads_what_was_typed(tabs: NewTab, face: Face) -> None:

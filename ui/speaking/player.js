@@ -130,6 +130,8 @@ export class Player {
 
   close() {
     this.halt();
+    this.offset_s = 0;
+    this.state = "idle";
     if (this.context) this.context.close();
     this.context = null;
   }

@@ -273,6 +273,7 @@ class SpeakTab:
             self._speak,
             [*speech, self.transcript, *every],
             [self.take, self.go, self.problem, self.takes],
+            trigger_mode="multiple",  # the button says when; else a quick second click is lost
             **quiet,
         )
         gr.on(

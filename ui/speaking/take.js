@@ -43,16 +43,40 @@ export class ShoalTake extends HTMLElement {
     return this.shadowRoot.querySelector(selector);
   }
 
+  // A page may put another take into the same element.
+  static observedAttributes = ["src"];
+
+  attributeChangedCallback(name, before, now) {
+    if (before === now || !this.isConnected) return;
+    this.leave();
+    this.begin();
+  }
+
   connectedCallback() {
+    this.begin();
+  }
+
+  disconnectedCallback() {
+    this.leave();
+  }
+
+  begin() {
     this.src = this.getAttribute("src");
+    this.view = null;
+    this.at("#strip").replaceChildren();
+    this.items = [];
+    this.sentences = [];
+    this.at("#note").textContent = "";
+    this.at("#receipt").open = false;
     this.watch();
     const behavior = reduced.matches ? "auto" : "smooth";
     if (this.hasAttribute("autoplay")) this.scrollIntoView({ block: "nearest", behavior });
   }
 
-  disconnectedCallback() {
+  leave() {
     this.watching?.abort();
     clearInterval(this.countdown);
+    this.countdown = null;
     this.player.close();
   }
 

@@ -1,0 +1,42 @@
+"""Addresses that are listened on, and how this machine reaches them."""
+
+import os
+import socket
+
+from backend.errors import BadSetting
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bound before anything else is done: a port in use is told at once, and port 0 is known.
+
+    Raises `BadSetting`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small pieces at once only where it is told that this is TCP: without, each
+    # answer waits 40 ms for the client's acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers have the same port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen()
+        return listener
+    except OSError as error:
+        listener.close()
+        why = error.strerror or error
+        raise BadSetting(f"{host}:{port} cannot be listened on: {why}.") from None
+
+
+def reached_at(host: str) -> str:
+    """The address at which a program on this machine reaches what listens on `host`."""
+    return _WILDCARDS.get(host, host)
+
+
+def local_url(host: str, port: int) -> str:
+    """The same as a URL, without a slash at its end."""
+    address = reached_at(host)
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
