@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import NewTab
 from tests.browser.face import SPOKEN_MS, Face, Piece, Tab, is_idle, until
@@ -173,21 +173,20 @@ def test_while_typing_it_is_spoken_before_the_end(tab: Tab, server: Served) -> N
 def test_what_is_typed_at_once_is_not_said_twice(tab: Tab) -> None:
     tab.mode("As I type")
     live = tab.page.locator("#live textarea")
-    live.fill("One is enough. So ")
+    live.fill("The first sentence is here. And now ")
     expect(tab.sentences).to_have_count(1, timeout=SPOKEN_MS)
-    live.fill("One is plenty. So ")
-    live.press_sequentially("two follows. ")
+    live.fill("The last sentence is here. And now ")
+    live.press_sequentially("a second follows. ")
     tab.page.get_by_role("button", name="Finish", exact=True).click()
     tab.is_done()
     said = " ".join(tab.take.locator("#strip .text").all_inner_texts())
-    assert said == "One is enough. So two follows."
+    assert said == "The first sentence is here. And now a second follows."
 
 
 def test_speech_begins_while_the_page_still_loads_what_was_typed(tabs: NewTab, face: Face) -> None:
     """Who types at once keeps what was typed: what the browser kept comes, and is older."""
     tab = tabs(face)
-    page: Page = tab.page
-    page.reload()
+    tab.reload(is_ready=False)
     tab.text.fill("Typed while it loads.")
     tab.is_ready()
     expect(tab.card).to_contain_text("21 of 400 characters")
