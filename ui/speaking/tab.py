@@ -277,7 +277,7 @@ class SpeakTab:
             **quiet,
         )
         gr.on(
-            [self.live.input],
+            [self.live.change],  # not `input`: pasting is none
             self._type,
             [self._kept, self.live, *every],
             [self.take, self.finish, self.problem],
