@@ -9,6 +9,7 @@ from ui.setup import Setup
 from ui.speaking.shelf import Shelf
 from ui.speaking.speaker import Speaker
 from ui.speaking.take import Take
+from ui.wire import Refused, ServerAway
 
 
 class PageProcess:
@@ -36,6 +37,15 @@ class PageProcess:
             if (take := self.shelf.get(take_id)) is not None and not take.is_over:
                 logger.info("A tab was closed; its take {} is stopped.", take_id)
                 await self.speaker.stop(take)
+
+    async def text_limit(self) -> int | None:
+        """Characters that the machine speaks at once; None where the server does not say."""
+        try:
+            told = await self.client.estimate("Hello.")
+        except (ServerAway, Refused):
+            return None
+        limit: int | None = told.get("text_limit", {}).get("limit")
+        return limit
 
     async def close(self) -> None:
         """Give up what is being spoken, and the connections."""

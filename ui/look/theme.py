@@ -94,6 +94,8 @@ def theme() -> gr.themes.Base:
         checkbox_border_color="#8a989d",
         checkbox_border_color_dark="#5b6b70",
         checkbox_label_padding="6px 8px 6px 0",
+        checkbox_label_background_fill_hover="transparent",
+        checkbox_label_background_fill_hover_dark="transparent",
         checkbox_label_background_fill_selected="transparent",
         checkbox_label_background_fill_selected_dark="transparent",
         checkbox_label_text_color_selected="#17211f",

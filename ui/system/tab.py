@@ -10,7 +10,7 @@ import gradio as gr
 from ui import words
 from ui.process import PageProcess
 from ui.report.log import Row, read_rows
-from ui.speaking.tab import problem
+from ui.speaking.voice_choice import problem
 from ui.system.chart import gauge, scatter
 from ui.wire import Refused, ServerAway
 
