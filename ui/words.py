@@ -43,5 +43,5 @@ def size(mb: float) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """ "1 sentence", "3 sentences"."""
+    """`1 sentence`, `3 sentences`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -78,6 +78,8 @@ def theme() -> gr.themes.Base:
         button_primary_text_color_dark="#06211f",
         button_secondary_background_fill="transparent",
         button_secondary_background_fill_dark="transparent",
+        button_secondary_background_fill_hover="#eef3f3",
+        button_secondary_background_fill_hover_dark="#1c272b",
         button_secondary_border_color="#c3cccf",
         button_secondary_border_color_dark="#3a494e",
         button_secondary_text_color="#17211f",

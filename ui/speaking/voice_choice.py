@@ -37,9 +37,7 @@ class VoiceChoice:
     def build_rest(self) -> None:
         """What a choice asks for."""
         self.hear = gr.Button("Listen to this voice", visible=False, size="sm", elem_classes="mend")
-        self.sample = gr.Audio(
-            label="How it sounds", visible=False, interactive=False, buttons=[], elem_id="sample"
-        )
+        self.sample = sample_box()
         with gr.Column(visible=False) as self._box:
             self.recording = recording_box("Recording of the voice, 5 to 30 s of one speaker")
             gr.HTML(_MICROPHONE)
@@ -90,6 +88,19 @@ class VoiceChoice:
         told = "; ".join(voice.get("warnings", ())) or "It speaks by this name from now on."
         choice = gr.update(choices=voice_choices(names), value=voice["name"])
         return [f'<p class="note">{escape(voice["name"])} is saved. {escape(told)}</p>', choice]
+
+
+def sample_box() -> gr.Audio:
+    """Where a voice is listened to."""
+    return gr.Audio(
+        label="How it sounds",
+        visible=False,
+        interactive=False,
+        buttons=[],
+        waveform_options=gr.WaveformOptions(
+            waveform_color="#8fa3a6", waveform_progress_color="#2b978e"
+        ),
+    )
 
 
 def recording_box(label: str) -> gr.Audio:

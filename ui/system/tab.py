@@ -11,7 +11,7 @@ from ui import words
 from ui.process import PageProcess
 from ui.report.log import Row, read_rows
 from ui.speaking.voice_choice import problem
-from ui.system.chart import gauge, scatter
+from ui.system.chart import gauge, rtf_by_length
 from ui.wire import Refused, ServerAway
 
 _EVERY_S = 2.0
@@ -170,7 +170,9 @@ def measured(rows: list[Row]) -> str:
     pairs = [(row.characters, row.rtf) for row in rows if row.rtf and row.characters]
     if not pairs:
         return f'{head}<p class="note">Nothing was spoken here yet, or no log is kept.</p>'
-    return head + scatter("Real-time factor by length of text", pairs, "characters", "RTF")
+    middle = sorted(rtf for _, rtf in pairs)[len(pairs) // 2]
+    told = f"{words.count(len(pairs), 'request')}, median real-time factor {middle:.2f}"
+    return f'{head}<p class="note">{told}, by length of text.</p>{rtf_by_length(pairs)}'
 
 
 def optimized(told: dict[str, Any]) -> str:

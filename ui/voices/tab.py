@@ -12,6 +12,7 @@ from ui.speaking.voice_choice import (
     WHY_TRANSCRIPT,
     problem,
     recording_box,
+    sample_box,
     voice_choices,
 )
 from ui.wire import Refused, ServerAway
@@ -39,7 +40,7 @@ class VoicesTab:
         with gr.Row(elem_classes="tools"):
             self.hear = gr.Button("Listen", size="sm", elem_classes="mend")
             self.delete = gr.Button("Delete", size="sm", elem_classes="mend")
-        self.sample = gr.Audio(label="How it sounds", visible=False, interactive=False, buttons=[])
+        self.sample = sample_box()
         with gr.Row(visible=False) as self.asks:
             gr.HTML('<p class="note">Delete it for good?</p>')
             self.really = gr.Button("Delete it", size="sm", variant="stop", elem_classes="mend")
