@@ -15,29 +15,22 @@ from ui.speaking.files import FORMATS
 from ui.speaking.scene import Scene
 from ui.speaking.speaker import LiveText
 from ui.speaking.take import Take
+from ui.speaking.wish import (
+    EMPTY,
+    ESTIMATED,
+    LONG_TEXT,
+    MODES,
+    RATES_HZ,
+    RECORDING,
+    WHY_TRANSCRIPT,
+    Unfinished,
+    fields_of,
+    order,
+    voice_choices,
+)
 from ui.wire import Refused, ServerAway
 
-MODES = ("Text", "Dialogue", "As I type")
-RECORDING = "recording:"
-"""The choice of a recording among the voices; no saved voice can be called so."""
-WHY_TRANSCRIPT = (
-    "With the exact words of the recording the model knows which sound belongs to which letters, "
-    "and keeps to the voice much better."
-)
-LONG_TEXT = {
-    "Speak all of it, in pieces": "split",
-    "Cut it off at the limit": "truncate",
-    "Refuse it": "reject",
-}
-EMPTY = (
-    '<div class="empty"><p>What you have spoken appears here: its sentences while they are made, '
-    "then its sound, files of it, and how to make it again.</p></div>"
-)
 _Update = dict[str, Any]
-
-
-class _Unfinished(Exception):
-    """Something is missing before it can be spoken; the message asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +61,6 @@ class Settings:
     def controls(self) -> list[Any]:
         """All of them."""
         return [getattr(self, name) for name in self.names]
-
-
-def voice_choices(names: list[str]) -> list[tuple[str, str]]:
-    """What the voice dropdown offers."""
-    return [("Default voice", ""), ("From a recording …", RECORDING), *((n, n) for n in names)]
 
 
 class SpeakTab:
@@ -202,7 +190,7 @@ class SpeakTab:
                     [(kind.upper(), kind) for kind in FORMATS], value="wav", label="Format to copy"
                 )
                 rate = gr.Dropdown(
-                    [("The checkpoint's", 0), *((f"{hz:,} Hz", hz) for hz in _RATES)],
+                    [("The checkpoint's", 0), *((f"{hz:,} Hz", hz) for hz in RATES_HZ)],
                     value=0,
                     label="Sample rate",
                 )
@@ -334,13 +322,12 @@ class SpeakTab:
         if mode == MODES[2]:
             said = ""
         asked = dict(zip(self.settings.names, values, strict=True))
-        names = ("language", "normalize", "long_text", "optimize_for_memory")
         shown: dict[str, Any] = {}
         if not said.strip():
             told = card.empty_card(None) if mode != MODES[2] else ""
         else:
             try:
-                answer = await self._page.client.estimate(said, **{n: asked[n] for n in names})
+                answer = await self._page.client.estimate(said, **{n: asked[n] for n in ESTIMATED})
                 told, shown = card.card(said, answer), card.mends(answer)
             except (ServerAway, Refused) as error:
                 told = card.problem_card(str(error))
@@ -363,7 +350,7 @@ class SpeakTab:
         try:
             fields, audio = self._order(mode, text, lines, recording, transcript, rest)
             take = self._page.speaker.begin(owner(kept), fields, audio)
-        except _Unfinished as error:
+        except Unfinished as error:
             yield stay, stay, problem(str(error)), stay
             return
         except OSError as error:
@@ -384,21 +371,15 @@ class SpeakTab:
         transcript: str,
         values: tuple[Any, ...],
     ) -> tuple[dict[str, Any], bytes | None]:
-        """What is to be spoken, and the recording of its voice; raises `_Unfinished`."""
-        fields = self._fields(values)
-        if mode == MODES[1]:
-            said = [{"text": each["text"], "voice": each["voice"]} for each in lines]
-            fields["dialogue"] = [line for line in said if line["text"].strip()]
-        else:
-            fields["text"] = text
-        if not (fields["dialogue"] if mode == MODES[1] else text.strip()):
-            raise _Unfinished("Write something to be spoken.")
-        if fields.get("voice") != RECORDING:
-            return fields, None
-        if not recording:
-            raise _Unfinished("Record or upload the voice first.")
-        del fields["voice"]
-        return fields | {"prompt_text": transcript}, Path(recording).read_bytes()
+        """What is to be spoken, and the recording of its voice; raises `Unfinished`."""
+        asked = dict(zip(self.settings.names, values, strict=True))
+        is_recorded = asked["voice"] == RECORDING and recording
+        return order(
+            asked,
+            lines if mode == MODES[1] else text,
+            Path(recording).read_bytes() if is_recorded and recording else None,
+            transcript,
+        )
 
     async def _type(
         self, request: gr.Request, kept: dict[str, Any], text: str, *rest: Any
@@ -463,16 +444,7 @@ class SpeakTab:
         return gr.update(choices=choices, value=shown.id if shown else None)
 
     def _fields(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        """The fields of `POST /tts` that the settings say; what is as the server has it is left
-        out, so that an older server does not meet what it does not know."""
-        asked = dict(zip(self.settings.names, values, strict=True))
-        asked.pop("format")
-        plain = {"language": "auto", "voice": "", "speed": 1, "pauses": 1, "sample_rate": 0}
-        plain |= {"seed": None, "normalize": True, "optimize_for_memory": False, "force_cpu": False}
-        return {n: v for n, v in asked.items() if n not in plain or v != plain[n]}
-
-
-_RATES = (16_000, 22_050, 24_000, 44_100, 48_000)
+        return fields_of(dict(zip(self.settings.names, values, strict=True)))
 
 
 def owner(kept: dict[str, Any]) -> str:

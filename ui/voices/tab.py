@@ -7,7 +7,8 @@ from typing import Any
 import gradio as gr
 
 from ui.process import PageProcess
-from ui.speaking.tab import WHY_TRANSCRIPT, SpeakTab, problem, voice_choices
+from ui.speaking.tab import SpeakTab, problem
+from ui.speaking.wish import WHY_TRANSCRIPT, voice_choices
 from ui.wire import Refused, ServerAway
 
 
