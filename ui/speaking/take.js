@@ -318,7 +318,8 @@ export class ShoalTake extends HTMLElement {
 
   async fillReceipt() {
     if (!this.at("#receipt").open) return;
-    const answer = await fetch(`${this.src}/receipt`);
+    const kind = this.getAttribute("format") ?? "wav";
+    const answer = await fetch(`${this.src}/receipt?kind=${kind}`);
     if (!answer.ok) return;
     const { figures, commands } = await answer.json();
     this.at("#figures").replaceChildren(
