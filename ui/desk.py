@@ -14,8 +14,6 @@ from ui.setup import read_setup
 from ui.speaking.take import Take
 
 _T = TypeVar("_T")
-PORT = 8501
-"""Where the page listens if nothing is said; Streamlit's own habit."""
 _LOOK_S = 0.2
 _GRACE_S = 0.7
 """A tab that is gone so long is closed, not just being connected again."""
@@ -79,4 +77,4 @@ def _is_open(session: str) -> bool:
 @functools.cache
 def desk() -> Desk:
     """The one of this process; raises `BadSetup`."""
-    return Desk(PageProcess(read_setup(port=PORT)))
+    return Desk(PageProcess(read_setup()))

@@ -42,9 +42,10 @@ def draw() -> None:
     if kept is None:
         with keeper:
             found = kept_by_browser(None)
-        if found is None:
-            st.stop()
-        kept = Kept.begin(found)
+        if found is not None:
+            Kept.begin(found)
+            page.run()
+        return
     page.run()
     with keeper:
         kept_by_browser(kept.to_keep())

@@ -20,7 +20,6 @@ from ui.desk import Desk, desk
 from ui.setup import BadSetup
 from ui.speaking.routes import take_routes
 
-_WELCOME = "logger.hideWelcomeMessage"
 _closing = asyncio.Event()
 
 
@@ -38,19 +37,6 @@ def around() -> dict[str, Any]:
     except BadSetup as error:
         sys.exit(f"shoal: {error}")
     return {"lifespan": _lifespan, "middleware": [Middleware(_Aside, desk=desk())]}
-
-
-def serve(app: App) -> None:
-    """Serve the page until stopped, where the environment says."""
-    setup = desk().process.setup
-    app.run(
-        config={
-            "server.address": setup.host,
-            "server.port": setup.port,
-            "server.headless": True,
-            _WELCOME: True,
-        }
-    )
 
 
 class _Aside:
@@ -118,9 +104,6 @@ async def _lifespan(app: App) -> AsyncIterator[None]:
     desk().open(loop)
     _end_answers_on(signal.SIGINT, loop)
     _end_answers_on(signal.SIGTERM, loop)
-    if config.get_option(_WELCOME):
-        host, port = config.get_option("server.address"), config.get_option("server.port")
-        print(f"The page is at http://{host}:{port}", flush=True)
     minding = asyncio.create_task(desk().mind(), name="mind closed tabs")
     try:
         yield

@@ -46,9 +46,8 @@ class Setup:
             return host == "localhost"
 
 
-def read_setup(environment: Mapping[str, str] = os.environ, port: int = 7860) -> Setup:
-    """The setup that `environment` asks for, where empty is not set; `port` is used where it says
-    none. Raises `BadSetup`."""
+def read_setup(environment: Mapping[str, str] = os.environ) -> Setup:
+    """The setup that `environment` asks for, where empty is not set. Raises `BadSetup`."""
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
     plain = Setup()
     url = given.get("API_URL", plain.api_url).rstrip("/")
@@ -61,7 +60,7 @@ def read_setup(environment: Mapping[str, str] = os.environ, port: int = 7860) ->
         data_dir=Path(given["SHOAL_DATA_DIR"]) if "SHOAL_DATA_DIR" in given else plain.data_dir,
         takes_limit_mb=_number(given, "UI_TAKES_MB", plain.takes_limit_mb, 1, 1_000_000),
         host=given.get("UI_HOST", plain.host),
-        port=_number(given, "UI_PORT", port, 0, 65_535),
+        port=_number(given, "UI_PORT", plain.port, 0, 65_535),
     )
 
 

@@ -113,7 +113,7 @@ def _by_length(rows: pd.DataFrame) -> None:
         return
     points = (
         alt.Chart(spoken[["characters", "rtf", "tier", RUN]])
-        .mark_circle(size=55, opacity=0.7)
+        .mark_circle(size=55, opacity=0.7, aria=False)
         .encode(
             x=alt.X("characters", title="Characters spoken"),
             y=alt.Y("rtf", title="Real-time factor"),
@@ -121,7 +121,11 @@ def _by_length(rows: pd.DataFrame) -> None:
             tooltip=["tier", "characters", alt.Tooltip("rtf", format=".2f"), RUN],
         )
     )
-    real_time = alt.Chart(pd.DataFrame({"rtf": [1.0]})).mark_rule(strokeDash=[4, 4]).encode(y="rtf")
+    real_time = (
+        alt.Chart(pd.DataFrame({"rtf": [1.0]}))
+        .mark_rule(strokeDash=[4, 4], aria=False)
+        .encode(y="rtf")
+    )
     told = f"{len(spoken)} requests; below the dashed line speech is made faster than it is heard."
     st.altair_chart((points + real_time).properties(height=320), alt=told)
     note(told)
@@ -136,7 +140,7 @@ def _tiers(rows: pd.DataFrame) -> None:
     chart, table = st.columns(2, gap="large")
     boxes = (
         alt.Chart(runs.thinned(spoken, _POINTS)[["tier", "rtf"]])
-        .mark_boxplot(size=24)
+        .mark_boxplot(size=24, outliers={"aria": False})
         .encode(
             x=alt.X("rtf", title="Real-time factor"),
             y=alt.Y("tier", title=None),
@@ -180,7 +184,7 @@ def _over_time(rows: pd.DataFrame, samples: pd.DataFrame) -> None:
             continue
         lines = (
             alt.Chart(runs.thinned(found, _POINTS))
-            .mark_line(point=title != "Busy, %")
+            .mark_line(point=title != "Busy, %", aria=False)
             .encode(
                 x=alt.X("timestamp:T", title=None),
                 y=alt.Y("value", title=title),

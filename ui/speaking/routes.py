@@ -140,7 +140,8 @@ async def _sound(take: Take, start: int) -> AsyncIterator[bytes]:
         at = start
         while True:
             version, is_over = take.version, take.is_over
-            while size := min(_PIECE_BYTES, take.playable_bytes - at):
+            # Less may be heard than a moment ago, where the machine became slower than speech.
+            while (size := min(_PIECE_BYTES, take.playable_bytes - at)) > 0:
                 data = file.read(size)
                 if not data:
                     return  # it was said again meanwhile, and is shorter

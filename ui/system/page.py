@@ -11,17 +11,15 @@ import streamlit as st
 from ui.desk import desk
 from ui.notes import note, problem, tried
 from ui.report.log import Row
+from ui.system.chart import charts
 from ui.system.told import (
     EVERY_S,
     REMEMBERED,
-    advice,
     look,
     machine_name,
-    memory_in_use,
     newest_rows,
     optimized,
     plan_rows,
-    requests_in_work,
 )
 from ui.wire import Refused, ServerAway
 
@@ -51,24 +49,7 @@ def _live() -> None:
         return
     seen: deque[dict[str, float]] = st.session_state.setdefault("seen", deque(maxlen=REMEMBERED))
     seen.append(look(status, health))
-    is_fine, head, reasons = advice(status)
-    st.html(
-        f'<div class="card{"" if is_fine else " warn"}" style="min-height:0">'
-        f'<p class="head">{head}</p>{f"<p>{reasons}</p>" if reasons else ""}</div>'
-    )
-    now = seen[-1]
-    figures = [
-        ("CPU", f"{now['cpu']:.0f} %", "cpu"),
-        ("Memory", memory_in_use(status), "memory"),
-        ("GPU memory", f"{now['gpu']:.0f} %", "gpu"),
-        ("Temperature", f"{now['heat']:.0f} °C", "heat"),
-        ("Requests", requests_in_work(health), "queue"),
-    ]
-    with st.container(key="gauges"):
-        for label, value, name in figures:
-            if now[name] >= 0:
-                past = [each[name] for each in seen]
-                st.metric(label, value, chart_data=past, chart_type="area", border=True)
+    st.html(charts(list(seen), status, health))
 
 
 async def _ask() -> Answers:
@@ -97,7 +78,7 @@ def _measured() -> None:
         return
     chart = (
         alt.Chart(spoken)
-        .mark_circle(size=60, opacity=0.7)
+        .mark_circle(size=60, opacity=0.7, aria=False)
         .encode(
             x=alt.X("characters", title="Characters"),
             y=alt.Y("rtf", title="Real-time factor"),

@@ -10,18 +10,15 @@ import gradio as gr
 from ui.process import PageProcess
 from ui.report.log import Row
 from ui.speaking.tab import problem
-from ui.system.chart import gauge, scatter
+from ui.system.chart import charts, scatter
 from ui.system.told import (
     EVERY_S,
     REMEMBERED,
-    advice,
     look,
     machine_name,
-    memory_in_use,
     newest_rows,
     optimized,
     plan_rows,
-    requests_in_work,
 )
 from ui.wire import Refused, ServerAway
 
@@ -82,31 +79,6 @@ class SystemTab:
             return optimized_table(await self._page.client.optimize())
         except (ServerAway, Refused) as error:
             return problem(str(error))
-
-
-def charts(seen: list[dict[str, float]], status: dict[str, Any], health: dict[str, Any]) -> str:
-    """The charts of what was seen, and what to do about it."""
-    now = seen[-1]
-
-    def past(name: str) -> list[float]:
-        return [each[name] for each in seen]
-
-    parts = [
-        gauge("CPU", f"{now['cpu']:.0f} %", past("cpu"), 100),
-        gauge("Memory", memory_in_use(status), past("memory"), 100),
-    ]
-    if now["gpu"] >= 0:
-        parts.append(gauge("GPU memory", f"{now['gpu']:.0f} %", past("gpu"), 100))
-    if now["heat"] >= 0:
-        parts.append(gauge("Temperature", f"{now['heat']:.0f} °C", past("heat"), 110))
-    most = max(4.0, *past("queue"))
-    parts.append(gauge("Requests", requests_in_work(health), past("queue"), most))
-    is_fine, head, reasons = advice(status)
-    return (
-        f'<div class="card{"" if is_fine else " warn"}"><p class="head">{escape(head)}</p>'
-        f"{f'<p>{escape(reasons)}</p>' if reasons else ''}</div>"
-        f'<div class="pair" style="margin-top:20px">{"".join(parts)}</div>'
-    )
 
 
 def plan_table(hardware: dict[str, Any]) -> str:
