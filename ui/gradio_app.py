@@ -17,8 +17,8 @@ from ui.look.theme import css, theme
 from ui.process import PageProcess
 from ui.setup import BadSetup, Setup, read_setup
 from ui.speaking.routes import take_routes
-from ui.speaking.tab import EMPTY, SpeakTab, element
-from ui.speaking.voice_choice import voice_choices
+from ui.speaking.tab import SpeakTab, element
+from ui.speaking.wish import EMPTY, voice_choices
 from ui.status import StatusLine
 from ui.system.tab import SystemTab
 from ui.voices.routes import voice_routes

@@ -1,4 +1,4 @@
-"""What the Gradio page's parts share: the server, the takes, and who has the page open."""
+"""What the parts of a page share: the server, the takes, and who has the page open."""
 
 from collections import defaultdict
 
@@ -30,6 +30,10 @@ class PageProcess:
     def watch(self, tab: str, take: Take) -> None:
         """The take is to end with the tab that it was asked for in."""
         self._open[tab].add(take.id)
+
+    def tabs(self) -> list[str]:
+        """The tabs that have a take."""
+        return list(self._open)
 
     async def leave(self, tab: str) -> None:
         """The tab is closed: nobody listens to what is being spoken there."""

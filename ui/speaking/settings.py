@@ -6,26 +6,7 @@ import gradio as gr
 
 from ui import words
 from ui.speaking.files import FORMATS
-
-LONG_TEXT = {
-    "Speak all of it, in pieces": "split",
-    "Cut it off at the limit": "truncate",
-    "Refuse it": "reject",
-}
-RATES_HZ = (16_000, 22_050, 24_000, 44_100, 48_000)
-_PLAIN = {
-    "language": "auto",
-    "voice": "",
-    "speed": 1,
-    "pauses": 1,
-    "response_format": "wav",
-    "sample_rate": 0,
-    "seed": None,
-    "normalize": True,
-    "optimize_for_memory": False,
-    "force_cpu": False,
-}
-"""What the server has without being told; an older one does not know all of these fields."""
+from ui.speaking.wish import LONG_TEXT, RATES_HZ
 
 
 class Settings:
@@ -47,11 +28,6 @@ class Settings:
     def read(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """What the controls say, by field."""
         return dict(zip(self.names, values, strict=True))
-
-    def fields(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        """The same as fields of `POST /tts`, without those that are as the server has them."""
-        read = self.read(values)
-        return {name: v for name, v in read.items() if name not in _PLAIN or v != _PLAIN[name]}
 
     def build_language(self) -> None:
         """The 14 languages, and leaving it to the server."""

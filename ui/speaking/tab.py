@@ -12,19 +12,14 @@ from ui.speaking.scene import Scene, spoken
 from ui.speaking.settings import Settings
 from ui.speaking.speaker import LiveText
 from ui.speaking.take import Take
-from ui.speaking.voice_choice import RECORDING, VoiceChoice, problem
+from ui.speaking.voice_choice import VoiceChoice, problem
+from ui.speaking.wish import EMPTY, ESTIMATED, MODES, RECORDING, Unfinished, fields_of, order
 from ui.wire import Refused, ServerAway
 
-TEXT, DIALOGUE, TYPING = MODES = ("Text", "Dialogue", "As I type")
-EMPTY = (
-    '<div class="empty"><p>What you have spoken appears here: its sentences while they are made, '
-    "then its sound, files of it, and how to make it again.</p></div>"
-)
+TEXT, DIALOGUE, TYPING = MODES
+Wish = tuple[dict[str, Any], str | list[dict[str, str]], str | None, str]
+"""Settings, what is said, the file of a recording, and what is said in that."""
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-
-
-class _Unfinished(Exception):
-    """Something is missing before it can be spoken; the message asks for it."""
 
 
 class SpeakTab:
@@ -93,10 +88,7 @@ class SpeakTab:
         self.voice.wire()
         shown = [self.text, self.scene_box, self.live_box, self.go, self.act, self.card]
         self.mode.change(self._show_mode, self.mode, shown, **_QUIET)
-        estimated = [
-            controls[name].change
-            for name in ("language", "long_text", "normalize", "optimize_for_memory")
-        ]
+        estimated = [controls[name].change for name in ESTIMATED]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **_QUIET}
         told = [self.card, *self.mends.values()]
         gr.on(
@@ -154,10 +146,9 @@ class SpeakTab:
             return [gr.skip(), *([gr.update(visible=False)] * len(self.mends))]
         text = text if mode == TEXT else scene
         read, shown = self.settings.read(settings), {}
-        names = ("language", "normalize", "long_text", "optimize_for_memory")
         if text.strip():
             try:
-                told = await self._page.client.estimate(text, **{n: read[n] for n in names})
+                told = await self._page.client.estimate(text, **{n: read[n] for n in ESTIMATED})
                 shown, html = card.mends(told), card.card(text, told)
             except (ServerAway, Refused) as error:
                 html = card.problem_card(str(error))
@@ -176,8 +167,8 @@ class SpeakTab:
         text: str,
         *settings: Any,
     ) -> AsyncIterator[list[Any]]:
-        fields = {**self.settings.fields(settings), "text": text}
-        async for shown in self._speak(request, kept, fields, text, recording, transcript):
+        wish = (self.settings.read(settings), text, recording, transcript)
+        async for shown in self._speak(request, kept, wish):
             yield shown
 
     async def _speak_scene(
@@ -189,27 +180,21 @@ class SpeakTab:
         *values: Any,
     ) -> AsyncIterator[list[Any]]:
         count = len(self.settings.names)
-        lines = spoken(values[count:])
-        fields = {**self.settings.fields(values[:count]), "dialogue": lines}
-        text = lines[0]["text"] if lines else ""
-        async for shown in self._speak(request, kept, fields, text, recording, transcript):
+        read = self.settings.read(values[:count])
+        wish = (read, spoken(values[count:]), recording, transcript)
+        async for shown in self._speak(request, kept, wish):
             yield shown
 
     async def _speak(
-        self,
-        request: gr.Request,
-        kept: dict[str, Any],
-        fields: dict[str, Any],
-        text: str,
-        recording: str | None,
-        transcript: str,
+        self, request: gr.Request, kept: dict[str, Any], wish: Wish
     ) -> AsyncIterator[list[Any]]:
         """The take, its button, what is wrong, and the list of takes: at first and in the end."""
         stay = gr.skip()
+        asked, said, recording, transcript = wish
         try:
-            audio = _check(fields, text, recording, transcript)
-            take = self._page.speaker.begin(owner(kept), fields, audio)
-        except _Unfinished as error:
+            audio = Path(recording).read_bytes() if recording else None
+            take = self._page.speaker.begin(owner(kept), *order(asked, said, audio, transcript))
+        except Unfinished as error:
             yield [stay, stay, problem(str(error)), stay]
             return
         except OSError as error:
@@ -230,7 +215,7 @@ class SpeakTab:
             return [gr.skip(), gr.skip(), ""]
         if not text.strip():
             return [gr.skip(), gr.skip(), ""]
-        fields = {**self.settings.fields(settings), "text": text}
+        fields = {**fields_of(self.settings.read(settings)), "text": text}
         if fields.get("voice") == RECORDING:
             told = "Typing is spoken in the default or in a saved voice: save the recording first."
             return [gr.skip(), gr.skip(), problem(told)]
@@ -274,21 +259,6 @@ class SpeakTab:
             for take in mine
         ]
         return gr.update(choices=named, value=shown.id if shown else None)
-
-
-def _check(
-    fields: dict[str, Any], text: str, recording: str | None, transcript: str
-) -> bytes | None:
-    """Complete `fields`; the recording to speak after, if there is one. Raises `_Unfinished`."""
-    if not text.strip():
-        raise _Unfinished("Write something to be spoken.")
-    if fields.get("voice") != RECORDING:
-        return None
-    if not recording:
-        raise _Unfinished("Record or upload the voice first.")
-    del fields["voice"]
-    fields["prompt_text"] = transcript
-    return Path(recording).read_bytes()
 
 
 def owner(kept: dict[str, Any]) -> str:

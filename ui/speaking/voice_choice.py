@@ -8,14 +8,9 @@ import gradio as gr
 
 from ui.process import PageProcess
 from ui.speaking.settings import Settings
+from ui.speaking.wish import RECORDING, WHY_TRANSCRIPT, voice_choices
 from ui.wire import Refused, ServerAway
 
-RECORDING = "recording:"
-"""The choice of a recording among the voices; no saved voice can be called so."""
-WHY_TRANSCRIPT = (
-    "With the exact words of the recording the model knows which sound belongs to which letters, "
-    "and keeps to the voice much better."
-)
 _MICROPHONE = (
     '<p class="note">The microphone works on this computer or over https; elsewhere upload a '
     "recording: wav, flac, ogg, mp3, m4a or webm.</p>"
@@ -112,11 +107,6 @@ def recording_box(label: str) -> gr.Audio:
         buttons=[],
         elem_classes="upload",
     )
-
-
-def voice_choices(names: list[str]) -> list[tuple[str, str]]:
-    """What the dropdown offers."""
-    return [("Default voice", ""), ("From a recording …", RECORDING), *((n, n) for n in names)]
 
 
 def problem(text: str) -> str:

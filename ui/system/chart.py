@@ -2,8 +2,36 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
+
+from ui.system.told import advice, memory_in_use, requests_in_work
 
 _WIDTH, _HEIGHT = 300.0, 64.0
+
+
+def charts(seen: list[dict[str, float]], status: dict[str, Any], health: dict[str, Any]) -> str:
+    """The charts of what was seen, and what to do about it."""
+    now = seen[-1]
+
+    def past(name: str) -> list[float]:
+        return [each[name] for each in seen]
+
+    parts = [
+        gauge("CPU", f"{now['cpu']:.0f} %", past("cpu"), 100),
+        gauge("Memory", memory_in_use(status), past("memory"), 100),
+    ]
+    if now["gpu"] >= 0:
+        parts.append(gauge("GPU memory", f"{now['gpu']:.0f} %", past("gpu"), 100))
+    if now["heat"] >= 0:
+        parts.append(gauge("Temperature", f"{now['heat']:.0f} °C", past("heat"), 110))
+    most = max(4.0, *past("queue"))
+    parts.append(gauge("Requests", requests_in_work(health), past("queue"), most))
+    is_fine, head, reasons = advice(status)
+    return (
+        f'<div class="card{"" if is_fine else " warn"}"><p class="head">{escape(head)}</p>'
+        f"{f'<p>{escape(reasons)}</p>' if reasons else ''}</div>"
+        f'<div class="pair" style="margin-top:20px">{"".join(parts)}</div>'
+    )
 
 
 def gauge(label: str, now: str, values: Sequence[float], most: float) -> str:

@@ -8,13 +8,8 @@ import gradio as gr
 
 from ui.process import PageProcess
 from ui.speaking.tab import SpeakTab
-from ui.speaking.voice_choice import (
-    WHY_TRANSCRIPT,
-    problem,
-    recording_box,
-    sample_box,
-    voice_choices,
-)
+from ui.speaking.voice_choice import problem, recording_box, sample_box
+from ui.speaking.wish import WHY_TRANSCRIPT, voice_choices
 from ui.wire import Refused, ServerAway
 
 
