@@ -17,7 +17,8 @@ from ui.look.theme import css, theme
 from ui.process import PageProcess
 from ui.setup import BadSetup, Setup, read_setup
 from ui.speaking.routes import take_routes
-from ui.speaking.tab import EMPTY, SpeakTab, element, voice_choices
+from ui.speaking.tab import SpeakTab, element
+from ui.speaking.wish import EMPTY, voice_choices
 from ui.status import StatusLine
 from ui.system.tab import SystemTab
 from ui.voices.routes import voice_routes
@@ -95,7 +96,7 @@ def build(page: PageProcess) -> gr.Blocks:
 def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: SpeakTab) -> None:
     """Let the browser remember text and settings, and find its takes again."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-    settings, names = speak.settings.controls, speak.settings.names
+    settings, names = speak.settings.values, speak.settings.names
 
     async def restore(found: dict[str, Any]) -> list[Any]:
         found = {"owner": "", "text": "", "settings": {}, **(found or {})}

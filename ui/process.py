@@ -1,4 +1,4 @@
-"""What the Gradio page's parts share: the server, the takes, and who has the page open."""
+"""What the parts of a page share: the server, the takes, and who has the page open."""
 
 from collections import defaultdict
 
@@ -9,6 +9,7 @@ from ui.setup import Setup
 from ui.speaking.shelf import Shelf
 from ui.speaking.speaker import Speaker
 from ui.speaking.take import Take
+from ui.wire import Refused, ServerAway
 
 
 class PageProcess:
@@ -30,12 +31,25 @@ class PageProcess:
         """The take is to end with the tab that it was asked for in."""
         self._open[tab].add(take.id)
 
+    def tabs(self) -> list[str]:
+        """The tabs that have a take."""
+        return list(self._open)
+
     async def leave(self, tab: str) -> None:
         """The tab is closed: nobody listens to what is being spoken there."""
         for take_id in self._open.pop(tab, set()):
             if (take := self.shelf.get(take_id)) is not None and not take.is_over:
                 logger.info("A tab was closed; its take {} is stopped.", take_id)
                 await self.speaker.stop(take)
+
+    async def text_limit(self) -> int | None:
+        """Characters that the machine speaks at once; None where the server does not say."""
+        try:
+            told = await self.client.estimate("Hello.")
+        except (ServerAway, Refused):
+            return None
+        limit: int | None = told.get("text_limit", {}).get("limit")
+        return limit
 
     async def close(self) -> None:
         """Give up what is being spoken, and the connections."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui import words
 from ui.process import PageProcess
 from ui.voices.tab import VoicesTab
 from ui.wire import Refused, ServerAway
@@ -44,13 +45,5 @@ class StatusLine:
 
 def status_line(health: dict[str, Any]) -> str:
     """What `/health` says, in a line."""
-    worker, queue = health.get("worker") or {}, health.get("queue") or {}
-    if health.get("status") != "ok":
-        reason = worker.get("reason") or "The checkpoint is being loaded."
-        return f'<p class="chip busy">{escape(reason)}</p>'
-    device = health.get("device") or ""
-    where = "the GPU" if device.startswith("cuda") else device.upper()
-    speaking, waiting = queue.get("speaking", 0), queue.get("waiting", 0)
-    load = "" if not speaking + waiting else f" · {speaking} speaking, {waiting} waiting"
-    text = f"{health.get('checkpoint')} on {where}{load}"
-    return f'<p class="chip{" busy" if waiting else ""}">{escape(text)}</p>'
+    kind, text = words.state_of(health)
+    return f'<p class="chip {kind}">{escape(text)}</p>'

@@ -1,5 +1,7 @@
 """What the pages call things: languages, lengths of time, sizes, and who decided something."""
 
+from typing import Any
+
 LANGUAGES = {
     "auto": "Automatic",
     "en": "English",
@@ -28,6 +30,18 @@ DECIDED_BY = {
 """Of each source of a choice in a plan, who that is."""
 
 
+def state_of(health: dict[str, Any]) -> tuple[str, str]:
+    """What `/health` says in a line, and what kind of news that is: "", or "busy"."""
+    worker, queue = health.get("worker") or {}, health.get("queue") or {}
+    if health.get("status") != "ok":
+        return "busy", worker.get("reason") or "The checkpoint is being loaded."
+    device = health.get("device") or ""
+    where = "the GPU" if device.startswith("cuda") else device.upper()
+    speaking, waiting = queue.get("speaking", 0), queue.get("waiting", 0)
+    load = "" if not speaking + waiting else f" · {speaking} speaking, {waiting} waiting"
+    return "busy" if waiting else "", f"{health.get('checkpoint')} on {where}{load}"
+
+
 def duration(seconds: float) -> str:
     """About how long that is: "4 s", "3 min", "1.5 h"."""
     if seconds < 10:
@@ -43,5 +57,5 @@ def size(mb: float) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """ "1 sentence", "3 sentences"."""
+    """`1 sentence`, `3 sentences`."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

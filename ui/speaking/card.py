@@ -36,7 +36,7 @@ def card(text: str, told: dict[str, Any]) -> str:
     kind, head = _verdict(estimate, limit, told)
     facts = [counter(len(text), limit.get("limit"))]
     if (sentences := told.get("sentences")) is not None:
-        facts.append(f"<b>{sentences:,}</b> {'sentence' if sentences == 1 else 'sentences'}")
+        facts.append(words.count(sentences, "sentence"))
     facts.append(
         f"<b>{words.size(estimate['estimated_mb'])}</b> of "
         f"{words.size(estimate['available_mb'])} memory"

@@ -31,12 +31,12 @@ def figures(take: Take) -> list[tuple[str, str]]:
     return [(label, value or "default") for label, value in rows if value or label == "Voice"]
 
 
-def commands(take: Take, setup: Setup, kind: str) -> dict[str, str]:
-    """The same speech as a command for curl, Python and `shoal say`, with a file of `kind`.
+def commands(take: Take, setup: Setup) -> dict[str, str]:
+    """The same speech as a command for curl, Python and `shoal say`.
 
     A key is never told: the commands take it from the environment.
     """
-    fields = {**take.record.fields, "response_format": kind}
+    fields = {"response_format": "wav", **take.record.fields}
     seed = take.record.figures.get("seed", take.record.plan.get("seed"))
     if seed is not None:
         fields["seed"] = seed

@@ -83,11 +83,8 @@ def take_routes(setup: Setup, speaker: Speaker) -> APIRouter:
         return Response(png, media_type="image/png", headers=_FOREVER)
 
     @router.get("/takes/{take_id}/receipt")
-    async def told(take: Found, kind: str = "wav") -> dict[str, object]:
-        return {
-            "figures": receipt.figures(take),
-            "commands": receipt.commands(take, setup, kind if kind in FORMATS else "wav"),
-        }
+    async def told(take: Found) -> dict[str, object]:
+        return {"figures": receipt.figures(take), "commands": receipt.commands(take, setup)}
 
     @router.post("/takes/{take_id}/stop", dependencies=[Depends(_ours)])
     async def stop(take: Found) -> None:

@@ -129,9 +129,9 @@ class Speaker:
         if task is not None:
             await asyncio.wait({task})
 
-    def when_over(self, take: Take, callback: Callable[[object], None]) -> None:
+    def when_over(self, take: Take, callback: Callable[[], object]) -> None:
         """Call `callback` once the take is over."""
-        self._tasks[take.id].add_done_callback(callback)
+        self._tasks[take.id].add_done_callback(lambda _: callback())
 
     async def close(self) -> None:
         """Give everything up."""

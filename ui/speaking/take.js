@@ -277,6 +277,7 @@ export class ShoalTake extends HTMLElement {
   }
 
   showPosition() {
+    if (!this.view) return;
     const position_s = this.player.position_s;
     const { audio_s } = this.view;
     const seek = this.at("#seek");

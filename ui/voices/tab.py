@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 
 from ui.process import PageProcess
-from ui.speaking.tab import WHY_TRANSCRIPT, SpeakTab, problem, voice_choices
+from ui.speaking.tab import SpeakTab
+from ui.speaking.voice_choice import problem, recording_box, sample_box
+from ui.speaking.wish import WHY_TRANSCRIPT, voice_choices
 from ui.wire import Refused, ServerAway
 
 
@@ -22,7 +24,7 @@ class VoicesTab:
             with gr.Column(scale=1, min_width=320):
                 self._build_new()
         self.note = gr.HTML("", elem_id="voices-note")
-        self.shown = [self.choice, self.table, speak.settings.voice, speak.scene.names]
+        self.shown = [self.choice, self.table, speak.voice.voice, speak.scene.names]
         """What shows which voices there are; `read` gives their values."""
         self._wire()
 
@@ -33,7 +35,7 @@ class VoicesTab:
         with gr.Row(elem_classes="tools"):
             self.hear = gr.Button("Listen", size="sm", elem_classes="mend")
             self.delete = gr.Button("Delete", size="sm", elem_classes="mend")
-        self.sample = gr.Audio(label="How it sounds", visible=False, interactive=False, buttons=[])
+        self.sample = sample_box()
         with gr.Row(visible=False) as self.asks:
             gr.HTML('<p class="note">Delete it for good?</p>')
             self.really = gr.Button("Delete it", size="sm", variant="stop", elem_classes="mend")
@@ -47,14 +49,7 @@ class VoicesTab:
 
     def _build_new(self) -> None:
         gr.HTML('<h2 class="section">A new voice</h2>')
-        self.recording = gr.Audio(
-            label="Recording, 5 to 30 s of one speaker",
-            sources=["upload", "microphone"],
-            type="filepath",
-            buttons=[],
-            elem_id="new-recording",
-            elem_classes="upload",
-        )
+        self.recording = recording_box("Recording, 5 to 30 s of one speaker")
         self.name = gr.Textbox(label="Name", max_lines=1, elem_id="voice-name")
         self.transcript = gr.Textbox(label="What is said in it", info=WHY_TRANSCRIPT, lines=2)
         self.save = gr.Button("Save voice", variant="primary", scale=0, elem_id="voice-save")

@@ -1,0 +1,179 @@
+"""The Streamlit page where one speaks: text, a scene or line by line, in a voice, with settings."""
+
+from typing import Any
+
+import streamlit as st
+
+from ui.desk import desk
+from ui.look.parts import show_take, typed
+from ui.notes import said, saved_voices
+from ui.speaking import card, stage
+from ui.speaking.controls import (
+    begun,
+    change_setting,
+    choose_language,
+    choose_voice,
+    prepare_voice,
+    settings,
+)
+from ui.speaking.kept import Kept
+from ui.speaking.lines import dialogue_lines
+from ui.speaking.wish import EMPTY, ESTIMATED, MODES
+from ui.wire import Refused, ServerAway
+
+_POLL_S = 0.4
+_MOST_CHARACTERS = 100_000
+"""What the server takes at all."""
+
+
+def speak_page() -> None:
+    """Draw it."""
+    kept = Kept.of_session()
+    assert kept is not None
+    left, right = st.columns(2, gap="large")
+    with left:
+        _input(kept)
+    with right:
+        _output(kept)
+
+
+# -- what is to be spoken -------------------------------------------------------------------------
+
+
+def _input(kept: Kept) -> None:
+    mode = st.segmented_control(
+        "What to speak", MODES, default=MODES[0], required=True, key="mode", persist_state="session"
+    )
+    said_now: Any = ""
+    drafted = ""
+    if mode == MODES[0]:
+        said_now, drafted = _text(kept)
+    elif mode == MODES[1]:
+        said_now = dialogue_lines([each["name"] for each in saved_voices() or ()])
+        drafted = "\n\n".join(line["text"] for line in said_now)
+    language, voice = st.columns(2)
+    with language:
+        choose_language(kept)
+    with voice:
+        choose_voice(kept)
+    recording, transcript = prepare_voice(kept)
+    settings(kept)
+    if mode == MODES[2]:
+        _lines(kept)
+    else:
+        is_busy = stage.at_work(kept) is not None
+        label = "Speaking …" if is_busy else "Speak"
+        # No callback: it would be given what the fields said when the page was drawn before.
+        if st.button(label, type="primary", key="go", disabled=is_busy):
+            stage.begin(kept, said_now, recording, transcript)
+            st.rerun()
+    said("speak")
+    if mode != MODES[2]:
+        # The last: nothing waits for the server's answer, and no button moves under the mouse.
+        _card(kept, drafted)
+
+
+def _text(kept: Kept) -> tuple[str, str]:
+    """The text, and as it stands in the field while it is being written."""
+    key, value = begun("text", kept.text)
+    text = st.text_area(
+        *("Text", value),
+        height=230,
+        key=key,
+        placeholder="Hello from Shoal. Type or paste any text, a chapter too.",
+    )
+    drafted = typed(key, st.session_state.get("limit"))
+    kept.text = text[:_MOST_CHARACTERS]
+    return text, text if drafted is None else drafted
+
+
+def _card(kept: Kept, text: str) -> None:
+    """Whether it fits, how long it takes, and the button that mends it."""
+    client = desk().process.client
+    asked = {name: kept.settings[name] for name in ESTIMATED}
+    try:
+        if not text.strip():
+            st.html(card.empty_card(_limit()))
+            return
+        told = desk().ask(client.estimate(text[:_MOST_CHARACTERS], **asked))
+    except (ServerAway, Refused) as error:
+        st.html(card.problem_card(str(error)))
+        return
+    st.html(card.card(text, told))
+    _learn_limit((told.get("text_limit") or {}).get("limit"))
+    mends = card.mends(told)
+    if mends:
+        with st.container(horizontal=True):
+            for field, label in card.MEND_LABELS.items():
+                if field in mends and st.button(label):
+                    change_setting(kept, field, mends[field])
+                    st.rerun()
+
+
+def _limit() -> int | None:
+    """How much this machine speaks at once; the server is asked until it has said."""
+    if st.session_state.get("limit") is None:
+        hardware = desk().ask(desk().process.client.hardware())
+        _learn_limit(hardware["selected_configuration"].get("max_text_length"))
+    return st.session_state.get("limit")
+
+
+def _learn_limit(limit: int | None) -> None:
+    if limit is not None and limit != st.session_state.get("limit"):
+        st.session_state["limit"] = limit
+        st.rerun()
+
+
+def _lines(kept: Kept) -> None:
+    """Each line that is entered is spoken at once."""
+    line = st.chat_input("Write a line and press Enter to hear it", key="line")
+    if line:
+        stage.say_line(kept, str(line))
+        st.rerun()
+    if st.session_state.get("live") is not None and stage.at_work(kept) is not None:
+        st.button("Finish", on_click=stage.finish_lines)
+
+
+# -- what came of it ------------------------------------------------------------------------------
+
+
+def _output(kept: Kept) -> None:
+    take = stage.shown(kept)
+    if take is None:
+        st.html(EMPTY)
+    else:
+        show_take(take, stage.is_new(take))
+    working = stage.at_work(kept)
+    if working is not None:
+        st.fragment(_until_over, run_every=_POLL_S)(kept, working.id)
+    _earlier(kept)
+
+
+def _until_over(kept: Kept, take_id: str) -> None:
+    """Draw the page anew when the take is over: then the next can be asked for."""
+    working = stage.at_work(kept)
+    if working is None or working.id != take_id:
+        st.rerun()
+
+
+def _earlier(kept: Kept) -> None:
+    mine = stage.takes(kept)
+    if not mine:
+        return
+    titles = {each.id: f"{each.record.title} · {each.record.created_at[:16]}" for each in mine}
+    with st.expander("Earlier takes", key="earlier"):
+        chosen = stage.shown(kept)
+        st.session_state["take"] = chosen.id if chosen else None
+        st.selectbox(
+            "Take",
+            list(titles),
+            format_func=lambda each: titles.get(each, ""),
+            key="take",
+            on_change=_choose,
+        )
+        st.button("Delete this take", on_click=stage.forget, args=(kept,))
+
+
+def _choose() -> None:
+    st.session_state["shown"] = st.session_state["take"]
+    st.session_state.pop("heard", None)
