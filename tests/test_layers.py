@@ -170,35 +170,41 @@ def test_no_file_is_two_rooms() -> None:
 
 
 UI_MODULES = [module for module in MODULES if is_within(module, "ui")]
-UI_LIBRARIES = {
-    "httpx": {"ui.client"},
-    "websockets": {"ui.live"},
-    "gradio": {
-        *("ui.gradio_app", "ui.guide", "ui.status", "ui.speaking.scene", "ui.look.theme"),
-        *(module for module in UI_MODULES if module.endswith("tab")),
-    },
-    "streamlit": {
-        "ui.streamlit_app",
-        *(module for module in UI_MODULES if module.endswith("page")),
-    },
-}
-"""Of each library, the modules of the pages that may import it: the rest would work without it."""
+
+
+def reach_of(module: str) -> set[str]:
+    """It and everything of ours that it brings along."""
+    seen: set[str] = set()
+    ahead = {module}
+    while ahead:
+        seen |= ahead
+        ahead = {name for each in ahead for name in ours(MODULES[each])} - seen
+    return seen
+
+
+def roots_of(modules: set[str]) -> set[str]:
+    """The libraries that they import."""
+    return {name.split(".")[0] for module in modules for name in imported(MODULES[module])}
 
 
 @pytest.mark.parametrize("module", UI_MODULES)
 def test_pages_know_a_server_by_http_alone(module: str) -> None:
     names = imported(MODULES[module])
-    assert not {name for name in names if is_within(name, "backend")}
     roots = {name.split(".")[0] for name in names}
-    for library, may in UI_LIBRARIES.items():
-        assert library not in roots or module in may, f"{module} imports {library}"
-    assert not roots & {"torch", "torchaudio", "requests", "urllib3", "aiohttp"}
+    assert "backend" not in roots
+    for library, may in {"httpx": "ui.client", "websockets": "ui.live"}.items():
+        assert library not in roots or module == may, f"{module} imports {library}"
+    assert not roots & {"torch", "torchaudio", "requests", "urllib3", "aiohttp", "http"}
     assert not {name for name in names if is_within(name, "urllib.request")}
 
 
-def test_every_library_of_the_pages_is_imported_somewhere() -> None:
-    roots = {name.split(".")[0] for module in UI_MODULES for name in imported(MODULES[module])}
-    assert {"httpx", "websockets", "gradio"} <= roots
+def test_neither_page_brings_the_other_along() -> None:
+    """Nor does what both share: each library is in the modules of its page alone."""
+    gradio, streamlit = reach_of("ui.gradio_app"), reach_of("ui.streamlit_app")
+    assert "gradio" in roots_of(gradio) and "streamlit" in roots_of(streamlit)
+    assert "streamlit" not in roots_of(gradio) and "gradio" not in roots_of(streamlit)
+    needed = {module for module in UI_MODULES if ours_is_code(module)} - {"ui"}
+    assert needed <= gradio | streamlit, "a module that no page needs"
 
 
 def test_http_process_never_imports_torch() -> None:

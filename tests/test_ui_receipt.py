@@ -37,6 +37,7 @@ FIELDS: dict[str, Any] = {
     "normalize": False,
     "long_text": "split",
     "sample_rate": 16_000,
+    "response_format": "mp3",
 }
 DIALOGUE = {"dialogue": [{"text": AWKWARD, "voice": "a"}, {"text": "Yes.", "voice": ""}]}
 
@@ -105,12 +106,12 @@ def test_a_pasted_command_asks_for_the_same(
         asked: list[dict[str, Any]] = []
         async with recorder(asked) as url:
             setup = Setup(api_url=url, api_key=KEY)
-            command = commands(take, setup, "mp3")[language]
+            command = commands(take, setup)[language]
             assert KEY not in command
             await asyncio.to_thread(execute, command, language, tmp_path, API_KEY=KEY)
         (got,) = asked
         assert got.pop("key") == f"Bearer {KEY}"
-        wanted = {**fields, "seed": 1234, "response_format": "mp3"}
+        wanted = {"response_format": "wav", **fields, "seed": 1234}
         if has_recording:
             voice = got.pop("speaker_file")
             voice = voice if isinstance(voice, bytes) else base64.b64decode(voice)
@@ -121,7 +122,8 @@ def test_a_pasted_command_asks_for_the_same(
                 for name, value in wanted.items()
             }
         assert got == wanted
-        assert (tmp_path / "speech.mp3").read_bytes() == b"sound"
+        sound = tmp_path / f"speech.{wanted['response_format']}"
+        assert sound.read_bytes() == b"sound"
 
     asyncio.run(work())
 
@@ -136,7 +138,7 @@ def test_a_server_of_ours_speaks_the_same_again_when_it_is_pasted(tmp_path: Path
             (await http.post("/tts", json={**fields, "seed": 1234})).raise_for_status()
             setup = Setup(api_url=str(http.base_url).rstrip("/"))
             for language in ("curl", "Python"):
-                command = commands(take, setup, "wav")[language]
+                command = commands(take, setup)[language]
                 await asyncio.to_thread(execute, command, language, tmp_path)
                 sound = tmp_path / "speech.wav"
                 assert sound.read_bytes()[:4] == b"RIFF"
@@ -148,30 +150,30 @@ def test_a_server_of_ours_speaks_the_same_again_when_it_is_pasted(tmp_path: Path
 
 
 def test_without_a_key_the_commands_name_none(tmp_path: Path) -> None:
-    told = commands(made(tmp_path, FIELDS), Setup(), "wav")
+    told = commands(made(tmp_path, FIELDS), Setup())
     assert set(told) == {"curl", "Python", "shoal say"}
     assert "API_KEY" not in str(told) and "Authorization" not in str(told)
 
 
 def test_the_line_for_shoal_say_is_one_line_of_words(tmp_path: Path) -> None:
-    told = commands(made(tmp_path, FIELDS, b"RIFF"), Setup(), "opus")["shoal say"]
+    told = commands(made(tmp_path, FIELDS, b"RIFF"), Setup())["shoal say"]
     words = shlex.split(told)
     assert words[:3] == ["shoal", "say", AWKWARD]
     assert words[words.index("--voice") + 1] == "Ann's voice"
     assert words[words.index("--seed") + 1] == "1234"
     assert words[words.index("--speaker-file") + 1] == "voice.wav"
-    assert words[-2:] == ["-o", "speech.opus"]
+    assert words[-2:] == ["-o", "speech.mp3"]
 
 
 def test_a_scene_has_no_line_for_shoal_say(tmp_path: Path) -> None:
-    assert set(commands(made(tmp_path, DIALOGUE), Setup(), "wav")) == {"curl", "Python"}
+    assert set(commands(made(tmp_path, DIALOGUE), Setup())) == {"curl", "Python"}
 
 
 def test_the_seed_of_the_plan_counts_where_it_never_was_done(tmp_path: Path) -> None:
     take = Take.create(tmp_path, "me", {"text": "x"})
-    assert "seed" not in commands(take, Setup(), "wav")["curl"]
+    assert "seed" not in commands(take, Setup())["curl"]
     take.take_in(Event("plan", plan("x", seed=88)))
-    assert "seed=88" in commands(take, Setup(), "wav")["curl"]
+    assert "seed=88" in commands(take, Setup())["curl"]
     assert dict(figures(take))["Seed"] == "88"
 
 
@@ -188,4 +190,4 @@ def test_the_key_is_in_no_receipt(tmp_path: Path) -> None:
     setup = setup_in(tmp_path, api_key=KEY)
     for fields in (FIELDS, DIALOGUE):
         take = made(tmp_path, fields)
-        assert KEY not in str(commands(take, setup, "wav")) + str(figures(take))
+        assert KEY not in str(commands(take, setup)) + str(figures(take))

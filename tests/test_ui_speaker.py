@@ -38,9 +38,9 @@ def test_a_take_is_spoken(tmp_path: Path) -> None:
     async def work() -> None:
         server = Scripted().on("POST", "/tts", stream(*spoken(*TEXTS)))
         speaker = speaker_on(server, tmp_path)
-        over: list[object] = []
+        over: list[int] = []
         take = speaker.begin("me", {"text": "One. Two. Three.", "seed": 5}, b"RIFF")
-        speaker.when_over(take, over.append)
+        speaker.when_over(take, lambda: over.append(1))
         await speaker.wait(take)
         assert take.record.state == "done" and take.audio_s == 1.5
         assert [each.text for each in take.record.sentences] == list(TEXTS)
