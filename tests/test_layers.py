@@ -160,8 +160,45 @@ def test_torch_stays_in_its_rooms(module: str) -> None:
 
 
 def test_no_file_is_two_rooms() -> None:
-    for file in (ROOT / "backend").rglob("*.py"):
+    rooms = (ROOT / "backend", ROOT / "ui")
+    files = [
+        file for room in rooms for kind in ("py", "js", "css") for file in room.rglob(f"*.{kind}")
+    ]
+    assert files
+    for file in files:
         assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, f"{file} wants to be two"
+
+
+UI_MODULES = [module for module in MODULES if is_within(module, "ui")]
+UI_LIBRARIES = {
+    "httpx": {"ui.client"},
+    "websockets": {"ui.live"},
+    "gradio": {
+        *("ui.gradio_app", "ui.guide", "ui.status", "ui.speaking.scene", "ui.look.theme"),
+        *(module for module in UI_MODULES if module.endswith("tab")),
+    },
+    "streamlit": {
+        "ui.streamlit_app",
+        *(module for module in UI_MODULES if module.endswith("page")),
+    },
+}
+"""Of each library, the modules of the pages that may import it: the rest would work without it."""
+
+
+@pytest.mark.parametrize("module", UI_MODULES)
+def test_pages_know_a_server_by_http_alone(module: str) -> None:
+    names = imported(MODULES[module])
+    assert not {name for name in names if is_within(name, "backend")}
+    roots = {name.split(".")[0] for name in names}
+    for library, may in UI_LIBRARIES.items():
+        assert library not in roots or module in may, f"{module} imports {library}"
+    assert not roots & {"torch", "torchaudio", "requests", "urllib3", "aiohttp"}
+    assert not {name for name in names if is_within(name, "urllib.request")}
+
+
+def test_every_library_of_the_pages_is_imported_somewhere() -> None:
+    roots = {name.split(".")[0] for module in UI_MODULES for name in imported(MODULES[module])}
+    assert {"httpx", "websockets", "gradio"} <= roots
 
 
 def test_http_process_never_imports_torch() -> None:

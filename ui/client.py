@@ -250,9 +250,17 @@ async def _events(lines: AsyncIterator[str]) -> AsyncGenerator[Event, None]:
     async for line in lines:
         if not line.startswith("data:"):
             continue
-        fields = json.loads(line.removeprefix("data:"))
-        kind = fields.pop("type")
-        is_over = is_over or kind in ("done", "error")
-        yield Event(kind, fields, base64.b64decode(fields.pop("audio", "")))
+        event = _event(line.removeprefix("data:"))
+        is_over = is_over or event.kind in ("done", "error")
+        yield event
     if not is_over:
         raise ServerAway("The server stopped in the middle of the speech.")
+
+
+def _event(data: str) -> Event:
+    try:
+        fields = json.loads(data)
+        kind = str(fields.pop("type"))
+        return Event(kind, fields, base64.b64decode(fields.pop("audio", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not ours
+        raise ServerAway("The server broke off in the middle of the speech.") from None

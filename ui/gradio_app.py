@@ -26,6 +26,7 @@ from ui.voices.tab import VoicesTab
 from ui.wire import Refused, ServerAway
 
 HEAD = '<script type="module" src="page/take.js"></script>'
+_RESTORE_TEXT = "(kept, text) => text || (kept && kept.text) || ''"
 _KEPT_TEXT = 20_000
 """Characters of a draft that the browser keeps."""
 
@@ -111,7 +112,7 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
         mine = page.shelf.of(found["owner"])
         shown = element(mine[0], False) if mine else EMPTY
         choices = speak.choices(found, mine[0] if mine else None)
-        return [found, found["text"], *values, shown, choices, saved or []]
+        return [found, *values, shown, choices, saved or []]
 
     def remember(found: dict[str, Any], text: str, *values: Any) -> dict[str, Any]:
         if not found.get("owner"):
@@ -125,9 +126,11 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
     blocks.load(
         restore,
         kept,
-        [kept, speak.text, *settings, speak.take, speak.takes, speak.scene.names],
+        [kept, *settings, speak.take, speak.takes, speak.scene.names],
         **quiet,
     )
+    # In the browser alone, at once: what comes later would undo what was typed meanwhile.
+    blocks.load(None, [kept, speak.text], speak.text, js=_RESTORE_TEXT)
     gr.on(
         [control.change for control in (speak.text, *settings)],
         remember,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -33,24 +33,32 @@ class Live:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The events of `Shoal.speak`, as far as this route tells them."""
-        index = 0
-        try:
+        index, kind = 0, ""
+        with suppress(ConnectionClosed):
             async for message in self._socket:
                 if isinstance(message, bytes):
                     yield Event("audio", {"index": index}, message)
                     continue
-                fields = json.loads(message)
-                kind = fields.pop("type")
-                index = fields.get("index", index)
-                yield Event("plan" if kind == "session.started" else kind, fields)
-        except ConnectionClosed:
-            raise ServerAway("The server stopped in the middle of the speech.") from None
+                event = _event(message)
+                kind, index = event.kind, event.fields.get("index", index)
+                yield event
+        if kind not in ("done", "error"):
+            raise ServerAway("The server stopped in the middle of the speech.")
 
     async def _tell(self, **message: Any) -> None:
         try:
             await self._socket.send(json.dumps(message))
         except ConnectionClosed:
             raise ServerAway("The server ended the connection.") from None
+
+
+def _event(message: str) -> Event:
+    try:
+        fields = json.loads(message)
+        kind = str(fields.pop("type"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ServerAway("What answers the live route is no Shoal server.") from None
+    return Event("plan" if kind == "session.started" else kind, fields)
 
 
 @asynccontextmanager

@@ -51,9 +51,9 @@ def read_setup(environment: Mapping[str, str] = os.environ) -> Setup:
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
     plain = Setup()
     url = given.get("API_URL", plain.api_url).rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadSetup(f"API_URL: write http://host:port of a Shoal server, got {url!r}.")
+    if not _is_http(url):
+        asked = given["API_URL"]
+        raise BadSetup(f"API_URL: write http://host:port of a Shoal server, got {asked!r}.")
     return Setup(
         api_url=url,
         api_key=given.get("API_KEY", ""),
@@ -62,6 +62,14 @@ def read_setup(environment: Mapping[str, str] = os.environ) -> Setup:
         host=given.get("UI_HOST", plain.host),
         port=_number(given, "UI_PORT", plain.port, 0, 65_535),
     )
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return False
 
 
 def _number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -1,9 +1,9 @@
 """A take as files: its sound in every container, its sentences as subtitles, honestly named."""
 
 import io
-import re
 import unicodedata
 import wave
+from html import escape
 from pathlib import Path
 
 import av
@@ -33,8 +33,15 @@ _BLOCK_SAMPLES = 1 << 16
 def file_name(take: Take, kind: str) -> str:
     """`The first words.mp3`: what the file is called that a user downloads."""
     plain = unicodedata.normalize("NFC", take.record.title).rstrip("…. ")
-    words = re.sub(r"[^\w\s-]", "", plain).split()
+    # Marks are part of letters: without them Hindi and Arabic are other words.
+    words = "".join(
+        each for each in plain if each in "_-" or each.isspace() or _is_part(each)
+    ).split()
     return f"{' '.join(words)[:60].strip() or 'speech'}.{kind}"
+
+
+def _is_part(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def audio_file(take: Take, kind: str) -> Path:
@@ -76,11 +83,18 @@ def subtitles(take: Take, kind: str) -> str:
     """The finished sentences and when each is heard, as SRT or WebVTT."""
     mark = "," if kind == "srt" else "."
     cues = [
-        f"{number}\n{_moment(each.start_s, mark)} --> {_moment(each.end_s, mark)}\n{each.text}\n"
+        f"{number}\n{_moment(each.start_s, mark)} --> {_moment(each.end_s, mark)}\n"
+        f"{_cue(each.text, kind)}\n"
         for number, each in enumerate(take.record.sentences, start=1)
         if each.start_s is not None and each.end_s is not None
     ]
     return ("" if kind == "srt" else "WEBVTT\n\n") + "\n".join(cues)
+
+
+def _cue(text: str, kind: str) -> str:
+    """One line: an empty one would end the cue; WebVTT takes what looks like HTML for its own."""
+    line = " ".join(text.split())
+    return line if kind == "srt" else escape(line, quote=False)
 
 
 def _moment(at_s: float, mark: str) -> str:

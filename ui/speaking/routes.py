@@ -59,7 +59,7 @@ def take_routes(setup: Setup, speaker: Speaker) -> APIRouter:
     @router.get("/takes/{take_id}/audio")
     async def audio(take: Found, start: int = 0) -> Response:
         return StreamingResponse(
-            _sound(take, max(0, start - start % 2)),
+            _sound(take, min(max(0, start - start % 2), take.audio_bytes)),
             media_type="application/octet-stream",
             headers={"Cache-Control": "no-store"},
         )
@@ -117,12 +117,17 @@ def _ours(request: Request) -> None:
 
 
 async def _views(take: Take) -> AsyncIterator[str]:
-    """What the take is, then what becomes of it until it is over and nobody says it again."""
+    """What the take is, then what becomes of it until it is over.
+
+    Not longer: a browser opens six connections to a page's process, and each tab needs some.
+    """
     seen = 0
     while True:
-        view = take.view(seen)
+        is_over, view = take.is_over, take.view(seen)
         seen = view["version"]
         yield f"data: {json.dumps(view)}\n\n"
+        if is_over:
+            return
         await asyncio.sleep(_LEAST_PAUSE_S)
         try:
             await asyncio.wait_for(take.changed(seen), 15)

@@ -13,7 +13,9 @@ from ui.speaking.shelf import Shelf
 from ui.speaking.take import Take
 from ui.wire import Event, Refused, ServerAway
 
+Work = Callable[[], Coroutine[Any, Any, None]]
 STOPPED = "Stopped. What was spoken so far is kept."
+_STRANGE = "The server told what this page does not know. Are both of one version?"
 _LIVE_FIELDS = (
     *("voice", "language", "normalize", "speed", "pauses", "sample_rate"),
     *("temperature", "top_p", "repetition_penalty", "seed"),
@@ -65,20 +67,20 @@ class Speaker:
     def begin(self, owner: str, fields: dict[str, Any], recording: bytes | None = None) -> Take:
         """Have `fields` of `POST /tts` spoken; raises OSError where no take can be kept."""
         take = self.shelf.create(owner, fields, recording)
-        self._start(take, self._speak(take))
+        self._start(take, lambda: self._speak(take))
         return take
 
     def begin_live(self, owner: str, fields: dict[str, Any], text: LiveText) -> Take:
         """Have `text` spoken while it is written."""
         take = self.shelf.create(owner, fields, is_live=True)
-        self._start(take, self._speak_live(take, text))
+        self._start(take, lambda: self._speak_live(take, text))
         return take
 
     def again(self, take: Take) -> None:
         """Have a take spoken anew that failed or was stopped."""
         if take.id not in self._tasks and not take.record.is_live:
             take.begin_again()
-            self._start(take, self._speak(take))
+            self._start(take, lambda: self._speak(take))
 
     async def redo(self, take: Take, index: int) -> None:
         """Have one sentence of a finished take said again, with another seed.
@@ -89,7 +91,7 @@ class Speaker:
         fields = {
             name: value
             for name, value in take.record.fields.items()
-            if name not in ("dialogue", "seed", "voice")
+            if name not in ("dialogue", "seed")
         }
         # As it was read: it is not to be read as something else now.
         fields |= {"text": sentence.text, "normalize": False, "long_text": "split"}
@@ -108,6 +110,8 @@ class Speaker:
                 if event.kind in ("plan", "done"):
                     seed = event.fields.get("seed", seed)
                     figures |= event.fields
+        if not any(pieces):
+            raise ServerAway("The server said nothing in its place.")
         take.replace(index, b"".join(pieces), figures, seed)
 
     async def stop(self, take: Take) -> None:
@@ -116,6 +120,8 @@ class Speaker:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            if not take.is_over:  # it had not begun
+                take.end("stopped", STOPPED)
 
     async def wait(self, take: Take) -> None:
         """Until it is over."""
@@ -134,15 +140,15 @@ class Speaker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, take: Take, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, take: Take, work: Work) -> None:
         task = asyncio.create_task(self._finish(take, work), name=f"take {take.id}")
         self._tasks[take.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(take.id, None))
 
-    async def _finish(self, take: Take, work: Coroutine[Any, Any, None]) -> None:
+    async def _finish(self, take: Take, work: Work) -> None:
         """Let `work` speak the take, and say what became of it."""
         try:
-            await work
+            await work()
         except ServerAway as error:
             take.end("failed", str(error))
         except Refused as error:
@@ -180,7 +186,10 @@ async def _take_in(take: Take, events: AsyncIterator[Event]) -> None:
     async for event in events:
         if event.kind == "error":
             raise _refused(event)
-        take.take_in(event)
+        try:
+            take.take_in(event)
+        except (LookupError, TypeError, ValueError):
+            raise ServerAway(_STRANGE) from None
 
 
 def _refused(event: Event) -> Refused:

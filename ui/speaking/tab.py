@@ -122,7 +122,7 @@ class SpeakTab:
             )
 
         self.scene.wire(wire_scene)
-        self.live.input(
+        self.live.change(  # `input` knows keys alone: what is pasted is none
             self._type,
             [self._kept, self.live, *settings],
             [self.take, self.finish, self.problem],

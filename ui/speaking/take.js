@@ -68,7 +68,7 @@ export class ShoalTake extends HTMLElement {
     this.sentences = [];
     this.at("#note").textContent = "";
     this.at("#receipt").open = false;
-    if (this.src) this.watch();
+    this.watch();
     const behavior = reduced.matches ? "auto" : "smooth";
     if (this.hasAttribute("autoplay")) this.scrollIntoView({ block: "nearest", behavior });
   }
@@ -82,7 +82,10 @@ export class ShoalTake extends HTMLElement {
 
   // -- what the page's process says, and is asked ------------------------------------------------
 
+  // Until it is over: the page's process ends the stream then, and nothing more comes by itself.
   async watch() {
+    if (!this.src) return;
+    this.watching?.abort();
     const watching = (this.watching = new AbortController());
     while (!watching.signal.aborted) {
       try {
@@ -94,10 +97,11 @@ export class ShoalTake extends HTMLElement {
           for (const line of lines)
             if (line.startsWith("data: ")) this.show(JSON.parse(line.slice(6)));
         }
+        if (!this.view) this.at("#state").textContent = "This take is not kept any more.";
+        if (!this.view || this.isOver) return;
       } catch {
         if (watching.signal.aborted) return;
       }
-      if (!this.view) this.at("#state").textContent = "This take is not kept any more.";
       await new Promise((wake) => setTimeout(wake, 1000));
     }
   }
@@ -111,12 +115,16 @@ export class ShoalTake extends HTMLElement {
     return answer.ok ? answer.json() : { problem: "That did not work; reload the page." };
   }
 
+  get isOver() {
+    return ["done", "stopped", "failed"].includes(this.view?.state);
+  }
+
   // -- what it is now ----------------------------------------------------------------------------
 
   show(view) {
     const before = this.view;
     this.view = view;
-    const isOver = ["done", "stopped", "failed"].includes(view.state);
+    const { isOver } = this;
     this.dataset.state = view.state;
     this.showStrip(view);
     this.showState(view, isOver);
@@ -154,9 +162,8 @@ export class ShoalTake extends HTMLElement {
       item.querySelector(".hear").disabled = sentence.end_s === null;
       if (sentence.state === "speaking" && !this.player.run) this.reveal(item);
     }
-    const isOver = ["done", "stopped", "failed"].includes(view.state);
     for (const [index, item] of this.items.entries())
-      item.querySelector(".redo").hidden = !isOver || this.sentences[index].end_s === null;
+      item.querySelector(".redo").hidden = !this.isOver || this.sentences[index].end_s === null;
   }
 
   item(index) {
@@ -176,6 +183,7 @@ export class ShoalTake extends HTMLElement {
       redo.textContent = "…";
       this.player.pause();
       const { problem } = await this.ask(`sentences/${index}/redo`);
+      if (!problem) await this.watch(); // where each sentence lies now
       redo.disabled = false;
       redo.textContent = "Redo";
       this.at("#note").textContent = problem;
@@ -231,7 +239,7 @@ export class ShoalTake extends HTMLElement {
     this.countdown = null;
     this.setAttribute("autoplay", "");
     this.player.unlock(this.view.rate_hz || 44100);
-    this.ask("again");
+    this.ask("again").then(() => this.watch());
   }
 
   // -- listening ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -65,8 +66,10 @@ class Take:
     whatever ends.
     """
 
-    def __init__(self, folder: Path, record: Record) -> None:
-        self.folder, self.record = folder, record
+    def __init__(
+        self, folder: Path, record: Record, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder, self.record, self._clock = folder, record, clock
         self.audio_bytes = 0
         self.version = 1
         """Grows with every change."""
@@ -75,7 +78,7 @@ class Take:
         self._changed = asyncio.Event()
         self._began_s: float | None = None
         """When the first sentence got its turn."""
-        self._asked_s = time.monotonic()
+        self._asked_s = self._clock()
         self._took_s: float | None = None
 
     @classmethod
@@ -91,7 +94,7 @@ class Take:
         record = Record(
             id=secrets.token_urlsafe(16),
             owner=owner,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             title=title_of(fields),
             fields=fields,
             has_recording=recording is not None,
@@ -224,6 +227,8 @@ class Take:
                 record.warnings.append(str(fields.get("detail", "")))
             case "done":
                 record.figures = fields
+                told = [str(each) for each in fields.get("warnings") or ()]
+                record.warnings += [each for each in told if each not in record.warnings]
                 self.end("done")
                 return
         self._touch()
@@ -253,7 +258,7 @@ class Take:
         self.pcm.write_bytes(b"")
         self.audio_bytes = 0
         self._began_s = self._took_s = None
-        self._asked_s = time.monotonic()
+        self._asked_s = self._clock()
         self._touch()
 
     def replace(self, index: int, pcm: bytes, fields: dict[str, Any], seed: int | None) -> None:
@@ -312,7 +317,7 @@ class Take:
     def _speak(self) -> None:
         self.record.state = "speaking"
         if self._began_s is None:
-            self._began_s = time.monotonic()
+            self._began_s = self._clock()
 
     def _hear(self, audio: bytes) -> None:
         self._speak()
@@ -339,12 +344,12 @@ class Take:
     def _elapsed_s(self) -> float:
         if self._took_s is not None:
             return self._took_s
-        return time.monotonic() - self._asked_s
+        return self._clock() - self._asked_s
 
     def _is_steady(self) -> bool:
         if self._began_s is None or self.audio_s < LEAD_S:
             return False
-        return self.audio_s / max(1e-3, time.monotonic() - self._began_s) >= STEADY
+        return self.audio_s / max(1e-3, self._clock() - self._began_s) >= STEADY
 
     def _remaining_s(self) -> float | None:
         """Seconds until it is spoken, by what was spoken so far, else as the server expects."""
@@ -354,12 +359,12 @@ class Take:
         total = sum(len(each.text) for each in record.sentences)
         spoken = sum(len(each.text) for each in record.sentences if each.state == "done")
         if self._began_s is not None and spoken:
-            spent_s = time.monotonic() - self._began_s
+            spent_s = self._clock() - self._began_s
             return round(spent_s * (total - spoken) / spoken, 1)
         expected_s: float | None = record.plan.get("expected_s")
         if expected_s is None:
             return None
-        since_s = time.monotonic() - self._began_s if self._began_s else 0.0
+        since_s = self._clock() - self._began_s if self._began_s else 0.0
         return round(max(0.0, expected_s - since_s) + (record.plan.get("wait_s") or 0.0), 1)
 
 
