@@ -2,12 +2,10 @@
 
 export default function ({ data, parentElement }) {
   const shown = parentElement.querySelector("shoal-take");
-  shown?.setAttribute("format", data.format);
   if (shown?.getAttribute("src") === data.src) return;
   shown?.remove();
   const take = document.createElement("shoal-take");
   take.setAttribute("src", data.src);
-  take.setAttribute("format", data.format);
   if (data.autoplay) take.setAttribute("autoplay", "");
   parentElement.append(take);
   import(new URL(data.script, document.baseURI).href);

@@ -12,7 +12,7 @@ export const SKELETON = `
     <button id="again" type="button">Try again</button>
     <label id="self" hidden><input type="checkbox"> by itself, <span id="left"></span></label>
   </div>
-  <div class="row">
+  <div class="row" id="transport">
     <button id="play" type="button" class="main" disabled>Play</button>
     <input id="seek" type="range" min="0" max="1" step="0.01" value="0" aria-label="Position">
     <span id="time">0:00 / 0:00</span>
@@ -46,6 +46,7 @@ export const STYLE = `
 .top { justify-content: space-between; flex-wrap: nowrap; }
 p { margin: 0; }
 #state { font-weight: 600; min-height: 1.4em; }
+:host([data-state=failed]) #state { color: var(--shoal-bad, #b42318); }
 #note { color: var(--faint); font-size: .92em; }
 #note:empty, #warnings:empty, #strip:empty { display: none; }
 button, a { font: inherit; font-size: .92em; color: inherit; background: none; cursor: pointer;

@@ -133,6 +133,7 @@ export class ShoalTake extends HTMLElement {
     this.at("#after").hidden = !hasAfter;
     if (hasAfter) this.showAfter(view, before);
     this.at("#play").disabled = !(view.audio_s > 0);
+    this.at("#transport").hidden = isOver && !(view.audio_s > 0);
     this.showPlayer();
     if (this.hasAttribute("autoplay") && view.audio_s > 0) {
       this.removeAttribute("autoplay");
