@@ -1,6 +1,7 @@
 """The Gradio page: `shoal ui gradio`, `python -m ui.gradio_app`, or beside a server by `--ui`."""
 
 import asyncio
+import json
 import secrets
 import socket
 import sys
@@ -26,9 +27,14 @@ from ui.voices.tab import VoicesTab
 from ui.wire import Refused, ServerAway
 
 HEAD = '<script type="module" src="page/take.js"></script>'
-_RESTORE_TEXT = "(kept, text) => text || (kept && kept.text) || ''"
-_KEPT_TEXT = 20_000
-"""Characters of a draft that the browser keeps."""
+# In the browser alone, without a journey to the page's process: what that brings back would undo
+# what was typed meanwhile, and what is typed is kept though the page is closed at once.
+_RESTORE_TEXT = "(kept, text) => text || kept?.text || ''"
+_REMEMBER = """(kept, text, ...values) => !window.shoalIsRestored ? kept : {
+  ...kept, text: text.slice(0, 20000),
+  settings: Object.fromEntries(%s.map((name, index) => [name, values[index]])),
+}"""
+_IS_RESTORED = "(...all) => { window.shoalIsRestored = true; return (%s)(...all); }"
 
 
 def create_page(setup: Setup) -> FastAPI:
@@ -114,31 +120,17 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
         choices = speak.choices(found, mine[0] if mine else None)
         return [found, *values, shown, choices, saved or []]
 
-    def remember(found: dict[str, Any], text: str, *values: Any) -> dict[str, Any]:
-        if not found.get("owner"):
-            return gr.skip()  # type: ignore[no-any-return] # not restored yet
-        return {
-            **found,
-            "text": text[:_KEPT_TEXT],
-            "settings": dict(zip(names, values, strict=True)),
-        }
-
+    remember = _REMEMBER % json.dumps(names)
+    known = [kept, speak.text, *settings]
     blocks.load(
         restore,
         kept,
         [kept, *settings, speak.take, speak.takes, speak.scene.names],
         **quiet,
-    )
-    # In the browser alone, at once: what comes later would undo what was typed meanwhile.
+    ).then(None, known, kept, js=_IS_RESTORED % remember)
     blocks.load(None, [kept, speak.text], speak.text, js=_RESTORE_TEXT)
-    gr.on(
-        [control.change for control in (speak.text, *settings)],
-        remember,
-        [kept, speak.text, *settings],
-        kept,
-        trigger_mode="always_last",
-        **quiet,
-    )
+    changes = [control.change for control in (speak.text, *settings)]
+    gr.on(changes, None, known, kept, js=remember)
 
 
 async def _voice_names(page: PageProcess) -> list[str] | None:

@@ -26,7 +26,7 @@ KEY = "sk-nobody-may-see-this"
 
 @contextmanager
 def tab_on(browser: Browser, url: str, folder: Path, **environment: str) -> Iterator[Tab]:
-    with facing(url, folder, **environment) as face:
+    with facing(url, folder, 0, **environment) as face:
         tab = new_tab(browser, face).open()
         yield tab
         tab.close()

@@ -152,7 +152,7 @@ def test_where_there_is_no_clipboard_the_command_is_shown(tab: Tab) -> None:
 
 def test_a_reload_keeps_text_settings_and_takes(tab: Tab) -> None:
     tab.settings()
-    tab.page.get_by_label("Seed").fill("42")
+    tab.page.get_by_label("Seed", exact=True).fill("42")
     tab.choose("language", "German")
     spoken(tab)
     src = tab.take.get_attribute("src")
@@ -166,7 +166,7 @@ def test_a_reload_keeps_text_settings_and_takes(tab: Tab) -> None:
     expect(tab.text).to_have_value("Not spoken yet.")
     expect(tab.page.locator("#language input")).to_have_value("German")
     tab.settings()
-    expect(tab.page.get_by_label("Seed")).to_have_value("42")
+    expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("42")
     expect(tab.take).to_have_attribute("src", newest or "")
     expect(tab.state).to_contain_text("Done")
     assert not tab.heard(), "nothing sounds by itself after a reload"
@@ -200,7 +200,7 @@ def test_a_restart_of_the_page_keeps_text_settings_and_takes(
     with facing(server.url, tmp_path) as face:
         tab = Tab(face, browser.new_context()).open()
         tab.settings()
-        tab.page.get_by_label("Seed").fill("7")
+        tab.page.get_by_label("Seed", exact=True).fill("7")
         spoken(tab)
         src, pcm = tab.take.get_attribute("src"), tab.pcm()
         expect(tab.page.locator("#status")).to_contain_text("CPU")
@@ -213,7 +213,7 @@ def test_a_restart_of_the_page_keeps_text_settings_and_takes(
         expect(tab.text).to_have_value(" ".join(SENTENCES))
         expect(tab.take).to_have_attribute("src", src or "")
         tab.settings()
-        expect(tab.page.get_by_label("Seed")).to_have_value("7")
+        expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("7")
         assert tab.pcm() == pcm
         tab.close()
 
