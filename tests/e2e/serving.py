@@ -32,9 +32,16 @@ class Served:
 
 
 @contextmanager
-def serving(port: int = 0, **environment: str) -> Iterator[Served]:
-    """Start it on a port of 127.0.0.1, 0 a free one, wait until it can speak, stop it in the end."""
-    command = (sys.executable, "-m", "backend.cli", "serve", "--port", str(port))
+def serving(**environment: str) -> Iterator[Served]:
+    """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
+    command = (
+        sys.executable,
+        "-m",
+        "backend.cli",
+        "serve",
+        "--port",
+        environment.get("SHOAL_PORT", "0"),
+    )
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,

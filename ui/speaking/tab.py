@@ -99,8 +99,9 @@ class SpeakTab:
             **latest,
         )
         for field, button in self.mends.items():
-            value = "split" if field == "long_text" else True
-            button.click(lambda value=value: value, None, controls[field], **_QUIET)
+            # In the browser: who presses Speak right after it means it, too.
+            value = "'split'" if field == "long_text" else "true"
+            button.click(None, None, controls[field], js=f"() => {value}")
         voice = [self._kept, self.voice.recording, self.voice.transcript]
         # The button says when it may be pressed again: Gradio's own guard is late, and loses a
         # quick second click.

@@ -163,8 +163,12 @@ export class ShoalTake extends HTMLElement {
       item.querySelector(".hear").disabled = sentence.end_s === null;
       if (sentence.state === "speaking" && !this.player.run) this.reveal(item);
     }
-    for (const [index, item] of this.items.entries())
-      item.querySelector(".redo").hidden = !this.isOver || this.sentences[index].end_s === null;
+    // Of a book there are thousands: all of them only where it became over, or goes on.
+    const changed = this.isOver === this.wasOver ? Object.keys(view.sentences) : this.items.keys();
+    this.wasOver = this.isOver;
+    for (const index of changed)
+      this.items[index].querySelector(".redo").hidden =
+        !this.isOver || this.sentences[index].end_s === null;
   }
 
   item(index) {
