@@ -20,6 +20,7 @@ _SLIDERS = {
     "speed": ("Speed", "Tempo, at the same pitch."),
     "pauses": ("Pauses", "Between sentences, against the usual."),
 }
+_PAIRS = (("temperature", "top_p"), ("repetition_penalty", "seed"), ("speed", "pauses"))
 _CHECKBOXES = {
     "normalize": "Read numbers and signs as words",
     "optimize_for_memory": "Use less memory, slower",
@@ -82,29 +83,33 @@ def hear(voice: str) -> None:
 def settings(kept: Kept) -> None:
     """What is folded away."""
     with st.expander("Settings", key="settings"):
-        columns = st.columns(2)
-        for number, name in enumerate(_SLIDERS):
-            with columns[number % 2]:
-                _slider(kept, name)
-        with columns[1]:
-            key, value = begun("seed", kept.settings["seed"])
-            kept.settings["seed"] = st.number_input(
-                *("Seed", 0, MAX_SEED, value),
-                step=1,
-                placeholder="drawn anew each time",
-                help="The same seed gives the same speech; empty draws one.",
-                key=key,
-            )
-        with columns[0]:
+        for pair in _PAIRS:
+            for column, name in zip(st.columns(2), pair, strict=True):
+                with column:
+                    _seed(kept) if name == "seed" else _slider(kept, name)
+        first, second, third = st.columns(3)
+        with first:
             _choice(kept, "long_text", "Text past the limit", {v: k for k, v in LONG_TEXT.items()})
+        with second:
             kinds = {kind: kind.upper() for kind in FORMATS}
             _choice(kept, "response_format", "Format", kinds)
-        with columns[1]:
+        with third:
             rates = {0: "The checkpoint's", **{hz: f"{hz:,} Hz" for hz in RATES_HZ}}
             _choice(kept, "sample_rate", "Sample rate", rates)
         for name, label in _CHECKBOXES.items():
             key, value = begun(name, kept.settings[name])
             kept.settings[name] = st.checkbox(label, value, key=key)
+
+
+def _seed(kept: Kept) -> None:
+    key, value = begun("seed", kept.settings["seed"])
+    kept.settings["seed"] = st.number_input(
+        *("Seed", 0, MAX_SEED, value),
+        step=1,
+        placeholder="any",
+        help="The same seed gives the same speech; empty draws one.",
+        key=key,
+    )
 
 
 def _slider(kept: Kept, name: str) -> None:

@@ -113,8 +113,7 @@ def _card(kept: Kept, text: str) -> None:
 def _limit() -> int | None:
     """How much this machine speaks at once; the server is asked until it has said."""
     if st.session_state.get("limit") is None:
-        hardware = desk().ask(desk().process.client.hardware())
-        _learn_limit(hardware["selected_configuration"].get("max_text_length"))
+        _learn_limit(desk().ask(desk().process.text_limit()))
     return st.session_state.get("limit")
 
 

@@ -6,6 +6,8 @@ from ui.notes import note
 from ui.speaking.wish import WHY_TRANSCRIPT
 
 _TYPES = ["wav", "flac", "ogg", "mp3", "m4a", "webm"]
+_MOST_MB = 20
+"""What the server takes."""
 _RATE_HZ = 48_000
 """Streamlit's own 16 kHz would take from a voice what makes it one."""
 
@@ -13,7 +15,10 @@ _RATE_HZ = 48_000
 def recording_input(place: str) -> tuple[bytes | None, str]:
     """The recording, and what is said in it; `place` tells one such input from another."""
     upload = st.file_uploader(
-        "Recording of the voice, 5 to 30 s of one speaker", type=_TYPES, key=f"upload-{place}"
+        "Recording of the voice, 5 to 30 s of one speaker",
+        type=_TYPES,
+        key=f"upload-{place}",
+        max_upload_size=_MOST_MB,
     )
     spoken = st.audio_input("Or record it now", sample_rate=_RATE_HZ, key=f"spoken-{place}")
     note("The microphone works on this computer or over https; elsewhere upload a recording.")
