@@ -58,7 +58,7 @@ def test_a_server_that_goes_away_is_told_and_found_again(browser: Browser, tmp_p
             tab.speak("Is anybody there?")
             tab.is_done("failed")
             expect(tab.state).to_contain_text("shoal serve")
-            with serving(int(url.rpartition(":")[2])) as again:
+            with serving(SHOAL_PORT=url.rpartition(":")[2]) as again:
                 assert again.url == url
                 expect(status).to_contain_text("CPU", timeout=30_000)
                 tab.take.get_by_role("button", name="Try again").click()

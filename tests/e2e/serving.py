@@ -32,9 +32,9 @@ class Served:
 
 
 @contextmanager
-def serving(port: int = 0, **environment: str) -> Iterator[Served]:
-    """Start it on a port of 127.0.0.1, 0 a free one, wait until it can speak, stop it in the end."""
-    command = (sys.executable, "-m", "backend.cli", "serve", "--port", str(port))
+def serving(**environment: str) -> Iterator[Served]:
+    """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
+    command = (sys.executable, "-m", "backend.cli", "serve")
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,
@@ -43,6 +43,7 @@ def serving(port: int = 0, **environment: str) -> Iterator[Served]:
         text=True,
         env={
             **os.environ,
+            "SHOAL_PORT": "0",
             "SHOAL_METRICS": "false",
             "SHOAL_DATA_DIR": kept.name,
             **environment,
