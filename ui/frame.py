@@ -24,16 +24,17 @@ def draw() -> None:
     """Draw the page that the browser looks at."""
     st.set_page_config("Shoal", layout="wide", initial_sidebar_state="collapsed")
     st.html(f"<style>{files('ui.look').joinpath('frame.css').read_text('utf-8')}</style>")
-    page = st.navigation(
-        [
-            st.Page(speak_page, title="Speak", default=True),
-            st.Page(voices_page, title="Voices", url_path="voices"),
-            st.Page(guide_page, title="Emotion guide", url_path="guide"),
-            st.Page(system_page, title="System", url_path="system"),
-            st.Page(report_page, title="Report", url_path="report"),
-        ],
-        position="top",
-    )
+    pages = [
+        st.Page(speak_page, title="Speak", default=True),
+        st.Page(voices_page, title="Voices", url_path="voices"),
+        st.Page(guide_page, title="Emotion guide", url_path="guide"),
+        st.Page(system_page, title="System", url_path="system"),
+        st.Page(report_page, title="Report", url_path="report"),
+    ]
+    page = st.navigation(pages, position="top")
+    with st.container(key="pages", horizontal=True, gap="small"):  # where the bar has no room
+        for each in pages:
+            st.page_link(each, width="content")
     with st.container(key="top", horizontal=True, vertical_alignment="center"):
         st.title("Shoal", anchor=False, width="content")
         _status()

@@ -1,10 +1,10 @@
 """The emotion guide: where the mood of the speech comes from, as the server tells it."""
 
 from html import escape
-from typing import Any
 
 import gradio as gr
 
+from ui.emotions import guide
 from ui.process import PageProcess
 from ui.wire import Refused, ServerAway
 
@@ -22,24 +22,3 @@ class GuideTab:
             return guide(await self._page.client.emotions())
         except (ServerAway, Refused) as error:
             return f'<p class="problem" role="alert">{escape(str(error))}</p>'
-
-
-def guide(told: dict[str, Any]) -> str:
-    """The answer of `GET /emotions` to read."""
-    effects = told.get("sound_effects") or {}
-    may_work = " ".join(f"<code>{escape(each)}</code>" for each in effects.get("may_work", ()))
-    marks = "".join(
-        f"<dt>{escape(mark)}</dt><dd>{escape(what)}</dd>"
-        for mark, what in (told.get("prosody_markers") or {}).items()
-    )
-    return (
-        f'<div class="guide"><h3>Where emotion comes from</h3><p>{escape(told["summary"])}</p>'
-        f"<h3>A recording that carries it</h3>{_list(told.get('reference_audio_tips'))}"
-        f"<h3>What punctuation does</h3><dl>{marks}</dl>"
-        f"<h3>Instead of tags</h3>{_list(told.get('instead_of_tags'))}"
-        f"<h3>Sound effects</h3><p>{escape(effects.get('note', ''))}</p><p>{may_work}</p></div>"
-    )
-
-
-def _list(items: list[str] | None) -> str:
-    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items or ()) + "</ul>"

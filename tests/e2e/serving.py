@@ -34,14 +34,7 @@ class Served:
 @contextmanager
 def serving(**environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
-    command = (
-        sys.executable,
-        "-m",
-        "backend.cli",
-        "serve",
-        "--port",
-        environment.get("SHOAL_PORT", "0"),
-    )
+    command = (sys.executable, "-m", "backend.cli", "serve")
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,
@@ -50,6 +43,7 @@ def serving(**environment: str) -> Iterator[Served]:
         text=True,
         env={
             **os.environ,
+            "SHOAL_PORT": "0",
             "SHOAL_METRICS": "false",
             "SHOAL_DATA_DIR": kept.name,
             **environment,

@@ -24,6 +24,19 @@ _TYPED = st.components.v2.component(
 )
 
 
+_CHARTS = st.components.v2.component(
+    "shoal.charts",
+    js="export default ({ data, parentElement }) => { parentElement.innerHTML = data; };",
+    isolate_styles=False,
+)
+"""Streamlit's own HTML takes no SVG."""
+
+
+def show_charts(html: str) -> None:
+    """Charts drawn as SVG; what is not ours in `html` must be escaped."""
+    _CHARTS(key="charts", data=html)
+
+
 def show_take(take: Take, is_new: bool) -> None:
     """The take; a new one is heard as soon as it can be."""
     told = {"src": f"{root()}/takes/{take.id}", "script": f"{root()}/take.js"}

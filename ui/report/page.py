@@ -13,6 +13,9 @@ _LAST_BYTES = 8 * 1024 * 1024
 """Of each log, as much is read."""
 _MOST_FILES = 12
 _POINTS = 3000
+_GREY = "#7c8a8f"
+"""Seen on light and on dark."""
+_BELOW = alt.Legend(orient="bottom")
 _PERCENT = {"cpu_pct": "CPU", "memory_pct": "Memory", "gpu_util_pct": "GPU"}
 _MEMORY = {"worker_peak_memory_mb": "Worker", "peak_vram_mb": "GPU", "gpu_memory_mb": "GPU now"}
 
@@ -117,13 +120,13 @@ def _by_length(rows: pd.DataFrame) -> None:
         .encode(
             x=alt.X("characters", title="Characters spoken"),
             y=alt.Y("rtf", title="Real-time factor"),
-            color=alt.Color("tier", title="Tier"),
+            color=alt.Color("tier", title="Tier", legend=_BELOW),
             tooltip=["tier", "characters", alt.Tooltip("rtf", format=".2f"), RUN],
         )
     )
     real_time = (
         alt.Chart(pd.DataFrame({"rtf": [1.0]}))
-        .mark_rule(strokeDash=[4, 4], aria=False)
+        .mark_rule(strokeDash=[4, 4], color=_GREY, aria=False)
         .encode(y="rtf")
     )
     told = f"{len(spoken)} requests; below the dashed line speech is made faster than it is heard."
@@ -140,7 +143,7 @@ def _tiers(rows: pd.DataFrame) -> None:
     chart, table = st.columns(2, gap="large")
     boxes = (
         alt.Chart(runs.thinned(spoken, _POINTS)[["tier", "rtf"]])
-        .mark_boxplot(size=24, outliers={"aria": False})
+        .mark_boxplot(size=24, rule={"color": _GREY}, outliers={"aria": False})
         .encode(
             x=alt.X("rtf", title="Real-time factor"),
             y=alt.Y("tier", title=None),
@@ -188,7 +191,7 @@ def _over_time(rows: pd.DataFrame, samples: pd.DataFrame) -> None:
             .encode(
                 x=alt.X("timestamp:T", title=None),
                 y=alt.Y("value", title=title),
-                color=alt.Color("what", title=None),
+                color=alt.Color("what", title=None, legend=_BELOW),
                 detail=RUN,
             )
             .properties(height=220)

@@ -7,9 +7,9 @@ import streamlit as st
 from ui.desk import desk
 from ui.notes import said, saved_voices, say_later, tried, voices_changed
 from ui.speaking.files import FORMATS
-from ui.speaking.kept import LIMITS, MAX_SEED, Kept
+from ui.speaking.kept import LIMITS, MAX_SEED, PLAIN, Kept, sane
 from ui.speaking.wish import LONG_TEXT, RATES_HZ, RECORDING, voice_choices
-from ui.voices.recording import recording_input
+from ui.voices.recording import recording_input, recording_now
 from ui.wire import Refused, ServerAway
 from ui.words import LANGUAGES
 
@@ -20,6 +20,7 @@ _SLIDERS = {
     "speed": ("Speed", "Tempo, at the same pitch."),
     "pauses": ("Pauses", "Between sentences, against the usual."),
 }
+_PAIRS = (("temperature", "top_p"), ("repetition_penalty", "seed"), ("speed", "pauses"))
 _CHECKBOXES = {
     "normalize": "Read numbers and signs as words",
     "optimize_for_memory": "Use less memory, slower",
@@ -52,23 +53,28 @@ def choose_voice(kept: Kept) -> None:
     _choice(kept, "voice", "Voice", {value: label for label, value in voice_choices(names)})
 
 
-def prepare_voice(kept: Kept) -> tuple[bytes | None, str]:
+def read_controls(kept: Kept) -> None:
+    """What the controls say now, before they are drawn again."""
+    for name in PLAIN:
+        if (key := _key(name)) in st.session_state:
+            kept.settings[name] = sane(name, st.session_state[key])
+    kept.text = str(st.session_state.get(_key("text"), kept.text))
+
+
+def prepare_voice(kept: Kept) -> None:
     """What goes with the voice: its recording and transcript; a saved one can be heard."""
     voice = kept.settings["voice"]
     if voice != RECORDING:
         if voice and st.button("Listen to this voice"):
             hear(voice)
         said("voice")
-        return None, ""
+        return
     with st.container(border=True):
-        recording, transcript = recording_input("speak")
+        recording_input("speak")
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.text_input("Keep it as a voice called", key="new-voice")
-            if st.button("Save voice"):
-                _keep(kept, name, recording, transcript)
-                st.rerun()
+            st.text_input("Keep it as a voice called", key="new-voice")
+            st.button("Save voice", on_click=_keep, args=(kept,))
         said("voice")
-    return recording, transcript
 
 
 def hear(voice: str) -> None:
@@ -82,29 +88,33 @@ def hear(voice: str) -> None:
 def settings(kept: Kept) -> None:
     """What is folded away."""
     with st.expander("Settings", key="settings"):
-        columns = st.columns(2)
-        for number, name in enumerate(_SLIDERS):
-            with columns[number % 2]:
-                _slider(kept, name)
-        with columns[1]:
-            key, value = begun("seed", kept.settings["seed"])
-            kept.settings["seed"] = st.number_input(
-                *("Seed", 0, MAX_SEED, value),
-                step=1,
-                placeholder="drawn anew each time",
-                help="The same seed gives the same speech; empty draws one.",
-                key=key,
-            )
-        with columns[0]:
+        for pair in _PAIRS:
+            for column, name in zip(st.columns(2), pair, strict=True):
+                with column:
+                    _seed(kept) if name == "seed" else _slider(kept, name)
+        first, second, third = st.columns(3)
+        with first:
             _choice(kept, "long_text", "Text past the limit", {v: k for k, v in LONG_TEXT.items()})
+        with second:
             kinds = {kind: kind.upper() for kind in FORMATS}
             _choice(kept, "response_format", "Format", kinds)
-        with columns[1]:
+        with third:
             rates = {0: "The checkpoint's", **{hz: f"{hz:,} Hz" for hz in RATES_HZ}}
             _choice(kept, "sample_rate", "Sample rate", rates)
         for name, label in _CHECKBOXES.items():
             key, value = begun(name, kept.settings[name])
             kept.settings[name] = st.checkbox(label, value, key=key)
+
+
+def _seed(kept: Kept) -> None:
+    key, value = begun("seed", kept.settings["seed"])
+    kept.settings["seed"] = st.number_input(
+        *("Seed", 0, MAX_SEED, value),
+        step=1,
+        placeholder="any",
+        help="The same seed gives the same speech; empty draws one.",
+        key=key,
+    )
 
 
 def _slider(kept: Kept, name: str) -> None:
@@ -132,14 +142,20 @@ def begun(name: str, now: Any) -> tuple[str, Any]:
     The session state is not written: what it says is lost to the browser where the first drawing
     is cut short, and the browser then sends back what the control is by itself.
     """
-    key = f"set_{name}_{st.session_state.get('turns', {}).get(name, 0)}"
+    key = _key(name)
     values = st.session_state.setdefault("begun", {})
     if key not in st.session_state:
         values[key] = now
     return key, values[key]
 
 
-def _keep(kept: Kept, name: str, recording: bytes | None, transcript: str) -> None:
+def _key(name: str) -> str:
+    return f"set_{name}_{st.session_state.get('turns', {}).get(name, 0)}"
+
+
+def _keep(kept: Kept) -> None:
+    recording, transcript = recording_now("speak")
+    name = str(st.session_state["new-voice"])
     if not recording:
         say_later("voice", "problem", "Record or upload the voice first.")
         return

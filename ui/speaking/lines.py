@@ -8,14 +8,22 @@ Line = dict[str, str]
 _LEAST = 2
 
 
-def dialogue_lines(names: list[str]) -> list[Line]:
-    """Draw them; what they say now."""
+def draw_lines(names: list[str]) -> None:
+    """Draw a row for each."""
     lines: dict[int, Line] = st.session_state.setdefault(
         "scene", {number: _line() for number in range(_LEAST)}
     )
     for number, key in enumerate(list(lines), start=1):
         _draw(number, key, lines, names)
     st.button("Add a line", on_click=_add, args=(lines,))
+
+
+def lines_now() -> list[Line]:
+    """What the fields say now."""
+    lines: dict[int, Line] = st.session_state.get("scene", {})
+    for key, line in lines.items():
+        for name in line:
+            line[name] = st.session_state.get(f"line-{name}-{key}", line[name])
     return list(lines.values())
 
 

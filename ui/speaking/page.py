@@ -1,7 +1,5 @@
 """The Streamlit page where one speaks: text, a scene or line by line, in a voice, with settings."""
 
-from typing import Any
-
 import streamlit as st
 
 from ui.desk import desk
@@ -14,11 +12,13 @@ from ui.speaking.controls import (
     choose_language,
     choose_voice,
     prepare_voice,
+    read_controls,
     settings,
 )
 from ui.speaking.kept import Kept
-from ui.speaking.lines import dialogue_lines
-from ui.speaking.wish import EMPTY, ESTIMATED, MODES
+from ui.speaking.lines import draw_lines, lines_now
+from ui.speaking.wish import EMPTY, ESTIMATED, MODES, RECORDING
+from ui.voices.recording import recording_now
 from ui.wire import Refused, ServerAway
 
 _POLL_S = 0.4
@@ -44,37 +44,49 @@ def _input(kept: Kept) -> None:
     mode = st.segmented_control(
         "What to speak", MODES, default=MODES[0], required=True, key="mode", persist_state="session"
     )
-    said_now: Any = ""
     drafted = ""
     if mode == MODES[0]:
-        said_now, drafted = _text(kept)
+        drafted = _text(kept)
     elif mode == MODES[1]:
-        said_now = dialogue_lines([each["name"] for each in saved_voices() or ()])
-        drafted = "\n\n".join(line["text"] for line in said_now)
+        draw_lines([each["name"] for each in saved_voices() or ()])
+        drafted = "\n\n".join(line["text"] for line in lines_now())
     language, voice = st.columns(2)
     with language:
         choose_language(kept)
     with voice:
         choose_voice(kept)
-    recording, transcript = prepare_voice(kept)
+    prepare_voice(kept)
     settings(kept)
     if mode == MODES[2]:
         _lines(kept)
     else:
         is_busy = stage.at_work(kept) is not None
-        label = "Speaking …" if is_busy else "Speak"
-        # No callback: it would be given what the fields said when the page was drawn before.
-        if st.button(label, type="primary", key="go", disabled=is_busy):
-            stage.begin(kept, said_now, recording, transcript)
-            st.rerun()
+        st.button(
+            "Speaking …" if is_busy else "Speak",
+            type="primary",
+            key="go",
+            disabled=is_busy,
+            on_click=_speak,
+            args=(kept,),
+        )
     said("speak")
     if mode != MODES[2]:
         # The last: nothing waits for the server's answer, and no button moves under the mouse.
         _card(kept, drafted)
 
 
-def _text(kept: Kept) -> tuple[str, str]:
-    """The text, and as it stands in the field while it is being written."""
+def _speak(kept: Kept) -> None:
+    """Before the page is drawn: a drawing is cut short by the next, and a click would be lost."""
+    read_controls(kept)
+    is_dialogue = st.session_state.get("mode") == MODES[1]
+    recording, transcript = None, ""
+    if kept.settings["voice"] == RECORDING:
+        recording, transcript = recording_now("speak")
+    stage.begin(kept, lines_now() if is_dialogue else kept.text, recording, transcript)
+
+
+def _text(kept: Kept) -> str:
+    """The text as it stands in the field while it is being written."""
     key, value = begun("text", kept.text)
     text = st.text_area(
         *("Text", value),
@@ -84,7 +96,7 @@ def _text(kept: Kept) -> tuple[str, str]:
     )
     drafted = typed(key, st.session_state.get("limit"))
     kept.text = text[:_MOST_CHARACTERS]
-    return text, text if drafted is None else drafted
+    return text if drafted is None else drafted
 
 
 def _card(kept: Kept, text: str) -> None:
@@ -105,16 +117,14 @@ def _card(kept: Kept, text: str) -> None:
     if mends:
         with st.container(horizontal=True):
             for field, label in card.MEND_LABELS.items():
-                if field in mends and st.button(label):
-                    change_setting(kept, field, mends[field])
-                    st.rerun()
+                if field in mends:
+                    st.button(label, on_click=change_setting, args=(kept, field, mends[field]))
 
 
 def _limit() -> int | None:
     """How much this machine speaks at once; the server is asked until it has said."""
     if st.session_state.get("limit") is None:
-        hardware = desk().ask(desk().process.client.hardware())
-        _learn_limit(hardware["selected_configuration"].get("max_text_length"))
+        _learn_limit(desk().ask(desk().process.text_limit()))
     return st.session_state.get("limit")
 
 
@@ -126,12 +136,19 @@ def _learn_limit(limit: int | None) -> None:
 
 def _lines(kept: Kept) -> None:
     """Each line that is entered is spoken at once."""
-    line = st.chat_input("Write a line and press Enter to hear it", key="line")
-    if line:
-        stage.say_line(kept, str(line))
-        st.rerun()
+    st.chat_input(
+        "Write a line and press Enter to hear it",
+        key="line",
+        on_submit=_say_line,
+        args=(kept,),
+    )
     if st.session_state.get("live") is not None and stage.at_work(kept) is not None:
         st.button("Finish", on_click=stage.finish_lines)
+
+
+def _say_line(kept: Kept) -> None:
+    read_controls(kept)
+    stage.say_line(kept, str(st.session_state["line"]))
 
 
 # -- what came of it ------------------------------------------------------------------------------

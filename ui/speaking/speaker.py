@@ -21,6 +21,7 @@ _LIVE_FIELDS = (
     *("temperature", "top_p", "repetition_penalty", "seed"),
 )
 """What the live route takes of a take's fields."""
+_FLUSH = ""
 
 
 class LiveText:
@@ -38,8 +39,14 @@ class LiveText:
             self._said = text[:end]
         self._send(text, end)
 
-    def finish(self, text: str) -> None:
-        """The text is `text`, and nothing follows."""
+    def say(self, line: str) -> None:
+        """One more line, to be spoken at once."""
+        self.write(f"{self._said}{line}\n")
+        self._pieces.put_nowait(_FLUSH)
+
+    def finish(self, text: str | None = None) -> None:
+        """The text is `text`, or what it was; nothing follows."""
+        text = self._said if text is None else text
         self.write(text)
         self._send(text, len(text))
         if not self._is_finished:
@@ -47,7 +54,7 @@ class LiveText:
             self._pieces.put_nowait(None)
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """What is to be sent, as it is written."""
+        """What is to be sent, as it is written; "" where what was sent is to be spoken now."""
         while (piece := await self._pieces.get()) is not None:
             yield piece
 
@@ -178,7 +185,10 @@ class Speaker:
 
 async def _write(live: Live, text: LiveText) -> None:
     async for piece in text.pieces():
-        await live.write(piece)
+        if piece == _FLUSH:
+            await live.flush()
+        else:
+            await live.write(piece)
     await live.end()
 
 

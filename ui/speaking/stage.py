@@ -59,23 +59,22 @@ def say_line(kept: Kept, line: str) -> None:
             told = "Lines are spoken in the default or in a saved voice: save the recording first."
             say_later("speak", "problem", told)
             return
-        live = st.session_state["live"] = {"said": "", "text": LiveText()}
+        live = st.session_state["live"] = LiveText()
         fields = fields_of(kept.settings) | {"text": line}
         try:
             speaker = desk().process.speaker
-            take = desk().do(speaker.begin_live, kept.owner, fields, live["text"])
+            take = desk().do(speaker.begin_live, kept.owner, fields, live)
         except OSError as error:
             say_later("speak", "problem", f"The disk refuses: {error.strerror}.")
             return
         _attend(take)
-    live["said"] += " ".join(line.split()) + "\n"
-    desk().do(live["text"].write, live["said"])
+    desk().do(live.say, " ".join(line.split()))
 
 
 def finish_lines() -> None:
     """No line follows."""
     if (live := st.session_state.pop("live", None)) is not None:
-        desk().do(live["text"].finish, live["said"])
+        desk().do(live.finish)
 
 
 def forget(kept: Kept) -> None:

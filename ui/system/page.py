@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from ui.desk import desk
+from ui.look.parts import show_charts
 from ui.notes import note, problem, tried
 from ui.report.log import Row
 from ui.system.chart import charts
@@ -49,7 +50,7 @@ def _live() -> None:
         return
     seen: deque[dict[str, float]] = st.session_state.setdefault("seen", deque(maxlen=REMEMBERED))
     seen.append(look(status, health))
-    st.html(charts(list(seen), status, health))
+    show_charts(charts(list(seen), status, health))
 
 
 async def _ask() -> Answers:

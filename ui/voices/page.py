@@ -9,7 +9,7 @@ from ui.desk import desk
 from ui.notes import problem, said, saved_voices, say_later, tried, voices_changed
 from ui.speaking.controls import hear
 from ui.speaking.wish import WHY_TRANSCRIPT
-from ui.voices.recording import recording_input
+from ui.voices.recording import recording_input, recording_now
 from ui.wire import Refused, ServerAway
 
 _PLACE = "voices"
@@ -104,15 +104,15 @@ def _change(name: str, new_name: str, transcript: str) -> None:
 
 def _new() -> None:
     turn = st.session_state.setdefault("new-voice-turn", 0)
-    name = st.text_input("Name", key=f"name-{turn}")
-    recording, transcript = recording_input(f"new-{turn}")
-    if st.button("Save voice", type="primary"):
-        _save(name, recording, transcript)
-        st.rerun()
+    st.text_input("Name", key=f"name-{turn}")
+    recording_input(f"new-{turn}")
+    st.button("Save voice", type="primary", on_click=_save, args=(turn,))
     said("new voice")
 
 
-def _save(name: str, recording: bytes | None, transcript: str) -> None:
+def _save(turn: int) -> None:
+    recording, transcript = recording_now(f"new-{turn}")
+    name = str(st.session_state[f"name-{turn}"])
     if not recording:
         say_later("new voice", "problem", "Record or upload the voice first.")
         return
