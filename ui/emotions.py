@@ -13,11 +13,11 @@ def guide(told: dict[str, Any]) -> str:
         for mark, what in (told.get("prosody_markers") or {}).items()
     )
     return (
-        f'<div class="guide"><h3>Where emotion comes from</h3><p>{escape(told["summary"])}</p>'
-        f"<h3>A recording that carries it</h3>{_list(told.get('reference_audio_tips'))}"
-        f"<h3>What punctuation does</h3><dl>{marks}</dl>"
-        f"<h3>Instead of tags</h3>{_list(told.get('instead_of_tags'))}"
-        f"<h3>Sound effects</h3><p>{escape(effects.get('note', ''))}</p><p>{may_work}</p></div>"
+        f'<div class="guide"><h2>Where emotion comes from</h2><p>{escape(told["summary"])}</p>'
+        f"<h2>A recording that carries it</h2>{_list(told.get('reference_audio_tips'))}"
+        f"<h2>What punctuation does</h2><dl>{marks}</dl>"
+        f"<h2>Instead of tags</h2>{_list(told.get('instead_of_tags'))}"
+        f"<h2>Sound effects</h2><p>{escape(effects.get('note', ''))}</p><p>{may_work}</p></div>"
     )
 
 

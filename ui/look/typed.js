@@ -2,35 +2,44 @@
 // of it after a pause: Streamlit itself says nothing before the field is left.
 
 const PAUSE_MS = 500;
+const LOOK_MS = 50; // for the field, which is drawn a moment after this
+
+function count(state) {
+  const { field, limit, shown } = state;
+  const length = [...field.value].length;
+  const of = limit ? ` of ${limit.toLocaleString("en")}` : "";
+  shown.textContent = `${length.toLocaleString("en")}${of} characters`;
+  shown.classList.toggle("past", Boolean(limit) && length > limit);
+  clearTimeout(state.timer);
+  if (field.value !== state.told) state.timer = setTimeout(() => tell(state), PAUSE_MS);
+}
+
+function tell(state) {
+  state.told = state.field.value;
+  state.setStateValue("text", state.told);
+}
+
+function find(state) {
+  const field = document.querySelector(`.st-key-${state.key} textarea`);
+  if (!field) {
+    clearTimeout(state.timer);
+    state.timer = setTimeout(() => find(state), LOOK_MS);
+    return;
+  }
+  if (field !== state.field) {
+    state.field?.removeEventListener("input", state.onInput);
+    state.field = field;
+    state.told ??= field.value;
+    field.addEventListener("input", state.onInput);
+  }
+  count(state);
+}
 
 export default function ({ data, parentElement, setStateValue }) {
+  // Called again with each drawing: what it knows lies on its element, and the newest data counts.
+  const state = (parentElement.shoalTyped ??= { onInput: () => count(parentElement.shoalTyped) });
   const shown = parentElement.querySelector("p");
-  let field = null;
-  let timer = 0;
-  let told = parentElement.dataset.told ?? null;
-
-  const tell = () => {
-    if (field.value === told) return;
-    parentElement.dataset.told = told = field.value;
-    setStateValue("text", told);
-  };
-  const changed = () => {
-    const length = [...field.value].length;
-    const of = data.limit ? ` of ${data.limit.toLocaleString("en")}` : "";
-    shown.textContent = `${length.toLocaleString("en")}${of} characters`;
-    shown.classList.toggle("past", Boolean(data.limit) && length > data.limit);
-    clearTimeout(timer);
-    timer = setTimeout(tell, PAUSE_MS);
-  };
-  const find = () => {
-    field = document.querySelector(`.st-key-${data.field} textarea`);
-    if (!field) return (timer = setTimeout(find, 50)); // it is drawn a moment later
-    field.addEventListener("input", changed);
-    changed();
-  };
-  find();
-  return () => {
-    clearTimeout(timer);
-    field?.removeEventListener("input", changed);
-  };
+  Object.assign(state, { key: data.field, limit: data.limit, shown, setStateValue });
+  find(state);
+  return () => clearTimeout(state.timer);
 }

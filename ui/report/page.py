@@ -222,7 +222,7 @@ def _requests(rows: pd.DataFrame) -> None:
     st.dataframe(found[shown], hide_index=True, height=320, alt="The requests in these files")
     st.download_button(
         f"Download {len(found):,} rows as CSV",
-        lambda: found.to_csv(index=False).encode(),
+        found.to_csv(index=False).encode(),
         "shoal-requests.csv",
         "text/csv",
         on_click="ignore",

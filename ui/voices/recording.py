@@ -5,7 +5,7 @@ import streamlit as st
 from ui.notes import note
 from ui.speaking.wish import WHY_TRANSCRIPT
 
-_TYPES = ["wav", "flac", "ogg", "mp3", "m4a", "webm"]
+_TYPES = ["wav", "flac", "ogg", "mp3", "m4a", "mp4", "aac", "webm"]
 _MOST_MB = 20
 """What the server takes."""
 _RATE_HZ = 48_000
