@@ -8,7 +8,7 @@ import streamlit as st
 
 from ui import words
 from ui.desk import desk
-from ui.guide_page import guide_page
+from ui.guide.page import guide_page
 from ui.look.parts import kept_by_browser
 from ui.report.page import report_page
 from ui.speaking.kept import Kept

@@ -13,7 +13,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from ui.guide import GuideTab
+from ui.guide.tab import GuideTab
 from ui.look.theme import css, theme
 from ui.process import PageProcess
 from ui.setup import BadSetup, Setup, read_setup

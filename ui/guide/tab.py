@@ -4,7 +4,7 @@ from html import escape
 
 import gradio as gr
 
-from ui.emotions import guide
+from ui.guide.told import guide
 from ui.process import PageProcess
 from ui.wire import Refused, ServerAway
 

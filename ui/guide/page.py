@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui.desk import desk
-from ui.emotions import guide
+from ui.guide.told import guide
 from ui.notes import tried
 
 
