@@ -4,6 +4,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from ui import words
 from ui.desk import desk
 from ui.notes import note, problem, tried
 from ui.report import runs
@@ -129,7 +130,10 @@ def _by_length(rows: pd.DataFrame) -> None:
         .mark_rule(strokeDash=[4, 4], color=_GREY, aria=False)
         .encode(y="rtf")
     )
-    told = f"{len(spoken)} requests; below the dashed line speech is made faster than it is heard."
+    told = (
+        f"{words.count(len(spoken), 'request')}; below the dashed line speech is made faster than "
+        "it is heard."
+    )
     st.altair_chart((points + real_time).properties(height=320), alt=told)
     note(told)
 
