@@ -32,6 +32,7 @@ def tab_on(browser: Browser, url: str, folder: Path, **environment: str) -> Iter
         tab.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     with serving() as served, tab_on(browser, served.url, tmp_path) as tab:
         tab.text.fill("It was a long day, and nobody knew how it would end. " * 6)
@@ -47,6 +48,7 @@ def test_a_worker_that_dies_is_told_and_comes_back(browser: Browser, tmp_path: P
         tab.is_done()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_told_and_found_again(browser: Browser, tmp_path: Path) -> None:
     with serving() as served:
         url = served.url
@@ -66,6 +68,7 @@ def test_a_server_that_goes_away_is_told_and_found_again(browser: Browser, tmp_p
             tab.close()
 
 
+@pytest.mark.slow
 def test_a_full_queue_counts_down_and_tries_again(browser: Browser, tmp_path: Path) -> None:
     with (
         serving(SHOAL_MAX_BATCH="1", SHOAL_QUEUE_LIMIT="0", LONG_TEXT="split") as served,

@@ -135,6 +135,7 @@ def test_a_take_that_was_stopped_is_spoken_again(tab: Tab) -> None:
     assert tab.heard()[-1].state in ("speaking", "done")
 
 
+@pytest.mark.slow
 def test_a_killed_page_frees_the_server_and_its_takes_survive(
     tabs: NewTab, browser: Browser, server: Served, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_two_people_speak_and_do_not_see_each_other(
         expect(options).to_contain_text(own)
 
 
+@pytest.mark.slow
 def test_many_tabs_of_one_browser_are_alive(browser: Browser, face: Face) -> None:
     """A browser has six connections to a host, over all its tabs."""
     first = new_tab(browser, face).open()

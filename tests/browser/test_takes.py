@@ -97,6 +97,7 @@ def test_a_sentence_is_heard_by_a_click(tab: Tab) -> None:
     assert b"".join(p.samples.tobytes() for p in tab.heard()[heard:]) == tab.pcm()[start:end]
 
 
+@pytest.mark.slow
 def test_pause_and_go_on(tab: Tab) -> None:
     spoken(tab)
     tab.is_heard()
@@ -194,6 +195,7 @@ def test_a_deleted_take_is_gone(tab: Tab, face: Face) -> None:
     expect(tab.page.locator("#take .empty")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_page_keeps_text_settings_and_takes(
     browser: Browser, server: Served, tmp_path: Path
 ) -> None:

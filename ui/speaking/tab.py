@@ -31,6 +31,8 @@ class SpeakTab:
         self.voice = VoiceChoice(page, self.settings)
         self._live: dict[str, LiveText] = {}
         """Of each tab that is typed in, the text."""
+        self._finished: dict[str, str] = {}
+        """Of each tab, what was finished last, until its box is seen empty."""
         with gr.Row(elem_id="speaking"):
             with gr.Column(scale=1, min_width=320):
                 self._build_input()
@@ -215,6 +217,9 @@ class SpeakTab:
             live.write(text)
             return [gr.skip(), gr.skip(), ""]
         if not text.strip():
+            self._finished.pop(tab, None)
+            return [gr.skip(), gr.skip(), ""]
+        if self._finished.get(tab, "").startswith(text):  # on its way when Finish was pressed
             return [gr.skip(), gr.skip(), ""]
         fields = {**fields_of(self.settings.read(settings)), "text": text}
         if fields.get("voice") == RECORDING:
@@ -234,6 +239,7 @@ class SpeakTab:
     async def _finish(self, request: gr.Request, kept: dict[str, Any], text: str) -> list[Any]:
         if (live := self._live.pop(str(request.session_hash), None)) is not None:
             live.finish(text)
+            self._finished[str(request.session_hash)] = text
         return ["", gr.update(interactive=False), self.choices(kept)]
 
     # -- earlier takes ----------------------------------------------------------------------------
