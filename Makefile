@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve ui test lint format parity demo-voice clean help
+.PHONY: serve ui test lint format pages parity demo-voice clean help
 
 help:
-	@echo "make serve | ui | test | lint | format | parity | demo-voice | clean"
+	@echo "make serve | ui | test | lint | format | pages | parity | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ format: $(VENV)/.installed-dev
 
 test: lint
 	$(BIN)/pytest -m "not slow and not gpu"
+
+# Everything that drives a browser, what CI leaves out because it takes long included.
+pages: $(VENV)/.installed-dev
+	$(BIN)/pytest -m browser
 
 # fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
 parity: $(VENV)/.installed-dev

@@ -85,6 +85,7 @@ def test_one_word_is_heard_whole(tab: Tab, text: str) -> None:
     assert np.abs(np.concatenate([piece.samples for piece in pieces])).max() > 1000
 
 
+@pytest.mark.slow
 def test_a_second_take_is_heard_as_the_first(tab: Tab) -> None:
     tab.speak("Yes.")
     tab.is_done()
@@ -170,6 +171,7 @@ def test_while_typing_it_is_spoken_before_the_end(tab: Tab, server: Served) -> N
     assert is_idle(server.url)
 
 
+@pytest.mark.slow
 def test_what_is_typed_at_once_is_not_said_twice(tab: Tab) -> None:
     tab.mode("As I type")
     live = tab.page.locator("#live textarea")
@@ -183,6 +185,7 @@ def test_what_is_typed_at_once_is_not_said_twice(tab: Tab) -> None:
     assert said == "The first sentence is here. And now a second follows."
 
 
+@pytest.mark.slow
 def test_speech_begins_while_the_page_still_loads_what_was_typed(tabs: NewTab, face: Face) -> None:
     """Who types at once keeps what was typed: what the browser kept comes, and is older."""
     tab = tabs(face)

@@ -99,6 +99,7 @@ def test_a_closed_tab_frees_the_server_within_two_seconds(
     until(lambda: is_idle(server.url), 2)
 
 
+@pytest.mark.slow
 def test_text_while_typed_ends_with_its_tab(browser: Browser, face: Face, server: Served) -> None:
     tab = new_tab(browser, face).open()
     tab.mode("As I type")
@@ -108,6 +109,7 @@ def test_text_while_typed_ends_with_its_tab(browser: Browser, face: Face, server
     until(lambda: is_idle(server.url), 2)
 
 
+@pytest.mark.slow
 def test_stop_of_text_while_typed(tab: Tab, server: Served) -> None:
     tab.mode("As I type")
     live = tab.page.locator("#live textarea")

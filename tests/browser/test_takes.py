@@ -140,6 +140,7 @@ def test_a_receipt_tells_and_copies(tabs: NewTab, face: Face) -> None:
         expect(button).to_be_visible()
 
 
+@pytest.mark.slow
 def test_where_there_is_no_clipboard_the_command_is_shown(tab: Tab) -> None:
     tab.page.add_init_script("delete Navigator.prototype.clipboard")
     tab.reload()
@@ -181,6 +182,7 @@ def test_a_reload_keeps_text_settings_and_takes(tab: Tab) -> None:
     assert b"".join(piece.samples.tobytes() for piece in tab.heard()) == tab.pcm()
 
 
+@pytest.mark.slow
 def test_a_deleted_take_is_gone(tab: Tab, face: Face) -> None:
     spoken(tab)
     src = tab.take.get_attribute("src") or ""
@@ -220,6 +222,7 @@ def test_a_restart_of_the_page_keeps_text_settings_and_takes(
         tab.close()
 
 
+@pytest.mark.slow
 def test_the_data_on_disk_is_what_the_page_shows(tab: Tab, face: Face) -> None:
     spoken(tab)
     src = tab.take.get_attribute("src") or ""
