@@ -94,6 +94,7 @@ def build(page: PageProcess) -> gr.Blocks:
 
         async def leave(request: gr.Request) -> None:
             await page.leave(str(request.session_hash))
+            speak.leave(str(request.session_hash))
 
         blocks.unload(leave)
     return blocks

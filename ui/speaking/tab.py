@@ -242,6 +242,11 @@ class SpeakTab:
             self._finished[str(request.session_hash)] = text
         return ["", gr.update(interactive=False), self.choices(kept)]
 
+    def leave(self, tab: str) -> None:
+        """The browser's tab is closed: forget what was typed there."""
+        self._live.pop(tab, None)
+        self._finished.pop(tab, None)
+
     # -- earlier takes ----------------------------------------------------------------------------
 
     def _show_take(self, kept: dict[str, Any], take_id: str) -> str:

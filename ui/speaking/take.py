@@ -307,7 +307,9 @@ class Take:
 
     def _begin(self, index: int, text: str, voice: str) -> None:
         record = self.record
-        while len(record.sentences) <= index:  # of live text nobody knows what will follow
+        if not 0 <= index <= len(record.sentences):
+            raise ValueError(f"sentence {index} begins, of {len(record.sentences)}")
+        if index == len(record.sentences):  # of live text nobody knows what will follow
             record.sentences.append(Sentence(text, voice))
             self._versions.append(0)
         record.sentences[index].state = "speaking"
