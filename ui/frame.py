@@ -11,6 +11,8 @@ from ui.desk import desk
 from ui.guide.page import guide_page
 from ui.look.parts import kept_by_browser
 from ui.report.page import report_page
+from ui.speaking import stage
+from ui.speaking.controls import read_controls
 from ui.speaking.kept import Kept
 from ui.speaking.page import speak_page
 from ui.system.page import system_page
@@ -47,6 +49,7 @@ def draw() -> None:
             Kept.begin(found)
             page.run()
         return
+    read_controls(kept)  # of whatever page was left: its last drawing may have been cut short
     page.run()
     with keeper:
         kept_by_browser(kept.to_keep())
@@ -64,6 +67,9 @@ def _status() -> None:
         state["is_away"] = True
         return
     st.html(f'<p class="chip {kind}">{escape(text)}</p>')
-    if state["is_away"]:
-        state["is_away"] = False
+    kept = Kept.of_session()
+    is_at_work = kept is not None and stage.at_work(kept) is not None
+    if state["is_away"] or (state.get("is_at_work") and not is_at_work):
+        state |= {"is_away": False, "is_at_work": False}
         st.rerun()
+    state["is_at_work"] = is_at_work

@@ -310,6 +310,7 @@ def test_another_browser_sees_none_of_it(open_tab: OpenTab) -> None:
 def test_settings_outlive_a_look_at_another_page(tab: Tab) -> None:
     tab.write("To be kept.")
     tab.choose("Language", "French")
+    tab.page.wait_for_function("localStorage.shoal.includes('\"fr\"')")
     tab.page.get_by_role("link", name="Emotion guide").first.click()
     expect(tab.page.get_by_role("heading", name="Where emotion comes from")).to_be_visible()
     tab.page.get_by_role("link", name="Speak").first.click()

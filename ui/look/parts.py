@@ -37,10 +37,15 @@ def show_charts(html: str) -> None:
     _CHARTS(key="charts", data=html)
 
 
-def show_take(take: Take, is_new: bool) -> None:
-    """The take; a new one is heard as soon as it can be."""
+def show_take(take: Take, is_new: bool, is_at_work: bool) -> None:
+    """The take; a new one is heard as soon as it can be. One at work has the page drawn anew when
+    it is over."""
     told = {"src": f"{root()}/takes/{take.id}", "script": f"{root()}/take.js"}
-    _TAKE(key=f"take-{take.id}", data={**told, "autoplay": is_new})
+    _TAKE(
+        key=f"take-{take.id}",
+        data={**told, "autoplay": is_new, "is_at_work": is_at_work},
+        on_over_change=lambda: None,
+    )
 
 
 def kept_by_browser(keep: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -19,6 +19,13 @@ function tell(state) {
   state.setStateValue("text", state.told);
 }
 
+// Streamlit tells of the field that is left by itself. Told twice, the second drawing would cut the
+// first one short, and with it what a click was about to do.
+function leave(state) {
+  clearTimeout(state.timer);
+  state.told = state.field.value;
+}
+
 function find(state) {
   const field = document.querySelector(`.st-key-${state.key} textarea`);
   if (!field) {
@@ -28,16 +35,21 @@ function find(state) {
   }
   if (field !== state.field) {
     state.field?.removeEventListener("input", state.onInput);
+    state.field?.removeEventListener("blur", state.onBlur);
     state.field = field;
     state.told ??= field.value;
     field.addEventListener("input", state.onInput);
+    field.addEventListener("blur", state.onBlur);
   }
   count(state);
 }
 
 export default function ({ data, parentElement, setStateValue }) {
   // Called again with each drawing: what it knows lies on its element, and the newest data counts.
-  const state = (parentElement.shoalTyped ??= { onInput: () => count(parentElement.shoalTyped) });
+  const state = (parentElement.shoalTyped ??= {
+    onInput: () => count(parentElement.shoalTyped),
+    onBlur: () => leave(parentElement.shoalTyped),
+  });
   const shown = parentElement.querySelector("p");
   Object.assign(state, { key: data.field, limit: data.limit, shown, setStateValue });
   find(state);

@@ -103,7 +103,7 @@ def settings(kept: Kept) -> None:
             _choice(kept, "sample_rate", "Sample rate", rates)
         for name, label in _CHECKBOXES.items():
             key, value = begun(name, kept.settings[name])
-            kept.settings[name] = st.checkbox(label, value, key=key)
+            kept.settings[name] = st.checkbox(label, value, key=key, persist_state="session")
 
 
 def _seed(kept: Kept) -> None:
@@ -114,6 +114,7 @@ def _seed(kept: Kept) -> None:
         placeholder="any",
         help="The same seed gives the same speech; empty draws one.",
         key=key,
+        persist_state="session",
     )
 
 
@@ -121,7 +122,9 @@ def _slider(kept: Kept, name: str) -> None:
     label, why = _SLIDERS[name]
     least, most, step = LIMITS[name]
     key, value = begun(name, kept.settings[name])
-    kept.settings[name] = st.slider(label, least, most, value, step, help=why, key=key)
+    kept.settings[name] = st.slider(
+        label, least, most, value, step, help=why, key=key, persist_state="session"
+    )
 
 
 def _choice(kept: Kept, name: str, label: str, choices: dict[Any, str]) -> None:
@@ -133,6 +136,7 @@ def _choice(kept: Kept, name: str, label: str, choices: dict[Any, str]) -> None:
         options.index(value) if value in options else 0,
         format_func=lambda each: choices.get(each, str(each)),
         key=key,
+        persist_state="session",
     )
 
 

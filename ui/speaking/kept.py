@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from ui.speaking.speaker import LiveText
 from ui.speaking.wish import LONG_TEXT, RATES_HZ
 from ui.words import LANGUAGES
 
@@ -22,6 +23,22 @@ class Kept:
     owner: str
     text: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    # What follows is of this session alone. It is not in Streamlit's session state, because each
+    # touch of that may end the drawing, or a click's work, in the middle.
+    committed: str = ""
+    """The text when its field was left last."""
+    typed: str | None = None
+    """The text as it was told last while it was written."""
+    drafted: str = ""
+    """The newer of both."""
+    shown: str | None = None
+    """The take to look at."""
+    working: str = ""
+    """The take that was asked for last."""
+    is_heard: bool = False
+    """The take that is shown was asked for in this session."""
+    live: LiveText | None = None
+    """Lines that are spoken as they are entered."""
 
     @classmethod
     def of_session(cls) -> "Kept | None":

@@ -21,7 +21,6 @@ from ui.speaking.wish import EMPTY, ESTIMATED, MODES, RECORDING
 from ui.voices.recording import recording_now
 from ui.wire import Refused, ServerAway
 
-_POLL_S = 0.4
 _MOST_CHARACTERS = 100_000
 """What the server takes at all."""
 
@@ -92,11 +91,17 @@ def _text(kept: Kept) -> str:
         *("Text", value),
         height=230,
         key=key,
+        persist_state="session",
         placeholder="Hello from Shoal. Type or paste any text, a chapter too.",
     )
     drafted = typed(key, st.session_state.get("limit"))
+    if text != kept.committed or drafted is None:
+        kept.committed = kept.drafted = text
+    elif drafted != kept.typed:
+        kept.drafted = drafted
+    kept.typed = drafted
     kept.text = text[:_MOST_CHARACTERS]
-    return text if drafted is None else drafted
+    return kept.drafted
 
 
 def _card(kept: Kept, text: str) -> None:
@@ -142,8 +147,8 @@ def _lines(kept: Kept) -> None:
         on_submit=_say_line,
         args=(kept,),
     )
-    if st.session_state.get("live") is not None and stage.at_work(kept) is not None:
-        st.button("Finish", on_click=stage.finish_lines)
+    if kept.live is not None and stage.at_work(kept) is not None:
+        st.button("Finish", on_click=stage.finish_lines, args=(kept,))
 
 
 def _say_line(kept: Kept) -> None:
@@ -155,22 +160,12 @@ def _say_line(kept: Kept) -> None:
 
 
 def _output(kept: Kept) -> None:
-    take = stage.shown(kept)
+    take, working = stage.shown(kept), stage.at_work(kept)
     if take is None:
         st.html(EMPTY)
     else:
-        show_take(take, stage.is_new(take))
-    working = stage.at_work(kept)
-    if working is not None:
-        st.fragment(_until_over, run_every=_POLL_S)(kept, working.id)
+        show_take(take, kept.is_heard, take is working)
     _earlier(kept)
-
-
-def _until_over(kept: Kept, take_id: str) -> None:
-    """Draw the page anew when the take is over: then the next can be asked for."""
-    working = stage.at_work(kept)
-    if working is None or working.id != take_id:
-        st.rerun()
 
 
 def _earlier(kept: Kept) -> None:
@@ -187,10 +182,10 @@ def _earlier(kept: Kept) -> None:
             format_func=lambda each: titles.get(each, ""),
             key="take",
             on_change=_choose,
+            args=(kept,),
         )
         st.button("Delete this take", on_click=stage.forget, args=(kept,))
 
 
-def _choose() -> None:
-    st.session_state["shown"] = st.session_state["take"]
-    st.session_state.pop("heard", None)
+def _choose(kept: Kept) -> None:
+    kept.shown, kept.is_heard = st.session_state["take"], False

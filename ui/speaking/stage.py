@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ui.desk import desk
@@ -20,21 +19,16 @@ def takes(kept: Kept) -> list[Take]:
 
 def shown(kept: Kept) -> Take | None:
     """The take to look at; the newest, where none was chosen."""
-    if "shown" not in st.session_state:
+    if kept.shown is None:
         mine = takes(kept)
-        st.session_state["shown"] = mine[0].id if mine else ""
-    return _mine(kept, st.session_state["shown"])
+        kept.shown = mine[0].id if mine else ""
+    return _mine(kept, kept.shown)
 
 
 def at_work(kept: Kept) -> Take | None:
     """The take of this session that is being spoken."""
-    take = _mine(kept, st.session_state.get("working", ""))
+    take = _mine(kept, kept.working)
     return None if take is None or take.is_over else take
-
-
-def is_new(take: Take) -> bool:
-    """It was asked for in this session: it is heard as soon as it can be."""
-    return bool(st.session_state.get("heard") == take.id)
 
 
 def begin(kept: Kept, said: Any, recording: bytes | None, transcript: str) -> None:
@@ -48,33 +42,32 @@ def begin(kept: Kept, said: Any, recording: bytes | None, transcript: str) -> No
     except OSError as error:
         say_later("speak", "problem", f"The disk refuses: {error.strerror}.")
         return
-    _attend(take)
+    _attend(kept, take)
 
 
 def say_line(kept: Kept, line: str) -> None:
     """Have one more line spoken at once, over the connection of the lines before if it is open."""
-    live = st.session_state.get("live")
-    if at_work(kept) is None or live is None:
+    if at_work(kept) is None or kept.live is None:
         if kept.settings["voice"] == RECORDING:
             told = "Lines are spoken in the default or in a saved voice: save the recording first."
             say_later("speak", "problem", told)
             return
-        live = st.session_state["live"] = LiveText()
+        kept.live = LiveText()
         fields = fields_of(kept.settings) | {"text": line}
         try:
-            speaker = desk().process.speaker
-            take = desk().do(speaker.begin_live, kept.owner, fields, live)
+            take = desk().do(desk().process.speaker.begin_live, kept.owner, fields, kept.live)
         except OSError as error:
             say_later("speak", "problem", f"The disk refuses: {error.strerror}.")
             return
-        _attend(take)
-    desk().do(live.say, " ".join(line.split()))
+        _attend(kept, take)
+    desk().do(kept.live.say, " ".join(line.split()))
 
 
-def finish_lines() -> None:
+def finish_lines(kept: Kept) -> None:
     """No line follows."""
-    if (live := st.session_state.pop("live", None)) is not None:
-        desk().do(live.finish)
+    if kept.live is not None:
+        desk().do(kept.live.finish)
+        kept.live = None
 
 
 def forget(kept: Kept) -> None:
@@ -83,11 +76,12 @@ def forget(kept: Kept) -> None:
         return
     desk().ask(desk().process.speaker.stop(take))
     desk().do(desk().process.shelf.remove, take)
-    del st.session_state["shown"]
+    kept.shown = None
 
 
-def _attend(take: Take) -> None:
-    st.session_state["shown"] = st.session_state["working"] = st.session_state["heard"] = take.id
+def _attend(kept: Kept, take: Take) -> None:
+    kept.shown = kept.working = take.id
+    kept.is_heard = True
     context = get_script_run_ctx()
     assert context is not None
     desk().watch(context.session_id, take)

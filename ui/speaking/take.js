@@ -139,6 +139,7 @@ export class ShoalTake extends HTMLElement {
       this.removeAttribute("autoplay");
       this.listen(0);
     }
+    if (isOver) this.dispatchEvent(new Event("over"));
   }
 
   showStrip(view) {
