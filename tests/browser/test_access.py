@@ -31,7 +31,7 @@ def filled(tab: Tab) -> Tab:
 
 def show(tab: Tab, name: str) -> None:
     tab.tab(name)
-    waits = {"System": "#plan table", "Emotion guide": "#guide h3", "Voices": "#voices-list"}
+    waits = {"System": "#plan table", "Emotion guide": "#guide h2", "Voices": "#voices-list"}
     if name in waits:
         expect(tab.page.locator(waits[name]).first).to_be_visible()
 

@@ -55,10 +55,13 @@ def kept_by_browser(keep: dict[str, Any] | None) -> dict[str, Any] | None:
     return dict(kept) if isinstance(kept, dict) else None
 
 
-def typed(field: str, limit: int | None) -> str | None:
-    """What stands in the text field of that key while it is being written, and a count under it."""
+def typed(field: str, limit: int | None, known: str) -> str | None:
+    """What stands in the text field of that key while it is being written, and a count under it;
+    `known` is what the script knows of it."""
     result = _TYPED(
-        key=f"typed-{field}", data={"field": field, "limit": limit}, on_text_change=lambda: None
+        key=f"typed-{field}",
+        data={"field": field, "limit": limit, "known": known},
+        on_text_change=lambda: None,
     )
     text = result.get("text")
     return text if isinstance(text, str) else None

@@ -37,7 +37,6 @@ function find(state) {
     state.field?.removeEventListener("input", state.onInput);
     state.field?.removeEventListener("blur", state.onBlur);
     state.field = field;
-    state.told ??= field.value;
     field.addEventListener("input", state.onInput);
     field.addEventListener("blur", state.onBlur);
   }
@@ -52,6 +51,7 @@ export default function ({ data, parentElement, setStateValue }) {
   });
   const shown = parentElement.querySelector("p");
   Object.assign(state, { key: data.field, limit: data.limit, shown, setStateValue });
+  state.told ??= data.known; // the field may have been written in before this was drawn
   find(state);
   return () => clearTimeout(state.timer);
 }

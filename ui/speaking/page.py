@@ -94,7 +94,7 @@ def _text(kept: Kept) -> str:
         persist_state="session",
         placeholder="Hello from Shoal. Type or paste any text, a chapter too.",
     )
-    drafted = typed(key, st.session_state.get("limit"))
+    drafted = typed(key, st.session_state.get("limit"), text)
     if text != kept.committed or drafted is None:
         kept.committed = kept.drafted = text
     elif drafted != kept.typed:

@@ -63,6 +63,7 @@ export class ShoalTake extends HTMLElement {
   begin() {
     this.src = this.getAttribute("src");
     this.view = null;
+    delete this.dataset.state;
     this.at("#strip").replaceChildren();
     this.items = [];
     this.sentences = [];
