@@ -1,5 +1,6 @@
 """The tab where one speaks: text, a dialogue or typing, and beside it what becomes of it."""
 
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -274,8 +275,8 @@ class SpeakTab:
 
 
 def owner(kept: dict[str, Any]) -> str:
-    """Whose takes: the browser's own secret."""
-    return str(kept["owner"])
+    """Whose takes: the browser's own secret; until it has told, nobody's."""
+    return str(kept.get("owner") or secrets.token_urlsafe(24))
 
 
 def element(take: Take, is_new: bool) -> str:
