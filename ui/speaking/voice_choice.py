@@ -105,6 +105,8 @@ def recording_box(label: str) -> gr.Audio:
         sources=["upload", "microphone"],
         type="filepath",
         buttons=[],
+        # The microphone's own rate: cloned from less, a voice loses its upper half.
+        waveform_options=gr.WaveformOptions(sample_rate=48_000),
         elem_classes="upload",
     )
 
