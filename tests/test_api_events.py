@@ -153,6 +153,7 @@ def test_the_plan_is_what_is_spoken() -> None:
             assert (plan["speed"], plan["wait_s"]) == ("expected", 0.0)
             done = events[-1]
             assert done["text_limit"] == limit
+            assert plan["has_default_voice"] is True
             for name in ("request_id", "seed", "engine", "tier", "strategy"):
                 assert done[name] == plan[name]
             again = (await events_of(http, **TEXT, speed=2))[0]

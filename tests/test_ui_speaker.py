@@ -1,6 +1,9 @@
 """Takes that are spoken: stopped, failed, refused, again, one sentence anew, text while typed."""
 
 import asyncio
+import base64
+import io
+import wave
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -233,6 +236,25 @@ def test_redo_keeps_to_the_voice_of_the_line(tmp_path: Path) -> None:
         _, first, second = server.bodies()
         assert first["voice"] == "anna" and "voice" not in second
         assert "dialogue" not in first
+
+    run(work())
+
+
+@pytest.mark.parametrize("has_default_voice", [False, True])
+def test_redo_keeps_to_a_voice_that_chance_chose(tmp_path: Path, has_default_voice: bool) -> None:
+    async def work() -> None:
+        said = spoken(*TEXTS, seconds=2.0)
+        said[0] = sse("plan", **plan(*TEXTS), has_default_voice=has_default_voice)
+        server = Scripted().on("POST", "/tts", stream(*said), stream(*spoken("Two.")))
+        speaker, take = await finished(server, tmp_path, {"text": "One. Two. Three."})
+        before = take.pcm.read_bytes()
+        await speaker.redo(take, 1)
+        asked = server.bodies()[1]
+        assert ("speaker_file" in asked) is not has_default_voice
+        if not has_default_voice:
+            with wave.open(io.BytesIO(base64.b64decode(asked["speaker_file"]))) as file:
+                assert file.readframes(file.getnframes()) == before[: 2 * 2 * 8_000]
+            assert asked["prompt_text"] == TEXTS[0]
 
     run(work())
 

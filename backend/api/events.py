@@ -94,6 +94,7 @@ class _Events:
             media_type=media_of(queued.info, output),
             sample_rate=rate_of(queued.info, output),
             engine=f"{queued.info.engine}/{queued.info.checkpoint}",
+            has_default_voice=queued.info.has_default_voice,
             tier=queued.plan.tier,
             strategy=queued.plan.strategy,
         )

@@ -120,6 +120,7 @@ EVENTS: tuple[dict[str, Any], ...] = (
         "format": "mp3",
         "media_type": "audio/mpeg",
         "sample_rate": 22050,
+        "has_default_voice": True,
         **_ENGINE,
     },
     {"type": "queue", "wait_s": 1.4},

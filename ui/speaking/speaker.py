@@ -9,12 +9,15 @@ from loguru import logger
 
 from ui.client import Shoal
 from ui.live import Live
+from ui.speaking.files import sentence_wav
 from ui.speaking.shelf import Shelf
 from ui.speaking.take import Take
 from ui.wire import Event, Refused, ServerAway
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 STOPPED = "Stopped. What was spoken so far is kept."
+_LEAST_REFERENCE_S = 1.5
+"""Of a sentence that another is said after: the server wants a second of sound without silence."""
 _STRANGE = "The server told what this page does not know. Are both of one version?"
 _LIVE_FIELDS = (
     *("voice", "language", "normalize", "speed", "pauses", "sample_rate"),
@@ -106,6 +109,8 @@ class Speaker:
         if sentence.voice:
             fields["voice"] = sentence.voice
         recording = None if sentence.voice else take.recording
+        if recording is None and not fields.get("voice"):
+            recording = _own_voice(take, index, fields)
         pieces: list[bytes] = []
         figures: dict[str, Any] = {}
         seed: int | None = None
@@ -190,6 +195,26 @@ async def _write(live: Live, text: LiveText) -> None:
         else:
             await live.write(piece)
     await live.end()
+
+
+def _own_voice(take: Take, index: int, fields: dict[str, Any]) -> bytes | None:
+    """Where chance chose the voice of a take, another of its sentences to speak after, whose words
+    `fields` is told; None where the checkpoint has a voice of its own, or no sentence will do."""
+    if take.record.plan.get("has_default_voice", True):
+        return None
+    lengths = {
+        number: each.end_s - each.start_s
+        for number, each in enumerate(take.record.sentences)
+        if number != index
+        and not each.voice
+        and each.start_s is not None
+        and each.end_s is not None
+    }
+    number = max(lengths, key=lambda each: lengths[each], default=index)
+    if lengths.get(number, 0.0) < _LEAST_REFERENCE_S:
+        return None
+    fields["prompt_text"] = take.record.sentences[number].text
+    return sentence_wav(take, number)
 
 
 async def _take_in(take: Take, events: AsyncIterator[Event]) -> None:
