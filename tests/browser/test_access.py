@@ -115,7 +115,7 @@ def test_who_wants_no_motion_sees_none(tabs: NewTab, face: Face) -> None:
     tab.text.fill("It was a long day, and nobody knew how it would end. " * 4)
     tab.go.click()
     speaking = tab.take.locator("li[data-state=speaking] .mark")
-    expect(speaking).to_have_css("animation-name", "none", timeout=45_000)
+    expect(speaking.first).to_have_css("animation-name", "none", timeout=45_000)
     moving = """() => {
       const all = [...document.querySelectorAll("*"),
                    ...document.querySelector("shoal-take").shadowRoot.querySelectorAll("*")];
