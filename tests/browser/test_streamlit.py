@@ -345,6 +345,7 @@ def test_clone_from_a_recording(tab: Tab, recording: FilePayload) -> None:
     expect(take.locator("#figures")).to_contain_text("a recording")
 
 
+@pytest.mark.slow
 def test_make_hear_rename_export_delete_and_import_a_voice(
     open_tab: OpenTab, recording: FilePayload
 ) -> None:

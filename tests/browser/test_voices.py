@@ -94,6 +94,7 @@ def test_a_recording_is_spoken_in_and_saved(
     expect(sample(tab)).to_be_visible(timeout=SPOKEN_MS)
 
 
+@pytest.mark.slow
 def test_from_saving_to_deleting(
     tab: Tab, server: Served, recordings: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -53,16 +53,15 @@ def _saved() -> None:
     if is_to_hear:
         hear(name)
     with st.expander("Rename, or correct its transcript"):
-        new_name = st.text_input("Name", name, key=f"name-of-{name}")
-        transcript = st.text_area(
+        st.text_input("Name", name, key=f"name-of-{name}")
+        st.text_area(
             *("What is said in its recording", voice["transcript"]),
             height=80,
             help=WHY_TRANSCRIPT,
             key=f"transcript-of-{name}",
         )
-        if st.button("Save the changes"):
-            _change(name, new_name, transcript)
-            st.rerun()
+        # Called before the page is drawn: a drawing that is cut short would lose the click.
+        st.button("Save the changes", on_click=_change, args=(name,))
 
 
 def voice_table(voices: list[dict[str, Any]]) -> pd.DataFrame:
@@ -96,7 +95,9 @@ def _ask_to_delete(name: str) -> None:
             st.rerun()
 
 
-def _change(name: str, new_name: str, transcript: str) -> None:
+def _change(name: str) -> None:
+    new_name = str(st.session_state[f"name-of-{name}"])
+    transcript = str(st.session_state[f"transcript-of-{name}"])
     changes = {"name": new_name.strip() or name, "transcript": transcript.strip()}
     voice = _tell(desk().process.client.change_voice(name, **changes), "")
     _welcome(voice, "changed")
