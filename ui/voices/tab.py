@@ -24,7 +24,10 @@ class VoicesTab:
             with gr.Column(scale=1, min_width=320):
                 self._build_new()
         self.note = gr.HTML("", elem_id="voices-note")
-        self.shown = [self.choice, self.table, speak.voice.voice, speak.scene.names]
+        self.shown = [
+            *(self.choice, self.table, speak.voice.voice, speak.scene.names),
+            *(self.new_name, self.new_transcript),
+        ]
         """What shows which voices there are; `read` gives their values."""
         self._wire()
 
@@ -68,7 +71,7 @@ class VoicesTab:
         self.imported.upload(
             self._import, self.imported, [self.note, self.imported, *shown], **quiet
         )
-        self.choice.change(
+        self.choice.input(
             self._show, self.choice, [self.new_name, self.new_transcript, self.sample], **quiet
         )
         self.hear.click(self._hear, self.choice, [self.sample, self.note], **quiet)
@@ -89,14 +92,22 @@ class VoicesTab:
         try:
             voices = await self._page.client.voices()
         except (ServerAway, Refused) as error:
-            return [gr.skip(), problem(str(error)), gr.skip(), gr.skip()]
+            stay = [gr.skip()] * (len(self.shown) - 2)
+            return [gr.skip(), problem(str(error)), *stay]
         names = [voice["name"] for voice in voices]
         return [
             gr.update(choices=names, value=chosen if chosen in names else None),
             voice_table(voices),
             gr.update(choices=voice_choices(names)),
             names,
+            # With the choice itself: what came later would undo what was typed meanwhile.
+            *(self._told(voices, chosen) if chosen in names else [gr.skip(), gr.skip()]),
         ]
+
+    def _told(self, voices: list[dict[str, Any]], name: str | None) -> list[str]:
+        """What the fields say that change the voice of that name."""
+        voice = next((each for each in voices if each["name"] == name), None)
+        return [voice["name"], voice["transcript"]] if voice else ["", ""]
 
     async def _save(self, name: str, recording: str | None, transcript: str) -> list[Any]:
         stay = [gr.skip()] * 3
@@ -123,11 +134,7 @@ class VoicesTab:
             voices = await self._page.client.voices()
         except (ServerAway, Refused):
             voices = []
-        voice = next((each for each in voices if each["name"] == name), None)
-        hidden = gr.update(visible=False, value=None)
-        if voice is None:
-            return ["", "", hidden]
-        return [voice["name"], voice["transcript"], hidden]
+        return [*self._told(voices, name), gr.update(visible=False, value=None)]
 
     async def _hear(self, name: str | None) -> list[Any]:
         if not name:
