@@ -42,6 +42,12 @@ def state_of(health: dict[str, Any]) -> tuple[str, str]:
     return "busy" if waiting else "", f"{health.get('checkpoint')} on {where}{load}"
 
 
+def what_became_of(voice: dict[str, Any], what: str) -> str:
+    """`Anna is saved.`, and what had to be done to her recording."""
+    warnings = "; ".join(voice.get("warnings") or ())
+    return f"{voice['name']} is {what}.{f' {warnings}.' if warnings else ''}"
+
+
 def duration(seconds: float) -> str:
     """About how long that is: "4 s", "3 min", "1.5 h"."""
     if seconds < 10:

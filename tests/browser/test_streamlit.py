@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, expect
 
-from tests.browser.streamlit_face import ARGUMENTS, CHROMIUM, Shown, Tab, new_tab, showing
+from tests.browser.streamlit_face import CHROMIUM, Shown, Tab, new_tab, showing
 from tests.e2e.serving import Served, serving
 from ui.words import LANGUAGES
 
@@ -34,15 +34,6 @@ LIBRARY_AXE = {"presentation-role-conflict"}
 
 
 @pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    expect.set_options(timeout=15_000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("metrics")
     with serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(folder)) as served:
@@ -56,11 +47,11 @@ def shown(server: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def open_tab(chrome: Browser, shown: Shown) -> Iterator[OpenTab]:
+def open_tab(browser: Browser, shown: Shown) -> Iterator[OpenTab]:
     tabs: list[Tab] = []
 
     def open_one(path: str = "", **looks: object) -> Tab:
-        tabs.append(new_tab(chrome, shown.url, **looks))  # type: ignore[arg-type]
+        tabs.append(new_tab(browser, shown.url, **looks))  # type: ignore[arg-type]
         tabs[-1].open(path)
         return tabs[-1]
 
@@ -246,9 +237,9 @@ def test_another_page_of_ours_does_not_end_the_speech(tab: Tab, server: Served) 
     wait_for(lambda: in_work(server) == 0, 5)
 
 
-def test_a_killed_process_frees_the_row(chrome: Browser, server: Served, tmp_path: Path) -> None:
+def test_a_killed_process_frees_the_row(browser: Browser, server: Served, tmp_path: Path) -> None:
     with showing(server.url, tmp_path) as shown:
-        tab = new_tab(chrome, shown.url)
+        tab = new_tab(browser, shown.url)
         tab.open()
         speak_long(tab, server)
         for process in shown.everything():
@@ -262,10 +253,10 @@ def test_a_killed_process_frees_the_row(chrome: Browser, server: Served, tmp_pat
 
 
 def test_it_ends_when_told_while_a_tab_is_open(
-    chrome: Browser, server: Served, tmp_path: Path
+    browser: Browser, server: Served, tmp_path: Path
 ) -> None:
     with showing(server.url, tmp_path) as shown:
-        tab = new_tab(chrome, shown.url)
+        tab = new_tab(browser, shown.url)
         tab.open()
         speak_long(tab, server)
         everything = shown.everything()
@@ -444,11 +435,11 @@ class _Stub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_is_away_is_told_and_recovers(chrome: Browser, tmp_path: Path) -> None:
+def test_a_server_that_is_away_is_told_and_recovers(browser: Browser, tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), _Stub) as taken:
         port = taken.server_address[1]
     with showing(f"http://127.0.0.1:{port}", tmp_path) as shown:
-        tab = new_tab(chrome, shown.url)
+        tab = new_tab(browser, shown.url)
         tab.open()
         expect(tab.page.locator(".chip.away")).to_contain_text("No server answers")
         with http.server.HTTPServer(("127.0.0.1", port), _Stub) as stub:

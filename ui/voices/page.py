@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ui import words
 from ui.desk import desk
 from ui.notes import problem, said, saved_voices, say_later, tried, voices_changed
 from ui.speaking.controls import hear
@@ -141,10 +142,8 @@ def _from_file() -> None:
 def _welcome(voice: dict[str, Any] | None, what: str) -> None:
     if voice is None:
         return
-    warnings = "; ".join(voice.get("warnings") or ())
     st.session_state["wanted-voice"] = voice["name"]
-    told = f"{voice['name']} is {what}.{f' {warnings}.' if warnings else ''}"
-    say_later(_PLACE, "note", told)
+    say_later(_PLACE, "note", words.what_became_of(voice, what))
 
 
 def _tell(work: Any, done: str, place: str = _PLACE) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui import words
 from ui.process import PageProcess
 from ui.speaking.tab import SpeakTab
 from ui.speaking.voice_choice import problem, recording_box, sample_box
@@ -87,13 +88,19 @@ class VoicesTab:
             **quiet,
         )
 
+    @property
+    def _stay(self) -> list[Any]:
+        """What leaves `shown` as it is."""
+        return [gr.skip()] * len(self.shown)
+
     async def read(self, chosen: str | None = None) -> list[Any]:
         """Values of `shown`: the voices as they are now."""
         try:
             voices = await self._page.client.voices()
         except (ServerAway, Refused) as error:
-            stay = [gr.skip()] * (len(self.shown) - 2)
-            return [gr.skip(), problem(str(error)), *stay]
+            values = self._stay
+            values[self.shown.index(self.table)] = problem(str(error))
+            return values
         names = [voice["name"] for voice in voices]
         return [
             gr.update(choices=names, value=chosen if chosen in names else None),
@@ -113,20 +120,20 @@ class VoicesTab:
         stay = [gr.skip()] * 3
         if not recording:
             told = problem("Record or upload the voice first.")
-            return [told, *stay, *([gr.skip()] * len(self.shown))]
+            return [told, *stay, *self._stay]
         try:
             voice = await self._page.client.save_voice(
                 name, Path(recording).read_bytes(), transcript
             )
         except (ServerAway, Refused) as error:
-            return [problem(str(error)), *stay, *([gr.skip()] * len(self.shown))]
+            return [problem(str(error)), *stay, *self._stay]
         return [_note(voice, "saved"), "", None, "", *await self.read(voice["name"])]
 
     async def _import(self, file: str) -> list[Any]:
         try:
             voice = await self._page.client.import_voice(Path(file).read_bytes())
         except (ServerAway, Refused) as error:
-            return [problem(str(error)), None, *([gr.skip()] * len(self.shown))]
+            return [problem(str(error)), None, *self._stay]
         return [_note(voice, "imported"), None, *await self.read(voice["name"])]
 
     async def _show(self, name: str | None) -> list[Any]:
@@ -156,13 +163,13 @@ class VoicesTab:
 
     async def _change(self, name: str | None, new_name: str, transcript: str) -> list[Any]:
         if not name:
-            return [problem("Choose a voice first."), *([gr.skip()] * len(self.shown))]
+            return [problem("Choose a voice first."), *self._stay]
         try:
             voice = await self._page.client.change_voice(
                 name, name=new_name.strip() or name, transcript=transcript
             )
         except (ServerAway, Refused) as error:
-            return [problem(str(error)), *([gr.skip()] * len(self.shown))]
+            return [problem(str(error)), *self._stay]
         return [_note(voice, "changed"), *await self.read(voice["name"])]
 
 
@@ -185,6 +192,4 @@ def voice_table(voices: list[dict[str, Any]]) -> str:
 
 
 def _note(voice: dict[str, Any], what: str) -> str:
-    warnings = "; ".join(voice.get("warnings") or ())
-    told = f"{voice['name']} is {what}.{f' {warnings}.' if warnings else ''}"
-    return f'<p class="note" role="status">{escape(told)}</p>'
+    return f'<p class="note" role="status">{escape(words.what_became_of(voice, what))}</p>'
