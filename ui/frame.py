@@ -1,7 +1,6 @@
 """The frame of the Streamlit page: its pages, how the server is, and what the browser keeps."""
 
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import streamlit as st
@@ -10,6 +9,7 @@ from ui import words
 from ui.desk import desk
 from ui.guide.page import guide_page
 from ui.look.parts import kept_by_browser
+from ui.look.style import style
 from ui.report.page import report_page
 from ui.speaking import stage
 from ui.speaking.controls import read_controls
@@ -25,7 +25,7 @@ _EVERY_S = 3.0
 def draw() -> None:
     """Draw the page that the browser looks at."""
     st.set_page_config("Shoal", layout="wide", initial_sidebar_state="collapsed")
-    st.html(f"<style>{files('ui.look').joinpath('frame.css').read_text('utf-8')}</style>")
+    st.html(f"<style>{style('frame.css')}</style>")
     pages = [
         st.Page(speak_page, title="Speak", default=True),
         st.Page(voices_page, title="Voices", url_path="voices"),

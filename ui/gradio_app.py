@@ -14,7 +14,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ui.guide.tab import GuideTab
-from ui.look.theme import css, theme
+from ui.look.style import style
+from ui.look.theme import theme
 from ui.process import PageProcess
 from ui.setup import BadSetup, Setup, read_setup
 from ui.speaking.routes import take_routes
@@ -60,7 +61,7 @@ def create_page(setup: Setup) -> FastAPI:
         enable_monitoring=False,
         max_file_size="48mb",
         theme=theme(),
-        css=css(),
+        css=style("page.css"),
         head=HEAD,
         ssr_mode=False,
         pwa=False,

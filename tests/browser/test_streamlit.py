@@ -17,15 +17,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, expect
 
-from tests.browser.streamlit_face import CHROMIUM, Shown, Tab, new_tab, showing
+from tests.browser.streamlit_face import Shown, Tab, new_tab, showing
 from tests.e2e.serving import Served, serving
 from ui.words import LANGUAGES
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not CHROMIUM, reason="no chromium (Debian: apt install chromium)"),
-]
+pytestmark = pytest.mark.timeout(300)
 SHORT = "Good morning. The sea is calm today."
 LONG = "The boats went out before the sun was up, and nobody on the shore could see them. " * 4
 OpenTab = Callable[..., Tab]

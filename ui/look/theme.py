@@ -1,7 +1,5 @@
 """How the Gradio page looks: one accent, the system's own fonts, quiet surfaces, both themes."""
 
-from importlib.resources import files
-
 import gradio as gr
 
 _SYSTEM = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
@@ -105,8 +103,3 @@ def theme() -> gr.themes.Base:
         link_text_color="#0f766e",
         link_text_color_dark="#5cc8bd",
     )
-
-
-def css() -> str:
-    """The style sheet of the page."""
-    return files("ui.look").joinpath("page.css").read_text("utf-8")
