@@ -20,7 +20,7 @@ from backend.audio.subtitles import srt, webvtt
 from backend.audio.write import AudioWriter, Outlet, carried_rate_hz, content_type
 from backend.core import AudioOutput, EngineInfo, PcmChunk, SpeechRequest
 from backend.errors import ShoalError
-from backend.session import SpeechSession, in_time
+from backend.serving.session import SpeechSession, in_time
 from backend.smart_backend import SmartBackend
 
 _IN_MEMORY_BYTES = 8 * 1024 * 1024

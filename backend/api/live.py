@@ -46,7 +46,7 @@ from backend.api.status import status_of
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
 from backend.errors import BadField, ShoalError, TimedOut
-from backend.session import SpeechSession
+from backend.serving.session import SpeechSession
 
 router = APIRouter()
 

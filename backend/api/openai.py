@@ -28,7 +28,7 @@ from backend.api.status import status_of
 from backend.audio.write import media_type
 from backend.core import AudioFormat, AudioOutput, SpeechRequest
 from backend.errors import ShoalError, UnknownVoice
-from backend.session import SpeechSession
+from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 router = APIRouter(prefix="/v1", tags=["openai"])

@@ -23,8 +23,8 @@ import torch
 
 from backend.core import SamplingParams, VoicePrompt
 from backend.hardware.look import Machine
-from backend.launch import worker_command
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.serving.lane import worker_command
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
 from backend.worker.messages import Done, EncodeVoice, Pcm, Speak

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from loguru import logger
 
-from backend.admission import Ticket
-from backend.casting import Casting, Encode
 from backend.core import (
     OPEN_SENTENCES,
     EngineInfo,
@@ -20,15 +18,16 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.cpu_lane import CpuLane
 from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
-from backend.lane import Lane
-from backend.outlook import OnQueued, Outlook, Queued
-from backend.script import Spelling, check_text, lines, live, one_by_one, shorten, written
-from backend.session import SpeechSession, in_time
+from backend.serving.admission import Ticket
+from backend.serving.lane import CpuLane, Lane
+from backend.serving.outlook import OnQueued, Outlook, Queued
+from backend.serving.references import Encode, References
+from backend.serving.script import Spelling, check_text, lines, live, one_by_one, shorten, written
+from backend.serving.session import SpeechSession, in_time
 from backend.settings import Settings
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
 
@@ -38,27 +37,29 @@ _DRAWN_SEEDS = 2**32
 T = TypeVar("T")
 
 
-class Reception:
+class Intake:
     """Checks what a request says, finds its voices, and waits with it until it is its turn."""
 
-    def __init__(self, settings: Settings, lane: Lane, cpu_lane: CpuLane, casting: Casting) -> None:
+    def __init__(
+        self, settings: Settings, lane: Lane, cpu_lane: CpuLane, references: References
+    ) -> None:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
-        self._casting = casting
+        self._references = references
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
-        self._casting.check_recording(audio)
+        self._references.check_recording(audio)
         info, deadline_s = self._lane.worker.loaded(), self._deadline_s()
         with self._lane.admission.enter(client, 1) as ticket:
             encode = self._encode(self._lane, ticket, request_id, info)
-            return await _in_time(self._casting.codes(audio, info, encode), deadline_s)
+            return await _in_time(self._references.codes(audio, info, encode), deadline_s)
 
     async def decode_voice(
         self, voice: str, client: str, request_id: str, timeout_s: float | None
     ) -> tuple[bytes, int]:
         """The beginning of a saved voice, in its turn: float32 samples, and their rate in Hz."""
         info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s)
-        prompt = (await self._casting.saved((voice,), info.codec_id))[voice]
+        prompt = (await self._references.saved((voice,), info.codec_id))[voice]
         codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
         with self._lane.admission.enter(client, 1) as ticket:
             decoding = self._decode(ticket, DecodeCodes(request_id, codes), info)
@@ -88,7 +89,7 @@ class Reception:
         deadline_s = self._deadline_s(request.timeout_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
-        self._casting.check(request)
+        self._references.check(request)
         lane = self._lane
         if request.force_cpu and lane.plan.device_uuid:
             lane = await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
@@ -104,7 +105,7 @@ class Reception:
         names = {line.voice for line in lines(request)}
         if request.references:
             names.discard("")
-        saved = await self._casting.saved(names, info.codec_id)
+        saved = await self._references.saved(names, info.codec_id)
         ticket = stack.enter_context(
             lane.admission.enter(request.client, text.characters if text else 0)
         )
@@ -140,7 +141,7 @@ class Reception:
         encoding = self._encode(lane, ticket, request.request_id, info)
         return tuple(
             [
-                await self._casting.recorded(reference, info, encoding)
+                await self._references.recorded(reference, info, encoding)
                 for reference in request.references
             ]
         )

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import msgspec
 
-from backend.admission import Ticket
 from backend.audio.measure import is_silent
 from backend.core import MAX_SEED, ReferenceCodes, Sentence, SpeechStats
 from backend.hardware.memory import Demand
+from backend.serving.admission import Ticket
 from backend.worker.messages import Done, Pcm, Speak
 
 ATTEMPTS = 3
@@ -21,7 +21,7 @@ ATTEMPTS = 3
 Speaker = Callable[[Speak], AsyncGenerator[Pcm | Done, None]]
 
 
-class Utterance:
+class RunningSentence:
     """Speaks `speak.text` in a task of its own from the moment it is made.
 
     `seed` is the request's; each sentence and each attempt draws its own from it. What is wrong

@@ -8,7 +8,6 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from backend.admission import Ticket
 from backend.core import (
     EngineInfo,
     PcmChunk,
@@ -23,7 +22,8 @@ from backend.core import (
 from backend.errors import BlankText, TimedOut
 from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
-from backend.utterance import Speaker, Utterance
+from backend.serving.admission import Ticket
+from backend.serving.sentence import RunningSentence, Speaker
 from backend.worker.messages import Speak
 
 T = TypeVar("T")
@@ -65,11 +65,11 @@ class SpeechSession:
         self._seed = request.sampling.seed
         # The first sentence has the machine for itself until something of it is heard.
         self._places, self._more_places = asyncio.Semaphore(1), open_sentences - 1
-        self._open: asyncio.Queue[Utterance | None] = asyncio.Queue()
-        self._begun: list[Utterance] = []
-        self._following: Utterance | None = None
+        self._open: asyncio.Queue[RunningSentence | None] = asyncio.Queue()
+        self._begun: list[RunningSentence] = []
+        self._following: RunningSentence | None = None
         self._speaking: Sentence | None = None
-        self._first_of_voice: dict[str, Utterance] = {}
+        self._first_of_voice: dict[str, RunningSentence] = {}
         self._feeder: asyncio.Task[None] | None = None
         self._audio = self._chunks()
         self._began_s = 0.0
@@ -132,7 +132,7 @@ class SpeechSession:
     @property
     def begun(self) -> int:
         """Sentences that have got their row, the first of the text always among them."""
-        return len(self._spoken) + sum(utterance.is_begun for utterance in self._begun)
+        return len(self._spoken) + sum(running.is_begun for running in self._begun)
 
     @property
     def is_at_work(self) -> bool:
@@ -180,26 +180,26 @@ class SpeechSession:
 
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
         is_held = not self._request.is_streamed
-        while (utterance := self._following) is not None:
-            start_s, self._speaking = self.audio_s, utterance.sentence
-            async for samples in utterance.pieces(is_held):
-                yield PcmChunk(samples, utterance.index)
-            self._record(utterance, start_s)
-            yield PcmChunk(b"", utterance.index)  # it is over, however long the next takes to come
+        while (running := self._following) is not None:
+            start_s, self._speaking = self.audio_s, running.sentence
+            async for samples in running.pieces(is_held):
+                yield PcmChunk(samples, running.index)
+            self._record(running, start_s)
+            yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
             self._following = await self._open.get()
-            pause = round(utterance.sentence.pause_s * self.info.sample_rate_hz)
+            pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
             if self._following is not None and pause > 0:
-                yield PcmChunk(np.zeros(pause, "<f4").tobytes(), utterance.index)
+                yield PcmChunk(np.zeros(pause, "<f4").tobytes(), running.index)
         assert self._feeder is not None
         await self._feeder  # raises what ended the text early, if anything did
 
-    def _record(self, utterance: Utterance, start_s: float) -> None:
-        sentence = utterance.sentence
+    def _record(self, running: RunningSentence, start_s: float) -> None:
+        sentence = running.sentence
         spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
-        self._costs.append(replace(utterance.stats, retries=utterance.retries))
-        self._warnings += utterance.warnings
-        self._begun.remove(utterance)
+        self._costs.append(replace(running.stats, retries=running.retries))
+        self._warnings += running.warnings
+        self._begun.remove(running)
         self._places.release()
 
     async def _feed(self) -> None:
@@ -209,14 +209,14 @@ class SpeechSession:
             async for sentence in self._sentences:
                 await self._places.acquire()
                 await self._follow_voice(sentence)
-                utterance = self._begin(sentence, index)
-                self._begun.append(utterance)
-                self._open.put_nowait(utterance)
+                running = self._begin(sentence, index)
+                self._begun.append(running)
+                self._open.put_nowait(running)
                 index += 1
         finally:
             self._open.put_nowait(None)
 
-    def _begin(self, sentence: Sentence, index: int) -> Utterance:
+    def _begin(self, sentence: Sentence, index: int) -> RunningSentence:
         text, prompts = sentence.text, self._voices.get(sentence.voice, ())
         if not self._request.text:  # live: only now is it known how much there is
             self._ticket.add(len(text))
@@ -236,15 +236,15 @@ class SpeechSession:
             reference_s=sum(prompt.codes.frames for prompt in prompts) / self.info.frame_rate_hz,
             wide_share=wide_share(text),
         )
-        utterance = Utterance(
+        running = RunningSentence(
             *(sentence, speak, self._seed, index),
             speaker=self._speaker,
             ticket=self._ticket,
             demand=demand,
         )
         if is_chance:
-            self._first_of_voice[sentence.voice] = utterance
-        return utterance
+            self._first_of_voice[sentence.voice] = running
+        return running
 
     async def _follow_voice(self, sentence: Sentence) -> None:
         """Where chance chose the voice of a first sentence, the others are said in it too."""
@@ -265,7 +265,7 @@ class SpeechSession:
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.gather(self._feeder, return_exceptions=True)
-        await asyncio.gather(*(utterance.close() for utterance in self._begun))
+        await asyncio.gather(*(running.close() for running in self._begun))
         await self._audio.aclose()
 
     def _sum(self) -> SpeechStats:

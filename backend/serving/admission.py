@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 from backend.errors import Aborted, OverCapacity, ShoalError
 from backend.hardware.memory import Demand, Lease
-from backend.speed import Forecast, Speed
+from backend.serving.speed import Forecast, Speed
 
 RETRY_S = 1.0
 """How often memory is looked at again for the one whose turn it is: other programs free it too."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.speed import CHARACTERS_PER_AUDIO_S, Speed
+from backend.serving.speed import CHARACTERS_PER_AUDIO_S, Speed
 
 
 def test_what_is_expected_until_something_was_spoken() -> None:

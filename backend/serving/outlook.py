@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from backend.core import EngineInfo, Plan, Sentence, TextLimit
-from backend.speed import Forecast
+from backend.serving.speed import Forecast
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.admission import Admission
 from backend.core import (
     OPEN_SENTENCES,
     EngineInfo,
@@ -21,8 +20,9 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.errors import BlankText, EngineFailed, TextTooLong, TimedOut
-from backend.session import SpeechSession
-from backend.utterance import ATTEMPTS
+from backend.serving.admission import Admission
+from backend.serving.sentence import ATTEMPTS
+from backend.serving.session import SpeechSession
 from backend.worker.messages import Done, Pcm, Speak
 from tests.monitored import plan, stats
 from tests.test_hardware_memory import Machine

@@ -25,7 +25,7 @@ MAX_REFERENCES = 4
 Encode = Callable[[bytes], Awaitable[ReferenceCodes]]
 
 
-class Casting:
+class References:
     """Saved voices, and recordings encoded once."""
 
     def __init__(self, settings: Settings) -> None:
