@@ -17,8 +17,8 @@ from backend.core import (
 )
 from backend.errors import Aborted, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
+from backend.hardware.deployment import Deployment
 from backend.hardware.live import memory_pct
-from backend.hardware.look import Machine
 from backend.hardware.memory import (
     CLEARLY_LESS_SHARE,
     Demand,
@@ -57,8 +57,8 @@ __all__ = [
 class SmartBackend:
     """Speaks requests through one supervised worker, as the plan for this machine says.
 
-    `statuses` is what each error's code is answered with, for the log. Raises what `Machine.look`
-    raises, and `NotEnoughMemory` where the worker would not fit what is free now.
+    `statuses` is what each error's code is answered with, for the log. Raises what
+    `Deployment.look` raises, and `NotEnoughMemory` where the worker would not fit what is free now.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class SmartBackend:
         settings: Settings,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
-        machine: Machine | None = None,
+        deployment: Deployment | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
-        self.lane = Lane(settings, machine or Machine.look(settings), command, start_attempts)
-        self._cpu_lane = CpuLane(settings, self.lane.machine.hardware, command)
+        self.lane = Lane(settings, deployment or Deployment.look(settings), command, start_attempts)
+        self._cpu_lane = CpuLane(settings, self.lane.deployment.hardware, command)
         self.references = References(settings)
         self._intake = Intake(settings, self.lane, self._cpu_lane, self.references)
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
-        settings, plan, hardware = self.settings, self.plan, self.lane.machine.hardware
+        settings, plan, hardware = self.settings, self.plan, self.lane.deployment.hardware
         return Monitoring(
             tier=plan.tier,
             device=plan.device.value,
@@ -275,7 +275,7 @@ class SmartBackend:
     def describe(self) -> dict[str, Any]:
         """The machine and the plan: the answer of `GET /hardware`."""
         return {
-            "hardware_profile": hardware_json(self.lane.machine.hardware),
+            "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "selected_configuration": plan_json(self.plan),
             "running_configuration": config_json(self.lane.config),
         }
@@ -297,7 +297,7 @@ class SmartBackend:
                 "characters_ahead": self.lane.admission.characters_ahead,
                 "characters_per_s": round(self.lane.admission.characters_per_s, 1),
             },
-            "hardware_profile": hardware_json(self.lane.machine.hardware),
+            "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "current_resources": await self.lane.live.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
@@ -328,9 +328,10 @@ class SmartBackend:
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
-            without = replace(self.lane.machine.hardware, gpus=(), gpu_problem=problem)
+            without = replace(self.lane.deployment.hardware, gpus=(), gpu_problem=problem)
             info = await self.lane.change_plan(
-                Machine.look(self.settings, without), "it cannot use the GPU, and is planned anew"
+                Deployment.look(self.settings, without),
+                "it cannot use the GPU, and is planned anew",
             )
             await self.monitoring.__aexit__(None, None, None)
             self.monitoring = await self._watch().__aenter__()

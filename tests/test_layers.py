@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hardware": {"core", "errors", "settings", "model.config", "nvml"},
     "hardware.affinity": {"core", "errors"},
     "monitoring": {"core", "errors", "settings", "nvml"},
+    "report": {"errors", "monitoring"},
     "monitoring.fish_log": {"core", "errors"},
-    "environment": {"core", "errors", "settings", "worker.messages"},
+    "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
         *("core", "errors", "audio", "monitoring.fish_log"),
         *("worker.messages", "worker.pipe", "worker.device", "worker.memory"),
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
     "serving.session": {"core", "errors", "hardware", "worker.messages"},
     "serving.lane": {
-        *("core", "errors", "settings", "environment", "hardware"),
+        *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),
     },
     "serving.intake": {"core", "errors", "settings", "hardware", "worker.messages"},
@@ -61,10 +62,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": {"errors"},
     "tether": set(),
     "faces": {"errors", "listening"},
-    "app": {"core", "errors", "settings", "api", "hardware.look", "listening", "smart_backend"},
+    "app": {
+        "core",
+        "errors",
+        "settings",
+        "api",
+        "hardware.deployment",
+        "listening",
+        "smart_backend",
+    },
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
-        *("hardware", "monitoring", "environment", "faces", "listening"),
+        *("hardware", "report", "fish_worker.install", "faces", "listening"),
     },
     "ui": set(),
 }
@@ -72,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
     *("model.config", "worker.client", "worker.messages", "worker.process", "worker.supervisor"),
-    *("worker.pipe", "worker.main"),
+    *("worker.pipe", "worker.main", "fish_worker.install"),
 )
 
 

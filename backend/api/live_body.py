@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from backend.api.openai_body import VoiceName
+from backend.api.openai.body import VoiceName
 from backend.api.schemas import SpeechFields, parse
 from backend.core import FLUSH, AudioFormat
 from backend.errors import BadField, TextTooLong, UploadTooLarge

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from backend.errors import BadSetting, UnknownFile
-from backend.monitoring.csv_log import NOT_IN_A_NAME
-from backend.monitoring.history import FILE_NAME
+from backend.monitoring.csv_log import FILE_NAME, NOT_IN_A_NAME
 from backend.monitoring.rows import timestamp
 
 Kind = Literal["synthesis", "realtime", "hardware"]

@@ -8,10 +8,10 @@ from dataclasses import replace
 from loguru import logger
 
 from backend.core import EngineInfo, Plan
-from backend.environment import fish_worker_command
 from backend.errors import BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
+from backend.fish_worker.install import fish_worker_command
+from backend.hardware.deployment import Deployment
 from backend.hardware.live import LiveMachine
-from backend.hardware.look import Machine
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import RunningConfig
@@ -31,12 +31,12 @@ class Lane:
     def __init__(
         self,
         settings: Settings,
-        machine: Machine,
+        deployment: Deployment,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
     ) -> None:
         self._settings, self._command = settings, command
-        self._take(machine)
+        self._take(deployment)
         self.worker = WorkerClient(
             self._worker_command(),
             Patience(
@@ -50,29 +50,29 @@ class Lane:
             worker_environment(self.plan),
         )
         if settings.engine == "shoal":  # what the published package takes, nobody has worked out
-            self.memory.check_load(self.machine.resident_bytes)
+            self.memory.check_load(self.deployment.resident_bytes)
 
-    def _take(self, machine: Machine) -> None:
-        self.machine = machine
-        self.config = RunningConfig.of(machine.plan)
+    def _take(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.config = RunningConfig.of(deployment.plan)
         """What the plan has become under pressure."""
-        self.live = LiveMachine(machine.plan)
+        self.live = LiveMachine(deployment.plan)
         settings = self._settings
         self.memory = MemoryBudgetManager(
-            machine.plan, machine.shape, self.memory_now, settings.dynamic_text_limit
+            deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
         )
         self.admission = Admission(
             self.memory,
             # The published package speaks one sentence after another: fairness is decided here.
             rows=settings.max_batch if settings.engine == "shoal" else 1,
             queue_limit=settings.queue_limit,
-            characters_per_s=CHARACTERS_PER_AUDIO_S / machine.plan.expected_rtf,
+            characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
         )
 
     @property
     def plan(self) -> Plan:
         """How this worker speaks."""
-        return self.machine.plan
+        return self.deployment.plan
 
     @property
     def running_plan(self) -> Plan:
@@ -96,10 +96,10 @@ class Lane:
         """Memory of the device that computes, now."""
         return self.live.memory(self.worker.info, self.worker.load.memory_bytes)
 
-    async def change_plan(self, machine: Machine, reason: str) -> EngineInfo:
+    async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
         """Restart the worker with the plan of another `machine`; what it has loaded then."""
         self.live.close()
-        self._take(machine)
+        self._take(deployment)
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
@@ -158,7 +158,7 @@ class CpuLane:
             return running.memory.admits(demand)
         try:
             lane = await self._make()
-            lane.memory.check_load(lane.machine.resident_bytes + lane.memory.need_bytes(demand))
+            lane.memory.check_load(lane.deployment.resident_bytes + lane.memory.need_bytes(demand))
         except (BadCheckpoint, BadSetting, NotEnoughMemory):
             return False
         return True
@@ -183,8 +183,8 @@ class CpuLane:
 
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
-        machine = await asyncio.to_thread(Machine.look, self._settings, self._hardware)
-        return Lane(self._settings, machine, self._command)
+        deployment = await asyncio.to_thread(Deployment.look, self._settings, self._hardware)
+        return Lane(self._settings, deployment, self._command)
 
     def _end_later(self) -> None:
         if self._idle is not None:

@@ -5,7 +5,6 @@ import csv
 import io
 import itertools
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.errors import BadSetting
+from backend.monitoring.csv_log import FILE_NAME
 
 Series = NDArray[np.float64]
 """One column of floats; NaN is what was not told."""
@@ -29,7 +29,6 @@ SLOWER = 1.2
 _SIMILAR_LENGTHS = 4
 """Texts are compared with those of similar length: as many groups, if there are enough texts."""
 _FEWEST_SIMILAR = 8
-FILE_NAME = re.compile(r"(synthesis|realtime)_(.+?)_\d{8}\D?\d{6}(?:_\d+)?\.csv")
 _LOAD_COLUMNS = ("cpu_pct", "memory_pct", "gpu_memory_mb", "gpu_util_pct", "temperature_c")
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from backend.errors import BadSetting
 from backend.monitoring.aggregates import Spread
-from backend.monitoring.drawing import PICTURES, TIER_PICTURES
-from backend.monitoring.history import (
+from backend.monitoring.synthesis import OUTCOMES
+from backend.report.drawing import PICTURES, TIER_PICTURES
+from backend.report.history import (
     CPU_MAXED_PCT,
     MEMORY_CRITICAL_PCT,
     History,
@@ -24,7 +25,6 @@ from backend.monitoring.history import (
     TierHistory,
     read_history,
 )
-from backend.monitoring.synthesis import OUTCOMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

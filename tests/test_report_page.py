@@ -16,11 +16,11 @@ import pytest
 
 from backend.errors import BadSetting
 from backend.monitoring.csv_log import CsvLog
-from backend.monitoring.history import read_history
-from backend.monitoring.report import write_report
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample
 from backend.monitoring.synthesis import Ending, synthesis_row
+from backend.report.history import read_history
+from backend.report.page import write_report
 from tests.monitored import plan, start, stats
 
 BEGAN_S = 1_762_600_000.0
@@ -131,7 +131,7 @@ def test_summary_says_what_the_log_says(tmp_path: Path) -> None:
 
 def test_nothing_of_matplotlib_is_imported_before_it_draws() -> None:
     code = (
-        "import sys, backend.monitoring.report\n"
+        "import sys, backend.report.page\n"
         "sys.exit(any(name.startswith('matplotlib') for name in sys.modules))"
     )
     root = Path(__file__).parent.parent

@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 
-from backend.api import fish_live, fish_references, fish_voices
 from backend.api.answer import answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
 from backend.api.dependencies import Asked, Backend, Origin
-from backend.api.fish_body import (
+from backend.api.fish import live, references, voices
+from backend.api.fish.body import (
     FishSpeech,
     Wanted,
     decode,
@@ -24,9 +24,9 @@ from backend.core import AudioFormat
 from backend.settings import Settings
 
 router = APIRouter(tags=["fish"])
-router.include_router(fish_live.router)
-router.include_router(fish_voices.router)
-router.include_router(fish_references.router)
+router.include_router(live.router)
+router.include_router(voices.router)
+router.include_router(references.router)
 
 _UNLIMITED = 1_000_000_000
 """A great number where clients expect what is left to spend: nothing is counted here."""

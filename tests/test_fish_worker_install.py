@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from backend import environment
-from backend.environment import (
+from backend.errors import BadSetting
+from backend.fish_worker import install
+from backend.fish_worker.install import (
     add_engine,
     find_engine,
     fish_worker_command,
@@ -18,7 +19,6 @@ from backend.environment import (
     remove_engine,
     run_command,
 )
-from backend.errors import BadSetting
 from backend.settings import Settings
 from backend.worker.messages import WorkerConfig
 
@@ -36,7 +36,7 @@ class Machine:
         self.fails: Callable[[str], bool] = lambda command: False
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def run(self, command: Sequence[str], on_line: environment.OnLine) -> None:
+    def run(self, command: Sequence[str], on_line: install.OnLine) -> None:
         line = " ".join(command)
         self.commands.append(line)
         self.meanwhile()
@@ -60,7 +60,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def add(machine: Machine, data_dir: Path) -> environment.Environment:
+def add(machine: Machine, data_dir: Path) -> install.Environment:
     return add_engine(NAME, data_dir, lambda line: None, machine.run)
 
 
@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_no_process() -> None:
 
 def test_requirements_are_pinned_and_leave_torch_to_the_server() -> None:
     names = []
-    for file in (environment._BESIDE, environment._ALONE):
+    for file in (install._BESIDE, install._ALONE):
         for line in file.read_text("utf-8").splitlines():
             if line and not line.startswith("#"):
                 name, pinned, version = line.partition("==")
@@ -287,7 +287,7 @@ def test_requirements_are_pinned_and_leave_torch_to_the_server() -> None:
 
 def test_start_makes_backend_importable_and_nothing_beside_it() -> None:
     # -S: without site-packages, as in an environment in which Shoal is not installed.
-    start = str(environment._START)
+    start = str(install._START)
     run_command([sys.executable, "-I", "-S", start, "backend.core"], lambda line: None)
     with pytest.raises(BadSetting, match="No module named 'msgspec'"):
         run_command([sys.executable, "-I", "-S", start, "backend.worker.messages"], print)

@@ -31,9 +31,9 @@ from backend.worker.messages import WorkerConfig
 
 ADDABLE: tuple[EngineName, ...] = ("fish-speech",)
 """Engines that have an environment of their own."""
-_FISH_WORKER = Path(__file__).parent / "fish_worker"
-_START = _FISH_WORKER / "start.py"
-_BESIDE, _ALONE = _FISH_WORKER / "requirements.txt", _FISH_WORKER / "requirements-nodeps.txt"
+_HERE = Path(__file__).parent
+_START = _HERE / "start.py"
+_BESIDE, _ALONE = _HERE / "requirements.txt", _HERE / "requirements-nodeps.txt"
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
 _LAST_LINES = 12
 _NOT_FOR_PIP = frozenset({"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON"})

@@ -13,7 +13,7 @@ from backend.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Deployment:
     """What was found, which checkpoint is to be spoken with, and what follows from both."""
 
     hardware: Hardware

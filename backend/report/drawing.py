@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from backend.errors import BadSetting
-from backend.monitoring.history import (
+from backend.monitoring.synthesis import OUTCOMES
+from backend.report.history import (
     CPU_MAXED_PCT,
     HOT_C,
     MEMORY_CRITICAL_PCT,
@@ -22,7 +23,6 @@ from backend.monitoring.history import (
     Series,
     TierHistory,
 )
-from backend.monitoring.synthesis import OUTCOMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from backend.api.answer import Events, answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
 from backend.api.dependencies import Asked, Backend
 from backend.api.headers import add_warnings
-from backend.api.openai_body import (
+from backend.api.openai.body import (
     BUILT_IN_VOICES,
     DEFAULT_VOICE,
     BadBody,

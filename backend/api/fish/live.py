@@ -16,7 +16,7 @@ from loguru import logger
 
 from backend.api.answer import encoded
 from backend.api.dependencies import Asked, Backend, Origin
-from backend.api.fish_body import FishSpeech, Wanted, decode, wanted
+from backend.api.fish.body import FishSpeech, Wanted, decode, wanted
 from backend.api.live_connection import LiveConnection
 from backend.errors import BadField, BlankText, ShoalError
 

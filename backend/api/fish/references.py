@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from backend.api.arrival import read_bytes
 from backend.api.dependencies import Asked, Backend, read_body, unless_hung_up
-from backend.api.fish_body import decode, wire_of
-from backend.api.fish_voices import naming
+from backend.api.fish.body import decode, wire_of
+from backend.api.fish.voices import naming
 from backend.api.headers import add_warnings
 from backend.api.openapi import Responses, errors
 from backend.api.voices import save_voice
