@@ -7,13 +7,13 @@ from collections import deque
 from pathlib import Path
 
 import torch
-from loguru import logger
 
 from backend.core import EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.fish_worker.load import Loaded, load
 from backend.fish_worker.package import NAME
 from backend.fish_worker.speech import Speech, decode, encode
+from backend.logs import log_fault
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
 from backend.worker.memory import MIB, reset_peak
@@ -218,7 +218,7 @@ class FishWorker:
 
     def _tell_failed(self, request_id: str, error: Exception) -> None:
         if not isinstance(error, ShoalError):
-            logger.opt(exception=error).error("Request {} failed.", request_id)
+            log_fault("Request {} failed.", request_id, error=error)
             error = EngineFailed(f"{NAME} failed: {type(error).__name__}: {error}")
         self._send(Failed(request_id, error.code, str(error)))
 

@@ -16,6 +16,7 @@ from loguru import logger
 
 from backend.core import EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
+from backend.logs import log_fault, log_to_stderr
 from backend.worker.messages import (
     Failed,
     FromWorker,
@@ -121,8 +122,8 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         logger.warning("Leaving, nobody reads what is said.")
         return EXIT_FAILED
-    except Exception:  # noqa: BLE001 - the process boundary; every request has been told
-        logger.exception("The worker failed.")
+    except Exception as error:  # noqa: BLE001 - the process boundary; every request has been told
+        log_fault("The worker failed.", error=error)
         return EXIT_FAILED
     return reader.exit_code
 
@@ -142,8 +143,7 @@ def _configured(argument: str) -> WorkerConfig:
         config = WorkerConfig.from_json(argument)
     except msgspec.MsgspecError as error:
         raise BadSetting(f"--config is not a WorkerConfig: {error}") from error
-    logger.remove()
-    logger.add(sys.stderr, level=config.log_level)
+    log_to_stderr(config.log_level)
     return config
 
 
