@@ -1,6 +1,7 @@
 """What the processes log: one line of printable text a message, bounded, without any variables."""
 
 import logging
+import re
 import sys
 import time
 import traceback
@@ -22,6 +23,8 @@ _SAME_FAULT_S = 60.0
 """For so long a fault that was told in full is told in one line."""
 _MAX_FAULTS = 100
 _MINUTE_S = 60.0
+_QUERY = re.compile(r"\?[^\s\"]+")
+"""Of a URL: some clients put their key there, in vain."""
 _PREFIX_BYTES = 20
 """Of each line: time and level."""
 _LEVELS = frozenset({"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"})
@@ -133,6 +136,8 @@ class _ToLoguru(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log it, its traceback as ours are."""
         message = record.getMessage()
+        if record.name.startswith("uvicorn"):
+            message = _QUERY.sub("?…", message)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             message = f"{message.rstrip()}\n{_faults.describe(error)}"

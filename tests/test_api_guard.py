@@ -426,6 +426,9 @@ def test_websockets_of_other_pages_are_refused() -> None:
                     assert "127.0.0.1" in str(await socket.recv())
             for origin in ("https://b.example", "null", "http://127.0.0.1:1"):
                 assert "origin" in await denied(url, 403, origin=origin)
+            # A page whose name was made to mean 127.0.0.1: its own name is what both say.
+            foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+            assert "SHOAL_ALLOWED_HOSTS" in await denied(url, 421, additional_headers=foreign)
 
     run(work())
 
