@@ -10,6 +10,7 @@ from typing import Any, Self
 from loguru import logger
 
 from backend.core import (
+    MIB,
     EngineInfo,
     Plan,
     ReferenceCodes,
@@ -25,7 +26,6 @@ from backend.hardware.memory import (
     MemoryBudgetManager,
     MemoryEstimate,
 )
-from backend.hardware.need import MIB
 from backend.hardware.pressure import (
     RunningConfig,
     ThrottlingRisk,

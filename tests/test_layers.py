@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
         *("core", "errors", "audio", "monitoring.fish_log"),
-        *("worker.messages", "worker.pipe", "worker.device", "worker.memory"),
+        *("worker.messages", "worker.pipe", "worker.device", "worker.process_memory"),
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
     "engine": {"core", "errors", "model"},

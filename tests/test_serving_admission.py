@@ -7,10 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from backend.core import OPEN_SENTENCES
+from backend.core import MIB, OPEN_SENTENCES
 from backend.errors import Aborted, OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
-from backend.hardware.need import MIB
 from backend.serving import admission as admission_module
 from backend.serving.admission import Admission, Slot, Ticket
 from tests.computers import I5, S1, computer, plan_for
