@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     reference_disk_cache_mb: int = Field(64, ge=0)
     """Room on disk for encoded references, in MiB; 0 keeps none on disk."""
 
+    max_live_per_client: int = Field(32, ge=1)
+    """Live connections that one key, or one address without keys, may have open together."""
+
     live_idle_s: float = Field(60.0, gt=0)
     """A live connection that sends nothing for this many seconds is closed."""
 
