@@ -3,6 +3,7 @@
 import asyncio
 import io
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,14 @@ def test_a_header_is_one_short_line() -> None:
 
 def test_a_long_answer_waits_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     files: list[Any] = []
-    make = answer_module.tempfile.SpooledTemporaryFile
+    make = tempfile.SpooledTemporaryFile
 
     def kept(*arguments: Any) -> Any:
         files.append(make(*arguments))
         return files[-1]
 
     monkeypatch.setattr(answer_module, "_IN_MEMORY_BYTES", 100)
-    monkeypatch.setattr(answer_module.tempfile, "SpooledTemporaryFile", kept)
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", kept)
 
     async def work() -> None:
         async with client() as http:
