@@ -183,8 +183,8 @@ class CheckpointShape:
     ) -> RequestNeed:
         """What one request of `characters` adds, spoken in segments of `chunk_length`.
 
-        `wide_share` of the characters take long to say, as `reading` counts. The "longest" reading is
-        a bound, the "expected" one a prediction.
+        `wide_share` of the characters take long to say. The "longest" reading is a bound, the
+        "expected" one a prediction.
         """
         element = ELEMENT_BYTES[precision]
         segment = max(1, min(characters, chunk_length, self.info.max_segment_characters))
