@@ -24,6 +24,9 @@ from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synt
 from backend.monitoring.tracing import RequestSpan, Tracing, open_tracing
 from backend.nvml import Card, WatchedCard
 
+_START_S = 1.0
+"""A disk that does not answer holds the start up for so long."""
+
 
 class Monitoring:
     """Everything that is remembered of requests; used from the event loop.
@@ -73,6 +76,7 @@ class Monitoring:
         self._tracing = self._tracing or open_tracing()
         if self._csv is not None:
             self._csv.start(self._hardware_specs)
+            await self.written(_START_S)  # what machine it is can be read from the beginning
         return self
 
     async def __aexit__(
