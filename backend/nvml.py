@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from backend.watch import Watch
+from backend.watch import IDLE_S, Watch
 
 try:
     import pynvml
@@ -179,7 +179,8 @@ class WatchedCard(Generic[N]):
     def __init__(
         self, card: Card, note: Callable[[], N], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._card, self._note = card, note
+        self._card, self._note, self._clock = card, note, clock
+        self._failed: tuple[float, NvmlUnavailable] | None = None
         self._last: tuple[N, GpuReading] | None = None
         self._watch: Watch[NvmlUnavailable | None] = Watch(
             "gpu", self._look, INTERVAL_S, ended=card.close, clock=clock
@@ -215,11 +216,17 @@ class WatchedCard(Generic[N]):
         return self._last[1]
 
     def _look(self) -> NvmlUnavailable | None:
+        if self._failed is not None:
+            at_s, error = self._failed
+            if self._clock() - at_s < IDLE_S:  # connecting takes 10 ms, and a fault rarely passes
+                return error
         note = self._note()
         try:
             self._last = note, self._card.read()
         except NvmlUnavailable as error:
+            self._failed = self._clock(), error
             return error
+        self._failed = None
         return None
 
 

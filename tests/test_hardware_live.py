@@ -15,6 +15,7 @@ from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryNow
 from backend.hardware.need import MIB
 from backend.nvml import STALE_S, Card, NvmlUnavailable, WatchedCard
+from backend.watch import IDLE_S, Look
 from tests.monitored import GIB, UUID, FakePynvml, plan
 from tests.test_hardware_plans_of_machines import HARDWARE
 
@@ -81,7 +82,7 @@ def with_card(worker: Worker, free_bytes: int = 9 * GIB) -> LiveMachine:
 def read_once(live: LiveMachine) -> None:
     """Take a reading of the card in this thread, as the watch does in its own."""
     assert live.card is not None
-    live.card._watch._latest = backend.watch.Look(live.card._look(), live.card._watch._clock())
+    live.card._watch._latest = Look(live.card._look(), live.card._watch._clock())
 
 
 def test_until_a_driver_answers_it_is_what_was_detected(driver: Driver) -> None:
@@ -164,13 +165,19 @@ def test_a_driver_that_hangs_from_the_start(
 
 
 def test_a_driver_that_fails_leaves_the_last_reading(driver: Driver) -> None:
-    live = with_card(Worker())
+    live, now_s = with_card(Worker()), [100.0]
+    live.card = WatchedCard(Card(UUID), live._worker, clock=lambda: now_s[0])
     read_once(live)
     driver.fails = {"nvmlDeviceGetMemoryInfo"}
     read_once(live)
     assert live.load()["gpu_memory_free_mb"] is None
     assert live.memory().free_bytes == 12 * GIB
     driver.fails = set()
+    asked = len(driver.calls)
+    read_once(live)
+    assert live.load()["gpu_memory_free_mb"] is None
+    assert len(driver.calls) == asked  # not ten times a second
+    now_s[0] += IDLE_S
     read_once(live)
     assert live.load()["gpu_memory_free_mb"] == 12 * 1024
 
