@@ -4,13 +4,16 @@ import asyncio
 import csv
 import json
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import backend.nvml
+from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.rows import Row
 from tests.monitored import FakePynvml, ScriptedReader, logged, monitored, run, start, stats
 
 
@@ -183,6 +186,33 @@ def test_speech_goes_on_when_nothing_can_be_written(tmp_path: Path) -> None:
         assert len(lines) == 1
 
     run(work())
+
+
+def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, goes_on, threads = CsvLog.append, threading.Event(), set[int]()
+
+    def slowly(log: CsvLog, row: Row) -> None:
+        threads.add(threading.get_ident())
+        assert goes_on.wait(30)
+        append(log, row)
+
+    monkeypatch.setattr(CsvLog, "append", slowly)
+
+    async def work() -> None:
+        async with monitored(tmp_path) as it:
+            for number in range(3):
+                observed = it.begin(start(str(number)))
+                while not observed.peak_gpu_util_pct:  # samples are logged, too
+                    await asyncio.sleep(0.01)
+                observed.finish(stats(), total_s=2.0, first_audio_s=0.5, audio_s=4.0)
+            assert it.aggregates()["since_start"]["outcomes"]["success"] == 3
+            assert rows(tmp_path, "synthesis") == []
+            goes_on.set()
+        assert len(rows(tmp_path, "synthesis")) == 3
+
+    run(work())
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_aggregates() -> None:
