@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 import backend.nvml
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo
 from backend.hardware import live as live_module
 from backend.hardware.live import LiveMachine
 from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryNow
-from backend.hardware.need import MIB
 from backend.nvml import STALE_S, Card, NvmlUnavailable, WatchedCard
 from backend.watch import IDLE_S, Look
 from tests.monitored import GIB, UUID, FakePynvml, plan

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
         *("core", "errors", "audio", "monitoring.fish_log"),
-        *("worker.messages", "worker.pipe", "worker.device", "worker.memory"),
+        *("worker.messages", "worker.pipe", "worker.device", "worker.process_memory"),
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
     "engine": {"core", "errors", "model"},
@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"core", "errors"} | WORKER_MAIN,
     "serving": set(),
     "serving.speed": set(),
+    "serving.fair_thread": set(),
+    "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from backend.api.dependencies import Backend, unless_hung_up
 from backend.api.headers import add_warnings
 from backend.api.openapi import JSON, errors
+from backend.core import MIB
 from backend.errors import Aborted, BadField
 from backend.monitoring.files import (
     MAX_LAST_BYTES,
@@ -31,7 +32,6 @@ _STALLED_S = 60.0
 _WRITTEN_S = 0.5
 """Rows of requests that were answered just now get so long to be written before a file is read."""
 _DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
-_MIB = 1024 * 1024
 
 
 class LogFileAnswer(BaseModel):
@@ -127,7 +127,7 @@ async def get_log_file(name: str, backend: Backend, last_bytes: _LastBytes = Non
     )
     response = LogFileResponse(excerpt, CSV if is_csv else JSON, name)
     if excerpt.is_cut and last_bytes is None:
-        advice = f"The file is longer than {WHOLE_BYTES // _MIB} MiB; its last lines are sent."
+        advice = f"The file is longer than {WHOLE_BYTES // MIB} MiB; its last lines are sent."
         add_warnings(response, (advice,))
     return response
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import psutil
 
-from backend.core import EngineInfo, Plan
+from backend.core import MIB, EngineInfo, Plan
 from backend.hardware.detect import read_memory
 from backend.hardware.machine import Hardware, Memory
 from backend.hardware.memory import MemoryNow
-from backend.hardware.need import MIB
 from backend.nvml import Card, GpuReading, NvmlUnavailable, WatchedCard
 from backend.watch import Watch
 

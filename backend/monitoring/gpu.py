@@ -9,10 +9,9 @@ from typing import Protocol
 
 from loguru import logger
 
+from backend.core import MIB
 from backend.monitoring.sample import GpuUtilSource
 from backend.nvml import GpuReading, NvmlUnavailable
-
-_MIB = 1024 * 1024
 
 
 def estimate_utilization_pct(current_memory_mb: float, peak_memory_mb: float) -> float:
@@ -110,7 +109,7 @@ class GpuMeter:
 
     def _state(self, card: GpuReading) -> GpuState:
         self._has_warned = False
-        used_mb = card.used_bytes / _MIB
+        used_mb = card.used_bytes / MIB
         if card.utilization_pct is not None:
             return GpuState(used_mb, card.utilization_pct, "nvml", card.temperature_c)
         # A part of a card (MIG) has memory of its own, but no utilization.
