@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     metrics_rotate_bytes: int = Field(16 * MIB, ge=4096)
     """A CSV file that has grown past this many bytes is followed by a new one."""
 
+    metrics_keep_days: float = Field(30.0, ge=0, le=36_500)
+    """A CSV file that was last written longer ago than this many days is deleted; 0 keeps all."""
+
+    metrics_limit_mb: int = Field(256, ge=0, le=1 << 30)
+    """The oldest CSV files are deleted where all of them take more than this; 0 keeps all."""
+
     max_batch: int = Field(16, ge=1, le=1024)
     """Most segments of text that are spoken side by side; more wait."""
 
