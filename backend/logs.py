@@ -14,14 +14,14 @@ from loguru import logger
 if TYPE_CHECKING:
     from loguru import Record
 
-_MESSAGE_CHARACTERS = 8_000
+MESSAGE_CHARACTERS = 8_000
 """Longest message; of a longer one its beginning and its end are logged."""
 _END_CHARACTERS = 2_000
-_FRAMES = 20
+FRAMES = 20
 """Of a traceback, the innermost."""
-_SAME_FAULT_S = 60.0
+SAME_FAULT_S = 60.0
 """For so long a fault that was told in full is told in one line."""
-_MAX_FAULTS = 100
+MAX_FAULTS = 100
 _MINUTE_S = 60.0
 _QUERY = re.compile(r"\?[^\s\"]+")
 """Of a URL: some clients put their key there, in vain."""
@@ -56,8 +56,8 @@ def log_fault(message: str, *values: object, error: BaseException) -> None:
 def tame(text: str) -> str:
     """`text` as it may reach a terminal: what does not print is escaped, its middle left out where
     it is long, and its second line cannot pass for another message."""
-    if len(text) > _MESSAGE_CHARACTERS:
-        head = text[: _MESSAGE_CHARACTERS - _END_CHARACTERS]
+    if len(text) > MESSAGE_CHARACTERS:
+        head = text[: MESSAGE_CHARACTERS - _END_CHARACTERS]
         text = f"{head} … {len(text)} characters … {text[-_END_CHARACTERS:]}"
     if text.isprintable():
         return text
@@ -88,13 +88,13 @@ class Faults:
         file, line = (frames[0].filename, frames[0].lineno or 0) if frames else ("", 0)
         where = (type(error).__name__, file, line)
         now_s = self._clock()
-        if now_s - self._told_s.get(where, -_SAME_FAULT_S) < _SAME_FAULT_S:
+        if now_s - self._told_s.get(where, -SAME_FAULT_S) < SAME_FAULT_S:
             return f"{where[0]} in {file}, line {line}, as told less than a minute ago."
         self._told_s[where] = now_s
         self._told_s.move_to_end(where)
-        if len(self._told_s) > _MAX_FAULTS:
+        if len(self._told_s) > MAX_FAULTS:
             self._told_s.popitem(last=False)
-        return "".join(traceback.format_exception(error, limit=-_FRAMES)).rstrip()
+        return "".join(traceback.format_exception(error, limit=-FRAMES)).rstrip()
 
 
 _faults = Faults()

@@ -1,6 +1,6 @@
 """How a request's failure is told."""
 
-from backend.engine.memory import is_out_of_memory
+from backend.engine.out_of_memory import is_out_of_memory
 from backend.errors import EngineFailed, ShoalError
 from backend.logs import log_fault
 from backend.worker.messages import Failed
