@@ -132,7 +132,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """The methods that some route at the request's path takes."""
+    """The methods of the request's path: as it is documented, else of each route it matches."""
+    documented = request.app.openapi()["paths"].get(request.url.path)
+    if documented:  # `/voices/import` is a `/voices/{name}`, too, which few voices are called
+        return [method.upper() for method in documented]
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

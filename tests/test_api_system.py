@@ -119,6 +119,7 @@ def test_unknown_path_and_method_are_json() -> None:
     [
         ("PUT", "/voices", "GET, POST"),
         ("PUT", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("PUT", "/voices/import", "POST"),
         ("DELETE", "/voices/Anna/audio", "GET"),
         ("POST", "/v1/models/some/model", "GET"),
         ("POST", "/model/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60", "GET, PATCH, DELETE"),
