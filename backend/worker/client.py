@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from backend.core import ReferenceCodes
-from backend.errors import Aborted, ShoalError, error_from_code
+from backend.errors import Aborted, ShoalError, TimedOut, error_from_code
 from backend.worker.messages import (
     Abort,
+    Answer,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -45,8 +47,6 @@ __all__ = ["Patience", "WorkerClient", "WorkerState"]
 
 MAX_UNREAD_BYTES = 128 * 1024 * 1024
 """About twelve minutes of speech at 44.1 kHz."""
-
-Answer = Pcm | Done | Encoded | Decoded
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class WorkerClient(Supervisor):
         return answer
 
     async def clear_caches(self) -> Cleared:
-        """Let the worker forget what it can; what that freed, or `EngineDown`."""
+        """Let the worker forget what it can; what that freed, or `EngineDown`, `TimedOut`."""
         answer = await self._ask(ClearCaches())
         assert isinstance(answer, Cleared)
         return answer
@@ -159,7 +159,13 @@ class WorkerClient(Supervisor):
         answer: asyncio.Future[Configured | Cleared] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         self._write(frame(question))
-        return await answer
+        try:
+            async with asyncio.timeout(self._patience.answer_s):
+                return await answer
+        except TimeoutError:
+            raise TimedOut(
+                f"The worker has not answered for {self._patience.answer_s:g} s; try again later."
+            ) from None
 
     @contextmanager
     def _request(self, message: Asked) -> Iterator[_Listener]:
@@ -200,7 +206,7 @@ class WorkerClient(Supervisor):
                     asked.set_result(message)
             case Pcm() | Done() | Encoded() | Decoded() | Failed():
                 self._deliver(message)
-            case Ready():
+            case Ready() | Beat():
                 pass
 
     def _deliver(self, message: Answer | Failed) -> None:
