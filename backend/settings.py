@@ -12,12 +12,11 @@ from platformdirs import user_data_dir
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from backend.core import EngineName, LongText
+from backend.core import MIB, EngineName, LongText
 from backend.errors import BadSetting
 
 PREFIX = "SHOAL_"
 SHIPPED_VOICE_DIR = Path(__file__).parent / "checkpoints" / "demo"
-MIB = 1024 * 1024
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -166,7 +165,7 @@ class Settings(BaseSettings):
     """A worker that does not give up an aborted request, or is busy and makes no step, within this
     many seconds is killed."""
 
-    worker_silent_s: float = Field(3.0, ge=2)
+    worker_silent_s: float = Field(2.5, ge=1)
     """A worker that gives no sign of life for so long (it was stopped, or the machine thrashes) is
     asked nothing, and replaced after twice as long."""
 

@@ -116,6 +116,8 @@ def test_a_machine_that_slept_kills_no_worker() -> None:
                 while looks == before:
                     await asyncio.sleep(0.01)
                 assert phase(client) == "ready"
+                while client._pulse.silent_s > 0:  # until its next beat
+                    await asyncio.sleep(0.01)
             assert client.state.restarts == 0
             assert len(await spoken(client, "hello")) == 2
 

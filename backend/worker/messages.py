@@ -11,6 +11,7 @@ from typing import BinaryIO
 import msgspec
 
 from backend.core import (
+    MIB,
     EngineInfo,
     Quantization,
     ReferenceCodes,
@@ -19,10 +20,10 @@ from backend.core import (
     VoicePrompt,
 )
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * MIB
 MAX_DECODED_S = 10.0
 """Seconds of codes that are decoded for one request."""
-BEAT_S = 1.0
+BEAT_S = 0.5
 """Seconds between two `Beat` of a worker that sends them."""
 _LENGTH = struct.Struct("<I")
 

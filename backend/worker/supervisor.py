@@ -36,7 +36,7 @@ from backend.worker.pulse import Pulse
 
 Phase = Literal["starting", "ready", "silent", "restarting", "stopped"]
 
-_LOOKS = 6
+_LOOKS = 5
 """How often a worker is looked at within `Patience.silent_s`."""
 _SETTLED_S = 5.0
 """A worker that was ready for so long had nothing wrong with it when it died."""
@@ -62,7 +62,7 @@ class Patience:
     unresponsive_s: float = 120.0
     """From an Abort to the end of its request, and from one step to the next; a worker that takes
     longer hangs, and is killed."""
-    silent_s: float = 3.0
+    silent_s: float = 2.5
     """Without a sign of life; then it is suspected, and after twice as long killed."""
     answer_s: float = 30.0
     """For the answer to a question that is no request, as `configure` asks."""
