@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},
-    "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
+    "serving.backlog": {"errors"},
+    "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {"core", "errors", "hardware", "worker.messages"},
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),

@@ -10,6 +10,7 @@ from typing import TypeVar
 from loguru import logger
 
 from backend.core import (
+    MIB,
     OPEN_SENTENCES,
     EngineInfo,
     ReferenceCodes,
@@ -23,6 +24,7 @@ from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.serving.admission import Ticket
+from backend.serving.backlog import Backlog
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
 from backend.serving.references import Encode, References
@@ -45,6 +47,7 @@ class Intake:
     ) -> None:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
         self._references = references
+        self._backlog = Backlog(settings.max_unread_mb * MIB)
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
@@ -124,7 +127,8 @@ class Intake:
                 request,
                 sentences,
                 voices,
-                speaker=lane.worker.speak,
+                speaker=lane.worker,
+                backlog=self._backlog,
                 ticket=ticket,
                 open_sentences=1 if request.optimize_for_memory else OPEN_SENTENCES,
                 info=info,

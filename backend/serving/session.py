@@ -23,6 +23,7 @@ from backend.errors import BlankText, TimedOut
 from backend.hardware.memory import Demand
 from backend.hardware.need import wide_share
 from backend.serving.admission import Ticket
+from backend.serving.backlog import Backlog
 from backend.serving.sentence import RunningSentence, Speaker
 from backend.worker.messages import Speak
 
@@ -34,8 +35,8 @@ class SpeechSession:
 
     Each sentence ends with an empty piece; `sentences` then says where it is.
 
-    A few sentences are at work at once. A listener who is slow stops new ones from being begun, so
-    that what waits to be heard stays bounded.
+    A few sentences are at work at once. A listener who is slow stops new ones from being begun;
+    `backlog` bounds what waits to be heard of all requests.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SpeechSession:
         voices: Mapping[str, tuple[VoicePrompt, ...]],
         *,
         speaker: Speaker,
+        backlog: Backlog,
         ticket: Ticket,
         open_sentences: int,
         info: EngineInfo,
@@ -54,7 +56,7 @@ class SpeechSession:
         deadline_s: float,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
-        self._speaker, self._ticket = speaker, ticket
+        self._speaker, self._backlog, self._ticket = speaker, backlog, ticket
         self.info, self.plan = info, plan
         self.text_limit = text_limit
         self._warnings = list(warnings)
@@ -179,10 +181,9 @@ class SpeechSession:
         return chunk
 
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
-        is_held = not self._request.is_streamed
         while (running := self._following) is not None:
             start_s, self._speaking = self.audio_s, running.sentence
-            async for samples in running.pieces(is_held):
+            async for samples in running.pieces():
                 yield PcmChunk(samples, running.index)
             self._record(running, start_s)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
@@ -208,6 +209,7 @@ class SpeechSession:
         try:
             async for sentence in self._sentences:
                 await self._places.acquire()
+                await self._backlog.room(list(self._begun))
                 await self._follow_voice(sentence)
                 running = self._begin(sentence, index)
                 self._begun.append(running)
@@ -239,8 +241,11 @@ class SpeechSession:
         running = RunningSentence(
             *(sentence, speak, self._seed, index),
             speaker=self._speaker,
+            info=self.info,
             ticket=self._ticket,
             demand=demand,
+            backlog=self._backlog,
+            is_held=not self._request.is_streamed,
         )
         if is_chance:
             self._first_of_voice[sentence.voice] = running

@@ -40,6 +40,8 @@ _LOOKS = 5
 """How often a worker is looked at within `Patience.silent_s`."""
 _SETTLED_S = 5.0
 """A worker that was ready for so long had nothing wrong with it when it died."""
+_LOADABLE_PAUSE_S = 2.0
+"""Longest pause after one that had become ready: the next can be loaded, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class Backoff:
     """How long to wait before a dead worker is started again.
 
     The pause doubles each time, up to `most_s`, so that one that cannot start does not keep the
-    machine busy. One that had become ready can: it is started again within `_SETTLED_S`, whatever
-    killed it how often.
+    machine busy. One that had become ready can: it is started again within `_LOADABLE_PAUSE_S`,
+    whatever killed it how often.
     """
 
     first_s: float
@@ -88,7 +90,7 @@ class Backoff:
         """The pause after a worker that was ready for so long; None if it never was."""
         if ready_s is not None and ready_s > _SETTLED_S:
             self._next_s = 0.0
-        most_s = self.most_s if ready_s is None else min(self.most_s, _SETTLED_S)
+        most_s = self.most_s if ready_s is None else min(self.most_s, _LOADABLE_PAUSE_S)
         pause_s = min(max(self._next_s, self.first_s), most_s)
         self._next_s = 2 * pause_s
         return pause_s
