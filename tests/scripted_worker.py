@@ -89,9 +89,9 @@ _first_seeds: dict[str, int | None] = {}
 _stuck = threading.Event()
 
 
-def send(message: FromWorker) -> None:
+def send(*messages: FromWorker) -> None:
     with _lock:
-        sys.stdout.buffer.write(frame(message))
+        sys.stdout.buffer.write(b"".join(map(frame, messages)))
         sys.stdout.buffer.flush()
 
 
@@ -189,14 +189,16 @@ def speak(message: Speak, is_first_seed: bool) -> None:
     piece = bytes(4 * SAMPLES) if "mute" in text and fails else tone()
     if "flood" in text:
         repeat, piece = 1_000_000, b"\0" * (2 << 20)
-    for _ in range(repeat):
+    for _ in range(repeat - 1):
         if request_id in _aborted:
             send(Failed(request_id, "aborted", "aborted"))
             return
         send(Pcm(request_id, piece))
         time.sleep(pause_s)
     codes = codes_of(text.encode()) if message.return_codes else None
-    send(Done(request_id, stats("frame_limit" if "runaway" in text and fails else "end"), codes))
+    finish: FinishReason = "frame_limit" if "runaway" in text and fails else "end"
+    # At once: what this audio lets the server begin may crash us.
+    send(Pcm(request_id, piece), Done(request_id, stats(finish), codes))
 
 
 def encode(message: EncodeVoice) -> None:
