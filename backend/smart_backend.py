@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -36,6 +36,7 @@ from backend.hardware.pressure import (
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json
 from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.sample import Observed
 from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.intake import Intake
 from backend.serving.lane import CpuLane, Lane
@@ -130,6 +131,7 @@ class SmartBackend:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
+        self._intake.close()
         await self._cpu_lane.close()
         await self.lane.close()
         await self.monitoring.__aexit__(kind, error, trace)
@@ -164,39 +166,36 @@ class SmartBackend:
             language=request.language,
             trace_parent=request.trace_parent,
         )
-        async with AsyncExitStack() as stack:
-            try:
-                session = await self._intake.admit(request, texts, stack, on_queued)
-            except ShoalError as error:
-                self.monitoring.refuse(start, error.code, str(error))
-                raise
-            except asyncio.CancelledError:
-                self.monitoring.refuse(start, Aborted.code, "the client left while it waited")
-                raise
-            finally:
+        observed, is_admitted = Observed(), False
+        try:
+            async with self._intake.admit(request, texts, observed, on_queued) as session:
+                is_admitted = True
                 self._tell()
-            start = replace(
-                start,
-                plan=session.plan,
-                spoken_length=session.text_limit.spoken_length,
-                text_limit=session.text_limit.limit,
-                queue_s=session.queue_s,
-                engine=f"{session.info.engine}/{session.info.checkpoint}",
-                device=session.info.device if request.force_cpu else None,
-            )
-            with self.monitoring.begin(start) as synthesis:
-                try:
-                    yield session
-                finally:  # what was spoken whole is a success, whoever leaves before all is sent
-                    if session.is_spoken:
-                        synthesis.finish(
-                            session.stats,
-                            total_s=session.total_s,
-                            first_audio_s=session.first_audio_s,
-                            audio_s=session.audio_s,
-                        )
-            session.peak_gpu_util_pct = synthesis.peak_gpu_util_pct
-            session.peak_vram_mb = synthesis.peak_vram_mb
+                start = _admitted(start, request, session)
+                with self.monitoring.begin(start, observed) as synthesis:
+                    try:
+                        yield session
+                    finally:  # what was spoken whole is a success, whatever is sent of it
+                        if session.is_spoken:
+                            synthesis.finish(
+                                session.stats,
+                                total_s=session.total_s,
+                                first_audio_s=session.first_audio_s,
+                                audio_s=session.audio_s,
+                            )
+        except ShoalError as error:
+            if not is_admitted:
+                self._refuse(start, error.code, str(error))
+            raise
+        except asyncio.CancelledError:
+            if not is_admitted:
+                self._refuse(start, Aborted.code, "the client left while it waited")
+            raise
+
+    def _refuse(self, start: SynthesisStart, code: str, reason: str) -> None:
+        """Remember a request of which nothing was computed."""
+        self._tell()
+        self.monitoring.refuse(start, code, reason)
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
@@ -344,3 +343,18 @@ class SmartBackend:
             restarts=self.worker.state.restarts,
             memory_mb=self.lane.memory_now().worker_bytes / MIB,
         )
+
+
+def _admitted(
+    start: SynthesisStart, request: SpeechRequest, session: SpeechSession
+) -> SynthesisStart:
+    """What is known of a request once its first turn has come."""
+    return replace(
+        start,
+        plan=session.plan,
+        spoken_length=session.text_limit.spoken_length,
+        text_limit=session.text_limit.limit,
+        queue_s=session.queue_s,
+        engine=f"{session.info.engine}/{session.info.checkpoint}",
+        device=session.info.device if request.force_cpu else None,
+    )

@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"core", "errors"} | WORKER_MAIN,
     "serving": set(),
     "serving.speed": set(),
+    "serving.fair_thread": set(),
+    "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},

@@ -13,8 +13,8 @@ from backend.audio.measure import is_silent
 from backend.core import MAX_SEED, EngineInfo, ReferenceCodes, Sentence, SpeechStats
 from backend.errors import EngineDown, ShoalError
 from backend.hardware.memory import Demand
-from backend.serving.admission import Ticket
 from backend.serving.backlog import Backlog
+from backend.serving.slots import AdmittedRequest
 from backend.worker.messages import Done, Speak
 
 ATTEMPTS = 3
@@ -51,7 +51,7 @@ class RunningSentence:
         *,
         speaker: Speaker,
         info: EngineInfo,
-        ticket: Ticket,
+        admitted: AdmittedRequest,
         demand: Demand,
         backlog: Backlog,
         is_held: bool,
@@ -63,7 +63,7 @@ class RunningSentence:
         self.warnings: tuple[str, ...] = ()
         self._speak, self._seed = speak, seed
         self._speaker, self._info = speaker, info
-        self._ticket, self._demand = ticket, demand
+        self._admitted, self._demand = admitted, demand
         self._backlog, self._is_held = backlog, is_held
         self._pieces: deque[bytes] = deque()
         self._is_mute = True
@@ -72,7 +72,7 @@ class RunningSentence:
         self._stats: SpeechStats | None = None
         self._is_sent = False
         self._changed = asyncio.Event()
-        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when its turn has come; raises where that will never be."""
         self._task = asyncio.create_task(self._run(), name=f"sentence {index}")
         self._task.add_done_callback(self._tell)
@@ -80,8 +80,8 @@ class RunningSentence:
     @property
     def is_begun(self) -> bool:
         """It has got its row."""
-        admitted = self.admitted
-        return admitted.done() and not admitted.cancelled() and admitted.exception() is None
+        begun = self.begun
+        return begun.done() and not begun.cancelled() and begun.exception() is None
 
     @property
     def stats(self) -> SpeechStats:
@@ -133,9 +133,9 @@ class RunningSentence:
             raise self._given_up from None
 
     async def _speak_in_turn(self) -> None:
-        with await self._ticket.slot(self._demand) as slot:
-            if not self.admitted.done():
-                self.admitted.set_result(None)
+        with await self._admitted.slot(self._demand) as slot:
+            if not self.begun.done():
+                self.begun.set_result(None)
             while (problem := await self._try()) is not None:
                 number = self.index + 1
                 if self._is_sent or self.retries + 1 == ATTEMPTS:
@@ -191,12 +191,12 @@ class RunningSentence:
 
     def _tell(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if not self.admitted.done():
+        if not self.begun.done():
             if error is not None:
-                self.admitted.set_exception(error)
-                self.admitted.exception()  # whoever waits for its audio is told, too
+                self.begun.set_exception(error)
+                self.begun.exception()  # whoever waits for its audio is told, too
             else:
-                self.admitted.cancel()
+                self.begun.cancel()
         self._changed.set()
 
 
