@@ -58,7 +58,7 @@ def with_load(monkeypatch: pytest.MonkeyPatch, memory_percent: float, cpu_percen
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, free_mb: int) -> None:
-    def told(live: LiveMachine, info: object, device_bytes: int) -> MemoryNow:
+    def told(live: LiveMachine) -> MemoryNow:
         return MemoryNow(free_mb * MIB, 0)
 
     monkeypatch.setattr(LiveMachine, "memory", told)
@@ -286,8 +286,8 @@ def test_less_memory_is_a_mend_where_it_is_less(monkeypatch: pytest.MonkeyPatch)
 def test_the_cpu_is_a_mend_where_the_gpu_is_full_and_the_cpu_is_not(
     monkeypatch: pytest.MonkeyPatch, free_mb: int
 ) -> None:
-    def told(live: LiveMachine, info: object, device_bytes: int) -> MemoryNow:
-        return MemoryNow((1 if live._uuid else free_mb) * MIB, 0)
+    def told(live: LiveMachine) -> MemoryNow:
+        return MemoryNow((1 if live.card else free_mb) * MIB, 0)
 
     async def work() -> None:
         async with client({"device": "cuda:0"}, found=HARDWARE["rtx_3060_8gb"]) as http:

@@ -22,8 +22,8 @@ from backend.core import (
 )
 from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
-from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
+from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane

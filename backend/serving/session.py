@@ -21,7 +21,7 @@ from backend.core import (
 )
 from backend.errors import BlankText, TimedOut
 from backend.hardware.memory import Demand
-from backend.hardware.need import wide_share
+from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.sentence import RunningSentence, Speaker
 from backend.serving.slots import AdmittedRequest
