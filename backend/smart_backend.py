@@ -355,7 +355,7 @@ class SmartBackend:
     def _tell(self) -> None:
         self.monitoring.set_queue_depth(self.lane.admission.waiting)
         self.monitoring.set_worker(
-            is_ready=self.info is not None,
+            is_ready=self.worker.state.phase == "ready",
             restarts=self.worker.state.restarts,
             memory_mb=self.lane.memory_now().worker_bytes / MIB,
         )

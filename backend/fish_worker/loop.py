@@ -19,6 +19,7 @@ from backend.worker.device import use_threads
 from backend.worker.messages import (
     Abort,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -62,6 +63,8 @@ class FishWorker:
         self._is_busy = False
         self._is_closed = False
         self._crash: Exception | None = None
+        self._steps = 0
+        """Tokens made and tasks begun."""
         self._told = Load(0, 0)
 
     @property
@@ -82,6 +85,10 @@ class FishWorker:
                 case None | Shutdown():
                     self._close()
             self._changed.notify_all()
+
+    def beat(self) -> Beat:
+        """How far it has got; without the lock, which is held while an answer is sent."""
+        return Beat(self._steps, "answering a request" if self._is_busy else "")
 
     def run(self) -> None:
         """Answer until the messages end; raises what the speaking thread died of."""
@@ -160,6 +167,7 @@ class FishWorker:
                 return self._orders.popleft()
             asked, arrived_s = self._waiting.popleft()
             self._is_busy, self._current = True, asked.request_id
+            self._steps += 1
             self._tell_load()
             return asked, arrived_s
 
@@ -194,6 +202,7 @@ class FishWorker:
                 self._current = ""
 
     def _between_tokens(self) -> None:
+        self._steps += 1
         with self._changed:
             self._check_wanted()
             orders = list(self._orders)

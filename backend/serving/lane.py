@@ -45,6 +45,8 @@ class Lane:
                 restart_delay_s=settings.restart_delay_s,
                 restart_delay_max_s=settings.restart_delay_max_s,
                 unresponsive_s=settings.worker_unresponsive_s,
+                silent_s=settings.worker_silent_s,
+                answer_s=settings.worker_answer_s,
                 shutdown_grace_s=settings.shutdown_grace_s,
                 start_attempts=start_attempts,
             ),
