@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, and nothing asks them who they are."""
+    """Address to listen on; 0.0.0.0 lets other machines in."""
 
     port: int = Field(8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""

@@ -1,4 +1,4 @@
-"""Who is spoken next, and who is answered at once: one request at a time, the others wait."""
+"""Which request is spoken next, and which is answered at once: one at a time, the others wait."""
 
 import contextlib
 import threading
@@ -48,7 +48,7 @@ _LEAVE_S = 0.5
 class FishWorker:
     """Speaks in a thread of its own, so that an abort and the end are answered while it does.
 
-    The package cannot be stopped. Who is given up is told so at once; the speaking thread learns of
+    The package cannot be stopped. A request that is given up is told at once; the thread learns of
     it at its next token.
     """
 
@@ -172,7 +172,7 @@ class FishWorker:
             return asked, arrived_s
 
     def _answer(self, asked: Asked, arrived_s: float) -> None:
-        # Who is worked at is alone, however many wait: the peak is theirs.
+        # One request is at work, however many wait: the peak is its own.
         reset_peak(self._loaded.place.device)
         try:
             if isinstance(asked, EncodeVoice):

@@ -1,4 +1,4 @@
-"""Audio that is made and not fetched yet by those who listen while it is made."""
+"""Audio that is made and not fetched yet, of the clients that listen while it is made."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ class Backlog:
 
     A worker cannot be told to pause, and speaks faster than people listen: at 44.1 kHz a sentence
     of 400 characters is some 5 MB of float32, at its frame limit 18 (43 in Chinese), and a request
-    has up to three of them open. So a listener who never reads holds 15 MB for ever, and a full
+    has up to three of them open. So a client that never reads holds 15 MB for ever, and a full
     queue of them gigabytes. With half of `most_bytes` waiting, a request begins its next sentence
-    only once it has fetched all that is made of it; those who read go on. At `most_bytes` the
+    only once it has fetched all that is made of it; clients that read go on. At `most_bytes` the
     sentence of which most waits is given up.
 
     Audio that is sent when it is whole is not counted: it is taken as soon as a sentence is good,

@@ -52,7 +52,7 @@ class Lane:
             ),
             worker_environment(self.plan),
         )
-        if settings.engine == "shoal":  # what the published package takes, nobody has worked out
+        if settings.engine == "shoal":  # what the published package takes is not known
             self.memory.check_load(self.deployment.resident_bytes)
 
     def _take(self, deployment: Deployment) -> None:
@@ -121,7 +121,7 @@ class Lane:
         await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
-        """End the worker; who still waits is told."""
+        """End the worker; requests that still wait are told."""
         self.admission.close()
         await self.worker.close()
         self.usage.close()

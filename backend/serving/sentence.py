@@ -194,7 +194,7 @@ class RunningSentence:
         if not self.begun.done():
             if error is not None:
                 self.begun.set_exception(error)
-                self.begun.exception()  # whoever waits for its audio is told, too
+                self.begun.exception()  # the reader of its audio is told, too
             else:
                 self.begun.cancel()
         self._changed.set()

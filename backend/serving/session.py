@@ -39,7 +39,7 @@ class Peaks(Protocol):
 
     @property
     def peak_vram_mb(self) -> float:
-        """Memory in use, by everybody, in MiB."""
+        """Memory in use, by all programs, in MiB."""
 
 
 class SpeechSession:
@@ -47,7 +47,7 @@ class SpeechSession:
 
     Each sentence ends with an empty piece; `sentences` then says where it is.
 
-    A few sentences are at work at once. A listener who is slow stops new ones from being begun;
+    A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
     `backlog` bounds what waits to be heard of all requests.
     """
 

@@ -1,7 +1,7 @@
 """The server's side of the worker: asks it, and hands each answer to the one that waits for it.
 
 One pipe carries every request's audio, and one task reads it, which may not wait for anybody: it
-hands each piece of audio to the `take` of its request, which must return at once. Whoever takes the
+hands each piece of audio to the `take` of its request, which must return at once. What takes the
 pieces bounds what it keeps of them (`serving.backlog`). Here one answer is bounded to
 `MAX_ANSWER_BYTES`, more than a checkpoint's context can say: a worker that says more is at fault.
 In the other direction a large message waits for the pipe to drain, in its own request's task.
@@ -63,7 +63,7 @@ class _Listener:
         """Nothing follows `error`."""
         if not self.last.done():
             self.last.set_exception(error)
-            self.last.exception()  # who waited for it may have left
+            self.last.exception()  # its request may have left
 
 
 class WorkerClient(Supervisor):

@@ -1,4 +1,4 @@
-"""The worker's loop: take in messages, make a frame for everybody, hand out what it made."""
+"""The worker's loop: take in messages, make a frame of every sequence, hand them out."""
 
 import contextlib
 import queue

@@ -61,7 +61,7 @@ Start = Callable[[WorkerConfig, Send], Worker]
 
 
 class Outbox:
-    """Writes messages to a pipe, whole ones whoever calls."""
+    """Writes messages to a pipe, each whole, from any thread."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
@@ -75,7 +75,7 @@ class Outbox:
 
 
 class Reader(threading.Thread):
-    """Delivers the messages of a pipe, so that whoever computes never waits for the pipe."""
+    """Delivers the messages of a pipe, so that the computing thread never waits for it."""
 
     def __init__(self, pipe: BinaryIO, deliver: Deliver, send: Send) -> None:
         super().__init__(name="messages in", daemon=True)

@@ -181,7 +181,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _lose(self, error: ShoalError) -> None:
-        """Tell `error` to everybody who waits for the worker: it is gone."""
+        """Tell `error` to every request that waits for the worker: it is gone."""
 
     def _write(self, data: bytes) -> None:
         process = self._process
