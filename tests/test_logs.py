@@ -230,3 +230,10 @@ def test_our_own_messages_are_as_they_were() -> None:
     with logged() as lines:
         logger.info("a\nb")
     assert lines == ["INFO a\nb\n"]
+
+
+def test_no_traceback_is_left_to_a_sink() -> None:
+    """Loguru's own sink prints variables: whoever catches a fault calls `log_fault`."""
+    found = re.compile(r"logger\.exception|logger\.catch|opt\([^)]*exception")
+    files = sorted((ROOT / "backend").rglob("*.py"))
+    assert not [str(file) for file in files if found.search(file.read_text("utf-8"))]
