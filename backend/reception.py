@@ -10,6 +10,7 @@ from typing import TypeVar
 from loguru import logger
 
 from backend.admission import Ticket
+from backend.audio.container import decoding_bytes
 from backend.casting import Casting, Encode
 from backend.core import (
     OPEN_SENTENCES,
@@ -146,10 +147,14 @@ class Reception:
         )
 
     def _encode(self, lane: Lane, ticket: Ticket, request_id: str, info: EngineInfo) -> Encode:
-        # How long the recording is, the worker will know; it uses no more of it than this.
-        demand = Demand(1, 1, open_segments=1, encoded_s=info.max_reference_s)
-
         async def encode(audio: bytes) -> ReferenceCodes:
+            # How long the recording is, the worker will know; it uses no more of it than this.
+            demand = Demand(
+                *(1, 1),
+                open_segments=1,
+                encoded_s=info.max_reference_s,
+                decoding_bytes=decoding_bytes(audio),
+            )
             with await ticket.slot(demand):
                 return await lane.worker.encode(EncodeVoice(request_id, audio))
 

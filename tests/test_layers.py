@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cpu_lane": {"errors", "settings", "hardware", "lane"},
     "reception": {
-        *("core", "errors", "settings", "hardware", "admission"),
+        *("core", "errors", "settings", "audio", "hardware", "admission"),
         *("casting", "cpu_lane", "lane", "outlook", "script", "session", "worker.messages"),
     },
     "smart_backend": {

@@ -168,10 +168,9 @@ class WorkerClient(Supervisor):
         # Ids on the wire are ours: two users may send the same one, and what still arrives for an
         # aborted request must not reach the next that has its name.
         wire_id = f"{message.request_id}#{next(self._ids)}"
-        data = frame(msgspec.structs.replace(message, request_id=wire_id))
         listener = self._listeners[wire_id] = _Listener()
         try:
-            self._write(data)
+            self._write(frame(msgspec.structs.replace(message, request_id=wire_id)))
             yield listener
         finally:
             self._listeners.pop(wire_id, None)
