@@ -14,13 +14,21 @@ import pytest
 import soundfile
 
 from backend.audio import demux
-from backend.audio.container import find_demuxer
 from backend.audio.read import read_reference
+from backend.audio.sniff import find_demuxer
 from backend.errors import BadReference
 from tests.recordings import decode_container, encoded, speech_like
 
-DEMUXERS = ("mov", "matroska", "aac", "amr", "aiff", "caf")
-HEADS = (b"", b"\0\0\0\x18ftypM4A ", b"\x1aE\xdf\xa3", b"#!AMR\n", b"caff\0\1\0\0", b"\xff\xf1")
+DEMUXERS = ("mov", "matroska", "ogg", "aac", "amr", "aiff", "caf")
+HEADS = (
+    b"",
+    b"\0\0\0\x18ftypM4A ",
+    b"\x1aE\xdf\xa3",
+    b"#!AMR\n",
+    b"OggS",
+    b"caff\0\1\0\0",
+    b"\xff\xf1",
+)
 
 
 class Bait:

@@ -1,8 +1,6 @@
-"""Recordings from phones and browsers, which libsndfile does not read: decoded by FFmpeg, apart.
+"""Recordings from phones and browsers: decoded by FFmpeg, apart.
 
-Which demuxer FFmpeg uses is chosen here by a file's first bytes, from a closed list without
-playlists: left to itself it would guess, and some of what it guesses opens files and addresses. A
-process of its own decodes (`demux.py`), and ends where that takes more memory or time than an
+A process of its own decodes (`demux.py`), and ends where that takes more memory or time than an
 honest recording can.
 """
 
@@ -27,6 +25,7 @@ from backend.audio.limits import (
     check_rate,
 )
 from backend.audio.pcm import Samples
+from backend.audio.sniff import find_demuxer, without_tags
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
@@ -40,7 +39,6 @@ MAX_CPU_S = 20.0
 """Two minutes of Opus or AAC, decoded twice, take about two on a slow core."""
 
 _PROGRAM = Path(__file__).with_name("demux.py")
-_ID3_HEADER_BYTES = 10
 
 
 def max_memory_bytes(audio: bytes) -> int:
@@ -52,21 +50,6 @@ def decoding_bytes(audio: bytes) -> int:
     """Memory that decoding `audio` takes at most, beside the samples that are used of it."""
     process = max_memory_bytes(audio) if find_demuxer(audio) else 0
     return _FILE_COPIES * len(audio) + _BLOCKS_BYTES + process
-
-
-def find_demuxer(audio: bytes) -> str | None:
-    """FFmpeg's name for what `audio` is in; None is nothing for FFmpeg."""
-    if audio[4:8] == b"ftyp":
-        return "mov"  # m4a, mp4, mov, 3gp
-    if audio.startswith(b"\x1aE\xdf\xa3"):
-        return "matroska"  # webm
-    if audio.startswith((b"#!AMR\n", b"#!AMR-WB\n")):
-        return "amr"
-    if audio.startswith(b"FORM") and audio[8:12] in (b"AIFF", b"AIFC"):
-        return "aiff"
-    if audio.startswith(b"caff"):
-        return "caf"
-    return "aac" if _is_adts(_after_id3(audio)) else None
 
 
 class Container:
@@ -110,11 +93,11 @@ class Container:
 
 @contextmanager
 def open_container(audio: bytes, demuxer: str) -> Iterator[Container]:
-    """`audio`, decoded by a process that ends with the block; `demuxer` is from `find_demuxer`.
+    """`audio`, decoded by a process that ends with the block.
 
-    Raises `BadReference` with what is wrong and what to do.
+    `demuxer` is from `sniff.find_demuxer`. Raises `BadReference` with what is wrong and what to do.
     """
-    audio = _after_id3(audio)
+    audio = without_tags(audio)
     asked = {
         "demuxer": demuxer,
         "max_channels": MAX_CHANNELS,
@@ -144,21 +127,6 @@ def _feed(process: "subprocess.Popen[bytes]", audio: bytes) -> None:
         process.stdin.write(audio)
     with suppress(OSError):
         process.stdin.close()
-
-
-def _after_id3(audio: bytes) -> bytes:
-    """`audio` without the ID3v2 tag that some recorders put in front of AAC."""
-    if not audio.startswith(b"ID3") or len(audio) < _ID3_HEADER_BYTES:
-        return audio
-    length = 0
-    for byte in audio[6:_ID3_HEADER_BYTES]:
-        length = length << 7 | byte & 0x7F
-    return audio[_ID3_HEADER_BYTES + length :]
-
-
-def _is_adts(audio: bytes) -> bool:
-    """Whether AAC begins here: mp3's sync word differs in the two bits of its layer."""
-    return len(audio) > 1 and audio[0] == 0xFF and audio[1] & 0xF6 == 0xF0
 
 
 def _bad_reference(problem: str, detail: Any) -> BadReference:

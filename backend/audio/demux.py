@@ -1,4 +1,4 @@
-"""The program that decodes one m4a, mp4, webm, aac, amr, aiff or caf file with FFmpeg (PyAV).
+"""The program that decodes one m4a, mp4, webm, ogg, aac, amr, aiff or caf file with FFmpeg (PyAV).
 
     python -I …/backend/audio/demux.py '{"demuxer": "mov", …}' < recording
 

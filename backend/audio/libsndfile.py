@@ -1,4 +1,4 @@
-"""Recordings that libsndfile reads: wav, flac, ogg and mp3, a block at a time."""
+"""Recordings that libsndfile reads: wav, flac and mp3, a block at a time."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
 BLOCK_FRAMES = 1 << 16
-_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "MP3"})
 
 
 class SoundFile:

@@ -12,12 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
-from backend.audio.container import find_demuxer, open_container
+from backend.audio.container import open_container
 from backend.audio.libsndfile import SoundFile
 from backend.audio.limits import MAX_S, MIN_S
 from backend.audio.loudness import Loudness
 from backend.audio.pcm import Samples
 from backend.audio.rate import Resampler
+from backend.audio.sniff import find_demuxer, without_tags
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
@@ -72,7 +73,7 @@ def _opened(audio: bytes) -> AbstractContextManager[Source]:
         raise BadReference(f"speaker_file is empty; send a {RECORDING_FORMATS} file.")
     if demuxer := find_demuxer(audio):
         return open_container(audio, demuxer)
-    return nullcontext(SoundFile(audio))
+    return nullcontext(SoundFile(without_tags(audio)))
 
 
 def _check_length(length_s: float) -> None:
