@@ -137,7 +137,7 @@ def _ogg_page(packet: bytes, number: int) -> bytes:
     lengths = [255] * (len(packet) // 255) + [len(packet) % 255]
     head = struct.pack("<4sBBqIIIB", b"OggS", 0, 0 if number else 2, 0, 7, number, 0, len(lengths))
     page = bytearray(head + bytes(lengths) + packet)
-    struct.pack_into("<I", page, 22, _ogg_checksum(page))
+    struct.pack_into("<I", page, 22, _ogg_checksum(bytes(page)))
     return bytes(page)
 
 

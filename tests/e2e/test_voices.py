@@ -86,7 +86,7 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
     with serving(SHOAL_DATA_DIR=data_dir) as server:
         assert httpx.get(f"{server.url}/voices/anja").json()["id"] == voice["id"]
         assert httpx.delete(f"{server.url}/voices/anja").status_code == 204
-        assert httpx.get(f"{server.url}/voices").json() == {"voices": []}
+        assert httpx.get(f"{server.url}/voices").json() == {"voices": [], "damaged": []}
 
 
 def sound(audio: bytes) -> tuple[Samples, int]:
