@@ -86,7 +86,7 @@ class VoiceList(BaseModel):
 
     voices: list[VoiceAnswer]
     damaged: list[str] = Field([], examples=[[]])
-    """Ids of saved files that hold no voice any more; `DELETE /voices/{id}` removes them."""
+    """Ids of files that hold no voice any more; `DELETE /voices/{name}` removes one by its id."""
 
 
 CREATED: dict[str, Any] = {
