@@ -18,13 +18,13 @@ import pytest
 import soundfile
 import soxr
 
-from backend import environment
 from backend.audio import container, demux
 from backend.audio.container import max_memory_bytes
 from backend.audio.limits import MAX_CHANNELS, MAX_RATE_HZ, MAX_RECORDING_S, MIN_RATE_HZ
 from backend.audio.read import read_reference
 from backend.audio.sniff import find_demuxer
 from backend.errors import BadReference
+from backend.fish_worker import install
 from tests.hostile import FOR_FFMPEG, code_books, table_bomb
 from tests.recordings import Samples, decode_container, encoded, speech_like
 
@@ -408,5 +408,5 @@ def test_the_program_needs_nothing_of_ours() -> None:
     }
     ours = {str(module).partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
     assert ours == {"av", "numpy", "psutil"}
-    beside = environment._BESIDE.read_text("utf-8").splitlines()
+    beside = install._BESIDE.read_text("utf-8").splitlines()
     assert ours <= {line.partition("==")[0] for line in beside}

@@ -29,9 +29,9 @@ from backend.audio.sniff import find_demuxer, without_tags
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
-_PROCESS_BYTES = 96 << 20
+MAX_PROCESS_BYTES = 96 << 20
 """Of the decoding process beside the file: Python, FFmpeg and a block take about 50 MiB."""
-_BLOCKS_BYTES = 8 << 20
+MAX_BLOCKS_BYTES = 8 << 20
 """Of a block of eight channels as it is decoded, mixed, measured and resampled: 4 MiB measured."""
 _FILE_COPIES = 2
 """In the worker: the message that brought it, and the file that was in that."""
@@ -43,13 +43,13 @@ _PROGRAM = Path(__file__).with_name("demux.py")
 
 def max_memory_bytes(audio: bytes) -> int:
     """Memory at which the process that decodes `audio` is ended."""
-    return _PROCESS_BYTES + len(audio) * 5 // 4  # what is read from a pipe grows by an eighth
+    return MAX_PROCESS_BYTES + len(audio) * 5 // 4  # what is read from a pipe grows by an eighth
 
 
 def decoding_bytes(audio: bytes) -> int:
     """Memory that decoding `audio` takes at most, beside the samples that are used of it."""
     process = max_memory_bytes(audio) if find_demuxer(audio) else 0
-    return _FILE_COPIES * len(audio) + _BLOCKS_BYTES + process
+    return _FILE_COPIES * len(audio) + MAX_BLOCKS_BYTES + process
 
 
 class Container:
