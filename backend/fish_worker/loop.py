@@ -144,15 +144,22 @@ class FishWorker:
     def _work(self) -> None:
         try:
             use_threads(self._loaded.info.num_threads)  # what was set before was another thread's
-            while (task := self._next()) is not None:
-                if isinstance(task, Configure | ClearCaches):
-                    self._obey(task)
-                else:
-                    self._answer(*task)
+            while self._serve(self._next()):
+                pass  # a recording is not kept until the next task comes
         except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
             with self._changed:
                 self._crash = error
                 self._changed.notify_all()
+
+    def _serve(self, task: Configure | ClearCaches | tuple[Asked, float] | None) -> bool:
+        """Do `task`; False where none follows."""
+        if task is None:
+            return False
+        if isinstance(task, Configure | ClearCaches):
+            self._obey(task)
+        else:
+            self._answer(*task)
+        return True
 
     def _next(self) -> Configure | ClearCaches | tuple[Asked, float] | None:
         """What to do now, waiting until there is something; None to leave."""

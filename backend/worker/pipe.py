@@ -86,9 +86,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Read to the end, to a `Shutdown`, or to where the pipe makes no sense."""
         try:
-            while (body := read_body(self._pipe)) is not None:
-                if self._take(body):
-                    return
+            while self._take(read_body(self._pipe)):
+                pass  # a recording is not kept until the next message comes
         except (ValueError, OSError) as error:
             # Where the next message begins is lost: only a new worker can go on.
             logger.error("Leaving, stdin makes no sense: {}", error)
@@ -96,16 +95,19 @@ class Reader(threading.Thread):
         finally:
             self._deliver(None)
 
-    def _take(self, body: bytes) -> bool:
+    def _take(self, body: bytes | None) -> bool:
+        """Deliver what is in `body`; False where nothing follows it."""
+        if body is None:
+            return False
         try:
             message = to_worker_decoder.decode(body)
         except msgspec.MsgspecError as error:
             logger.error("Ignored what is no message: {}", error)
             if request_id := _request_id(body):
                 self._send(Failed(request_id, BadField.code, f"not a valid message: {error}"))
-            return False
+            return True
         self._deliver(message)
-        return isinstance(message, Shutdown)
+        return not isinstance(message, Shutdown)
 
 
 class Heart(threading.Thread):
