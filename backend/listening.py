@@ -1,5 +1,6 @@
-"""Addresses that are listened on, and how this machine reaches them."""
+"""Addresses: which are listened on, how this machine reaches them, and whose the others are."""
 
+import ipaddress
 import os
 import socket
 
@@ -40,3 +41,16 @@ def local_url(host: str, port: int) -> str:
     """The same as a URL, without a slash at its end."""
     address = reached_at(host)
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def network_of(host: str) -> str:
+    """Whose address `host` is: of IPv6 the network, as each customer has one of their own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host or "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))

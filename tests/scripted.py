@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import psutil
-import uvicorn
 from fastapi import FastAPI
 
 from backend.app import create_app
+from backend.connections.server import Server
 from backend.core import SamplingParams
 from backend.hardware.detect import detect
 from backend.hardware.look import Machine
@@ -89,9 +89,9 @@ async def server(
     worker: dict[str, Any] | None = None, **values: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a real server on 127.0.0.1 at a free port."""
-    app = _app(worker, port=0, **values)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
-    server = uvicorn.Server(config)
+    chosen = {"port": 0, "log_level": "WARNING", **values}
+    app = _app(worker, **chosen)
+    server = Server(app, settings(**chosen))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -60,15 +60,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "api": {
         *("core", "errors", "settings", "audio", "voices"),
-        *("monitoring", "outlook", "session", "smart_backend"),
+        *("monitoring", "outlook", "session", "smart_backend", "listening"),
     },
+    "connections": {"errors", "settings", "listening", "faces"},
     "listening": {"errors"},
     "tether": set(),
     "faces": {"errors", "listening"},
     "app": {"core", "errors", "settings", "api", "hardware.look", "listening", "smart_backend"},
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
-        *("hardware", "monitoring", "environment", "faces", "listening"),
+        *("hardware", "monitoring", "environment", "faces", "listening", "connections"),
     },
     "ui": set(),
 }

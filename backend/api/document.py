@@ -117,6 +117,8 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         added.append(401)
     if (method.upper(), path) in PACED:
         added.append(429)
+    if "requestBody" in operation:
+        added += [408, 503]
     if "422" in responses and error_status(path, 422) != 422:
         del responses["422"]
         added.append(error_status(path, 422))

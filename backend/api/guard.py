@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import math
 import re
 import time
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api.shape import error_response, takes_response
 from backend.errors import BadSetting, RateLimited, ShoalError, Unauthorized
+from backend.listening import network_of
 from backend.settings import Settings
 
 OPEN_PATHS = frozenset({"/health", "/health/ready", "/v1/health"})
@@ -228,14 +228,5 @@ def _digest(key: bytes) -> bytes:
 
 
 def _peer(scope: Scope) -> str:
-    """The address that asks; of IPv6 the network, as each customer has one of their own."""
-    host: str = scope["client"][0] if scope.get("client") else "unknown"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), 64), strict=False))
+    """Whose address asks."""
+    return network_of(scope["client"][0] if scope.get("client") else "")

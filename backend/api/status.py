@@ -24,6 +24,7 @@ from backend.errors import (
     UnknownFile,
     UnknownVoice,
     UploadTooLarge,
+    UploadTooSlow,
     VoiceConflict,
 )
 
@@ -32,6 +33,7 @@ STATUS: dict[type[ShoalError], HTTPStatus] = {
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     UnknownVoice: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
+    UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     VoiceConflict: HTTPStatus.CONFLICT,
     TextTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PromptTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
