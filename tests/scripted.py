@@ -49,7 +49,10 @@ def hardware() -> Hardware:
     return detect(read_machine())
 
 
-def _app(worker: dict[str, Any] | None, found: Hardware | None = None, **values: Any) -> FastAPI:
+def make_app(
+    worker: dict[str, Any] | None = None, found: Hardware | None = None, **values: Any
+) -> FastAPI:
+    """An app on this machine, or on the one that was `found`, with a scripted worker."""
     chosen = settings(**values)
     machine = Machine.look(chosen, found or hardware())
     return create_app(chosen, command(**(worker or {})), machine)
@@ -72,7 +75,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app in this process, which speaks through a scripted worker, on the machine
     that was `found`: this one or a recorded one."""
-    app = _app(worker, found, **values)
+    app = make_app(worker, found, **values)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -90,7 +93,7 @@ async def server(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a real server on 127.0.0.1 at a free port."""
     chosen = {"port": 0, "log_level": "WARNING", **values}
-    app = _app(worker, **chosen)
+    app = make_app(worker, **chosen)
     server = Server(app, settings(**chosen))
     serving = asyncio.create_task(server.serve())
     while not server.started:

@@ -301,12 +301,12 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._is_refused = True
         self._timers.cancel()
         self._upload.stop()
-        if self._is_answering():
-            assert self._arrival is not None
+        arrival = self._arrival
+        if arrival is not None and (self._is_answering() or not arrival.is_whole):
             if self.pipeline or self.cycle.response_started:
-                self.transport.abort()
+                self.transport.abort()  # one request has one answer
                 return
-            self._arrival.disconnect()
+            arrival.disconnect()
         body = json.dumps({"detail": detail}).encode()
         head = (
             b"content-type: application/json\r\nconnection: close\r\n"

@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
     async def _give_up(self, tasks: set[asyncio.Task[None]]) -> None:
         if not tasks:
             return
-        logger.warning("{} requests are given up: the server stops.", len(tasks))
+        logger.warning("The server stops; requests that are given up: {}.", len(tasks))
         self.shared.is_stopping = True
         for task in tasks:
             task.cancel()
