@@ -67,9 +67,19 @@ async def test_an_answered_connection_is_kept_for_a_while() -> None:
 
 @in_loop
 async def test_a_body_nobody_reads_does_not_keep_its_connection() -> None:
-    async with serving(greet, keep_alive_s=0.2) as (_, port), wire(port) as client:
+    async with serving(greet, upload_timeout_s=0.2) as (_, port), wire(port) as client:
         await client.send(GET + b"Content-Length: 1000000\r\n\r\nabc")
         assert (await client.answer())[0] == 200
+        assert await client.rest() == b""
+
+
+@in_loop
+async def test_a_body_is_read_over_after_its_answer() -> None:
+    async with serving(greet, keep_alive_s=0.2) as (_, port), wire(port) as client:
+        for _ in range(2):
+            await client.send(GET + b"Content-Length: 1000000\r\n\r\nabc")
+            assert (await client.answer())[0] == 200
+            await client.send(bytes(999_997))
         assert await client.rest() == b""
 
 

@@ -18,9 +18,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from backend.connections.arrival import Arrival
+from backend.connections.outgoing import Outgoing
 from backend.connections.patience import Patience
 from backend.connections.quota import Holding
-from backend.connections.shared import READ_RATE_BYTES_PER_S, Shared
+from backend.connections.shared import Shared
 from backend.connections.websocket import WebSocketProtocol
 from backend.errors import OverCapacity, UploadTooSlow
 from backend.listening import network_of
@@ -31,6 +32,7 @@ _MAX_HEADERS = 128
 _LINGER_S = 2.0
 """A client that is refused is still listened to for so long: closed at once, it would be reset
 before it has read why."""
+_LINGER_BYTES = 4 * 1024 * 1024
 _PROBE_S = 0.05
 _PROBE_MAX_S = 5.0
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -75,14 +77,11 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._arrival: Arrival | None = None
         """The request that arrives, or came last."""
         self._served: Arrival | None = None
-        self._written_bytes = 0
         limits = shared.limits
         self._upload = Patience(
             limits.upload_timeout_s, limits.upload_bytes_per_s, self._uploaded, self._upload_is_late
         )
-        self._unread = Patience(
-            limits.unread_timeout_s, READ_RATE_BYTES_PER_S, self._read_bytes, self._is_unread
-        )
+        self._outgoing = Outgoing(shared)
 
     # -- begin and end -----------------------------------------------------------------------------
 
@@ -105,7 +104,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Give everything back."""
         self._timers.cancel()
         self._upload.stop()
-        self._unread.stop()
+        self._outgoing.stop()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         if self._served is not None:  # not always the last one that came
@@ -165,6 +164,9 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is refused."""
         if self._is_refused:
+            self._framing_bytes += len(data)
+            if self._framing_bytes > _LINGER_BYTES:
+                self.transport.abort()
             return
         try:
             self.parser.feed_data(data)
@@ -251,6 +253,21 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._arrival.is_whole = True
         self._upload.stop()
         super().on_message_complete()
+        if not self._is_answering():
+            self._await_another()
+
+    def on_response_complete(self) -> None:
+        """A request is answered. What is left of its body is read over: few clients read an answer
+        before they have sent everything."""
+        super().on_response_complete()
+        if self._arrival is not None and not self._arrival.is_whole:
+            self._unset_keepalive_if_required()
+
+    def _await_another(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _await_header(self) -> None:
         if self._timers.header is None:
@@ -333,7 +350,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         ):
             self._refuse(HTTPStatus.BAD_REQUEST, "This is no valid WebSocket handshake.")
             return
-        self._unread.stop()
+        self._outgoing.stop()
         self._network = None  # the place is the WebSocket's now
         self.handle_websocket_upgrade()
 
@@ -356,9 +373,8 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             if cycle.disconnected:
                 await asyncio.sleep(0)  # a long answer to nobody must not keep the others waiting
             await send(message)
-            self._written_bytes += len(message.get("body", b""))
-            if self.transport.get_write_buffer_size():
-                self._unread.start()
+            if not cycle.disconnected:
+                self._outgoing.wrote(self.transport, len(message.get("body", b"")))
 
         self._served = arrival
         try:
@@ -371,11 +387,3 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         finally:
             self._served = None
             arrival.holding.release()
-
-    def _read_bytes(self) -> float | None:
-        unread_bytes = self.transport.get_write_buffer_size()
-        return self._written_bytes - unread_bytes if unread_bytes else None
-
-    def _is_unread(self) -> None:
-        self._shared.seldom.warn("Connections are closed: their clients do not read the answer.")
-        self.transport.abort()

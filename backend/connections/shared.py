@@ -8,8 +8,6 @@ from loguru import logger
 from backend.connections.limits import Limits
 from backend.connections.quota import Quota
 
-READ_RATE_BYTES_PER_S = 1024
-"""Slowest that an answer may be read: a quarter of speech in the smallest format."""
 _LOG_EVERY_S = 10.0
 
 

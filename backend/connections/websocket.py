@@ -8,9 +8,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from backend.connections.outgoing import Outgoing
 from backend.connections.patience import Patience
 from backend.connections.quota import Holding
-from backend.connections.shared import READ_RATE_BYTES_PER_S, Shared
+from backend.connections.shared import Shared
 
 _READ_BYTES = 4 * 1024
 """Read in one turn of the loop: up to 700 messages, which take it a few milliseconds."""
@@ -34,16 +35,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._holding = Holding(shared.uploads, network)
         self._largest_bytes = 0
         """Of the messages so far: the app holds a recording until it has spoken."""
-        self._received_bytes = self._written_bytes = 0
+        self._received_bytes = 0
         self._message = Patience(
             limits.upload_timeout_s,
             limits.upload_bytes_per_s,
             self._arrived_bytes,
             partial(self._fail, _POLICY_VIOLATION, "The message did not come in time."),
         )
-        self._unread = Patience(
-            limits.unread_timeout_s, READ_RATE_BYTES_PER_S, self._read_bytes, self._is_unread
-        )
+        self._outgoing = Outgoing(shared)
         self._handled_s = -math.inf
         """When all messages so far would have come, had they come no faster than they may."""
         self._may_go_on = asyncio.Event()
@@ -52,7 +51,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give everything back."""
         self._message.stop()
-        self._unread.stop()
+        self._outgoing.stop()
         self._holding.release()
         self._shared.places.give_back(self._network)
         self._may_go_on.set()
@@ -171,20 +170,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
         async def send_watched(message: Message) -> None:
             await send(message)
-            self._written_bytes += len(message.get("bytes") or message.get("text") or "")
-            if not self.disconnected and self.transport.get_write_buffer_size():
-                self._unread.start()
+            if not self.disconnected:
+                size_bytes = len(message.get("bytes") or message.get("text") or "")
+                self._outgoing.wrote(self.transport, size_bytes)
 
         try:
             await self._application(scope, receive, send_watched)
         except asyncio.CancelledError:
             if not self._shared.is_stopping:
                 raise
-
-    def _read_bytes(self) -> float | None:
-        unread_bytes = self.transport.get_write_buffer_size()
-        return self._written_bytes - unread_bytes if unread_bytes else None
-
-    def _is_unread(self) -> None:
-        self._shared.seldom.warn("Connections are closed: their clients do not read the answer.")
-        self.transport.abort()
