@@ -72,8 +72,10 @@ async def test_fragments_without_anything_in_them_are_counted() -> None:
 @in_loop
 async def test_a_flood_is_read_as_fast_as_messages_may_come() -> None:
     loop = asyncio.get_running_loop()
-    ear = Ear(most=150)
-    async with serving(ear, live_messages_per_s=100) as (_, port), websocket(port) as client:
+    ear, slow = Ear(most=150), {"live_messages_per_s": 100}
+    # And what a connection is given that asks for nothing is no matter of a WebSocket's.
+    brief = {"header_timeout_s": 0.1, "keep_alive_s": 0.1}
+    async with serving(ear, **slow, **brief) as (_, port), websocket(port) as client:
         began_s = loop.time()
         await client.send(frame(b"a") * 150)
         assert await client.close_code() == 1000

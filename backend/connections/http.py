@@ -253,7 +253,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._arrival.is_whole = True
         self._upload.stop()
         super().on_message_complete()
-        if not self._is_answering():
+        if self.cycle is not None and not self._is_answering():
             self._await_another()
 
     def on_response_complete(self) -> None:
@@ -351,6 +351,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "This is no valid WebSocket handshake.")
             return
         self._outgoing.stop()
+        self._unset_keepalive_if_required()
         self._network = None  # the place is the WebSocket's now
         self.handle_websocket_upgrade()
 
