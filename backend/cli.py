@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, get_args
 
 import typer
 from loguru import logger
@@ -18,6 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from backend.api.guard import first_key
 from backend.app import create_app
 from backend.audio.write import AudioWriter
+from backend.connections.log import LinePace
 from backend.connections.server import Server
 from backend.core import (
     LANGUAGES,
@@ -38,6 +39,9 @@ from backend.listening import listen, local_url
 from backend.monitoring.report import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 app = typer.Typer(
     help="Speak with Fish Speech checkpoints.",
@@ -73,9 +77,20 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _log_to_stderr(level: str) -> None:
+def _log_to_stderr(level: str, lines_per_s: int = 1000) -> None:
     logger.remove()
-    logger.add(sys.stderr, level=level, format="<dim>{time:HH:mm:ss}</dim> {level: <7} {message}")
+    pace, error = LinePace(lines_per_s), logger.level("ERROR").no
+
+    def is_written(record: "Record") -> bool:
+        if record["level"].no >= error:
+            return True
+        left_out = pace.left_out()
+        if left_out:
+            record["message"] += f" ({left_out} lines before this one were left out)"
+        return left_out is not None
+
+    form = "<dim>{time:HH:mm:ss}</dim> {level: <7} {message}"
+    logger.add(sys.stderr, level=level, format=form, filter=is_written)
 
 
 @app.command()
@@ -95,7 +110,7 @@ def serve(
             machine = Machine.look(settings)
             listener = stack.enter_context(listen(settings.host, settings.port))
             settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-            _log_to_stderr(settings.log_level)
+            _log_to_stderr(settings.log_level, settings.log_lines_per_s)
             http = create_app(settings, machine=machine)
             page = _page_beside(settings, ui_port, opens_browser) if ui else None
         backend: SmartBackend = http.state.backend

@@ -208,6 +208,10 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(5.0, ge=0)
     """Seconds that requests and the worker get to finish when the server is told to stop."""
 
+    log_lines_per_s: int = Field(60, ge=1)
+    """Lines that are logged a second, those of requests and all others for themselves; what is more
+    is left out, errors never."""
+
     log_level: LogLevel = "INFO"
     """Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."""
 

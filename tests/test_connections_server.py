@@ -6,10 +6,12 @@ import errno
 import pytest
 
 from backend.connections.limits import limits_of
+from backend.connections.log import LinePace
 from backend.connections.quota import Holding, Quota
 from backend.connections.server import Server
 from tests.scripted import settings
-from tests.wire import greet, logged
+from tests.test_connections_http import in_loop
+from tests.wire import GET, greet, logged, serving, wire
 
 MIB = 1024 * 1024
 KIB = 1024
@@ -67,3 +69,23 @@ def test_what_cannot_be_accepted_is_logged_seldom() -> None:
             server._report(loop, context)
     loop.close()
     assert len(said) == 1
+
+
+def test_a_log_takes_so_many_lines_a_second() -> None:
+    now_s = 100.0
+    pace = LinePace(10, lambda: now_s)
+    assert [pace.left_out() for _ in range(11)] == [0] * 11
+    assert [pace.left_out() for _ in range(500)] == [None] * 500
+    now_s += 0.11
+    assert [pace.left_out(), pace.left_out()] == [500, None]
+
+
+@in_loop
+async def test_requests_are_logged_at_that_pace(capsys: pytest.CaptureFixture[str]) -> None:
+    busy = serving(greet, log_level="INFO", log_lines_per_s=5)
+    async with busy as (_, port), wire(port) as client:
+        await client.send((GET + b"\r\n") * 50)
+        for _ in range(50):
+            assert (await client.answer())[0] == 200
+    lines = [line for line in capsys.readouterr().out.splitlines() if "GET /" in line]
+    assert 5 <= len(lines) < 20

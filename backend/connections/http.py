@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -35,7 +34,6 @@ before it has read why."""
 _LINGER_BYTES = 4 * 1024 * 1024
 _PROBE_S = 0.05
 _PROBE_MAX_S = 5.0
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _UPLOADS_FULL_S = 10.0
 """When to try again where uploads of others hold all room."""
 
@@ -199,8 +197,6 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             return
         if len(self.headers) >= _MAX_HEADERS:
             self._reject(*self._header_too_large())
-        if _CONTROL.search(value):
-            self._reject(HTTPStatus.BAD_REQUEST, "A header has a control character in it.")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -222,8 +218,6 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def _check_header(self) -> None:
         """What the parser lets pass, and no server should."""
-        if not self.url.isascii():
-            self._reject(HTTPStatus.BAD_REQUEST, "The address has bytes that are no ASCII.")
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             self._reject(HTTPStatus.BAD_REQUEST, "Send one Host header.")

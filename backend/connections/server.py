@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +15,13 @@ from starlette.types import ASGIApp
 
 from backend.connections.http import HttpProtocol
 from backend.connections.limits import BACKLOG, limits_of
+from backend.connections.log import LinePace
 from backend.connections.shared import Shared
 from backend.faces import Page
 from backend.settings import Settings
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCESS_LOG = logging.getLogger("uvicorn.access")
 _POLL_S = 0.05
 _GOODBYE_S = 2.0
 """What requests that are given up have to be answered."""
@@ -56,6 +59,7 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,  # audio does not get smaller
             )
         )
+        self._lines = LinePace(settings.log_lines_per_s)
         self._grace_s = settings.shutdown_grace_s
         self._stop_admitting = stop_admitting
         self._page = page
@@ -63,6 +67,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then show the page."""
         asyncio.get_running_loop().set_exception_handler(self._report)
+        _ACCESS_LOG.addFilter(self._lines)
         await super().startup(sockets)
         if self._page is None or not self.started:
             return
@@ -101,6 +106,7 @@ class Server(uvicorn.Server):
             connection.transport.abort()
         if not self.force_exit:
             await self.lifespan.shutdown()
+        _ACCESS_LOG.removeFilter(self._lines)
         if self._page is not None:
             await asyncio.to_thread(self._page.end)
 
