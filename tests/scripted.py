@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from backend.app import create_app
 from backend.connections.server import Server
 from backend.core import SamplingParams
+from backend.hardware.deployment import Deployment
 from backend.hardware.detect import detect
-from backend.hardware.look import Machine
 from backend.hardware.machine import Hardware
 from backend.hardware.readings import read_machine
 from backend.settings import Settings
@@ -54,7 +54,7 @@ def make_app(
 ) -> FastAPI:
     """An app on this machine, or on the one that was `found`, with a scripted worker."""
     chosen = settings(**values)
-    machine = Machine.look(chosen, found or hardware())
+    machine = Deployment.look(chosen, found or hardware())
     return create_app(chosen, command(**(worker or {})), machine)
 
 

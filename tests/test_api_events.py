@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from backend import smart_backend
 from backend.api import answer as answer_module
 from backend.api import events as events_module
 from backend.api.answer import PIECE_BYTES, StreamAnswer
@@ -23,7 +24,7 @@ from backend.api.examples import EVENTS
 from backend.api.sse import event
 from backend.core import AudioFormat
 from backend.errors import OverCapacity, TimedOut
-from backend.monitoring.synthesis import Synthesis
+from backend.monitoring.sample import Observed
 from backend.text.sentences import SENTENCE_PAUSE_S
 from tests.scripted import children, client, server
 from tests.test_api_answer import RATE_HZ, TEXT, THREE, idle
@@ -187,8 +188,8 @@ def test_figures_of_sentences_and_of_all() -> None:
 
 
 def test_what_the_machine_took_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Synthesis, "peak_vram_mb", property(lambda self: 123.0))
-    monkeypatch.setattr(Synthesis, "peak_gpu_util_pct", property(lambda self: 45.0))
+    took = Observed(peak_gpu_util_pct=45.0, peak_vram_mb=123.0)
+    monkeypatch.setattr(smart_backend, "Observed", lambda: took)
 
     async def work() -> None:
         async with client() as http:

@@ -28,8 +28,8 @@ from backend.audio.write import AudioWriter, Outlet
 from backend.core import AudioOutput, SpeechRequest
 from backend.errors import ShoalError
 from backend.monitoring.synthesis import real_time_factor, tokens_per_second
-from backend.outlook import Queued, text_limit_json
-from backend.session import SpeechSession
+from backend.serving.outlook import Queued, text_limit_json
+from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 _QUEUE_S = 2.0
@@ -195,8 +195,8 @@ class _Events:
             "compute_rtf": round(real_time_factor(compute_s, audio_s) or 0.0, 4),
             "generated_tokens": stats.generated_tokens,
             "tokens_per_s": round(tokens_per_second(stats.generated_tokens, total_s) or 0.0, 2),
-            "peak_vram_mb": round(session.peak_vram_mb, 1),
-            "gpu_util_pct": round(session.peak_gpu_util_pct, 1),
+            "peak_vram_mb": round(session.peaks.peak_vram_mb, 1),
+            "gpu_util_pct": round(session.peaks.peak_gpu_util_pct, 1),
             "worker_peak_memory_mb": round(stats.peak_memory_mb, 1),
             "segments": stats.segments,
             "retries": stats.retries,

@@ -3,7 +3,9 @@
 import sys
 from dataclasses import dataclass
 
-from backend.settings import MIB, Settings
+from backend.api.arrival import FIELDS_BYTES
+from backend.core import MIB
+from backend.settings import Settings
 
 BACKLOG = 64
 """Connections that the system accepts before the server does."""
@@ -13,8 +15,6 @@ are accepted only to be closed."""
 _DESCRIPTORS_EACH = 2
 """Of a connection: its socket, and a temporary file."""
 _FEWEST = 8
-_FIELDS_BYTES = 4 * MIB
-"""Room for all fields of a request but its recordings."""
 _RECORDINGS = 4
 """Most recordings of one request."""
 
@@ -43,7 +43,7 @@ def limits_of(settings: Settings) -> Limits:
     wanted = _KEPT_BACK + _DESCRIPTORS_EACH * settings.max_connections
     held = _raise_descriptor_limit(wanted)
     connections = max(_FEWEST, min(wanted, held) - _KEPT_BACK) // _DESCRIPTORS_EACH
-    largest_bytes = _FIELDS_BYTES + _RECORDINGS * settings.max_upload_bytes
+    largest_bytes = FIELDS_BYTES + _RECORDINGS * settings.max_upload_bytes
     uploads_bytes = max(settings.uploads_mb * MIB, largest_bytes)
     return Limits(
         connections=connections,
@@ -56,7 +56,7 @@ def limits_of(settings: Settings) -> Limits:
         upload_timeout_s=settings.upload_timeout_s,
         upload_bytes_per_s=settings.upload_bytes_per_s,
         unread_timeout_s=settings.unread_timeout_s,
-        message_bytes=_FIELDS_BYTES + settings.max_upload_bytes,
+        message_bytes=FIELDS_BYTES + settings.max_upload_bytes,
         messages_per_s=settings.live_messages_per_s,
     )
 

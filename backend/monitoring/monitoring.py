@@ -84,9 +84,12 @@ class Monitoring:
         """Where the CSV files are; None where nothing is logged."""
         return self._csv.directory if self._csv else None
 
-    def begin(self, start: SynthesisStart) -> Synthesis:
-        """`start` was admitted; every sample from now on is its own too, until it ends."""
-        observed = Observed()
+    def begin(self, start: SynthesisStart, observed: Observed | None = None) -> Synthesis:
+        """`start` was admitted; every sample from now on is its own too, until it ends.
+
+        `observed` is where they are kept, if somebody else looks at them.
+        """
+        observed = observed or Observed()
         synthesis = Synthesis(start, observed, self._ended)
         self._running[synthesis] = self._span(start)
         self._monitor.watch(observed)

@@ -1,0 +1,175 @@
+"""What is spoken of a request: as far as the limit goes, in sentences, with their voices."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from backend.core import FLUSH, Line, Sentence, SpeechRequest
+from backend.errors import BlankText, TextTooLong
+from backend.serving.fair_thread import FairThread
+from backend.text.fold import is_kept
+from backend.text.limit import truncate
+from backend.text.live import LiveSplitter
+from backend.text.normalize import normalize
+from backend.text.normalize.language import rules_for
+from backend.text.portions import PORTION_CHARACTERS, portions
+from backend.text.sentences import Splitter, split_text
+
+TURN_PAUSE_S = 0.35
+"""Between two speakers of a dialogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How text becomes sentences."""
+
+    language: str
+    is_normalized: bool
+    max_characters: int
+    """Of one sentence."""
+    pauses: float = 1.0
+    """How long the silence between sentences is, against the usual."""
+
+    def words(self, text: str, language: str) -> str:
+        """`text` as it is said in `language`."""
+        return normalize(text, language) if self.is_normalized else text
+
+    def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
+        """`sentences` in `voice`, with the pauses that the request asked for."""
+        return [
+            replace(each, voice=voice, pause_s=self.pauses * each.pause_s) for each in sentences
+        ]
+
+
+def lines(request: SpeechRequest) -> tuple[Line, ...]:
+    """Each line of the request with its voice; one line where it is no dialogue."""
+    return request.dialogue or (Line(request.text, request.voice),)
+
+
+def shorten(script: tuple[Line, ...], limit: int) -> tuple[Line, ...]:
+    """The lines as far as they have `limit` characters together."""
+    kept: list[Line] = []
+    for line in script:
+        if limit <= 0:
+            break
+        text = truncate(line.text, limit)
+        kept.append(replace(line, text=text))
+        limit -= len(line.text)
+    return tuple(kept)
+
+
+def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
+    """The sentences of text that is there, a portion of it at each step; some steps have none."""
+    for number, line in enumerate(script, start=1):
+        splitter = Splitter(spelling.max_characters)
+        language = rules_for(line.text, spelling.language)
+        for portion in portions(line.text):
+            certain = splitter.push(spelling.words(portion, language))
+            yield spelling.voiced(certain, line.voice)
+        rest = spelling.voiced(splitter.flush(), line.voice)
+        if rest and number < len(script):
+            rest[-1] = replace(rest[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
+        yield rest
+
+
+class Script:
+    """The sentences of text that is there, made in turns with other clients as they are needed."""
+
+    def __init__(self, steps: Iterator[list[Sentence]], thread: FairThread, client: str) -> None:
+        self._steps: Iterator[list[Sentence] | None] = steps
+        self._thread, self._client = thread, client
+        self._ready: list[Sentence] = []
+        self._is_whole = False
+
+    async def begin(self) -> None:
+        """Read as far as the first sentence; `BlankText` where nothing can be spoken."""
+        while not self._ready and not self._is_whole:
+            await self._read()
+        if not self._ready:
+            raise BlankText("text holds nothing that can be spoken; send words.")
+
+    async def whole(self) -> tuple[Sentence, ...]:
+        """All sentences, before any is taken; `BlankText` as `begin`."""
+        await self.begin()
+        while not self._is_whole:
+            await self._read()
+        return tuple(self._ready)
+
+    async def sentences(self) -> AsyncIterator[Sentence]:
+        """One after another, as a session asks for them."""
+        while self._ready or not self._is_whole:
+            ready, self._ready = self._ready, []
+            for sentence in ready:
+                yield sentence
+            if not self._ready and not self._is_whole:
+                await self._read()
+
+    async def _read(self) -> None:
+        step = await self._thread.run(self._client, lambda: next(self._steps, None))
+        if step is None:
+            self._is_whole = True
+        else:
+            self._ready += step
+
+
+async def live(
+    texts: AsyncIterator[str],
+    voice: str,
+    spelling: Spelling,
+    max_characters: int,
+    thread: FairThread,
+    client: str,
+) -> AsyncIterator[Sentence]:
+    """The sentences of text that comes piece by piece, each as soon as it is whole.
+
+    `TextTooLong` past `max_characters` in all.
+    """
+    splitter = LiveSplitter(spelling.max_characters)
+    characters = 0
+    async for piece in texts:
+        characters += len(piece) if piece != FLUSH else 0
+        if characters > max_characters:
+            raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
+        for step in _steps(splitter, piece, voice, spelling):
+            for sentence in await thread.run(client, step):
+                yield sentence
+    for step in _steps(splitter, FLUSH, voice, spelling):
+        for sentence in await thread.run(client, step):
+            yield sentence
+
+
+def check_text(text: str, max_characters: int) -> None:
+    """Raise unless `text` can be spoken at all."""
+    if len(text) > max_characters:
+        raise TextTooLong(
+            f"text has {len(text)} characters; send at most {max_characters} at once."
+        )
+    if not any(is_kept(c) and not c.isspace() for c in text):
+        raise BlankText("text is blank; send what is to be spoken.")
+
+
+def _steps(
+    splitter: LiveSplitter, piece: str, voice: str, spelling: Spelling
+) -> Iterator[Callable[[], list[Sentence]]]:
+    """What is to be done in turns for `piece`: each returns the sentences that it completes."""
+    if piece == FLUSH:
+        yield lambda: _spelled(splitter.flush(), voice, spelling)
+        return
+    for start in range(0, len(piece), PORTION_CHARACTERS):
+        block = piece[start : start + PORTION_CHARACTERS]
+        yield partial(_push, splitter, block, voice, spelling)
+
+
+def _push(splitter: LiveSplitter, block: str, voice: str, spelling: Spelling) -> list[Sentence]:
+    return _spelled(splitter.push(block), voice, spelling)
+
+
+def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> list[Sentence]:
+    spoken: list[Sentence] = []
+    for sentence in whole:
+        text = spelling.words(sentence.text, spelling.language)
+        pieces = spelling.voiced(list(split_text(text, spelling.max_characters)), voice)
+        if pieces:
+            pieces[-1] = replace(pieces[-1], pause_s=spelling.pauses * sentence.pause_s)
+        spoken += pieces
+    return spoken
