@@ -20,12 +20,12 @@ from backend.connections.arrival import Arrival
 from backend.connections.outgoing import Outgoing
 from backend.connections.patience import Patience
 from backend.connections.quota import Holding
-from backend.connections.shared import Shared
+from backend.connections.shared import BUFFER_BYTES, Shared
 from backend.connections.websocket import WebSocketProtocol
 from backend.errors import OverCapacity, UploadTooSlow
 from backend.listening import network_of
 
-_READ_BYTES = 16 * 1024
+_READ_BYTES = BUFFER_BYTES
 """Read in one turn of the loop, so that one client's bytes do not keep the others waiting."""
 _MAX_HEADERS = 128
 _LINGER_S = 2.0
@@ -63,7 +63,6 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().__init__(**uvicorns)
         self._shared, self._limits = shared, shared.limits
         self._application: ASGIApp = self.app
-        self._buffer = bytearray(_READ_BYTES)
         self._network: str | None = None
         """Whose place it has; None without one."""
         self._timers = _Timers()
@@ -151,13 +150,13 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     # -- in ----------------------------------------------------------------------------------------
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go; few at a time, whatever the system has."""
-        return self._buffer
+        return self._shared.buffer[:_READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
-        self.data_received(bytes(self._buffer[:nbytes]))
+        self.data_received(bytes(self._shared.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is refused."""

@@ -7,9 +7,12 @@ from backend.api.arrival import FIELDS_BYTES
 from backend.core import MIB
 from backend.settings import Settings
 
-BACKLOG = 64
-"""Connections that the system accepts before the server does."""
-_KEPT_BACK = 64 + BACKLOG
+ACCEPTED_AT_ONCE = 64
+"""Connections that are accepted in one turn of the loop."""
+BACKLOG = 4096
+"""Connections that wait for that, and take no descriptor: with few, a client that comes while
+another opens thousands is not heard, and asks again a second later."""
+_KEPT_BACK = 64 + ACCEPTED_AT_ONCE
 """Descriptors that no connection gets: the server's own and a new worker's, and connections that
 are accepted only to be closed."""
 _DESCRIPTORS_EACH = 2

@@ -14,7 +14,7 @@ from loguru import logger
 from starlette.types import ASGIApp
 
 from backend.connections.http import HttpProtocol
-from backend.connections.limits import BACKLOG, limits_of
+from backend.connections.limits import ACCEPTED_AT_ONCE, BACKLOG, limits_of
 from backend.connections.log import LinePace
 from backend.connections.shared import Shared
 from backend.faces import Page
@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
                 loop="asyncio",
                 http=partial(HttpProtocol, self.shared),  # type: ignore[arg-type] # makes one
                 log_level=settings.log_level.lower(),
-                backlog=BACKLOG,
+                backlog=ACCEPTED_AT_ONCE,
                 timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type] # of any length
                 ws_max_size=limits.message_bytes,
                 # A client that listens at the speed of speech has minutes of audio before a ping.
@@ -69,6 +69,8 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._report)
         _ACCESS_LOG.addFilter(self._lines)
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)  # asyncio knows one number for this and for what it accepts
         if self._page is None or not self.started:
             return
         try:

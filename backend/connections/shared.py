@@ -4,6 +4,8 @@ from backend.connections.limits import Limits
 from backend.connections.log import Seldom
 from backend.connections.quota import Quota
 
+BUFFER_BYTES = 16 * 1024
+
 
 class Shared:
     """The limits, who has what of them, and whether the server stops."""
@@ -14,3 +16,5 @@ class Shared:
         self.uploads = Quota(limits.uploads_bytes, limits.uploads_bytes_per_address)
         self.seldom = Seldom()
         self.is_stopping = False
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+        """Where bytes of any connection arrive, to be copied in the same turn of the loop."""

@@ -30,7 +30,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._shared, self._network = shared, network
         self._application: ASGIApp = self.app
         self.app = self._serve
-        self._buffer = bytearray(_READ_BYTES)
         limits = shared.limits
         self._holding = Holding(shared.uploads, network)
         self._largest_bytes = 0
@@ -59,13 +58,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     # -- in ----------------------------------------------------------------------------------------
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go; few at a time, whatever the system has."""
-        return self._buffer
+        return self._shared.buffer[:_READ_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes came."""
-        self.data_received(bytes(self._buffer[:nbytes]))
+        self.data_received(bytes(self._shared.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take frames in, if there is room for what is not whole yet."""
