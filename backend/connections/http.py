@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -38,24 +38,6 @@ _UPLOADS_FULL_S = 10.0
 """When to try again where uploads of others hold all room."""
 
 
-@dataclass(slots=True)
-class _Timers:
-    """Of one connection, those that end it."""
-
-    header: asyncio.TimerHandle | None = None
-    other: list[asyncio.TimerHandle] = field(default_factory=list)
-
-    def cancel_header(self) -> None:
-        if self.header is not None:
-            self.header.cancel()
-            self.header = None
-
-    def cancel(self) -> None:
-        self.cancel_header()
-        for timer in self.other:
-            timer.cancel()
-
-
 class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """One connection, from its acceptance to its end or to its upgrade."""
 
@@ -65,7 +47,8 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._application: ASGIApp = self.app
         self._network: str | None = None
         """Whose place it has; None without one."""
-        self._timers = _Timers()
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._later_timer: asyncio.TimerHandle | None = None
         self._is_refused = False
         self._is_in_header = False
         self._refusal = (HTTPStatus.BAD_REQUEST, "This is no valid HTTP request.")
@@ -99,8 +82,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give everything back."""
-        self._timers.cancel()
-        self._upload.stop()
+        self._stop_waiting()
         self._outgoing.stop()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -145,8 +127,14 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._later(again_s, partial(self._probe, min(4 * again_s, _PROBE_MAX_S)))
 
-    def _later(self, delay_s: float, call: Any) -> None:
-        self._timers.other = [self.loop.call_later(delay_s, call)]
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._later_timer = self.loop.call_later(delay_s, call)
+
+    def _stop_waiting(self) -> None:
+        for timer in (self._header_timer, self._later_timer):
+            if timer is not None:
+                timer.cancel()
+        self._upload.stop()
 
     # -- in ----------------------------------------------------------------------------------------
 
@@ -201,7 +189,9 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """The request can be answered, its body may follow."""
         self._unset_keepalive_if_required()
-        self._timers.cancel_header()
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
         self._is_in_header = False
         self._framing_bytes = 0
         self._check_header()
@@ -263,13 +253,13 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         )
 
     def _await_header(self) -> None:
-        if self._timers.header is None:
-            self._timers.header = self.loop.call_later(
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(
                 self._limits.header_timeout_s, self._header_is_late
             )
 
     def _header_is_late(self) -> None:
-        self._timers.header = None
+        self._header_timer = None
         if self._is_answering():
             return  # closed when it is idle, as all others
         if self._is_in_header:
@@ -309,8 +299,7 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer so, where nothing else is being answered, and end it."""
         self._is_refused = True
-        self._timers.cancel()
-        self._upload.stop()
+        self._stop_waiting()
         arrival = self._arrival
         if arrival is not None and (self._is_answering() or not arrival.is_whole):
             if self.pipeline or self.cycle.response_started:
