@@ -103,14 +103,19 @@ async def held(server: Server, size_bytes: int) -> None:
 def logged() -> Iterator[list[str]]:
     """What the server logs meanwhile, of our own log and of uvicorn's."""
     said: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            said.append(record.getMessage())
+        return True
+
     sink = logger.add(said.append, level="WARNING")
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("uvicorn").addHandler(handler)
+    uvicorns = logging.getLogger("uvicorn.error")
+    uvicorns.addFilter(hear)  # handlers are made anew with each server
     try:
         yield said
     finally:
-        logging.getLogger("uvicorn").removeHandler(handler)
+        uvicorns.removeFilter(hear)
         logger.remove(sink)
 
 
