@@ -16,10 +16,9 @@ from backend.core import (
     ReferenceCodes,
     SpeechRequest,
 )
-from backend.errors import Aborted, ShoalError
+from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.deployment import Deployment
-from backend.hardware.live import memory_pct
 from backend.hardware.memory import (
     CLEARLY_LESS_SHARE,
     Demand,
@@ -36,6 +35,7 @@ from backend.hardware.pressure import (
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json
 from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.retention import Retention
 from backend.monitoring.sample import Observed
 from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.intake import Intake
@@ -80,18 +80,21 @@ class SmartBackend:
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
-        settings, plan, hardware = self.settings, self.plan, self.lane.deployment.hardware
+        settings, plan, live = self.settings, self.plan, self.lane.usage
+        hardware = self.lane.deployment.hardware
         return Monitoring(
             tier=plan.tier,
             device=plan.device.value,
             device_uuid=plan.device_uuid,
             directory=settings.metrics_dir if settings.metrics else None,
             rotate_bytes=settings.metrics_rotate_bytes,
+            retention=Retention(settings.metrics_keep_days, settings.metrics_limit_mb * MIB),
             hardware_specs=self.describe(),
             is_gpu_expected=bool(hardware.gpus or hardware.gpu_problem),
             statuses=self._statuses,
             # In a container the system's own figure is not the one that counts.
-            memory_pct=None if hardware.memory.limit_source == "machine" else memory_pct,
+            memory_pct=None if hardware.memory.limit_source == "machine" else live.memory_pct,
+            card=live.card,
         )
 
     @property
@@ -118,7 +121,7 @@ class SmartBackend:
         for level, line in self.plan.log_lines:
             logger.log(level, "{}", line)
         await self.monitoring.__aenter__()
-        self.worker.start()
+        self.lane.start()
         self._settling = asyncio.create_task(self._settle(), name="worker settling")
         return self
 
@@ -139,6 +142,7 @@ class SmartBackend:
     def stop_admitting(self) -> None:
         """Refuse what has not begun to be spoken; the rest may finish. For a graceful end."""
         self.lane.admission.close()
+        self._cpu_lane.stop_admitting()
 
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
@@ -189,13 +193,16 @@ class SmartBackend:
             raise
         except asyncio.CancelledError:
             if not is_admitted:
-                self._refuse(start, Aborted.code, "the client left while it waited")
+                told = "the client left while it waited"
+                self._refuse(start, Aborted.code, told, is_answered=False)
             raise
 
-    def _refuse(self, start: SynthesisStart, code: str, reason: str) -> None:
+    def _refuse(
+        self, start: SynthesisStart, code: str, reason: str, *, is_answered: bool = True
+    ) -> None:
         """Remember a request of which nothing was computed."""
         self._tell()
-        self.monitoring.refuse(start, code, reason)
+        self.monitoring.refuse(start, code, reason, is_answered=is_answered)
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
@@ -240,7 +247,7 @@ class SmartBackend:
 
     async def system_status(self) -> dict[str, Any]:
         """How busy the machine is: the answer of `GET /system-status`."""
-        resources = await asyncio.to_thread(self.lane.live.resources)
+        resources = await asyncio.to_thread(self.lane.usage.resources)
         risk = self._risk(resources)
         return {
             "resources": resources,
@@ -251,9 +258,9 @@ class SmartBackend:
 
     async def optimize(self) -> dict[str, Any]:
         """Clear caches, look again, go on with less or, step by step, with as much as planned."""
-        before = await asyncio.to_thread(self.lane.live.resources)
+        before = await asyncio.to_thread(self.lane.usage.resources)
         freed_bytes = await self.clear_caches()
-        after = await asyncio.to_thread(self.lane.live.resources)
+        after = await asyncio.to_thread(self.lane.usage.resources)
         previous, planned = self.lane.config, RunningConfig.of(self.plan)
         config = adjusted(previous, planned, self._risk(after))
         await self.lane.configure(config)
@@ -279,8 +286,8 @@ class SmartBackend:
             "running_configuration": config_json(self.lane.config),
         }
 
-    async def health(self) -> dict[str, Any]:
-        """What `GET /health` says beside the worker's state; never waits for the worker."""
+    def health(self) -> dict[str, Any]:
+        """What `GET /health` says beside the worker's state; waits for nothing."""
         load, compiled = self.worker.load, self.worker.compile_state
         return {
             "cache_stats": {
@@ -297,7 +304,7 @@ class SmartBackend:
                 "characters_per_s": round(self.lane.admission.characters_per_s, 1),
             },
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
-            "current_resources": await self.lane.live.load(),
+            "current_resources": self.lane.usage.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
 
@@ -322,15 +329,24 @@ class SmartBackend:
         )
 
     async def _settle(self) -> EngineInfo:
-        """Wait for the worker; plan again where its torch cannot use the GPU it was given."""
+        """Wait for the worker; plan again where its torch cannot use the GPU it was given.
+
+        Raises `EngineDown` where that cannot be done either; the worker is ended then.
+        """
         info = await self.lane.ready()
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
             without = replace(self.lane.deployment.hardware, gpus=(), gpu_problem=problem)
+            try:
+                deployment = await asyncio.to_thread(Deployment.look, self.settings, without)
+            except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
+                reason = f"{problem}, and without it: {error}"
+                logger.error("The worker is ended: {}", reason)
+                await self.worker.close(reason.rstrip("."))
+                return self.worker.loaded()
             info = await self.lane.change_plan(
-                Deployment.look(self.settings, without),
-                "it cannot use the GPU, and is planned anew",
+                deployment, "it cannot use the GPU, and is planned anew"
             )
             await self.monitoring.__aexit__(None, None, None)
             self.monitoring = await self._watch().__aenter__()
@@ -339,7 +355,7 @@ class SmartBackend:
     def _tell(self) -> None:
         self.monitoring.set_queue_depth(self.lane.admission.waiting)
         self.monitoring.set_worker(
-            is_ready=self.info is not None,
+            is_ready=self.worker.state.phase == "ready",
             restarts=self.worker.state.restarts,
             memory_mb=self.lane.memory_now().worker_bytes / MIB,
         )

@@ -8,13 +8,14 @@ from dataclasses import replace
 from loguru import logger
 
 from backend.core import EngineInfo, Plan
-from backend.errors import BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
+from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
 from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
-from backend.hardware.live import LiveMachine
+from backend.hardware.detect import read_memory
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import RunningConfig
+from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
@@ -44,19 +45,21 @@ class Lane:
                 restart_delay_s=settings.restart_delay_s,
                 restart_delay_max_s=settings.restart_delay_max_s,
                 unresponsive_s=settings.worker_unresponsive_s,
+                silent_s=settings.worker_silent_s,
+                answer_s=settings.worker_answer_s,
                 shutdown_grace_s=settings.shutdown_grace_s,
                 start_attempts=start_attempts,
             ),
             worker_environment(self.plan),
         )
-        if settings.engine == "shoal":  # what the published package takes, nobody has worked out
+        if settings.engine == "shoal":  # what the published package takes is not known
             self.memory.check_load(self.deployment.resident_bytes)
 
     def _take(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.config = RunningConfig.of(deployment.plan)
         """What the plan has become under pressure."""
-        self.live = LiveMachine(deployment.plan)
+        self.usage = MachineUsage(deployment.plan, deployment.hardware, self._worker_now)
         settings = self._settings
         self.memory = MemoryBudgetManager(
             deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
@@ -85,21 +88,28 @@ class Lane:
             chunk_length=replace(plan.chunk_length, value=config.chunk_length),
         )
 
+    def start(self) -> None:
+        """Start the worker, and looking at what it leaves; returns at once."""
+        self.usage.start()
+        self.worker.start()
+
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
         info = await self.worker.ready()
+        self.memory_now()  # has memory read again, now that the worker has taken its part
         if info.trial_rtf:
             self.admission.speed.expect(CHARACTERS_PER_AUDIO_S / info.trial_rtf)
         return info
 
     def memory_now(self) -> MemoryNow:
         """Memory of the device that computes, now."""
-        return self.live.memory(self.worker.info, self.worker.load.memory_bytes)
+        return self.usage.memory()
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
-        """Restart the worker with the plan of another `machine`; what it has loaded then."""
-        self.live.close()
+        """Restart the worker as another `deployment` plans; what it has loaded then."""
+        self.usage.close()
         self._take(deployment)
+        self.usage.start()
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
@@ -111,10 +121,13 @@ class Lane:
         await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
-        """End the worker; who still waits is told."""
+        """End the worker; requests that still wait are told."""
         self.admission.close()
         await self.worker.close()
-        self.live.close()
+        self.usage.close()
+
+    def _worker_now(self) -> tuple[EngineInfo | None, int]:
+        return self.worker.info, self.worker.load.memory_bytes
 
     def _worker_command(self) -> tuple[str, ...]:
         return self._command or worker_command(self._settings, self.plan, self.config)
@@ -135,12 +148,17 @@ class CpuLane:
         self._hardware, self._command = hardware, command
         self._lane: Lane | None = None
         self._users = 0
+        self._is_closed = False
         self._idle: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Lane]:
-        """The lane, ready to speak. `OverCapacity` where there is no memory for it now."""
+        """The lane, ready to speak.
+
+        Raises `OverCapacity` where there is no memory for it now, `Aborted` after
+        `stop_admitting`.
+        """
         self._users += 1
         try:
             async with self._lock:
@@ -163,8 +181,15 @@ class CpuLane:
             return False
         return True
 
+    def stop_admitting(self) -> None:
+        """Start it no more, and refuse what has not begun to be spoken there."""
+        self._is_closed = True
+        if self._lane is not None:
+            self._lane.admission.close()
+
     async def close(self) -> None:
         """End it now."""
+        self.stop_admitting()
         if self._idle is not None:
             self._idle.cancel()
         async with self._lock:
@@ -177,14 +202,20 @@ class CpuLane:
             lane = await self._make()
         except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
             raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
+        if self._is_closed:
+            raise Aborted("The server is stopping.")
         logger.info("A second worker is started, on the CPU.")
-        lane.worker.start()
+        lane.start()
         return lane
 
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
-        deployment = await asyncio.to_thread(Deployment.look, self._settings, self._hardware)
-        return Lane(self._settings, deployment, self._command)
+        return Lane(self._settings, await asyncio.to_thread(self._look), self._command)
+
+    def _look(self) -> Deployment:
+        free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
+        memory = replace(self._hardware.memory, available_bytes=free_bytes)
+        return Deployment.look(self._settings, replace(self._hardware, memory=memory))
 
     def _end_later(self) -> None:
         if self._idle is not None:
