@@ -3,16 +3,13 @@
 import asyncio
 import json
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, BinaryIO, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, get_args
 
 import typer
-import uvicorn
 from loguru import logger
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -20,10 +17,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from backend.api.guard import first_key, refuse_open
 from backend.app import create_app
 from backend.audio.write import AudioWriter
+from backend.connections.server import Server
 from backend.core import (
     LANGUAGES,
     MAX_SEED,
-    MIB,
     SAMPLING_LIMITS,
     AudioFormat,
     AudioOutput,
@@ -42,6 +39,9 @@ from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
 
+if TYPE_CHECKING:
+    pass
+
 app = typer.Typer(
     help="Speak with Fish Speech checkpoints.",
     no_args_is_help=True,
@@ -50,7 +50,6 @@ app = typer.Typer(
 )
 _stderr = Console(stderr=True)
 _DEFAULTS = SamplingParams()
-_FIELDS_BYTES = 4 * MIB
 _START_ATTEMPTS = 1
 """A command does not wait for a worker that failed to start: the second try would fail as well."""
 
@@ -104,21 +103,8 @@ def serve(
             _log(settings.log_level, settings.log_bytes_per_minute)
             http = create_app(settings, deployment=deployment)
             page = _page_beside(settings, ui_port, opens_browser) if ui else None
-        config = uvicorn.Config(
-            http,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,  # ours, for all libraries
-            log_level=settings.log_level.lower(),
-            proxy_headers=False,  # the guard reads them, and believes nobody unless it is told to
-            timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-            # A recording may come in one message.
-            ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
-            # A client that listens at the speed of speech has minutes of audio in front of a ping.
-            ws_ping_timeout=None,
-            ws_per_message_deflate=False,  # audio does not get smaller
-        )
-        _Server(config, page).run(sockets=[listener])
+        backend: SmartBackend = http.state.backend
+        Server(http, settings, backend.stop_admitting, page).run(sockets=[listener])
 
 
 def _page_beside(settings: Settings, port: int | None, opens_browser: bool) -> Page:
@@ -134,39 +120,6 @@ def _page_beside(settings: Settings, port: int | None, opens_browser: bool) -> P
     if key and not page.is_local:
         logger.warning("Whoever reaches {}:{} speaks without a key.", page.host, page.port)
     return page
-
-
-class _Server(uvicorn.Server):
-    """Lets what is being spoken be finished when it is told to stop, and nothing else begin.
-
-    `page` is shown while it serves.
-    """
-
-    def __init__(self, config: uvicorn.Config, page: Page | None) -> None:
-        super().__init__(config)
-        self._page = page
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then show the page."""
-        await super().startup(sockets)
-        if self._page is None or not self.started:
-            return
-        try:
-            await asyncio.to_thread(self._page.start)
-        except OSError as error:
-            logger.warning("The page cannot be started, the server goes on: {}", error)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish, then end the page. Here, since uvicorn then kills this process by the signal."""
-        await super().shutdown(sockets)
-        if self._page is not None:
-            await asyncio.to_thread(self._page.end)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came; a second one stops at once."""
-        backend: SmartBackend = self.config.app.state.backend  # type: ignore[union-attr] # ours
-        asyncio.get_running_loop().call_soon_threadsafe(backend.stop_admitting)
-        super().handle_exit(sig, frame)
 
 
 @app.command()

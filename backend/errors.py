@@ -38,6 +38,12 @@ class UploadTooLarge(ShoalError):
     code = "upload_too_large"
 
 
+class UploadTooSlow(ShoalError):
+    """The body of a request did not arrive in time."""
+
+    code = "upload_too_slow"
+
+
 class BadCheckpoint(ShoalError):
     """A checkpoint folder is incomplete, of another architecture, or damaged."""
 

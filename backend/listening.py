@@ -1,4 +1,4 @@
-"""Addresses that are listened on, and how this machine reaches them."""
+"""Addresses: which are listened on, how this machine reaches them, and whose the others are."""
 
 import ipaddress
 import os
@@ -61,3 +61,16 @@ def local_url(host: str, port: int) -> str:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def network_of(host: str) -> str:
+    """Whose address `host` is: of IPv6 the network, as each customer has one of their own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host or "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))

@@ -122,6 +122,37 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(20 * MIB, ge=1024, le=48 * MIB)
     """Largest reference recording, in bytes of the uploaded file."""
 
+    uploads_mb: int = Field(256, ge=1)
+    """Memory for recordings and other bodies of all requests together, in MiB, half of which one
+    address may have; never less than the largest single request needs."""
+
+    upload_timeout_s: float = Field(60.0, gt=0)
+    """A body, or a message of a live connection, of which nothing arrives for this many seconds is
+    given up."""
+
+    upload_bytes_per_s: int = Field(16 * 1024, ge=1)
+    """So is one that arrives slower than this for much longer than `upload_timeout_s`."""
+
+    unread_timeout_s: float = Field(60.0, gt=0)
+    """A client that reads nothing of its answer for this many seconds, or less than 1 KiB a second
+    for much longer, is cut off."""
+
+    max_connections: int = Field(1000, ge=8, le=100_000)
+    """Most connections that are open; fewer where the system lets this process open fewer files."""
+
+    max_connections_per_address: int = Field(256, ge=1)
+    """Most connections of one address, a network of 64 bits in IPv6, and at most half of all; a
+    proxy in front of the server is one address."""
+
+    max_header_bytes: int = Field(64 * 1024, ge=1024, le=1024 * 1024)
+    """Longest header of a request, in bytes."""
+
+    header_timeout_s: float = Field(10.0, gt=0)
+    """A connection whose request has no whole header after this many seconds is closed."""
+
+    keep_alive_s: float = Field(5.0, gt=0)
+    """A connection that was answered is closed when no other request comes for so many seconds."""
+
     request_timeout_s: float = Field(3600.0, gt=0)
     """A request that is not spoken after this many seconds is given up; `X-Timeout-S` may ask for
     less."""
@@ -171,6 +202,9 @@ class Settings(BaseSettings):
 
     live_idle_s: float = Field(60.0, gt=0)
     """A live connection that sends nothing for this many seconds is closed."""
+
+    live_messages_per_s: int = Field(1000, ge=1)
+    """Messages that one live connection may send a second; more are read later."""
 
     cpu_worker_idle_s: float = Field(300.0, gt=0)
     """The CPU worker that `force_cpu` starts beside a GPU's is ended when idle for so long."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import psutil
-import uvicorn
 from fastapi import FastAPI
 
 from backend.app import create_app
+from backend.connections.server import Server
 from backend.core import SamplingParams
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import detect
@@ -49,7 +49,10 @@ def hardware() -> Hardware:
     return detect(read_machine())
 
 
-def _app(worker: dict[str, Any] | None, found: Hardware | None = None, **values: Any) -> FastAPI:
+def make_app(
+    worker: dict[str, Any] | None = None, found: Hardware | None = None, **values: Any
+) -> FastAPI:
+    """An app on this machine, or on the one that was `found`, with a scripted worker."""
     chosen = settings(**values)
     machine = Deployment.look(chosen, found or hardware())
     return create_app(chosen, command(**(worker or {})), machine)
@@ -72,7 +75,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app in this process, which speaks through a scripted worker, on the machine
     that was `found`: this one or a recorded one."""
-    app = _app(worker, found, **values)
+    app = make_app(worker, found, **values)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -89,9 +92,9 @@ async def server(
     worker: dict[str, Any] | None = None, **values: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a real server on 127.0.0.1 at a free port."""
-    app = _app(worker, port=0, **values)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
-    server = uvicorn.Server(config)
+    chosen = {"port": 0, "log_level": "WARNING", **values}
+    app = make_app(worker, **chosen)
+    server = Server(app, settings(**chosen))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ import pytest
 from backend.api.openapi import errors, example
 from backend.api.pace import OPEN_PATHS, is_paced
 from backend.api.status import STATUS
-from tests.scripted import _app, client
+from tests.scripted import client, make_app
 
 Operation = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -22,7 +22,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @functools.cache
 def document() -> dict[str, Any]:
-    return _app(None).openapi()
+    return make_app().openapi()
 
 
 def operations() -> Iterator[tuple[str, str, Operation]]:

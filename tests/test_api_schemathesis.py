@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from backend.connections.server import Server
 from backend.smart_backend import SmartBackend
-from tests.scripted import _app
+from tests.scripted import make_app
+from tests.scripted import settings as settings_of
 
-schema = schemathesis.openapi.from_dict(_app(None).openapi())
+schema = schemathesis.openapi.from_dict(make_app().openapi())
 
 
 @schemathesis.serializer("application/msgpack")
@@ -30,8 +31,13 @@ def serialize_msgpack(_: schemathesis.SerializationContext, value: Any) -> bytes
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a real server with a scripted worker."""
-    app = _app(None, data_dir=tmp_path_factory.mktemp("data"), log_level="WARNING")
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning"))
+    chosen: dict[str, Any] = {
+        "data_dir": tmp_path_factory.mktemp("data"),
+        "log_level": "WARNING",
+        "port": 0,
+    }
+    app = make_app(**chosen)
+    server = Server(app, settings_of(**chosen))
     has_worker = threading.Event()
 
     async def serve() -> None:

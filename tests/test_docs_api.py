@@ -19,7 +19,7 @@ from backend.api.schemas import FIELD_NAMES
 from backend.api.sse import EVENT_STREAM
 from backend.api.status import STATUS
 from tests.documents import DOCUMENTS, FENCE, ROOT, Table, section, table, tables, text_of
-from tests.scripted import _app
+from tests.scripted import make_app
 
 PAGE = "API.md"
 MOST_LINES = 900
@@ -41,7 +41,7 @@ Schema = dict[str, Any]
 
 @functools.cache
 def document() -> dict[str, Any]:
-    return _app(None).openapi()
+    return make_app().openapi()
 
 
 def operations() -> dict[str, Operation]:

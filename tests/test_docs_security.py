@@ -43,7 +43,7 @@ def value_of(name: str) -> Any:
 
 def shown(name: str, value: Any) -> str:
     """As the page writes the value of `name`."""
-    unit = name.lower().rpartition("_")[2]
+    unit = "" if name.lower().endswith("_per_s") else name.lower().rpartition("_")[2]
     if value in (None, ""):
         return "not set"
     if unit == "mb":

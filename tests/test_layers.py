@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
         *("listening", "logs"),
     },
+    "connections": {"core", "errors", "settings", "listening", "faces", "api.arrival"},
     "listening": {"errors"},
     "tether": set(),
     "faces": {"errors", "listening"},
@@ -83,7 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
-        *("hardware", "report", "fish_worker.install", "faces", "listening", "logs"),
+        *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
     },
     "ui": set(),
 }

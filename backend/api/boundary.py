@@ -1,14 +1,18 @@
 """Where a request enters and leaves: it gets its id, and an answer whatever happens."""
 
+import asyncio
 import re
 import secrets
 
 from loguru import logger
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from backend.api.shape import error_response, takes_response
+from backend.api.status import RETRY_AFTER_S, status_of
+from backend.errors import Aborted
 from backend.logs import log_fault
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -56,6 +60,10 @@ class RequestBoundary:
                 await self._app(scope, receive, send_with_id)
         except WebSocketDisconnect:
             return  # the client left: nobody reads an answer
+        except asyncio.CancelledError:  # the server stops, and has waited as long as it may
+            if not last and takes_response(scope):
+                await _given_up(scope["path"])(scope, receive, send_with_id)
+            raise
         except Exception as error:  # the request boundary: report it, answer it
             log_fault("Request {} failed by a fault of the server's.", request_id, error=error)
             detail = f"The server made a mistake; its log tells more under {request_id}."
@@ -66,3 +74,9 @@ class RequestBoundary:
                 raise  # too late for an answer: the server cuts the connection
             elif last in ("", "websocket.accept", "websocket.send"):
                 await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
+
+
+def _given_up(path: str) -> Response:
+    error = Aborted("The server stops, and gave this request up; try again.")
+    retry = {"Retry-After": str(RETRY_AFTER_S)}
+    return error_response(path, status_of(error), str(error), error.code, retry)

@@ -119,6 +119,8 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         added.append(403)
     if is_paced(method.upper(), path):
         added.append(429)
+    if "requestBody" in operation:
+        added += [408, 503]
     if "422" in responses and error_status(path, 422) != 422:
         del responses["422"]
         added.append(error_status(path, 422))

@@ -25,6 +25,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
         "There is no voice anna; GET /voices lists what there is.",
     ),
     405: ("The route does not take this method; `Allow` says which.", "/tts does not take GET."),
+    408: ("The body did not arrive in time.", "The body did not come in time; send it faster."),
     409: (
         "It is taken, or made for another checkpoint.",
         "There is a voice anna; choose another name, or delete it first.",
@@ -55,8 +56,8 @@ _ERRORS: dict[int, tuple[str, str]] = {
         "The server made a mistake; its log tells more under 5f1c0b2a9d3e4f60.",
     ),
     503: (
-        "The worker is not ready, memory is short, or the queue is full; try again after "
-        "`Retry-After` seconds.",
+        "The worker is not ready, memory is short, the queue is full, or uploads hold all room "
+        "for them; try again after `Retry-After` seconds.",
         "The worker is starting: it loads shoal-demo. Try again in a moment.",
     ),
     504: (
@@ -74,8 +75,9 @@ _ERRORS: dict[int, tuple[str, str]] = {
 def errors(*statuses: int) -> Responses:
     """A route's `responses` for those `statuses`: description, schema and example of each.
 
-    401, 403, 421, 429 and 500 need not be named: `document.describe` adds them where they apply.
-    It also gives the routes of OpenAI and Fish their own shape of an error.
+    401, 403, 408, 421, 429 and 500 need not be named, nor 503 where there is a body:
+    `document.describe` adds them where they apply. It also gives the routes of OpenAI and Fish
+    their own shape of an error.
     """
     return {status: error(status) for status in statuses}
 

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from backend.errors import BadSetting
+from backend.listening import network_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -49,14 +50,8 @@ def put_client(scope: Scope, proxies: Sequence[Network]) -> None:
 
 
 def peer_name(scope: Scope) -> str:
-    """The address that asks; of IPv6 the network, as each customer has one of their own."""
-    host: str = scope["client"][0] if scope.get("client") else "unknown"
-    address = _address(host)
-    if address is None:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(ipaddress.ip_network((int(address), 64), strict=False))
+    """The address that a request comes from; of IPv6 the network."""
+    return network_of(scope["client"][0] if scope.get("client") else "")
 
 
 def _address(text: str) -> Address | None:

@@ -26,6 +26,7 @@ from backend.errors import (
     UnknownFile,
     UnknownVoice,
     UploadTooLarge,
+    UploadTooSlow,
     VoiceConflict,
 )
 
@@ -36,6 +37,7 @@ STATUS: dict[type[ShoalError], HTTPStatus] = {
     ForeignHost: HTTPStatus.MISDIRECTED_REQUEST,
     UnknownVoice: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
+    UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     VoiceConflict: HTTPStatus.CONFLICT,
     TextTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PromptTooLong: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
