@@ -198,9 +198,16 @@ class SmartBackend:
             session.peak_gpu_util_pct = synthesis.peak_gpu_util_pct
             session.peak_vram_mb = synthesis.peak_vram_mb
 
-    async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
+    async def encode_voice(
+        self,
+        audio: bytes,
+        client: str,
+        request_id: str,
+        timeout_s: float | None = None,
+        arrived_s: float | None = None,
+    ) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
-        return await self._intake.encode_voice(audio, client, request_id)
+        return await self._intake.encode_voice(audio, client, request_id, timeout_s, arrived_s)
 
     async def decode_voice(
         self, voice: str, client: str, request_id: str, timeout_s: float | None = None

@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
 from backend.api.openapi import JSON, errors
 from backend.api.schemas import UPLOAD_FIELD, parse
@@ -173,16 +175,18 @@ async def save_voice(
     and what encoding raises.
     """
     await asyncio.to_thread(backend.voices.check_name, name)
-    codes = await backend.encode_voice(audio, asked.client, asked.request_id)
+    codes = await backend.encode_voice(
+        audio, asked.client, asked.request_id, asked.timeout_s, asked.arrived_s
+    )
     voice = await asyncio.to_thread(backend.voices.create, name, codes, transcript, description)
     return voice, codes
 
 
-@router.get("")
-async def list_voices(backend: Backend) -> VoiceList:
+@router.get("", response_model=VoiceList)
+async def list_voices(backend: Backend) -> Response:
     """Every saved voice, the oldest first."""
-    voices = await asyncio.to_thread(backend.voices.list)
-    return VoiceList(voices=[VoiceAnswer.model_validate(voice) for voice in voices])
+    listed = await in_bulk(lambda: msgspec.json.encode({"voices": backend.voices.list()}))
+    return Response(listed, media_type=JSON)
 
 
 @router.get("/{name}", responses=errors(404))

@@ -26,7 +26,16 @@ from backend.serving.admission import Ticket
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
 from backend.serving.references import Encode, References
-from backend.serving.script import Spelling, check_text, lines, live, one_by_one, shorten, written
+from backend.serving.script import (
+    Spelling,
+    check_text,
+    lines,
+    live,
+    one_by_one,
+    shorten,
+    written,
+    written_within,
+)
 from backend.serving.session import SpeechSession, in_time
 from backend.settings import Settings
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
@@ -46,10 +55,17 @@ class Intake:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
         self._references = references
 
-    async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
+    async def encode_voice(
+        self,
+        audio: bytes,
+        client: str,
+        request_id: str,
+        timeout_s: float | None,
+        arrived_s: float | None,
+    ) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._references.check_recording(audio)
-        info, deadline_s = self._lane.worker.loaded(), self._deadline_s()
+        info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s, arrived_s)
         with self._lane.admission.enter(client, 1) as ticket:
             encode = self._encode(self._lane, ticket, request_id, info)
             return await _in_time(self._references.codes(audio, info, encode), deadline_s)
@@ -86,7 +102,7 @@ class Intake:
 
         `on_queued` is told as soon as a text that is there waits for its turn.
         """
-        deadline_s = self._deadline_s(request.timeout_s)
+        deadline_s = self._deadline_s(request.timeout_s, request.arrived_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
         self._references.check(request)
@@ -161,10 +177,11 @@ class Intake:
         with await ticket.slot(Demand(1, 1, open_segments=1, decoded_s=decoded_s)):
             return await self._lane.worker.decode(decode)
 
-    def _deadline_s(self, timeout_s: float | None = None) -> float:
-        """When a request is given up that arrives now, in the event loop's time."""
+    def _deadline_s(self, timeout_s: float | None, arrived_s: float | None = None) -> float:
+        """When a request is given up that arrived then, or now, in the event loop's time."""
         allowed_s = min(timeout_s or float("inf"), self._settings.request_timeout_s)
-        return asyncio.get_running_loop().time() + allowed_s
+        now_s = asyncio.get_running_loop().time()
+        return (now_s if arrived_s is None else arrived_s) + allowed_s
 
     # -- text -------------------------------------------------------------------------------------
 
@@ -185,15 +202,18 @@ class Intake:
         )
         allowed, reason = lane.memory.text_limit(lane.config, demand)
         script, spoken_length = lines(request), length
-        if length > allowed:
-            long_text = request.long_text or self._settings.long_text
-            if long_text == "reject":
+        long_text = request.long_text or self._settings.long_text
+        if long_text == "split":
+            sentences = written(script, spelling)
+        else:
+            speakable, sentences = written_within(script, spelling, allowed)
+            if speakable < allowed:
+                allowed, reason = speakable, "because its figures are so many words"
+            if length > allowed and long_text == "reject":
                 return _Text((), TextLimit(allowed, reason, length, 0), demand)
-            if long_text == "truncate":
-                script = shorten(script, allowed)
-                spoken_length = sum(len(line.text) for line in script)
-        limit = TextLimit(allowed, reason, length, spoken_length)
-        return _Text(written(script, spelling), limit, demand)
+            if length > allowed:
+                spoken_length = sum(len(line.text) for line in shorten(script, allowed))
+        return _Text(sentences, TextLimit(allowed, reason, length, spoken_length), demand)
 
     def _live(
         self, request: SpeechRequest, texts: AsyncIterator[str], lane: Lane, info: EngineInfo

@@ -11,6 +11,9 @@ from backend.text.live import LiveSplitter
 from backend.text.normalize import normalize
 from backend.text.sentences import split_text
 
+_MAX_GROWTH = 3
+"""Characters that are spoken of one that was sent: two in prose with dates and prices in it, six to
+fourteen in digits alone."""
 TURN_PAUSE_S = 0.35
 """Between two speakers of a dialogue."""
 
@@ -64,6 +67,20 @@ def written(script: tuple[Line, ...], spelling: Spelling) -> tuple[Sentence, ...
     if not told:
         raise BlankText("text holds nothing that can be spoken; send words.")
     return tuple(told)
+
+
+def written_within(
+    script: tuple[Line, ...], spelling: Spelling, limit: int
+) -> tuple[int, tuple[Sentence, ...]]:
+    """The sentences of the first `limit` characters, and how many characters that is: fewer, where
+    figures are so many words that speaking them takes several times as long. As `written`."""
+    sentences = written(shorten(script, limit), spelling)
+    spoken = sum(len(sentence.text) for sentence in sentences)
+    if spoken <= _MAX_GROWTH * limit:
+        return limit, sentences
+    length = min(limit, sum(len(line.text) for line in script))
+    fewer = max(1, length * _MAX_GROWTH * limit // spoken)
+    return fewer, written(shorten(script, fewer), spelling)
 
 
 async def one_by_one(sentences: tuple[Sentence, ...]) -> AsyncIterator[Sentence]:

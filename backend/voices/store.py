@@ -12,7 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from backend.core import ReferenceCodes, VoicePrompt
-from backend.errors import BadField, StorageFull, UnknownVoice, VoiceConflict
+from backend.errors import BadField, StorageFull, UnknownVoice, VoiceConflict, quoted
 from backend.voices import sealed
 from backend.voices.name import (
     MAX_NAME_CHARACTERS,
@@ -222,13 +222,13 @@ class VoiceStore:
         return found
 
     def _unknown(self, name_or_id: str) -> str:
-        shown = name_or_id[:MAX_NAME_CHARACTERS]
+        key, shown = name_key(name_or_id[:MAX_NAME_CHARACTERS]), quoted(name_or_id)
         names = {name_key(v.name): v.name for v in islice(self._voices(), _MAX_COMPARED)}
-        near = difflib.get_close_matches(name_key(shown), names, n=3)
+        near = [names[each] for each in difflib.get_close_matches(key, names, n=3)]
         if near:
-            return f"No voice {shown!r}; did you mean {' or '.join(names[key] for key in near)}?"
+            return f"No voice {shown}; did you mean {' or '.join(near)}?"
         advice = "GET /voices lists them" if names else "none is saved yet; POST /voices saves one"
-        return f"No voice {shown!r}; {advice}."
+        return f"No voice {shown}; {advice}."
 
     def _new_name(self, name: str) -> str:
         free = self._free_name(name)
