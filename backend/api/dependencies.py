@@ -1,8 +1,6 @@
 """What routes ask for: the backend, the request's id, and a request to speak read from its body."""
 
 import asyncio
-import base64
-import binascii
 import math
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from backend.api.arrival import FIELDS_BYTES, check_fields, read_bytes, read_form
 from backend.api.bulk import by_size
-from backend.api.json_body import read_object
+from backend.api.json_body import from_base64, read_object
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, quoted
@@ -151,7 +149,7 @@ async def read_body(
     `BadReference` for what is no such body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    advice = f"send at most {max_upload_bytes} bytes of audio"
+    advice = f"send at most {max_upload_bytes} bytes of audio and {FIELDS_BYTES} of all else"
     if kind == "application/json":
         # Base64 takes four bytes for three.
         max_bytes = FIELDS_BYTES + max_upload_bytes * 4 // 3
@@ -210,10 +208,8 @@ def _split_json(body: bytes, upload_fields: tuple[str, ...]) -> tuple[dict[str, 
     if len(sent) > 1:
         raise BadField(f"{' and '.join(sent)} are the same; send one of them.")
     try:
-        return values, base64.b64decode(
-            next(each for each in encoded if each not in (None, "")), validate=True
-        )
-    except (TypeError, ValueError, binascii.Error):
+        return values, from_base64(next(each for each in encoded if each not in (None, "")))
+    except ValueError:
         raise BadField(f"{sent[0]} in JSON must be the file in base64.") from None
 
 

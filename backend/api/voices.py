@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
+from backend.api.listing import Listing
 from backend.api.openapi import JSON, errors
 from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
@@ -87,6 +88,7 @@ class VoiceList(BaseModel):
     voices: list[VoiceAnswer]
 
 
+_LISTING = Listing(lambda voices: msgspec.json.encode({"voices": voices}))
 CREATED: dict[str, Any] = {
     "description": "It is saved.",
     "headers": {
@@ -185,8 +187,7 @@ async def save_voice(
 @router.get("", response_model=VoiceList)
 async def list_voices(backend: Backend) -> Response:
     """Every saved voice, the oldest first."""
-    listed = await in_bulk(lambda: msgspec.json.encode({"voices": backend.voices.list()}))
-    return Response(listed, media_type=JSON)
+    return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
 
 
 @router.get("/{name}", responses=errors(404))

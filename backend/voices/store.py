@@ -62,6 +62,8 @@ class VoiceStore:
         self._max_voices = max_voices
         self._max_bytes = max_bytes
         self._entries: dict[str, _Entry] = {}
+        self._listed: tuple[Voice, ...] = ()
+        """What `list` last returned."""
         self._lock = threading.Lock()
         self._is_loaded = False
         self._problem = ""
@@ -69,10 +71,13 @@ class VoiceStore:
         """When the folder had last changed as it was last read; None asks for another look."""
 
     def list(self) -> tuple[Voice, ...]:
-        """Every voice, the oldest first."""
+        """Every voice, the oldest first: the same tuple until there are others."""
         with self._lock:
             self._look()
-            return tuple(sorted(self._voices(), key=_age))
+            found = tuple(sorted(self._voices(), key=_age))
+            if found != self._listed:
+                self._listed = found
+            return self._listed
 
     def get(self, name_or_id: str) -> Voice:
         """The voice of that name, in upper or lower case, or id; `UnknownVoice` names near ones."""

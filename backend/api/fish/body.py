@@ -1,7 +1,5 @@
 """Bodies that clients of Fish Audio and of the Fish server send: read within bounds, checked."""
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from msgspec import Meta, Raw
 from starlette.datastructures import Headers
 
 from backend.api.dependencies import Origin
-from backend.api.json_body import check_values
+from backend.api.json_body import check_values, from_base64
 from backend.core import (
     MAX_SEED,
     RECORDING_FORMATS,
@@ -236,7 +234,7 @@ def _sampling(fields: FishSpeech, warnings: list[str]) -> SamplingParams:
 def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:
     try:
         audio: bytes = _file(encoded, wire)
-    except (BadField, ValueError, binascii.Error):
+    except (BadField, ValueError):
         raise BadField(
             f"{name} is not the file itself, as msgpack's bytes or in base64; URLs and paths are "
             "not read."
@@ -248,11 +246,11 @@ def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:
 
 def _file(encoded: Raw, wire: Wire) -> bytes:
     if wire == "json":
-        return base64.b64decode(decode(encoded, wire, str), validate=True)
+        return from_base64(decode(encoded, wire, str))
     try:
         return bytes(decode(encoded, wire, bytes))
     except BadField:
-        return base64.b64decode(decode(encoded, wire, str), validate=True)
+        return from_base64(decode(encoded, wire, str))
 
 
 def _described(problem: str) -> str:

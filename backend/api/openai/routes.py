@@ -16,6 +16,7 @@ from backend.api.arrival import FIELDS_BYTES, read_bytes
 from backend.api.bulk import by_size, in_bulk
 from backend.api.dependencies import Asked, Backend
 from backend.api.headers import add_warnings
+from backend.api.listing import Listing
 from backend.api.openai.body import (
     BUILT_IN_VOICES,
     DEFAULT_VOICE,
@@ -147,29 +148,30 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
 )
 async def voices(backend: Backend) -> Response:
     """What `voice` may be: the saved voices, and the names of the default voice."""
-    listed = await in_bulk(lambda: msgspec.json.encode(_voices(backend.voices.list())))
-    return Response(listed, media_type=JSON)
+    return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
 
 
-def _voices(saved: Sequence[Voice]) -> dict[str, Any]:
+def _listed(saved: Sequence[Voice]) -> bytes:
     names = [voice.name for voice in saved]
     taken = {name.casefold() for name in names}
     names += [name for name in (DEFAULT_VOICE, *BUILT_IN_VOICES) if name not in taken]
-    return {
-        "object": "list",
-        "data": [
-            {
-                "id": voice.id,
-                "object": "audio.voice",
-                "name": voice.name,
-                "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
-                "type": "audio_sample",
-            }
-            for voice in saved
-        ],
-        "has_more": False,
-        "voices": [{"id": name, "name": name} for name in names],
-    }
+    data = [
+        {
+            "id": voice.id,
+            "object": "audio.voice",
+            "name": voice.name,
+            "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
+            "type": "audio_sample",
+        }
+        for voice in saved
+    ]
+    choices = [{"id": name, "name": name} for name in names]
+    return msgspec.json.encode(
+        {"object": "list", "data": data, "has_more": False, "voices": choices}
+    )
+
+
+_LISTING = Listing(_listed)
 
 
 @router.get(
