@@ -24,6 +24,7 @@ from backend.audio.write import AudioWriter
 from backend.core import (
     LANGUAGES,
     MAX_SEED,
+    MIB,
     SAMPLING_LIMITS,
     AudioFormat,
     AudioOutput,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 _stderr = Console(stderr=True)
 _DEFAULTS = SamplingParams()
-_FIELDS_BYTES = 4 * 1024 * 1024
+_FIELDS_BYTES = 2 * MIB
 _START_ATTEMPTS = 1
 """A command does not wait for a worker that failed to start: the second try would fail as well."""
 

@@ -4,13 +4,16 @@ import asyncio
 import csv
 import json
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import backend.nvml
+from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.rows import Row
 from tests.monitored import FakePynvml, ScriptedReader, logged, monitored, run, start, stats
 
 
@@ -39,7 +42,8 @@ def test_one_request(tmp_path: Path) -> None:
                 peak_pct, peak_mb = synthesis.peak_gpu_util_pct, synthesis.peak_vram_mb
             assert peak_pct >= 2
             assert lines == [f"INFO Peak GPU utilization during synthesis: {peak_pct:.1f}%\n"]
-            (row,) = rows(tmp_path, "synthesis")  # it is there at once
+            assert await it.written(30)
+            (row,) = rows(tmp_path, "synthesis")
             assert row["request_id"] == "a"
             assert (row["outcome"], row["success"], row["status"]) == ("success", "true", "200")
             assert (row["rtf"], row["tokens_per_second"]) == ("0.5", "577.5")
@@ -97,7 +101,7 @@ def test_failures_refusals_and_aborts_get_a_row(tmp_path: Path) -> None:
         async with monitored(tmp_path) as it:
             it.begin(start("f")).fail("engine_failed", "out of memory", 500)
             it.begin(start("a")).fail("aborted", "the client left")
-            it.refuse(start("r", spoken_length=0), "text_too_long", "send less", 413)
+            it.refuse(start("r", spoken_length=0), "text_too_long", "send less")
             it.begin(start("s")).finish(stats(), total_s=1.0, first_audio_s=0.5, audio_s=0.0)
         told = [
             (row["request_id"], row["outcome"], row["status"], row["error_code"], row["rtf"])
@@ -150,6 +154,7 @@ def test_sampling_stops_when_idle(tmp_path: Path) -> None:
             reads = reader.reads
             await asyncio.sleep(0.3)
             assert reader.reads == reads
+            assert await it.written(30)
             assert len(rows(tmp_path, "realtime")) == reads
             await spoken(it, "b")
             assert reader.reads > reads
@@ -175,11 +180,39 @@ def test_speech_goes_on_when_nothing_can_be_written(tmp_path: Path) -> None:
         with logged("WARNING") as lines:
             async with monitored(in_the_way) as it:
                 await asyncio.gather(*(spoken(it, str(number)) for number in range(5)))
+                assert await it.written(30)
                 assert it.aggregates()["since_start"]["outcomes"]["success"] == 5
                 assert it.aggregates()["log"]["problem"]
         assert len(lines) == 1
 
     run(work())
+
+
+def test_a_disk_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, goes_on, threads = CsvLog.append, threading.Event(), set[int]()
+
+    def slowly(log: CsvLog, row: Row) -> None:
+        threads.add(threading.get_ident())
+        assert goes_on.wait(30)
+        append(log, row)
+
+    monkeypatch.setattr(CsvLog, "append", slowly)
+
+    async def work() -> None:
+        async with monitored(tmp_path) as it:
+            for number in range(3):
+                observed = it.begin(start(str(number)))
+                while not observed.peak_gpu_util_pct:  # samples are logged, too
+                    await asyncio.sleep(0.01)
+                observed.finish(stats(), total_s=2.0, first_audio_s=0.5, audio_s=4.0)
+            assert it.aggregates()["since_start"]["outcomes"]["success"] == 3
+            assert rows(tmp_path, "synthesis") == []
+            goes_on.set()
+        assert len(rows(tmp_path, "synthesis")) == 3
+
+    run(work())
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_aggregates() -> None:
@@ -193,8 +226,8 @@ def test_aggregates() -> None:
                     audio_s=100.0,
                 )
             it.begin(start()).fail("engine_failed", "")
-            it.refuse(start(), "over_capacity", "try later", 503)
-            it.refuse(start(), "over_capacity", "try later", 503)
+            it.refuse(start(), "over_capacity", "try later")
+            it.refuse(start(), "over_capacity", "try later")
             it.set_queue_depth(3)
             it.set_worker(is_ready=True, restarts=2, memory_mb=812.0)
             it.begin(start())

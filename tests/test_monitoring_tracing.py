@@ -75,7 +75,7 @@ def test_failures_and_refusals(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
         async with monitored(None, tracing=traced(spans)) as it:
             it.begin(start("f")).fail("engine_failed", "out of memory", 500)
-            it.refuse(start("r"), "over_capacity", "try later", 503)
+            it.refuse(start("r"), "over_capacity", "try later")
 
     run(work())
     failed, refused = spans.get_finished_spans()

@@ -6,9 +6,10 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from backend.core import MIB
 from backend.errors import BadField, UploadTooLarge, quoted
 
-FIELDS_BYTES = 2 * 1024 * 1024
+FIELDS_BYTES = 2 * MIB
 """Room for all fields but uploads: 100,000 characters are at most 1.2 MB in any encoding, and the
 names of a thousand voices 0.8 MB."""
 _MAX_FIELDS = 200

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from backend.api.dependencies import Backend, unless_hung_up
 from backend.api.headers import add_warnings
 from backend.api.openapi import JSON, errors
+from backend.core import MIB
 from backend.errors import Aborted, BadField
 from backend.monitoring.files import (
     MAX_LAST_BYTES,
@@ -28,8 +29,9 @@ router = APIRouter(prefix="/metrics/files", tags=["machine"])
 CSV = "text/csv"
 _STALLED_S = 60.0
 """A client that takes no piece for so long is given up, or it would hold the file open."""
+_WRITTEN_S = 0.5
+"""Rows of requests that were answered just now get so long to be written before a file is read."""
 _DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
-_MIB = 1024 * 1024
 
 
 class LogFileAnswer(BaseModel):
@@ -83,6 +85,7 @@ _CONTENT: dict[str, Any] = {
 async def list_log_files(backend: Backend) -> LogFileList:
     """The newest files of the request log, newest first."""
     directory = backend.monitoring.directory
+    await backend.monitoring.written(_WRITTEN_S)
     listing = await asyncio.to_thread(list_files, directory)
     return LogFileList(
         directory=str(directory) if directory else None,
@@ -118,12 +121,13 @@ async def get_log_file(name: str, backend: Backend, last_bytes: _LastBytes = Non
     is_csv = kind_of(name) != "hardware"
     if last_bytes is not None and not is_csv:
         raise BadField(f"last_bytes: {name} is JSON and is sent whole; leave it out.")
+    await backend.monitoring.written(_WRITTEN_S)
     excerpt = await asyncio.to_thread(
         open_file, backend.monitoring.directory, name, last_bytes or WHOLE_BYTES
     )
     response = LogFileResponse(excerpt, CSV if is_csv else JSON, name)
     if excerpt.is_cut and last_bytes is None:
-        advice = f"The file is longer than {WHOLE_BYTES // _MIB} MiB; its last lines are sent."
+        advice = f"The file is longer than {WHOLE_BYTES // MIB} MiB; its last lines are sent."
         add_warnings(response, (advice,))
     return response
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from backend.core import OPEN_SENTENCES, Plan
+from backend.core import MIB, OPEN_SENTENCES, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
-from backend.hardware.need import MIB, CheckpointShape, Reading, RequestNeed
+from backend.hardware.need import CheckpointShape, Reading, RequestNeed
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 
 SAFE_SHARE = 0.8
@@ -51,7 +51,7 @@ class Demand:
     decoded_s: float = 0.0
     """Seconds of a saved voice that are decoded; nothing is spoken then."""
     wide_share: float = 0.0
-    """Of its characters, as `need.wide_share` counts them."""
+    """Of its characters, as `reading.wide_share` counts them."""
 
     def least(self) -> "Demand":
         """The same with `optimize_for_memory`."""
@@ -144,7 +144,9 @@ class MemoryBudgetManager:
             return
         precision, device = self._plan.precision.value, self._plan.device.value
         int4 = self._shape.resident_bytes(precision, "int4", device)
-        works = f"{-(-(resident_bytes - room) // MIB)} MB more that are free"
+        # The margin grows with what is free, up to the plan's.
+        needed = resident_bytes + min(self._plan.safety_margin_mb * MIB, resident_bytes)
+        works = f"{-(-(needed - free) // MIB)} MB more that are free"
         if int4 <= room:
             works += f", or QUANTIZATION=int4, which takes {int4 // MIB} MB"
         raise NotEnoughMemory(

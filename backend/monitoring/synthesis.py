@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
 from backend.core import Plan, SpeechStats
@@ -78,10 +78,13 @@ class Synthesis:
         start: SynthesisStart,
         observed: Observed,
         ended: Callable[["Synthesis", Ending], None],
+        statuses: Mapping[str, int] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`statuses` is what each error's code is answered with."""
         self.start, self.observed = start, observed
-        self._ended, self._clock, self._began_s = ended, clock, clock()
+        self._ended, self._statuses = ended, statuses
+        self._clock, self._began_s = clock, clock()
         self._is_over = False
 
     @property
@@ -124,7 +127,8 @@ class Synthesis:
         first_audio_s: float | None = None,
         audio_s: float = 0.0,
     ) -> None:
-        """It was not; `code` is that of a domain error. Say what audio went out before, if any."""
+        """It was not; `code` is that of a domain error, and `status` what that is answered with.
+        Say what audio went out before, if any."""
         outcome: Outcome = "aborted" if code == Aborted.code else "failed"
         total_s = self._clock() - self._began_s
         self._end(Ending(outcome, total_s, status, code, message, first_audio_s, audio_s))
@@ -138,12 +142,15 @@ class Synthesis:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, ShoalError):
+        if isinstance(error, Aborted):
             self.fail(error.code, str(error))
+        elif isinstance(error, ShoalError):
+            self.fail(error.code, str(error), self._statuses.get(error.code))
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             self.fail(Aborted.code, "given up before it was spoken whole")
         else:
-            self.fail(FAULT_CODE, f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+            self.fail(FAULT_CODE, message, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _end(self, ending: Ending) -> None:
         if not self._is_over:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from backend.core import (
+    MIB,
     RECORDING_FORMATS,
     EngineInfo,
     ReferenceAudio,
@@ -14,7 +15,7 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.errors import BadField, BadReference, UploadTooLarge
-from backend.settings import MIB, Settings
+from backend.settings import Settings
 from backend.text.fold import fold
 from backend.voices.cache import ReferenceCache
 from backend.voices.store import VoiceStore

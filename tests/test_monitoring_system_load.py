@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backend.monitoring import load as load_module
-from backend.monitoring.load import SystemLoad
+from backend.monitoring import system_load as load_module
+from backend.monitoring.system_load import SystemLoad
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:    4000000 kB\n"
 

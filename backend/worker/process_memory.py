@@ -8,10 +8,11 @@ from pathlib import Path
 import psutil
 import torch
 
+from backend.core import MIB
+
 if sys.platform != "win32":
     import resource
 
-MIB = 1024 * 1024
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 """Where 5 is written, Linux forgets the process's peak."""
 _CACHE_SHARE = 0.5

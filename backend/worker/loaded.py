@@ -10,15 +10,15 @@ import torch
 from loguru import logger
 
 from backend.codec.stream import FIRST_FRAMES, FrameDecoder
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.worker.device import Place, resolve, use_threads
-from backend.worker.memory import MIB, cache_budget_bytes, give_back_unused, used_bytes
 from backend.worker.messages import WorkerConfig
+from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
 
 _TRIAL_FRAMES = 3 * FIRST_FRAMES
 """The codec's first two pieces."""
@@ -70,10 +70,10 @@ def load(config: WorkerConfig) -> Loaded:
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     trial_s = _warm_up(checkpoint, engine)
     give_back_unused(place.device)  # holes that loading and the trial left
-    card, codec = checkpoint.card, checkpoint.codec_config
+    said, codec = checkpoint.info, checkpoint.codec_config
     info = EngineInfo(
         engine="shoal",
-        checkpoint=card.name,
+        checkpoint=said.name,
         device=str(place.device),
         precision=place.precision,
         sample_rate_hz=codec.sample_rate_hz,
@@ -82,9 +82,9 @@ def load(config: WorkerConfig) -> Loaded:
         parameters=checkpoint.parameters,
         weight_bytes=checkpoint.weight_bytes,
         context_tokens=checkpoint.config.max_seq_len,
-        max_segment_characters=card.max_segment_characters,
-        max_reference_s=card.max_reference_s,
-        languages=card.languages,
+        max_segment_characters=said.max_segment_characters,
+        max_reference_s=said.max_reference_s,
+        languages=said.languages,
         torch_version=str(torch.__version__),
         pid=os.getpid(),
         memory_mb=used_bytes(place.device) / MIB,
@@ -98,7 +98,7 @@ def load(config: WorkerConfig) -> Loaded:
         quality_cost=checkpoint.quality_cost,
         codec_id=codec_fingerprint(Path(config.model_dir)),
         trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
-        has_default_voice=card.has_default_voice,
+        has_default_voice=said.has_default_voice,
     )
     return Loaded(checkpoint, place, engine, info)
 
@@ -123,7 +123,7 @@ def _warm_up(checkpoint: Checkpoint, engine: Engine) -> float:
     Seconds that the last `_TIMED_FRAMES` of them took.
     """
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, "Hello.")
-    sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
+    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
     engine.add(Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len))
     decoder = FrameDecoder(checkpoint.codec)
     frames, began_s = 0, time.perf_counter()

@@ -9,7 +9,7 @@ from backend.errors import BadCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointCard:
+class CheckpointInfo:
     """What a checkpoint says of itself: `shoal.json` in a folder of our own layout.
 
     An official folder has none; the defaults are what `openaudio-s1-mini` was trained for.

@@ -7,7 +7,7 @@ from typing import Final
 
 from backend.hardware.tiers import Budget, CpuUse, Estimate, Expected, Text, Tier, Weights
 
-SMALL_CARD: Final = "any card of 4 GB"
+SMALL_GPU: Final = "any card of 4 GB"
 """Told by its VRAM, not by its name."""
 SMALL_VRAM_GIB: Final = 4
 
@@ -17,7 +17,7 @@ _HOST: Final = CpuUse(max_threads=4, affinity="none", thermal_throttle_pct=None)
 # Cache limits follow the VRAM: about a quarter of it on 16 GB, near half of it on the largest.
 # RTF 0.8 is the changelog's for its whole tier; of the cards it does not name, it is a bound that
 # nobody measured, and the row says so.
-CARD_TIERS: Final = (
+GPU_MODEL_TIERS: Final = (
     Tier(
         name="gpu_high",
         card="V100",
@@ -87,7 +87,7 @@ CARD_TIERS: Final = (
     ),
     Tier(
         name="gpu_entry",
-        card=SMALL_CARD,
+        card=SMALL_GPU,
         text=Text(limit=300, ceiling=600, chunk=150),
         expected=Expected(rtf=3.0, memory_gb=3.0),
         weights=Weights("bf16", "int8", calibration_samples=64),

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from loguru import logger
 
-from backend.core import EngineInfo, SamplingParams
+from backend.core import MIB, EngineInfo, SamplingParams
 from backend.errors import BadCheckpoint
 from backend.fish_worker.convert import official_folder
 from backend.fish_worker.package import NAME, load_codec, load_transformer, positions_for
@@ -18,8 +18,8 @@ from backend.hardware.need import CheckpointShape
 from backend.model.config import codec_fingerprint
 from backend.model.tokenizer import Tokenizer
 from backend.worker.device import Place, resolve, use_threads
-from backend.worker.memory import MIB, give_back_unused, used_bytes
 from backend.worker.messages import WorkerConfig
+from backend.worker.process_memory import give_back_unused, used_bytes
 
 _TRIAL_TOKENS = 3
 
@@ -78,9 +78,9 @@ def load(config: WorkerConfig, converted: Path) -> Loaded:
         parameters=sum(weight.numel() for weight in voice.weights),
         weight_bytes=weight_bytes,
         context_tokens=shape.model.max_seq_len,
-        max_segment_characters=shape.card.max_segment_characters,
-        max_reference_s=shape.card.max_reference_s,
-        languages=shape.card.languages,
+        max_segment_characters=shape.info.max_segment_characters,
+        max_reference_s=shape.info.max_reference_s,
+        languages=shape.info.languages,
         torch_version=str(torch.__version__),
         pid=os.getpid(),
         memory_mb=used_bytes(place.device) / MIB,
@@ -91,7 +91,7 @@ def load(config: WorkerConfig, converted: Path) -> Loaded:
         cache_limit_bytes=cache_bytes,
         cuda_available=torch.cuda.is_available(),
         codec_id=codec_fingerprint(source),
-        has_default_voice=shape.card.has_default_voice,
+        has_default_voice=shape.info.has_default_voice,
     )
     per_frame = _weights_read_per_frame(shape) * place.dtype.itemsize
     return Loaded(voice, shape, tokenizer, place, info, per_frame)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.core import SamplingParams
-from backend.worker import allocator, loop, memory
+from backend.core import MIB, SamplingParams
+from backend.worker import allocator, loop, process_memory
 from backend.worker.allocator import keep_memory_predictable
 from backend.worker.loop import Inbox, WorkerLoop
-from backend.worker.memory import MIB, peak_mb, reset_peak, used_bytes
 from backend.worker.messages import Done, FromWorker, Shutdown, Speak
+from backend.worker.process_memory import peak_mb, reset_peak, used_bytes
 from tests.test_worker_loop import loaded
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_the_peak_is_that_since_it_was_reset() -> None:
 def test_where_the_system_forbids_it_the_peak_is_the_processs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "absent" / "clear_refs")
+    monkeypatch.setattr(process_memory, "_CLEAR_REFS", tmp_path / "absent" / "clear_refs")
     torch.ones(BIG)
     before = peak_mb(CPU)
     reset_peak(CPU)
