@@ -52,7 +52,7 @@ OPEN_SENTENCES = 3
 sentences' audio waits for its turn, however long the text."""
 
 FLUSH = "\f"
-"""A piece of live text that asks to speak what is there, finished or not."""
+"""A piece of live text that asks to speak all text so far, finished or not."""
 
 Quantization = Literal["none", "int8", "int4"]
 EngineName = Literal["shoal", "fish-speech"]
@@ -65,7 +65,7 @@ class Choice(Generic[T]):
     value: T
     reason: str
     source: Literal["tier", "machine", "checkpoint", "user"] = "tier"
-    """Who had the last word. "user" is a setting, and always wins."""
+    """Where the value comes from. "user" is a setting, and always wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +141,15 @@ class SamplingParams:
         return self.temperature == 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReferenceAudio:
-    """A recording of the voice to speak in, as it was uploaded.
-
-    `audio` is the bytes of a file, one of `RECORDING_FORMATS`; `transcript` what is said in it, ""
-    if unknown.
-    """
+    """A recording of the voice to speak in, as it was uploaded."""
 
     audio: bytes
+    """A file of one of `RECORDING_FORMATS`, until it is encoded; b"" from then on, for its request
+    lives as long as the speech."""
     transcript: str = ""
+    """What is said in it, "" if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +238,7 @@ class SpeechRequest:
     text: str
     """All of it; of a dialogue its lines, joined by blank lines."""
     dialogue: tuple[Line, ...] = ()
-    """Who says what; empty: `voice` says `text`."""
+    """Its lines and their voices; empty: `voice` says `text`."""
     language: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     references: tuple[ReferenceAudio, ...] = ()
@@ -263,7 +262,7 @@ class SpeechRequest:
     arrived_s: float | None = None
     """When its headers had arrived, before its body, in the event loop's time; None is now."""
     client: str = ""
-    """Who asks, for fairness between clients: the name of a key or an address."""
+    """The client, for fairness between clients: the name of a key or an address."""
     trace_parent: str = ""
     """The client's W3C `traceparent`, to which the request's span belongs."""
 

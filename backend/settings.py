@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, and nothing asks them who they are."""
+    """Address to listen on; 0.0.0.0 lets other machines in, which takes `api_keys`."""
 
     port: int = Field(8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""
@@ -133,9 +133,20 @@ class Settings(BaseSettings):
     """Comma-separated keys, one of which every request but /health must bring; empty asks for
     none. `name:key` gives a key a name for the log."""
 
+    allow_open: bool = False
+    """Whether a server without `api_keys` may listen on an address that other machines reach."""
+
+    allowed_hosts: str = ""
+    """Comma-separated names that requests may call this server beside localhost's, *.name for all
+    below one; checked where it listens on this machine alone, or where names are given."""
+
+    forwarded_allow_ips: str = ""
+    """Comma-separated addresses or networks of reverse proxies whose X-Forwarded-For is believed;
+    empty believes none."""
+
     rate_limit_per_minute: int = Field(0, ge=0)
-    """Requests to speak or encode that one key, or one address without keys, may make a minute; 0
-    is no limit."""
+    """Requests that change, speak, encode or decode something that one key, or one address without
+    keys, may make a minute; 0 is no limit."""
 
     cors_origins: str = ""
     """Comma-separated origins whose pages may call this server, or *; empty lets none."""
@@ -171,19 +182,36 @@ class Settings(BaseSettings):
     """A worker that has not loaded its checkpoint after this many seconds is killed."""
 
     worker_unresponsive_s: float = Field(120.0, gt=0)
-    """A worker that does not give up an aborted request within this many seconds is killed."""
+    """A worker that does not give up an aborted request, or is busy and makes no step, within this
+    many seconds is killed."""
+
+    worker_silent_s: float = Field(2.5, ge=1)
+    """A worker that gives no sign of life for so long (it was stopped, or the machine thrashes) is
+    asked nothing, and replaced after twice as long."""
+
+    max_unread_mb: int = Field(256, ge=8)
+    """MiB of audio that may wait for clients that listen while it is made, of all together. From
+    half of it on a request gets its next sentence once it has fetched the last; past it, the
+    sentence of which most waits is given up."""
+
+    worker_answer_s: float = Field(30.0, gt=0)
+    """How long the worker may take to change its configuration or to clear its caches (504)."""
 
     restart_delay_s: float = Field(0.5, gt=0)
-    """Pause before a dead worker is started again; it doubles each time it dies early."""
+    """Pause before a dead worker is started again; it doubles each time one dies that was
+    not ready for five seconds."""
 
     restart_delay_max_s: float = Field(30.0, gt=0)
-    """Longest such pause; a worker that lived longer than this counts as healthy again."""
+    """Longest such pause; after a worker that had become ready it is at most two seconds."""
 
     shutdown_grace_s: float = Field(5.0, ge=0)
     """Seconds that requests and the worker get to finish when the server is told to stop."""
 
     log_level: LogLevel = "INFO"
     """Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."""
+
+    log_bytes_per_minute: int = Field(MIB, ge=4096)
+    """Most that is logged in a minute, in bytes; of messages below a warning half as much."""
 
     @property
     def checkpoint_dir(self) -> Path:

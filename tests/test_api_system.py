@@ -10,8 +10,8 @@ import backend.nvml
 from backend.worker.client import WorkerClient
 from backend.worker.messages import CompileState
 from tests.scripted import children, client
-from tests.test_hardware_live import Driver
 from tests.test_hardware_plans_of_machines import HARDWARE
+from tests.test_hardware_usage import Driver
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -110,6 +110,32 @@ def test_unknown_path_and_method_are_json() -> None:
             assert answer.status_code == 405
             assert "POST" in answer.json()["detail"]
             assert answer.headers["Allow"] == "POST"
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/voices", "GET, POST"),
+        ("PUT", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("PUT", "/voices/import", "POST"),
+        ("DELETE", "/voices/Anna/audio", "GET"),
+        ("POST", "/v1/models/some/model", "GET"),
+        ("POST", "/model/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60", "GET, PATCH, DELETE"),
+        ("HEAD", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("OPTIONS", "/tts", "POST"),
+        ("POST", "/docs", "GET"),
+        ("TRACE", "/health", "GET"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
+    async def work() -> None:
+        async with client(is_ready=False) as http:
+            answer = await http.request(method, path)
+            assert answer.status_code == 405
+            assert answer.headers["Allow"] == allowed
+            assert method == "HEAD" or f"use {allowed}" in answer.text
 
     run(work())
 

@@ -17,28 +17,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"core", "errors"},
     "text": {"core", "errors"},
     "audio": {"core", "errors"},
-    "voices": {"core", "errors"},
+    "voices": {"core", "errors", "regular_file"},
+    "regular_file": set(),
+    "logs": set(),
     "watch": set(),
     "nvml": {"watch"},
     "hardware": {"core", "errors", "settings", "model.config", "model.reading", "nvml", "watch"},
     "hardware.affinity": {"core", "errors"},
-    "monitoring": {"core", "errors", "settings", "nvml"},
+    "monitoring": {"core", "errors", "settings", "nvml", "regular_file"},
     "report": {"errors", "monitoring"},
     "monitoring.fish_log": {"core", "errors"},
     "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
-        *("core", "errors", "audio", "monitoring.fish_log"),
+        *("core", "errors", "logs", "audio", "monitoring.fish_log"),
         *("worker.messages", "worker.pipe", "worker.device", "worker.process_memory"),
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
-    "engine": {"core", "errors", "model"},
+    "engine": {"core", "errors", "logs", "model"},
     "codec": {"core", "errors", "model"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
-    "worker.supervisor": {"core", "errors"},
-    "worker.pipe": {"core", "errors"},
-    "worker": {"core", "errors"} | WORKER_MAIN,
+    "worker.supervisor": {"core", "errors", "logs"},
+    "worker.pulse": {"core", "errors"},
+    "worker.pipe": {"core", "errors", "logs"},
+    "worker": {"core", "errors", "logs"} | WORKER_MAIN,
     "serving": set(),
     "serving.speed": set(),
     "serving.fair_thread": set(),
@@ -47,14 +50,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},
-    "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
+    "serving.backlog": {"errors"},
+    "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {"core", "errors", "hardware", "model.reading", "worker.messages"},
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),
     },
     "serving.intake": {
-        *("core", "errors", "settings", "hardware", "model.reading", "worker.messages"),
+        *("core", "errors", "settings", "audio", "hardware", "model.reading", "worker.messages"),
     },
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
@@ -63,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {
         *("core", "errors", "settings", "audio", "voices"),
         *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
+        *("listening", "logs"),
     },
     "listening": {"errors"},
     "tether": set(),
@@ -78,22 +83,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
-        *("hardware", "report", "fish_worker.install", "faces", "listening"),
+        *("hardware", "report", "fish_worker.install", "faces", "listening", "logs"),
     },
     "ui": set(),
 }
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
-    *(
-        "model.config",
-        "model.reading",
-        "worker.client",
-        "worker.messages",
-        "worker.process",
-        "worker.supervisor",
-    ),
-    *("worker.pipe", "worker.main", "fish_worker.install"),
+    *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
+    *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
 )
 
 

@@ -15,7 +15,7 @@ from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
-from backend.voices.store import Voice
+from backend.voices.store import Voice, VoiceStore
 from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
@@ -31,7 +31,7 @@ class NewVoice(BaseModel):
     model_config = _DOCUMENTED
 
     name: str
-    """1 to 64 letters and digits of any script, with spaces, `_`, `-` and `.` between them; upper
+    """1 to 64 letters and digits of one script, with spaces, `_`, `-` and `.` between them; upper
     and lower case are not told apart."""
     transcript: str = Field("", max_length=MAX_TRANSCRIPT_CHARACTERS)
     """What is said in the recording, if known."""
@@ -85,10 +85,14 @@ class CreatedVoice(VoiceAnswer):
 class VoiceList(BaseModel):
     """Every saved voice, the oldest first."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     voices: list[VoiceAnswer]
+    damaged: list[str] = Field([], examples=[[]])
+    """Ids of files that hold no voice any more; `DELETE /voices/{name}` removes one by its id."""
 
 
-_LISTING = Listing(lambda voices: msgspec.json.encode({"voices": voices}))
+_LISTING = Listing(msgspec.json.encode)
 CREATED: dict[str, Any] = {
     "description": "It is saved.",
     "headers": {
@@ -187,7 +191,12 @@ async def save_voice(
 @router.get("", response_model=VoiceList)
 async def list_voices(backend: Backend) -> Response:
     """Every saved voice, the oldest first."""
-    return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
+    return Response(await in_bulk(lambda: _listed(backend.voices)), media_type=JSON)
+
+
+def _listed(store: VoiceStore) -> bytes:
+    voices, damaged = msgspec.Raw(_LISTING.of(store)), store.damaged()
+    return msgspec.json.encode({"voices": voices, "damaged": damaged})
 
 
 @router.get("/{name}", responses=errors(404))
@@ -214,5 +223,8 @@ async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAn
 
 @router.delete("/{name}", status_code=204, responses=errors(404, 507))
 async def delete_voice(name: str, backend: Backend) -> None:
-    """Delete a voice; what is being spoken in it is spoken to its end."""
+    """Delete a voice; what is being spoken in it is spoken to its end.
+
+    A damaged one, as `GET /voices` lists it, is deleted by its id.
+    """
     await asyncio.to_thread(backend.voices.delete, name)

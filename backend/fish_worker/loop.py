@@ -1,4 +1,4 @@
-"""Who is spoken next, and who is answered at once: one request at a time, the others wait."""
+"""Which request is spoken next, and which is answered at once: one at a time, the others wait."""
 
 import contextlib
 import threading
@@ -7,18 +7,19 @@ from collections import deque
 from pathlib import Path
 
 import torch
-from loguru import logger
 
 from backend.core import MIB, EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.fish_worker.loaded_package import Loaded, load
 from backend.fish_worker.package import NAME
 from backend.fish_worker.speech import Speech, decode, encode
+from backend.logs import log_fault
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
 from backend.worker.messages import (
     Abort,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -47,7 +48,7 @@ _LEAVE_S = 0.5
 class FishWorker:
     """Speaks in a thread of its own, so that an abort and the end are answered while it does.
 
-    The package cannot be stopped. Who is given up is told so at once; the speaking thread learns of
+    The package cannot be stopped. A request that is given up is told at once; the thread learns of
     it at its next token.
     """
 
@@ -62,6 +63,8 @@ class FishWorker:
         self._is_busy = False
         self._is_closed = False
         self._crash: Exception | None = None
+        self._steps = 0
+        """Tokens made and tasks begun."""
         self._told = Load(0, 0)
 
     @property
@@ -82,6 +85,10 @@ class FishWorker:
                 case None | Shutdown():
                     self._close()
             self._changed.notify_all()
+
+    def beat(self) -> Beat:
+        """How far it has got; without the lock, which is held while an answer is sent."""
+        return Beat(self._steps, "answering a request" if self._is_busy else "")
 
     def run(self) -> None:
         """Answer until the messages end; raises what the speaking thread died of."""
@@ -137,15 +144,22 @@ class FishWorker:
     def _work(self) -> None:
         try:
             use_threads(self._loaded.info.num_threads)  # what was set before was another thread's
-            while (task := self._next()) is not None:
-                if isinstance(task, Configure | ClearCaches):
-                    self._obey(task)
-                else:
-                    self._answer(*task)
+            while self._serve(self._next()):
+                pass  # a recording is not kept until the next task comes
         except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
             with self._changed:
                 self._crash = error
                 self._changed.notify_all()
+
+    def _serve(self, task: Configure | ClearCaches | tuple[Asked, float] | None) -> bool:
+        """Do `task`; False where none follows."""
+        if task is None:
+            return False
+        if isinstance(task, Configure | ClearCaches):
+            self._obey(task)
+        else:
+            self._answer(*task)
+        return True
 
     def _next(self) -> Configure | ClearCaches | tuple[Asked, float] | None:
         """What to do now, waiting until there is something; None to leave."""
@@ -160,11 +174,12 @@ class FishWorker:
                 return self._orders.popleft()
             asked, arrived_s = self._waiting.popleft()
             self._is_busy, self._current = True, asked.request_id
+            self._steps += 1
             self._tell_load()
             return asked, arrived_s
 
     def _answer(self, asked: Asked, arrived_s: float) -> None:
-        # Who is worked at is alone, however many wait: the peak is theirs.
+        # One request is at work, however many wait: the peak is its own.
         reset_peak(self._loaded.place.device)
         try:
             if isinstance(asked, EncodeVoice):
@@ -194,6 +209,7 @@ class FishWorker:
                 self._current = ""
 
     def _between_tokens(self) -> None:
+        self._steps += 1
         with self._changed:
             self._check_wanted()
             orders = list(self._orders)
@@ -218,7 +234,7 @@ class FishWorker:
 
     def _tell_failed(self, request_id: str, error: Exception) -> None:
         if not isinstance(error, ShoalError):
-            logger.opt(exception=error).error("Request {} failed.", request_id)
+            log_fault("Request {} failed.", request_id, error=error)
             error = EngineFailed(f"{NAME} failed: {type(error).__name__}: {error}")
         self._send(Failed(request_id, error.code, str(error)))
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from loguru import logger
 
+from backend.audio.container import decoding_bytes
 from backend.core import (
+    MIB,
     OPEN_SENTENCES,
     EngineInfo,
     Line,
@@ -23,6 +25,7 @@ from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
+from backend.serving.backlog import Backlog
 from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
@@ -56,6 +59,7 @@ class Intake:
     ) -> None:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
         self._references = references
+        self._backlog = Backlog(settings.max_unread_mb * MIB)
         self._texts = FairThread("texts")
         """Reads the texts of all requests: the longest takes a second."""
 
@@ -155,7 +159,8 @@ class Intake:
                     request,
                     sentences,
                     voices,
-                    speaker=lane.worker.speak,
+                    speaker=lane.worker,
+                    backlog=self._backlog,
                     admitted=admitted,
                     open_sentences=_open_sentences(request),
                     info=info,
@@ -201,10 +206,14 @@ class Intake:
     def _encode(
         self, lane: Lane, admitted: AdmittedRequest, request_id: str, info: EngineInfo
     ) -> Encode:
-        # How long the recording is, the worker will know; it uses no more of it than this.
-        demand = Demand(1, 1, open_segments=1, encoded_s=info.max_reference_s)
-
         async def encode(audio: bytes) -> ReferenceCodes:
+            # How long the recording is, the worker will know; it uses no more of it than this.
+            demand = Demand(
+                *(1, 1),
+                open_segments=1,
+                encoded_s=info.max_reference_s,
+                decoding_bytes=decoding_bytes(audio),
+            )
             with await admitted.slot(demand, "encode"):
                 return await lane.worker.encode(EncodeVoice(request_id, audio))
 

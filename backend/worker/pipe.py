@@ -4,10 +4,12 @@ Needs no torch and is the same for every engine: `run_worker` is all that a work
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NoReturn, Protocol
 
@@ -16,7 +18,10 @@ from loguru import logger
 
 from backend.core import EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
+from backend.logs import log_fault, log_to_stderr
 from backend.worker.messages import (
+    BEAT_S,
+    Beat,
     Failed,
     FromWorker,
     Ready,
@@ -46,6 +51,9 @@ class Worker(Protocol):
     def run(self) -> None:
         """Answer until it is told to leave."""
 
+    def beat(self) -> Beat:
+        """How far it has got; called by another thread than `run`, and must not wait for that."""
+
 
 Deliver = Callable[[ToWorker | None], None]
 """Takes a message in; None is the end of them."""
@@ -54,7 +62,7 @@ Start = Callable[[WorkerConfig, Send], Worker]
 
 
 class Outbox:
-    """Writes messages to a pipe, whole ones whoever calls."""
+    """Writes messages to a pipe, each whole, from any thread."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
@@ -68,7 +76,7 @@ class Outbox:
 
 
 class Reader(threading.Thread):
-    """Delivers the messages of a pipe, so that whoever computes never waits for the pipe."""
+    """Delivers the messages of a pipe, so that the computing thread never waits for it."""
 
     def __init__(self, pipe: BinaryIO, deliver: Deliver, send: Send) -> None:
         super().__init__(name="messages in", daemon=True)
@@ -78,9 +86,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Read to the end, to a `Shutdown`, or to where the pipe makes no sense."""
         try:
-            while (body := read_body(self._pipe)) is not None:
-                if self._take(body):
-                    return
+            while self._take(read_body(self._pipe)):
+                pass  # a recording is not kept until the next message comes
         except (ValueError, OSError) as error:
             # Where the next message begins is lost: only a new worker can go on.
             logger.error("Leaving, stdin makes no sense: {}", error)
@@ -88,16 +95,34 @@ class Reader(threading.Thread):
         finally:
             self._deliver(None)
 
-    def _take(self, body: bytes) -> bool:
+    def _take(self, body: bytes | None) -> bool:
+        """Deliver what is in `body`; False where nothing follows it."""
+        if body is None:
+            return False
         try:
             message = to_worker_decoder.decode(body)
         except msgspec.MsgspecError as error:
             logger.error("Ignored what is no message: {}", error)
             if request_id := _request_id(body):
                 self._send(Failed(request_id, BadField.code, f"not a valid message: {error}"))
-            return False
+            return True
         self._deliver(message)
-        return isinstance(message, Shutdown)
+        return not isinstance(message, Shutdown)
+
+
+class Heart(threading.Thread):
+    """Says every `BEAT_S` that this process lives and how far it has got, until nobody reads."""
+
+    def __init__(self, beat: Callable[[], Beat], send: Send) -> None:
+        super().__init__(name="heart", daemon=True)
+        self._beat, self._send = beat, send
+
+    def run(self) -> None:
+        """Beat; the process's end ends it."""
+        with contextlib.suppress(OSError):
+            while True:
+                time.sleep(BEAT_S)
+                self._send(self._beat())
 
 
 def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +138,8 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
         logger.error("Cannot start: {}", error)
         outbox.send(Failed("", error.code, str(error)))
         return EXIT_BAD_CHECKPOINT if isinstance(error, BadCheckpoint) else EXIT_BAD_SETTING
-    outbox.send(Ready(worker.info))
+    outbox.send(Ready(worker.info, beats=True))
+    Heart(worker.beat, outbox.send).start()
     reader = Reader(sys.stdin.buffer, worker.deliver, outbox.send)
     reader.start()
     try:
@@ -121,8 +147,8 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         logger.warning("Leaving, nobody reads what is said.")
         return EXIT_FAILED
-    except Exception:  # noqa: BLE001 - the process boundary; every request has been told
-        logger.exception("The worker failed.")
+    except Exception as error:  # noqa: BLE001 - the process boundary; every request has been told
+        log_fault("The worker failed.", error=error)
         return EXIT_FAILED
     return reader.exit_code
 
@@ -142,8 +168,7 @@ def _configured(argument: str) -> WorkerConfig:
         config = WorkerConfig.from_json(argument)
     except msgspec.MsgspecError as error:
         raise BadSetting(f"--config is not a WorkerConfig: {error}") from error
-    logger.remove()
-    logger.add(sys.stderr, level=config.log_level)
+    log_to_stderr(config.log_level)
     return config
 
 
