@@ -258,7 +258,9 @@ class SpeechRequest:
     force_cpu: bool = False
     """Speak on a CPU worker where the plan has a GPU."""
     timeout_s: float | None = None
-    """Deadline, counted from the request's arrival; None is what the settings say."""
+    """Seconds from `arrived_s` to its deadline; None is what the settings say."""
+    arrived_s: float | None = None
+    """When its headers had arrived, before its body, in the event loop's time; None is now."""
     client: str = ""
     """The client, for fairness between clients: the name of a key or an address."""
     trace_parent: str = ""

@@ -1,5 +1,9 @@
 """Domain errors: raised anywhere, turned into HTTP answers once, in `backend.app`."""
 
+import math
+
+_QUOTED_CHARACTERS = 60
+
 
 class ShoalError(Exception):
     """Base of every error with a message meant for the user."""
@@ -153,6 +157,19 @@ class Aborted(ShoalError):
     """The request was given up, by its client or by a shutdown."""
 
     code = "aborted"
+
+
+def quoted(value: object) -> str:
+    """The beginning of what a client sent, as a message repeats it; of a list or an object the
+    kind, so that it takes no longer where there is more."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
+    shown = repr(value[:_QUOTED_CHARACTERS] if isinstance(value, str | bytes) else value)
+    return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[: _QUOTED_CHARACTERS - 3]}..."
 
 
 def error_from_code(code: str, message: str) -> ShoalError:

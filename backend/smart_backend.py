@@ -204,9 +204,16 @@ class SmartBackend:
         self._tell()
         self.monitoring.refuse(start, code, reason, is_answered=is_answered)
 
-    async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
+    async def encode_voice(
+        self,
+        audio: bytes,
+        client: str,
+        request_id: str,
+        timeout_s: float | None = None,
+        arrived_s: float | None = None,
+    ) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
-        return await self._intake.encode_voice(audio, client, request_id)
+        return await self._intake.encode_voice(audio, client, request_id, timeout_s, arrived_s)
 
     async def decode_voice(
         self, voice: str, client: str, request_id: str, timeout_s: float | None = None

@@ -1,4 +1,4 @@
-"""Where a request enters and leaves: it gets its id, and an answer whatever happens."""
+"""Where a request enters and leaves: it gets its id and time, and an answer whatever happens."""
 
 import asyncio
 import re
@@ -38,7 +38,9 @@ class RequestBoundary:
             return
         sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["arrived_s"] = asyncio.get_running_loop().time()  # its body may take long to come
         last = ""
 
         async def send_with_id(message: Message) -> None:

@@ -1,9 +1,6 @@
 """What routes ask for: the backend, the request's id, and a request to speak read from its body."""
 
 import asyncio
-import base64
-import binascii
-import json
 import math
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -13,13 +10,16 @@ from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import HTTPConnection
 
-from backend.api.arrival import FIELDS_BYTES, read_bytes, read_form
+from backend.api.arrival import FIELDS_BYTES, check_fields, read_bytes, read_form
+from backend.api.bulk import by_size
+from backend.api.json_body import from_base64, read_object
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
-from backend.errors import Aborted, BadField, BadReference
+from backend.errors import Aborted, BadField, BadReference, quoted
 from backend.smart_backend import SmartBackend
 
 TIMEOUT_HEADER = "X-Timeout-S"
+_MAX_NUMBER_CHARACTERS = 32
 
 T = TypeVar("T")
 
@@ -34,12 +34,14 @@ class SpeechOrder:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asks, and what its headers say of the request."""
+    """Which client it is, and what the headers say of the request."""
 
     request_id: str
     client: str
     """Name of its key, or its address."""
     timeout_s: float | None
+    arrived_s: float
+    """When its headers had arrived, in the event loop's time."""
     trace_parent: str
 
 
@@ -67,6 +69,7 @@ def get_origin(connection: HTTPConnection) -> Origin:
         request_id=get_request_id(connection),
         client=client_of(connection),
         timeout_s=_timeout_s(headers.get(TIMEOUT_HEADER, "")),
+        arrived_s=connection.state.arrived_s,
         trace_parent=headers.get("traceparent", ""),
     )
 
@@ -97,6 +100,7 @@ async def read_speech_order(request: Request, backend: Backend, asked: Asked) ->
         optimize_for_memory=fields.optimize_for_memory,
         force_cpu=fields.force_cpu,
         timeout_s=asked.timeout_s,
+        arrived_s=asked.arrived_s,
         client=asked.client,
         trace_parent=asked.trace_parent,
     )
@@ -128,7 +132,7 @@ def _timeout_s(said: str) -> float | None:
     if not said:
         return None
     try:
-        timeout_s = float(said)
+        timeout_s = float(said) if len(said) <= _MAX_NUMBER_CHARACTERS else math.nan
     except ValueError:
         timeout_s = math.nan
     if not 0 < timeout_s < math.inf:
@@ -145,12 +149,12 @@ async def read_body(
     `BadReference` for what is no such body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    advice = f"send at most {max_upload_bytes} bytes of audio"
+    advice = f"send at most {max_upload_bytes} bytes of audio and {FIELDS_BYTES} of all else"
     if kind == "application/json":
         # Base64 takes four bytes for three.
         max_bytes = FIELDS_BYTES + max_upload_bytes * 4 // 3
         body = await read_bytes(request, max_bytes, advice)
-        return await asyncio.to_thread(_split_json, body, upload_fields)
+        return await by_size(len(body), lambda: _split_json(body, upload_fields))
     if kind == "multipart/form-data":
         form = await read_form(request, FIELDS_BYTES + max_upload_bytes, advice=advice)
         return await _split_form(form, upload_fields)
@@ -159,7 +163,7 @@ async def read_body(
         return await _split_form(form, upload_fields)
     raise BadField(
         "The body is neither multipart/form-data, application/x-www-form-urlencoded nor "
-        f"application/json but {kind or 'of no declared type'}; set Content-Type."
+        f"application/json but {quoted(kind) if kind else 'of no declared type'}; set Content-Type."
     )
 
 
@@ -171,11 +175,11 @@ async def _split_form(
     try:
         for name, value in form.multi_items():
             if name in values or (name in upload_fields and audio):
-                raise BadField(f"{name} is given twice; send it once.")
+                raise BadField(f"{quoted(name)} is given twice; send it once.")
             if name in upload_fields:
                 audio = await _read_upload(name, value)
             elif isinstance(value, UploadFile):
-                raise BadField(f"{name} is sent as a file; send it as plain text.")
+                raise BadField(f"{quoted(name)} is sent as a file; send it as plain text.")
             else:
                 values[name] = value
     finally:
@@ -195,23 +199,17 @@ async def _read_upload(name: str, value: UploadFile | str) -> bytes:
 
 
 def _split_json(body: bytes, upload_fields: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadField("The body is not valid JSON; send an object of fields.") from None
-    if not isinstance(values, dict):
-        raise BadField("The body is JSON but no object; send an object of fields.")
+    values = read_object(body)
     sent = [name for name in upload_fields if values.get(name) not in (None, "")]
     encoded = [values.pop(name, None) for name in upload_fields]
+    check_fields(len(body) - sum(len(each) for each in encoded if isinstance(each, str)))
     if not sent:
         return values, b""
     if len(sent) > 1:
         raise BadField(f"{' and '.join(sent)} are the same; send one of them.")
     try:
-        return values, base64.b64decode(
-            next(each for each in encoded if each not in (None, "")), validate=True
-        )
-    except (TypeError, ValueError, binascii.Error):
+        return values, from_base64(next(each for each in encoded if each not in (None, "")))
+    except ValueError:
         raise BadField(f"{sent[0]} in JSON must be the file in base64.") from None
 
 

@@ -31,6 +31,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from loguru import logger
 
+from backend.api.bulk import by_size
 from backend.api.dependencies import Backend, Origin, RequestId, get_origin
 from backend.api.live_body import (
     End,
@@ -113,7 +114,7 @@ class _Connection(LiveConnection):
         text = (await self._next_message()).get("text")
         if text is None:
             raise BadField("Binary frames are not read here; send JSON in text frames.")
-        return parse_message(text)
+        return await by_size(len(text), lambda: parse_message(text))
 
     # -- out --------------------------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """What a client of `WS /v1/audio/stream` sends: messages, and the text that comes in them."""
 
 import asyncio
-import json
 from collections import deque
 from typing import Literal, Self
 
 from pydantic import BaseModel
 
+from backend.api.json_body import read_object
 from backend.api.openai.body import VoiceName
 from backend.api.schemas import SpeechFields, parse
 from backend.core import FLUSH, MIB, AudioFormat
@@ -65,10 +65,12 @@ def parse_message(message: str) -> FromClient:
     if len(message) > _MESSAGE_CHARACTERS:
         raise UploadTooLarge("The message is too long; send the text in several.")
     try:
-        values = json.loads(message)
-    except (ValueError, RecursionError):
-        raise BadField("The message is not valid JSON; send an object with a type.") from None
-    kind = values.get("type") if isinstance(values, dict) else None
+        values = read_object(message.encode())
+    except BadField:
+        raise BadField(
+            "The message is not valid JSON, or no object; send an object with a type."
+        ) from None
+    kind = values.get("type")
     if not isinstance(kind, str) or kind not in _MESSAGES:
         raise BadField(f"The message has no type that is known; type is {', '.join(_MESSAGES)}.")
     model, names = _MESSAGES[kind]

@@ -1,7 +1,6 @@
 """What a request to speak may say: the fields, their limits, and how to tell what is wrong."""
 
 import difflib
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +11,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -24,9 +24,16 @@ from backend.core import (
     LongText,
     SamplingParams,
 )
-from backend.errors import BadField
+from backend.errors import BadField, quoted
+from backend.voices.voice import MAX_TRANSCRIPT_CHARACTERS
 
 MAX_VOICE_NAME = 64
+MAX_PROMPT_CHARACTERS = MAX_TRANSCRIPT_CHARACTERS
+"""What is said in a recording, wherever it is sent."""
+MAX_LINES = 1000
+"""Of a dialogue."""
+_MAX_NAME_CHARACTERS = 60
+"""A longer name of a field is not taken for a known one that was misspelt."""
 _DEFAULTS = SamplingParams()
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -45,6 +52,16 @@ class DialogueLine(BaseModel):
     """What is said."""
     voice: str = Field("", max_length=MAX_VOICE_NAME)
     """Name or id of the saved voice that says it; without one, the request's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_first_unknown(cls, line: Any) -> Any:
+        """Pydantic would go on to collect an error for each."""
+        for name in line if isinstance(line, dict) else ():
+            if name not in cls.model_fields:
+                problem = _unknown(name, tuple(cls.model_fields))
+                raise PydanticCustomError("unknown", "{problem}", {"problem": problem})
+        return line
 
 
 def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
@@ -81,11 +98,13 @@ class EstimateFields(TextFields):
 class SpeechFields(TextFields):
     """The fields of `POST /tts`, apart from the upload."""
 
-    dialogue: tuple[DialogueLine, ...] | None = Field(None, min_length=1, max_length=1000)
+    dialogue: tuple[DialogueLine, ...] | None = Field(
+        None, min_length=1, max_length=MAX_LINES, fail_fast=True
+    )
     """A scene instead of `text`, in JSON: who says what."""
     voice: str = Field("", max_length=MAX_VOICE_NAME)
     """Name or id of a saved voice."""
-    prompt_text: str = ""
+    prompt_text: str = Field("", max_length=MAX_PROMPT_CHARACTERS)
     """What is said in `speaker_file`, if known."""
     temperature: float = _limited("temperature")
     """How freely tokens are drawn; 0 always takes the likeliest."""
@@ -198,18 +217,14 @@ def describe_problem(problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return f"{name} is missing; send it."
     what = problem["msg"][:1].lower() + problem["msg"][1:]
-    return f"{name}: {what}, got {_shown(problem['input'])}."
+    if problem["type"] == "unknown":
+        return f"{name}: {what}"
+    return f"{name}: {what}, got {quoted(problem['input'])}."
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> str:
-    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    is_short = len(name) <= _MAX_NAME_CHARACTERS
+    nearest = is_short and difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     if nearest:
-        return f"Unknown field {_shown(name)}; did you mean {nearest[0]}?"
-    return f"Unknown field {_shown(name)}; the fields are {', '.join(names)}."
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such number
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+        return f"Unknown field {quoted(name)}; did you mean {nearest[0]}?"
+    return f"Unknown field {quoted(name)}; the fields are {', '.join(names)}."

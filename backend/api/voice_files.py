@@ -16,7 +16,7 @@ from backend.api.openapi import Responses, errors
 from backend.api.voices import CreatedVoice, VoiceAnswer
 from backend.audio.write import AudioWriter, media_type
 from backend.core import AudioFormat, AudioOutput, EngineInfo
-from backend.errors import BadField, UploadTooLarge
+from backend.errors import BadField, UploadTooLarge, quoted
 from backend.voices.voice import MAX_FILE_BYTES, Voice
 
 router = APIRouter(prefix=voices.router.prefix, tags=["voices"])
@@ -144,7 +144,7 @@ async def _read_import(form: FormData) -> tuple[bytes, str]:
     given = form.multi_items()
     for field, _ in given:
         if field not in (_FILE, _NAME):
-            raise BadField(f"Unknown field {field[:60]!r}; the fields are {_FILE}, {_NAME}.")
+            raise BadField(f"Unknown field {quoted(field)}; the fields are {_FILE}, {_NAME}.")
     names = [field for field, _ in given]
     if len(set(names)) < len(names):
         raise BadField(f"{_FILE} and {_NAME} may be sent once each.")

@@ -3,16 +3,19 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
+from backend.api.listing import Listing
 from backend.api.openapi import JSON, errors
 from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
 from backend.smart_backend import SmartBackend
-from backend.voices.store import Voice
+from backend.voices.store import Voice, VoiceStore
 from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
@@ -89,6 +92,7 @@ class VoiceList(BaseModel):
     """Ids of files that hold no voice any more; `DELETE /voices/{name}` removes one by its id."""
 
 
+_LISTING = Listing(msgspec.json.encode)
 CREATED: dict[str, Any] = {
     "description": "It is saved.",
     "headers": {
@@ -177,18 +181,22 @@ async def save_voice(
     and what encoding raises.
     """
     await asyncio.to_thread(backend.voices.check_name, name)
-    codes = await backend.encode_voice(audio, asked.client, asked.request_id)
+    codes = await backend.encode_voice(
+        audio, asked.client, asked.request_id, asked.timeout_s, asked.arrived_s
+    )
     voice = await asyncio.to_thread(backend.voices.create, name, codes, transcript, description)
     return voice, codes
 
 
-@router.get("")
-async def list_voices(backend: Backend) -> VoiceList:
+@router.get("", response_model=VoiceList)
+async def list_voices(backend: Backend) -> Response:
     """Every saved voice, the oldest first."""
-    voices = await asyncio.to_thread(backend.voices.list)
-    damaged = await asyncio.to_thread(backend.voices.damaged)
-    answers = [VoiceAnswer.model_validate(voice) for voice in voices]
-    return VoiceList(voices=answers, damaged=list(damaged))
+    return Response(await in_bulk(lambda: _listed(backend.voices)), media_type=JSON)
+
+
+def _listed(store: VoiceStore) -> bytes:
+    voices, damaged = msgspec.Raw(_LISTING.of(store)), store.damaged()
+    return msgspec.json.encode({"voices": voices, "damaged": damaged})
 
 
 @router.get("/{name}", responses=errors(404))

@@ -30,7 +30,16 @@ from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
 from backend.serving.references import Encode, References
-from backend.serving.script import Script, Spelling, check_text, lines, live, shorten, written
+from backend.serving.script import (
+    Script,
+    Spelling,
+    characters_for,
+    check_text,
+    lines,
+    live,
+    shorten,
+    written,
+)
 from backend.serving.session import Peaks, SpeechSession, in_time
 from backend.serving.slots import AdmittedRequest
 from backend.settings import Settings
@@ -58,10 +67,17 @@ class Intake:
         """Read no more texts."""
         self._texts.close()
 
-    async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
+    async def encode_voice(
+        self,
+        audio: bytes,
+        client: str,
+        request_id: str,
+        timeout_s: float | None,
+        arrived_s: float | None,
+    ) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._references.check_recording(audio)
-        info, deadline_s = self._lane.worker.loaded(), self._deadline_s()
+        info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s, arrived_s)
         with self._lane.admission.enter(client, 1) as admitted:
             encode = self._encode(self._lane, admitted, request_id, info)
             return await _in_time(self._references.codes(audio, info, encode), deadline_s)
@@ -109,7 +125,7 @@ class Intake:
         `on_queued` is told as soon as a text that is there waits for its turn. `peaks` is what the
         session tells of the GPU.
         """
-        deadline_s = self._deadline_s(request.timeout_s)
+        deadline_s = self._deadline_s(request.timeout_s, request.arrived_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
         self._references.check(request)
@@ -211,10 +227,11 @@ class Intake:
         with await admitted.slot(demand, "encode"):
             return await self._lane.worker.decode(decode)
 
-    def _deadline_s(self, timeout_s: float | None = None) -> float:
-        """When a request is given up that arrives now, in the event loop's time."""
+    def _deadline_s(self, timeout_s: float | None, arrived_s: float | None = None) -> float:
+        """When a request is given up that arrived then, or now, in the event loop's time."""
         allowed_s = min(timeout_s or float("inf"), self._settings.request_timeout_s)
-        return asyncio.get_running_loop().time() + allowed_s
+        now_s = asyncio.get_running_loop().time()
+        return (now_s if arrived_s is None else arrived_s) + allowed_s
 
     # -- text -------------------------------------------------------------------------------------
 
@@ -233,8 +250,12 @@ class Intake:
         )
         allowed, reason = lane.memory.text_limit(lane.config, demand)
         script, spoken_length = lines(request), length
+        long_text = request.long_text or self._settings.long_text
+        if long_text != "split" and request.normalize:
+            speakable = characters_for(script, allowed)
+            if speakable < allowed:
+                allowed, reason = speakable, "because its figures are so many words"
         if length > allowed:
-            long_text = request.long_text or self._settings.long_text
             if long_text == "reject":
                 return _Text((), TextLimit(allowed, reason, length, 0), demand)
             if long_text == "truncate":

@@ -15,6 +15,10 @@ from backend.text.normalize.language import rules_for
 from backend.text.portions import PORTION_CHARACTERS, portions
 from backend.text.sentences import Splitter, split_text
 
+_DIGIT_CHARACTERS = 6
+"""Of a digit that is read as a word by itself, "seven" and a space say."""
+_MAX_GROWTH = 3
+"""Characters spoken of one that may be sent: prose with dates and prices in it takes two."""
 TURN_PAUSE_S = 0.35
 """Between two speakers of a dialogue."""
 
@@ -56,6 +60,15 @@ def shorten(script: tuple[Line, ...], limit: int) -> tuple[Line, ...]:
         kept.append(replace(line, text=text))
         limit -= len(line.text)
     return tuple(kept)
+
+
+def characters_for(script: tuple[Line, ...], limit: int) -> int:
+    """`limit`, or fewer where its characters hold so many figures that the words of these take
+    several times as long to speak."""
+    kept = "".join(line.text for line in shorten(script, limit))
+    digits = sum(map(str.isdecimal, kept))
+    spoken = len(kept) + (_DIGIT_CHARACTERS - 1) * digits
+    return min(limit, max(1, len(kept) * _MAX_GROWTH * limit // max(1, spoken)))
 
 
 def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from backend.core import ReferenceCodes, VoicePrompt
-from backend.errors import BadField, StorageFull, UnknownVoice, VoiceConflict
+from backend.errors import BadField, StorageFull, UnknownVoice, VoiceConflict, quoted
 from backend.voices import sealed
 from backend.voices.name import (
     MAX_NAME_CHARACTERS,
@@ -63,6 +63,8 @@ class VoiceStore:
         self._max_voices = max_voices
         self._max_bytes = max_bytes
         self._entries: dict[str, _Entry] = {}
+        self._listed: tuple[Voice, ...] = ()
+        """What `list` last returned."""
         self._lock = threading.Lock()
         self._is_loaded = False
         self._problem = ""
@@ -70,10 +72,13 @@ class VoiceStore:
         """When the folder had last changed as it was last read; None asks for another look."""
 
     def list(self) -> tuple[Voice, ...]:
-        """Every voice, the oldest first."""
+        """Every voice, the oldest first: the same tuple until there are others."""
         with self._lock:
             self._look()
-            return tuple(sorted(self._voices(), key=_age))
+            found = tuple(sorted(self._voices(), key=_age))
+            if found != self._listed:
+                self._listed = found
+            return self._listed
 
     def damaged(self) -> tuple[str, ...]:
         """Ids of the files that hold no voice; `delete` takes them."""
@@ -239,13 +244,13 @@ class VoiceStore:
     def _unknown(self, name_or_id: str) -> str:
         if self._is_damaged(name_or_id):
             return f"The file of the voice {name_or_id} is damaged; delete it, and create it again."
-        shown = name_or_id[:MAX_NAME_CHARACTERS]
+        key, shown = name_key(name_or_id[:MAX_NAME_CHARACTERS]), quoted(name_or_id)
         names = {name_key(v.name): v.name for v in islice(self._voices(), _MAX_COMPARED)}
-        near = difflib.get_close_matches(name_key(shown), names, n=3)
+        near = [names[each] for each in difflib.get_close_matches(key, names, n=3)]
         if near:
-            return f"No voice {shown!r}; did you mean {' or '.join(names[key] for key in near)}?"
+            return f"No voice {shown}; did you mean {' or '.join(near)}?"
         advice = "GET /voices lists them" if names else "none is saved yet; POST /voices saves one"
-        return f"No voice {shown!r}; {advice}."
+        return f"No voice {shown}; {advice}."
 
     def _new_name(self, name: str) -> str:
         free = self._free_name(name)

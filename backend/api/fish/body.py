@@ -1,7 +1,5 @@
 """Bodies that clients of Fish Audio and of the Fish server send: read within bounds, checked."""
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from msgspec import Meta, Raw
 from starlette.datastructures import Headers
 
 from backend.api.dependencies import Origin
+from backend.api.json_body import check_values, from_base64
 from backend.core import (
     MAX_SEED,
     RECORDING_FORMATS,
@@ -22,7 +21,7 @@ from backend.core import (
     SamplingParams,
     SpeechRequest,
 )
-from backend.errors import BadField, BadReference
+from backend.errors import BadField, BadReference, quoted
 
 T = TypeVar("T")
 Wire = Literal["json", "msgpack"]
@@ -32,6 +31,7 @@ MEDIA_TYPES: dict[str, Wire] = {
     "application/msgpack": "msgpack",
     "application/x-msgpack": "msgpack",
 }
+_MAX_PROBLEM_CHARACTERS = 200
 _DEFAULTS = SamplingParams()
 _PLACE = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
 
@@ -134,7 +134,7 @@ def wire_of(headers: Mapping[str, str]) -> Wire:
     if kind not in MEDIA_TYPES:
         raise BadField(
             f"The body is neither application/msgpack nor application/json but "
-            f"{kind[:100] or 'of no declared type'}; set Content-Type."
+            f"{quoted(kind) if kind else 'of no declared type'}; set Content-Type."
         )
     return MEDIA_TYPES[kind]
 
@@ -147,6 +147,8 @@ def decode(body: bytes | Raw, wire: Wire, kind: Any) -> Any:
     """
     try:
         if wire == "json":
+            if isinstance(body, bytes):  # else it is a part of one, and counted
+                check_values(body)
             return msgspec.json.decode(body, type=kind)
         return msgspec.msgpack.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -185,6 +187,7 @@ def wanted(
         is_streamed=is_hosted if fields.streaming is None else fields.streaming,
         client=origin.client,
         timeout_s=origin.timeout_s,
+        arrived_s=origin.arrived_s,
         trace_parent=origin.trace_parent,
     )
     output = AudioOutput(_format(fields.format, is_hosted), fields.sample_rate, prosody.speed)
@@ -213,7 +216,7 @@ def _format(name: str | None, is_hosted: bool) -> AudioFormat:
     for each in known:
         if name == each:
             return each
-    raise BadField(f"format: {name[:40]!r} is not known; choose one of {', '.join(known)}.")
+    raise BadField(f"format: {quoted(name)} is not known; choose one of {', '.join(known)}.")
 
 
 def _sampling(fields: FishSpeech, warnings: list[str]) -> SamplingParams:
@@ -231,7 +234,7 @@ def _sampling(fields: FishSpeech, warnings: list[str]) -> SamplingParams:
 def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:
     try:
         audio: bytes = _file(encoded, wire)
-    except (BadField, ValueError, binascii.Error):
+    except (BadField, ValueError):
         raise BadField(
             f"{name} is not the file itself, as msgpack's bytes or in base64; URLs and paths are "
             "not read."
@@ -243,18 +246,20 @@ def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:
 
 def _file(encoded: Raw, wire: Wire) -> bytes:
     if wire == "json":
-        return base64.b64decode(decode(encoded, wire, str), validate=True)
+        return from_base64(decode(encoded, wire, str))
     try:
         return bytes(decode(encoded, wire, bytes))
     except BadField:
-        return base64.b64decode(decode(encoded, wire, str), validate=True)
+        return from_base64(decode(encoded, wire, str))
 
 
 def _described(problem: str) -> str:
     """One sentence that names the field, of msgspec's "Expected … - at `$.field`"."""
+    if len(problem) > 2 * _MAX_PROBLEM_CHARACTERS:  # all of a tag that is none is in it
+        problem = problem[:_MAX_PROBLEM_CHARACTERS] + problem[-_MAX_PROBLEM_CHARACTERS:]
     found = _PLACE.fullmatch(problem)
     what, place = (found[1], found[2]) if found else (problem, None)
-    what = what.replace("`", "")[:200]
+    what = what.replace("`", "")[:_MAX_PROBLEM_CHARACTERS]
     if not place:
         return f"The body is wrong: {what[:1].lower()}{what[1:]}."
     name = re.sub(r"\[(\d+)\]", r".\1", place)[:100]

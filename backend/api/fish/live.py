@@ -15,6 +15,7 @@ from fastapi import APIRouter, WebSocket
 from loguru import logger
 
 from backend.api.answer import encoded
+from backend.api.bulk import by_size, in_bulk
 from backend.api.dependencies import Asked, Backend, Origin
 from backend.api.fish.body import FishSpeech, Wanted, decode, wanted
 from backend.api.live_connection import LiveConnection
@@ -83,11 +84,12 @@ class _Conversation(LiveConnection):
         if not isinstance(event, _Start):
             raise BadField("event: the first event is to be start, with a request.")
         headers = self._socket.headers
-        return await asyncio.to_thread(wanted, event.request, "msgpack", headers, origin)
+        return await in_bulk(lambda: wanted(event.request, "msgpack", headers, origin))
 
     async def _speak(self, asked: Wanted) -> None:
         await self._text.begun()  # who has nothing to say yet, takes nobody's place
-        speech = replace(asked.speech, text="", is_streamed=True)
+        # Its deadline counts from here: until now it was the client's turn.
+        speech = replace(asked.speech, text="", is_streamed=True, arrived_s=None)
         async with self._backend.speak(speech, texts=self._text) as session:
             self._session = session
             told = session.warnings
@@ -117,7 +119,7 @@ class _Conversation(LiveConnection):
         data = (await self._next_message()).get("bytes")
         if data is None:
             raise BadField("The event is text; send events in msgpack, as binary frames.")
-        event: _Event = decode(data, "msgpack", _Event)
+        event: _Event = await by_size(len(data), lambda: decode(data, "msgpack", _Event))
         return event
 
     async def _log(self, *warnings: str) -> None:

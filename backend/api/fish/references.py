@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from msgspec import Meta
 
 from backend.api.arrival import read_bytes
+from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, read_body, unless_hung_up
 from backend.api.fish.body import decode, wire_of
 from backend.api.fish.voices import naming
@@ -126,9 +127,13 @@ async def add(request: Request, backend: Backend, origin: Asked) -> Response:
 @router.get("/list", response_class=Response, responses=_answers(_LISTED))
 async def list_references(request: Request, backend: Backend) -> Response:
     """The names of the saved voices."""
-    names = [voice.name for voice in await asyncio.to_thread(backend.voices.list)]
-    message = f"{len(names)} {'voice is' if len(names) == 1 else 'voices are'} saved."
-    return _answer(request, {"success": True, "reference_ids": names, "message": message})
+
+    def listed() -> Response:
+        names = [voice.name for voice in backend.voices.list()]
+        message = f"{len(names)} {'voice is' if len(names) == 1 else 'voices are'} saved."
+        return _answer(request, {"success": True, "reference_ids": names, "message": message})
+
+    return await in_bulk(listed)
 
 
 @router.delete(

@@ -1,12 +1,12 @@
 """What clients of Fish Audio and of the Fish server call: speech, health, account; and the rest."""
 
-import asyncio
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 
 from backend.api.answer import answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
+from backend.api.bulk import by_size
 from backend.api.dependencies import Asked, Backend, Origin
 from backend.api.fish import live, references, voices
 from backend.api.fish.body import (
@@ -87,9 +87,10 @@ async def _read(request: Request, settings: Settings, origin: Origin) -> Wanted:
     body = await read_bytes(request, most_bytes)
 
     def understood() -> Wanted:
-        return wanted(decode(body, wire, FishSpeech), wire, request.headers, origin)
+        fields = decode(body, wire, FishSpeech)
+        return wanted(fields, wire, request.headers, origin)
 
-    return await asyncio.to_thread(understood)
+    return await by_size(len(body), understood)
 
 
 @router.post("/v1/health", responses=example({"status": "ok"}, "The server lives."))

@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from backend.api.arrival import FIELDS_BYTES, read_form
+from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, unless_hung_up
 from backend.api.headers import add_warnings
-from backend.api.openapi import errors
+from backend.api.openapi import JSON, errors
 from backend.api.voices import save_voice
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadField, BadReference, UploadTooLarge
@@ -73,7 +74,7 @@ class FishModels(BaseModel):
     items: list[FishModel]
 
 
-@router.get("", responses=errors(422))
+@router.get("", response_model=FishModels, responses=errors(422))
 async def list_models(
     backend: Backend,
     page_size: Annotated[int, Query(ge=1, le=1000)] = 10,
@@ -82,15 +83,21 @@ async def list_models(
     tag: Annotated[
         list[str], Query(description="No voice here has tags, so none has these.", max_length=100)
     ] = [],  # noqa: B006 # FastAPI copies it
-) -> FishModels:
+) -> Response:
     """The saved voices, the newest first.
 
     `self`, `author_id`, `language`, `title_language` and `sort_by` change nothing.
     """
-    voices = await asyncio.to_thread(backend.voices.list)
-    found = [v for v in reversed(voices) if not tag and title.casefold() in v.name.casefold()]
-    page = found[(page_number - 1) * page_size :][:page_size]
-    return FishModels(total=len(found), items=[_model(voice) for voice in page])
+
+    def listed() -> str:
+        wanted = title.casefold()
+        voices = () if tag else reversed(backend.voices.list())
+        found = [voice for voice in voices if wanted in voice.name.casefold()]
+        page = found[(page_number - 1) * page_size :][:page_size]
+        models = FishModels(total=len(found), items=[_model(voice) for voice in page])
+        return models.model_dump_json(by_alias=True)
+
+    return Response(await in_bulk(listed), media_type=JSON)
 
 
 @router.post(

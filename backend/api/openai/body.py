@@ -1,6 +1,5 @@
 """Bodies that OpenAI's clients send and read: the fields of a speech, and the shape of an error."""
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,8 +11,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from backend.api.json_body import read_object
 from backend.api.schemas import describe_problem
 from backend.core import AudioFormat
+from backend.errors import BadField
 
 BUILT_IN_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"),
@@ -23,6 +24,11 @@ BUILT_IN_VOICES = (
 
 DEFAULT_VOICE = "default"
 """Names the default voice where a client has to name one; likewise."""
+
+MAX_NAME = 256
+"""Characters of a model's or a voice's name."""
+MAX_INSTRUCTIONS = 10_000
+"""Characters."""
 
 _CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 """What OpenAI calls a domain error of ours; the others keep their name."""
@@ -43,14 +49,15 @@ def _voice_name(value: object) -> object:
 
 VoiceName = Annotated[
     str,
+    Field(max_length=MAX_NAME),
     BeforeValidator(_voice_name),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string"},
+                {"type": "string", "maxLength": MAX_NAME},
                 {
                     "type": "object",
-                    "properties": {"id": {"type": "string"}},
+                    "properties": {"id": {"type": "string", "maxLength": MAX_NAME}},
                     "required": ["id"],
                 },
             ]
@@ -67,13 +74,13 @@ class OpenAISpeech(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, use_attribute_docstrings=True)
 
-    model: str
+    model: str = Field(max_length=MAX_NAME)
     """Any name is taken, and the checkpoint that is loaded speaks."""
     input: str
     """What to speak; not blank."""
     voice: VoiceName
     """A saved voice, by name or id; OpenAI's own names are the default voice."""
-    instructions: str | None = None
+    instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS)
     """Accepted, and not followed: the model takes its mood from the voice's recording."""
     response_format: AudioFormat = "mp3"
     """The container; pcm is 16 bit little-endian, mono, at 24 kHz."""
@@ -94,11 +101,9 @@ class BadBody(Exception):
 def parse_speech(body: bytes, max_characters: int) -> OpenAISpeech:
     """The fields in a JSON `body`; raises `BadBody`."""
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadBody("The body is not valid JSON; send an object.", "invalid_json") from None
-    if not isinstance(values, dict):
-        raise BadBody("The body is JSON but no object; send an object.", "invalid_json")
+        values = read_object(body)
+    except BadField as error:
+        raise BadBody(str(error), "invalid_json") from None
     given = {name: value for name, value in values.items() if value is not None}
     try:
         fields = OpenAISpeech.model_validate(given)

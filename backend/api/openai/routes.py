@@ -3,17 +3,20 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, get_args
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from backend.api.answer import Events, answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
+from backend.api.bulk import by_size, in_bulk
 from backend.api.dependencies import Asked, Backend
 from backend.api.headers import add_warnings
+from backend.api.listing import Listing
 from backend.api.openai.body import (
     BUILT_IN_VOICES,
     DEFAULT_VOICE,
@@ -27,9 +30,10 @@ from backend.api.sse import event
 from backend.api.status import status_of
 from backend.audio.write import media_type
 from backend.core import AudioFormat, AudioOutput, SpeechRequest
-from backend.errors import ShoalError, UnknownVoice
+from backend.errors import ShoalError, UnknownVoice, quoted
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
+from backend.voices.store import Voice
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -102,10 +106,9 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     Fields that are not known are ignored. Long text is split, never cut off.
     """
     try:
-        fields = parse_speech(
-            await read_bytes(request, FIELDS_BYTES, "send less text"),
-            backend.settings.max_text_characters,
-        )
+        body = await read_bytes(request, FIELDS_BYTES, "send less text")
+        most_characters = backend.settings.max_text_characters
+        fields = await by_size(len(body), lambda: parse_speech(body, most_characters))
     except BadBody as error:
         return _refused(400, str(error), error.code, error.param)
     wanted = SpeechRequest(
@@ -115,6 +118,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         long_text="split",
         is_streamed=True,
         timeout_s=asked.timeout_s,
+        arrived_s=asked.arrived_s,
         client=asked.client,
         trace_parent=asked.trace_parent,
     )
@@ -131,6 +135,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
 
 @router.get(
     "/audio/voices",
+    response_class=Response,
     responses=example(
         {
             "object": "list",
@@ -141,27 +146,32 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         "The saved voices in `data`; every name that `voice` takes in `voices`.",
     ),
 )
-async def voices(backend: Backend) -> dict[str, Any]:
+async def voices(backend: Backend) -> Response:
     """What `voice` may be: the saved voices, and the names of the default voice."""
-    saved = await asyncio.to_thread(backend.voices.list)
+    return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
+
+
+def _listed(saved: Sequence[Voice]) -> bytes:
     names = [voice.name for voice in saved]
     taken = {name.casefold() for name in names}
     names += [name for name in (DEFAULT_VOICE, *BUILT_IN_VOICES) if name not in taken]
-    return {
-        "object": "list",
-        "data": [
-            {
-                "id": voice.id,
-                "object": "audio.voice",
-                "name": voice.name,
-                "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
-                "type": "audio_sample",
-            }
-            for voice in saved
-        ],
-        "has_more": False,
-        "voices": [{"id": name, "name": name} for name in names],
-    }
+    data = [
+        {
+            "id": voice.id,
+            "object": "audio.voice",
+            "name": voice.name,
+            "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
+            "type": "audio_sample",
+        }
+        for voice in saved
+    ]
+    choices = [{"id": name, "name": name} for name in names]
+    return msgspec.json.encode(
+        {"object": "list", "data": data, "has_more": False, "voices": choices}
+    )
+
+
+_LISTING = Listing(_listed)
 
 
 @router.get(
@@ -178,7 +188,7 @@ async def model(backend: Backend, name: str) -> Any:
     found = next((each for each in _models(backend) if each["id"] == name), None)
     if found is None:
         names = ", ".join(each["id"] for each in _models(backend))
-        return _refused(404, f"No model {name[:100]!r}; there are {names}.", "model_not_found")
+        return _refused(404, f"No model {quoted(name)}; there are {names}.", "model_not_found")
     return found
 
 
