@@ -11,6 +11,7 @@ from typing import Any
 
 from loguru import logger
 
+from backend.api.status import STATUS
 from backend.core import Choice, Plan, Quantization, SpeechStats
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.sample import Sample
@@ -136,6 +137,7 @@ async def monitored(directory: Path | None, **values: Any) -> AsyncIterator[Moni
         "device_uuid": UUID,
         "rotate_bytes": 1 << 20,
         "hardware_specs": {"gpu": "NVIDIA H200"},
+        "statuses": {kind.code: int(status) for kind, status in STATUS.items()},
         "reader": ScriptedReader(),
     }
     async with Monitoring(directory=directory, **defaults | values) as it:

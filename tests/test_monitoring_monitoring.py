@@ -95,10 +95,12 @@ def test_twenty_at_once_each_have_their_own_row(tmp_path: Path) -> None:
 def test_failures_refusals_and_aborts_get_a_row(tmp_path: Path) -> None:
     async def work() -> None:
         async with monitored(tmp_path) as it:
-            it.begin(start("f")).fail("engine_failed", "out of memory", 500)
+            it.begin(start("f")).fail("engine_failed", "out of memory")
             it.begin(start("a")).fail("aborted", "the client left")
-            it.refuse(start("r", spoken_length=0), "text_too_long", "send less", 413)
+            it.refuse(start("r", spoken_length=0), "text_too_long", "send less")
             it.begin(start("s")).finish(stats(), total_s=1.0, first_audio_s=0.5, audio_s=0.0)
+            with pytest.raises(ZeroDivisionError), it.begin(start("b")):
+                raise ZeroDivisionError("a bug")
         told = [
             (row["request_id"], row["outcome"], row["status"], row["error_code"], row["rtf"])
             for row in rows(tmp_path, "synthesis")
@@ -108,6 +110,7 @@ def test_failures_refusals_and_aborts_get_a_row(tmp_path: Path) -> None:
             ("a", "aborted", "", "aborted", ""),
             ("r", "refused", "413", "text_too_long", ""),
             ("s", "success", "200", "", ""),
+            ("b", "failed", "500", "fault", ""),
         ]
         assert rows(tmp_path, "synthesis")[0]["error_message"] == "out of memory"
 
@@ -193,8 +196,8 @@ def test_aggregates() -> None:
                     audio_s=100.0,
                 )
             it.begin(start()).fail("engine_failed", "")
-            it.refuse(start(), "over_capacity", "try later", 503)
-            it.refuse(start(), "over_capacity", "try later", 503)
+            it.refuse(start(), "over_capacity", "try later")
+            it.refuse(start(), "over_capacity", "try later")
             it.set_queue_depth(3)
             it.set_worker(is_ready=True, restarts=2, memory_mb=812.0)
             it.begin(start())

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -93,12 +94,9 @@ class Monitoring:
         self._metrics.in_flight.set(len(self._running))
         return synthesis
 
-    def refuse(
-        self, start: SynthesisStart, code: str, message: str, status: int | None = None
-    ) -> None:
+    def refuse(self, start: SynthesisStart, code: str, message: str) -> None:
         """`start` was refused before any compute; it gets a row too."""
-        status = self._statuses.get(code) if status is None else status
-        ending = Ending("refused", 0.0, status, code, message)
+        ending = Ending("refused", 0.0, code, message)
         self._report(start, ending, Observed(), self._span(start))
 
     def set_queue_depth(self, waiting: int) -> None:
@@ -150,13 +148,21 @@ class Monitoring:
         self, start: SynthesisStart, ending: Ending, observed: Observed, span: RequestSpan | None
     ) -> None:
         at_s = time.time()
-        row = synthesis_row(start, ending, observed, at_s)
+        row = synthesis_row(start, ending, observed, at_s, self._status(ending))
         self._metrics.add(row)
         self._aggregates.add(row)
         if span is not None:
             span.end(row, at_s)
         if self._csv is not None:
             self._csv.append(row)
+
+    def _status(self, ending: Ending) -> int | None:
+        """What it is over HTTP; None where it was given up."""
+        if ending.outcome == "aborted":
+            return None
+        if ending.outcome == "success":
+            return int(HTTPStatus.OK)
+        return self._statuses.get(ending.code, int(HTTPStatus.INTERNAL_SERVER_ERROR))
 
     def _log_sample(self, sample: Sample, running: int) -> None:
         if self._csv is None:

@@ -46,7 +46,8 @@ class SynthesisRow:
     """success, failed, refused or aborted."""
     success: bool
     status: int | None
-    """HTTP status of the answer, where it is known."""
+    """HTTP status of what became of it; a stream that failed after its first piece was answered 200
+    all the same. None where it was given up."""
     error_code: str
     """`code` of the domain error."""
     error_message: str

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import TracebackType
 from typing import Literal, Self
 
@@ -48,7 +47,6 @@ class Ending:
 
     outcome: Outcome
     total_s: float
-    status: int | None = None
     code: str = ""
     message: str = ""
     first_audio_s: float | None = None
@@ -101,33 +99,16 @@ class Synthesis:
         total_s: float,
         first_audio_s: float,
         audio_s: float,
-        status: int = HTTPStatus.OK,
     ) -> None:
         """It was spoken whole. Times are seconds since admission, `audio_s` what was delivered."""
         self._end(
-            Ending(
-                "success",
-                total_s,
-                status,
-                first_audio_s=first_audio_s,
-                audio_s=audio_s,
-                stats=stats,
-            )
+            Ending("success", total_s, first_audio_s=first_audio_s, audio_s=audio_s, stats=stats)
         )
 
-    def fail(
-        self,
-        code: str,
-        message: str,
-        status: int | None = None,
-        *,
-        first_audio_s: float | None = None,
-        audio_s: float = 0.0,
-    ) -> None:
-        """It was not; `code` is that of a domain error. Say what audio went out before, if any."""
+    def fail(self, code: str, message: str) -> None:
+        """It was not; `code` is that of a domain error."""
         outcome: Outcome = "aborted" if code == Aborted.code else "failed"
-        total_s = self._clock() - self._began_s
-        self._end(Ending(outcome, total_s, status, code, message, first_audio_s, audio_s))
+        self._end(Ending(outcome, self._clock() - self._began_s, code, message))
 
     def __enter__(self) -> Self:
         return self
@@ -152,9 +133,9 @@ class Synthesis:
 
 
 def synthesis_row(
-    start: SynthesisStart, ending: Ending, observed: Observed, at_s: float
+    start: SynthesisStart, ending: Ending, observed: Observed, at_s: float, status: int | None
 ) -> SynthesisRow:
-    """The row of a request that was over at `at_s`, seconds since 1970."""
+    """The row of a request that was over at `at_s`, seconds since 1970, and answered `status`."""
     plan, stats = start.plan, ending.stats
     tokens = stats.generated_tokens if stats else 0
     shape = stats.vq_features_shape if stats else None
@@ -164,7 +145,7 @@ def synthesis_row(
         tier=plan.tier,
         outcome=ending.outcome,
         success=ending.outcome == "success",
-        status=None if ending.status is None else int(ending.status),
+        status=status,
         error_code=ending.code,
         error_message=ending.message,
         text_length=start.text_length,
