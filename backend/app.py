@@ -15,11 +15,9 @@ from starlette.requests import ClientDisconnect
 from backend.api import (
     docs,
     document,
-    fish,
     guard,
     live,
     log_files,
-    openai,
     system,
     tts,
     voice_files,
@@ -27,11 +25,13 @@ from backend.api import (
 )
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
+from backend.api.fish import routes as fish
+from backend.api.openai import routes as openai
 from backend.api.schemas import describe_problem
 from backend.api.shape import error_response
 from backend.api.status import STATUS, retry_headers, status_of
 from backend.errors import BadField, EngineDown, ShoalError
-from backend.hardware.look import Machine
+from backend.hardware.deployment import Deployment
 from backend.listening import local_url
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
@@ -40,15 +40,15 @@ from backend.smart_backend import SmartBackend
 def create_app(
     settings: Settings,
     worker_command: tuple[str, ...] | None = None,
-    machine: Machine | None = None,
+    deployment: Deployment | None = None,
 ) -> FastAPI:
     """The app; `worker_command` puts another program in the worker's place, `machine` another
     machine in that of this one.
 
-    Raises what `Machine.look` raises: `BadSetting`, `BadCheckpoint`, `NotEnoughMemory`.
+    Raises what `Deployment.look` raises: `BadSetting`, `BadCheckpoint`, `NotEnoughMemory`.
     """
     statuses = {kind.code: int(status) for kind, status in STATUS.items()}
-    backend = SmartBackend(settings, worker_command, machine=machine, statuses=statuses)
+    backend = SmartBackend(settings, worker_command, deployment=deployment, statuses=statuses)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from backend.audio.write import AudioWriter
 from backend.core import (
     LANGUAGES,
     MAX_SEED,
+    MIB,
     SAMPLING_LIMITS,
     AudioFormat,
     AudioOutput,
@@ -31,13 +32,13 @@ from backend.core import (
     SamplingParams,
     SpeechRequest,
 )
-from backend.environment import add_engine, list_engines, remove_engine
 from backend.errors import BadField, BadReference, ShoalError
 from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_page, show
-from backend.hardware.look import Machine
+from backend.fish_worker.install import add_engine, list_engines, remove_engine
+from backend.hardware.deployment import Deployment
 from backend.hardware.report import hardware_json, plan_json, plan_table
 from backend.listening import listen, local_url
-from backend.monitoring.report import write_report
+from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
 
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 _stderr = Console(stderr=True)
 _DEFAULTS = SamplingParams()
-_FIELDS_BYTES = 4 * 1024 * 1024
+_FIELDS_BYTES = 4 * MIB
 _START_ATTEMPTS = 1
 """A command does not wait for a worker that failed to start: the second try would fail as well."""
 
@@ -95,11 +96,11 @@ def serve(
     with ExitStack() as stack:
         with _one_line_errors():
             settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
-            machine = Machine.look(settings)
+            deployment = Deployment.look(settings)
             listener = stack.enter_context(listen(settings.host, settings.port))
             settings = settings.model_copy(update={"port": listener.getsockname()[1]})
             _log_to_stderr(settings.log_level)
-            http = create_app(settings, machine=machine)
+            http = create_app(settings, deployment=deployment)
             page = _page_beside(settings, ui_port, opens_browser) if ui else None
         config = uvicorn.Config(
             http,
@@ -277,16 +278,16 @@ def plan(
     """Say what was chosen for this machine, and why. Loads nothing."""
     logger.remove()
     with _one_line_errors():
-        machine = Machine.look(load_settings(model_dir=model_dir, device=device))
+        deployment = Deployment.look(load_settings(model_dir=model_dir, device=device))
     if as_json:
         described = {
-            "hardware_profile": hardware_json(machine.hardware),
-            "selected_configuration": plan_json(machine.plan),
+            "hardware_profile": hardware_json(deployment.hardware),
+            "selected_configuration": plan_json(deployment.plan),
         }
         typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    Console().print(plan_table(machine.plan, machine.hardware, machine.shape))
-    for level, line in machine.plan.log_lines:
+    Console().print(plan_table(deployment.plan, deployment.hardware, deployment.shape))
+    for level, line in deployment.plan.log_lines:
         _stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
 
 

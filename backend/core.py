@@ -5,6 +5,8 @@ from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
+MIB = 1024 * 1024
+
 FinishReason = Literal["end", "frame_limit", "context_full"]
 
 LANGUAGES = (
@@ -132,6 +134,11 @@ class SamplingParams:
     top_p: float = 0.7
     repetition_penalty: float = 1.1
     seed: int | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        """The best token is taken, no noise."""
+        return self.temperature == 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from platformdirs import user_data_dir
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from backend.core import EngineName, LongText
+from backend.core import MIB, EngineName, LongText
 from backend.errors import BadSetting
 
 PREFIX = "SHOAL_"
 SHIPPED_VOICE_DIR = Path(__file__).parent / "checkpoints" / "demo"
-MIB = 1024 * 1024
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

@@ -9,25 +9,23 @@ from typing import Any, Self
 
 from loguru import logger
 
-from backend.casting import Casting
 from backend.core import (
+    MIB,
     EngineInfo,
     Plan,
     ReferenceCodes,
     SpeechRequest,
 )
-from backend.cpu_lane import CpuLane
 from backend.errors import Aborted, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
+from backend.hardware.deployment import Deployment
 from backend.hardware.live import memory_pct
-from backend.hardware.look import Machine
 from backend.hardware.memory import (
     CLEARLY_LESS_SHARE,
     Demand,
     MemoryBudgetManager,
     MemoryEstimate,
 )
-from backend.hardware.need import MIB
 from backend.hardware.pressure import (
     RunningConfig,
     ThrottlingRisk,
@@ -37,12 +35,13 @@ from backend.hardware.pressure import (
 )
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json
-from backend.lane import Lane
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.synthesis import SynthesisStart
-from backend.outlook import OnQueued, Outlook
-from backend.reception import Reception
-from backend.session import SpeechSession
+from backend.serving.intake import Intake
+from backend.serving.lane import CpuLane, Lane
+from backend.serving.outlook import OnQueued, Outlook
+from backend.serving.references import References
+from backend.serving.session import SpeechSession
 from backend.settings import Settings
 from backend.voices.store import VoiceStore
 from backend.worker.client import WorkerClient
@@ -58,8 +57,8 @@ __all__ = [
 class SmartBackend:
     """Speaks requests through one supervised worker, as the plan for this machine says.
 
-    `statuses` is what each error's code is answered with, for the log. Raises what `Machine.look`
-    raises, and `NotEnoughMemory` where the worker would not fit what is free now.
+    `statuses` is what each error's code is answered with, for the log. Raises what
+    `Deployment.look` raises, and `NotEnoughMemory` where the worker would not fit what is free now.
     """
 
     def __init__(
@@ -67,20 +66,20 @@ class SmartBackend:
         settings: Settings,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
-        machine: Machine | None = None,
+        deployment: Deployment | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
-        self.lane = Lane(settings, machine or Machine.look(settings), command, start_attempts)
-        self._cpu_lane = CpuLane(settings, self.lane.machine.hardware, command)
-        self.casting = Casting(settings)
-        self._reception = Reception(settings, self.lane, self._cpu_lane, self.casting)
+        self.lane = Lane(settings, deployment or Deployment.look(settings), command, start_attempts)
+        self._cpu_lane = CpuLane(settings, self.lane.deployment.hardware, command)
+        self.references = References(settings)
+        self._intake = Intake(settings, self.lane, self._cpu_lane, self.references)
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
-        settings, plan, hardware = self.settings, self.plan, self.lane.machine.hardware
+        settings, plan, hardware = self.settings, self.plan, self.lane.deployment.hardware
         return Monitoring(
             tier=plan.tier,
             device=plan.device.value,
@@ -112,7 +111,7 @@ class SmartBackend:
     @property
     def voices(self) -> VoiceStore:
         """The saved voices."""
-        return self.casting.voices
+        return self.references.voices
 
     async def __aenter__(self) -> Self:
         for level, line in self.plan.log_lines:
@@ -167,7 +166,7 @@ class SmartBackend:
         )
         async with AsyncExitStack() as stack:
             try:
-                session = await self._reception.admit(request, texts, stack, on_queued)
+                session = await self._intake.admit(request, texts, stack, on_queued)
             except ShoalError as error:
                 self.monitoring.refuse(start, error.code, str(error))
                 raise
@@ -201,18 +200,18 @@ class SmartBackend:
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
-        return await self._reception.encode_voice(audio, client, request_id)
+        return await self._intake.encode_voice(audio, client, request_id)
 
     async def decode_voice(
         self, voice: str, client: str, request_id: str, timeout_s: float | None = None
     ) -> tuple[bytes, int]:
         """The first seconds of a saved voice as float32 samples, and their rate in Hz."""
-        return await self._reception.decode_voice(voice, client, request_id, timeout_s)
+        return await self._intake.decode_voice(voice, client, request_id, timeout_s)
 
     async def estimate_memory(self, request: SpeechRequest) -> dict[str, Any]:
         """What speaking `request` would take: the answer of `POST /estimate-memory`."""
         memory = self.lane.memory
-        outlook, demand = await self._reception.preview(request)
+        outlook, demand = await self._intake.preview(request)
         estimate = memory.estimate(request.text, demand)
         answer: dict[str, Any] = {"status": "ok", "estimate": asdict(estimate)}
         if not estimate.safe:
@@ -271,12 +270,12 @@ class SmartBackend:
     async def clear_caches(self) -> int:
         """Forget encoded references, give unused memory back; the bytes that became free."""
         cleared = await self.worker.clear_caches()
-        return cleared.freed_bytes + self.casting.cache.clear()
+        return cleared.freed_bytes + self.references.cache.clear()
 
     def describe(self) -> dict[str, Any]:
         """The machine and the plan: the answer of `GET /hardware`."""
         return {
-            "hardware_profile": hardware_json(self.lane.machine.hardware),
+            "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "selected_configuration": plan_json(self.plan),
             "running_configuration": config_json(self.lane.config),
         }
@@ -289,8 +288,8 @@ class SmartBackend:
                 "kv_cache_mb": round(load.cache_bytes / MIB, 2),
                 "cache_limit_mb": self.lane.config.cache_limit_mb,
                 "leased_mb": round(self.lane.memory.leased_bytes / MIB, 2),
-                "reference_cache_mb": round(self.casting.cache.held_bytes / MIB, 2),
-                "references_encoded": self.casting.encoded,
+                "reference_cache_mb": round(self.references.cache.held_bytes / MIB, 2),
+                "references_encoded": self.references.encoded,
             },
             "queue": {
                 "speaking": self.lane.admission.speaking,
@@ -298,7 +297,7 @@ class SmartBackend:
                 "characters_ahead": self.lane.admission.characters_ahead,
                 "characters_per_s": round(self.lane.admission.characters_per_s, 1),
             },
-            "hardware_profile": hardware_json(self.lane.machine.hardware),
+            "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "current_resources": await self.lane.live.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
@@ -329,9 +328,10 @@ class SmartBackend:
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
-            without = replace(self.lane.machine.hardware, gpus=(), gpu_problem=problem)
+            without = replace(self.lane.deployment.hardware, gpus=(), gpu_problem=problem)
             info = await self.lane.change_plan(
-                Machine.look(self.settings, without), "it cannot use the GPU, and is planned anew"
+                Deployment.look(self.settings, without),
+                "it cannot use the GPU, and is planned anew",
             )
             await self.monitoring.__aexit__(None, None, None)
             self.monitoring = await self._watch().__aenter__()

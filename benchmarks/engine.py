@@ -23,10 +23,11 @@ import torch
 
 import backend
 from backend.codec.stream import FrameDecoder
+from backend.core import SamplingParams
 from backend.engine.background import BackgroundCompile
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 
 UPSTREAM_CONTEXT_TOKENS = 8192
@@ -44,7 +45,7 @@ def speak(
     decoders: dict[Sequence, FrameDecoder] = {}
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, TEXT)
     for row in range(rows):
-        sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=row)
+        sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=row)
         sequence = Sequence(prompt, sampling, frames, checkpoint.config.max_seq_len)
         decoders[sequence] = FrameDecoder(checkpoint.codec)
         engine.add(sequence)
@@ -161,7 +162,7 @@ def steps_until(
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, TEXT)
     steps: list[float] = []
     while not is_over():
-        engine.add(Sequence(prompt, Sampling(), frames, checkpoint.config.max_seq_len))
+        engine.add(Sequence(prompt, SamplingParams(), frames, checkpoint.config.max_seq_len))
         while not engine.is_idle:
             began_s = time.perf_counter()
             engine.step()
@@ -224,7 +225,7 @@ def main() -> None:
     device = model.embeddings.weight.device
     engine = Engine(model, max(arguments.rows))
     result: dict[str, Any] = {
-        "checkpoint": checkpoint.card.name,
+        "checkpoint": checkpoint.info.name,
         "machine": platform.processor() or platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": arguments.precision,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from backend.core import OPEN_SENTENCES, EngineInfo, Quantization, SamplingParams
-from backend.hardware.need import ELEMENT_BYTES, MIB, CheckpointShape, Reading
+from backend.core import MIB, OPEN_SENTENCES, EngineInfo, Quantization, SamplingParams
+from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_text
 from backend.worker.client import Patience, WorkerClient

@@ -22,11 +22,11 @@ from typing import Any
 from backend.hardware.live import memory_pct
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
-from backend.monitoring.load import SystemLoad
 from backend.monitoring.monitor import INTERVAL_S, Monitor
 from backend.monitoring.reader import MachineReader, temperature_files
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample
+from backend.monitoring.system_load import SystemLoad
 
 LIMIT_PCT = 1.0
 """Of one core: what the issue allows."""

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from backend.core import Quantization
+from backend.core import Quantization, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
 from backend.model.layers import by_columns
@@ -101,7 +101,7 @@ def frames_per_s(checkpoint: Checkpoint, rows: int, frames: int, clock: Clock) -
     engine = Engine(checkpoint.model, rows)
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, TEXT)
     for row in range(rows):
-        sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=row)
+        sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=row)
         # One joins in each step; the first is still to speak when the last has come.
         engine.add(Sequence(prompt, sampling, rows + frames, checkpoint.config.max_seq_len))
     speeds = []
@@ -149,7 +149,7 @@ def whole_frames(arguments: argparse.Namespace, clock: Clock) -> list[dict[str, 
                     quantization=way,
                 )
                 entry: dict[str, Any] = {
-                    "checkpoint": checkpoint.card.name,
+                    "checkpoint": checkpoint.info.name,
                     "precision": precision,
                     "quantization": way,
                     "load_s": clock() - began_s,

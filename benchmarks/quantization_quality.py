@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from backend.core import Quantization
+from backend.core import Quantization, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt, frame_limit
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
@@ -99,7 +99,7 @@ def _speak(checkpoint: Checkpoint, text: str, seed: int) -> Tensor:
     """Frames [F, N] of `text`, sampled as the server samples by default."""
     engine = Engine(checkpoint.model, 1)
     limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
-    sampling = Sampling(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
+    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
     prompt = _prompt(checkpoint, text)
     engine.add(Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len))
     frames = []

@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from backend.core import Plan, Quantization
+from backend.core import MIB, Plan, Quantization
 from backend.hardware.machine import GIB, Core, Cpu, CpuFeature, Gpu, Hardware, Memory
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
-from backend.model.config import CheckpointCard, CodecConfig, DualARConfig
+from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig
 from backend.settings import SHIPPED_VOICE_DIR, Settings
 from tests.random_checkpoint import S1_MINI
 
@@ -30,7 +30,7 @@ class Given(Settings):
 
 
 S1 = CheckpointShape(
-    DualARConfig.from_json(S1_MINI), CodecConfig(), CheckpointCard("openaudio-s1-mini")
+    DualARConfig.from_json(S1_MINI), CodecConfig(), CheckpointInfo("openaudio-s1-mini")
 )
 DEMO = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
 
@@ -56,7 +56,7 @@ class Sized(CheckpointShape):
         return self.request_mb * MIB
 
 
-SIZED = Sized(S1.model, S1.codec, CheckpointCard("sized"))
+SIZED = Sized(S1.model, S1.codec, CheckpointInfo("sized"))
 
 
 def cpu_of(

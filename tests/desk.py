@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
-from backend.admission import Admission, Slot, Ticket
 from backend.errors import OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, Lease
 from backend.hardware.need import RequestNeed
+from backend.serving.admission import Admission, Slot, Ticket
 
 P = ParamSpec("P")
 SMALL = Demand(10, 10)

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from backend.core import SamplingParams
 from backend.engine.engine import Engine, Progress
 from backend.engine.prompt import Prompt, Reference
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from tests.tiny import tiny_checkpoint
 
 torch.set_num_threads(1)  # over matrices this small a second thread only waits
 
-GREEDY = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=1.0)
+GREEDY = SamplingParams(temperature=0.0, top_p=1.0, repetition_penalty=1.0)
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def prompt(text: str, reference_frames: int = 0) -> Prompt:
 
 
 def sequence(
-    text: str, sampling: Sampling = GREEDY, frames: int = 12, reference_frames: int = 0
+    text: str, sampling: SamplingParams = GREEDY, frames: int = 12, reference_frames: int = 0
 ) -> Sequence:
     """A sequence that is stopped after so many frames."""
     return Sequence(prompt(text, reference_frames), sampling, frames, tiny().config.max_seq_len)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from backend.model.config import CheckpointCard, CodecConfig, DualARConfig
+from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from tests.tiny import byte_tokenizer, randomize_weight_
@@ -69,7 +69,7 @@ def random_checkpoint(
     codec = codec or CodecConfig()
     tokenizer = byte_tokenizer(config.codebook_size)
     folder.mkdir(parents=True, exist_ok=True)
-    card = CheckpointCard(name=f"random-{folder.name}", description="Random weights: noise.")
+    card = CheckpointInfo(name=f"random-{folder.name}", description="Random weights: noise.")
     for name, part in (("config", config), ("codec", codec), ("shoal", card)):
         (folder / f"{name}.json").write_text(json.dumps(part.to_json(), indent=2) + "\n", "utf-8")
     tokenizer.to_folder(folder)

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 
 from backend.app import create_app
 from backend.core import SamplingParams
+from backend.hardware.deployment import Deployment
 from backend.hardware.detect import detect
-from backend.hardware.look import Machine
 from backend.hardware.machine import Hardware
 from backend.hardware.readings import read_machine
 from backend.settings import Settings
@@ -51,7 +51,7 @@ def hardware() -> Hardware:
 
 def _app(worker: dict[str, Any] | None, found: Hardware | None = None, **values: Any) -> FastAPI:
     chosen = settings(**values)
-    machine = Machine.look(chosen, found or hardware())
+    machine = Deployment.look(chosen, found or hardware())
     return create_app(chosen, command(**(worker or {})), machine)
 
 

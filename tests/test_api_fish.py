@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from backend.api.fish_body import FishSpeech
+from backend.api.fish.body import FishSpeech
 from tests.fish_requests import (
     HELLO,
     HOSTED,

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from backend import reception
 from backend.core import Plan, Sentence, SpeechRequest
 from backend.errors import NotEnoughMemory
 from backend.hardware.live import LiveMachine
 from backend.hardware.memory import MemoryNow
-from backend.script import written
+from backend.serving import intake
+from backend.serving.script import written
 from backend.smart_backend import SmartBackend
 from tests.scripted import children, client
 from tests.test_hardware_plans_of_machines import HARDWARE
@@ -244,7 +244,7 @@ def test_the_longest_text_is_counted_beside_the_event_loop(
         threads.append(threading.current_thread() is threading.main_thread())
         return written(script, spelling)
 
-    monkeypatch.setattr(reception, "written", noted)
+    monkeypatch.setattr(intake, "written", noted)
 
     async def work() -> None:
         async with client() as http:

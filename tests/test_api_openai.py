@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from backend.api.openai import MODELS
-from backend.api.openai_body import BUILT_IN_VOICES, error_body
+from backend.api.openai.body import BUILT_IN_VOICES, error_body
+from backend.api.openai.routes import MODELS
 from backend.core import ReferenceCodes
 from backend.voices.store import Voice, VoiceStore
 from tests.scripted import children, client, server

@@ -18,12 +18,12 @@ import pytest
 import soundfile
 import soxr
 
-from backend import environment
 from backend.audio import container, demux
 from backend.audio.container import MAX_MEMORY_BYTES, decode_container, find_demuxer
 from backend.audio.limits import MAX_CHANNELS, MAX_RATE_HZ, MAX_RECORDING_S, MIN_RATE_HZ
 from backend.audio.read import read_reference
 from backend.errors import BadReference
+from backend.fish_worker import install
 from tests.recordings import Samples, encoded, speech_like
 
 SECONDS = 3.0
@@ -389,5 +389,5 @@ def test_the_program_needs_nothing_of_ours() -> None:
     }
     ours = {str(module).partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
     assert ours == {"av", "numpy", "psutil"}
-    beside = environment._BESIDE.read_text("utf-8").splitlines()
+    beside = install._BESIDE.read_text("utf-8").splitlines()
     assert ours <= {line.partition("==")[0] for line in beside}

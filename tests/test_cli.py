@@ -11,13 +11,14 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from backend import lane
 from backend.cli import app
+from backend.serving import lane
 from tests.scripted import children, command
 
 ROOT = Path(__file__).parent.parent
 SERVE = """
-from backend import cli, lane
+from backend import cli
+from backend.serving import lane
 from tests.scripted import command
 lane.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0"])

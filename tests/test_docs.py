@@ -17,9 +17,9 @@ from backend.api.schemas import FIELD_NAMES
 from backend.api.status import STATUS
 from backend.app import create_app
 from backend.cli import app as commands
-from backend.hardware.cards import CARD_TIERS
 from backend.hardware.compile_gate import NATIVE_LINE, WINDOWS_LINE, WSL_LINE
-from backend.hardware.look import Machine
+from backend.hardware.deployment import Deployment
+from backend.hardware.gpu_models import GPU_MODEL_TIERS
 from backend.hardware.quantization import INT4_WARNING
 from backend.hardware.report import plan_table
 from backend.hardware.tiers import CPU_TIERS, GPU_TIERS
@@ -154,7 +154,7 @@ def test_no_setting_is_invented(name: str) -> None:
 
 def routes() -> set[str]:
     chosen = settings()
-    app = create_app(chosen, command(), Machine.look(chosen, hardware()))
+    app = create_app(chosen, command(), Deployment.look(chosen, hardware()))
     paths = app.openapi()["paths"]
     return {f"{method.upper()} {path}" for path in paths for method in paths[path]}
 
@@ -231,7 +231,7 @@ def test_text_limits_are_those_of_the_tiers() -> None:
     told = table("SMART_TEXT_LIMITING.md", "tier", "card", "limit", "ceiling", "piece").rows
     assert list(told) == [
         (tier.name, tier.card, *map(str, (tier.text.limit, tier.text.ceiling, tier.text.chunk)))
-        for tier in (*CPU_TIERS, *GPU_TIERS, *CARD_TIERS)
+        for tier in (*CPU_TIERS, *GPU_TIERS, *GPU_MODEL_TIERS)
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
+from backend.core import SamplingParams
 from backend.engine import background
 from backend.engine.agreement import compare
 from backend.engine.background import BackgroundCompile
@@ -23,7 +24,7 @@ from backend.engine.compiled import CompiledFrame, Run
 from backend.engine.engine import Engine
 from backend.engine.frame import Draw, Drawn, EagerFrame
 from backend.engine.pieces import NAMES, WithWeights, piece
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model import layers
 from backend.model.dual_ar import DualAR
 from tests.engines import GREEDY, drain, frames_of, run, sequence, slow_greedy, tiny
@@ -77,7 +78,7 @@ def warnings() -> Iterator[list[str]]:
 
 def crowd() -> list[Sequence]:
     """Rows of several lengths, samplings and times to live."""
-    samplings = (GREEDY, Sampling(0.7, 0.7, 1.1, 1), Sampling(1.0, 1.0, 1.5, 2), GREEDY)
+    samplings = (GREEDY, SamplingParams(0.7, 0.7, 1.1, 1), SamplingParams(1.0, 1.0, 1.5, 2), GREEDY)
     return [
         sequence("word " * (1 + 3 * index), sampling, 8 + 9 * (index % 3), 7 * index)
         for index, sampling in enumerate(samplings)

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from backend.core import SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.runner import Runner
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.errors import EngineFailed
 from tests.engines import GREEDY, drain, frames_of, prompt, run, sequence, slow_greedy, tiny
 
@@ -20,7 +21,7 @@ def engine(max_batch: int = 8) -> Engine:
 def test_greedy_frames_are_those_of_the_plain_computation(
     penalty: float, reference_frames: int
 ) -> None:
-    sampling = Sampling(temperature=0.0, repetition_penalty=penalty)
+    sampling = SamplingParams(temperature=0.0, repetition_penalty=penalty)
     asked = sequence("Hello.", sampling, frames=40, reference_frames=reference_frames)
     made = run(engine(), asked)[asked]
     assert torch.equal(made, slow_greedy(asked.prompt, 40, penalty))
@@ -50,7 +51,7 @@ def test_a_row_is_the_same_alone_and_in_company_that_comes_and_goes() -> None:
 
 def test_a_seed_reproduces_in_company_and_another_differs() -> None:
     def asked(seed: int) -> Sequence:
-        return sequence("Hello.", Sampling(1.0, 0.9, 1.2, seed), frames=20)
+        return sequence("Hello.", SamplingParams(1.0, 0.9, 1.2, seed), frames=20)
 
     first, again, other = asked(3), asked(3), asked(4)
     alone = run(engine(), first)[first]
@@ -86,7 +87,7 @@ def test_the_frame_limit_the_context_and_the_end_finish_a_sequence() -> None:
     assert full.finish == "context_full"
 
     model = tiny(end_scale=1.0).model
-    ended = sequence("a", Sampling(1.0, 1.0, 1.0, 1), frames=400)
+    ended = sequence("a", SamplingParams(1.0, 1.0, 1.0, 1), frames=400)
     made = run(Engine(model, 2), ended)[ended]
     assert ended.finish == "end"
     assert ended.frames == len(made) == ended.generated_tokens - 1 < 400

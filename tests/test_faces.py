@@ -41,7 +41,8 @@ ROOT = Path(__file__).parent.parent
 CLI = ("-m", "backend.cli")
 SERVE = """
 import sys
-from backend import cli, lane
+from backend import cli
+from backend.serving import lane
 from tests.scripted import command
 lane.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0", "--ui", "--ui-port", "0", *sys.argv[1:]])

@@ -24,8 +24,8 @@ def kept(tmp_path: Path) -> Path:
 
 def test_it_is_the_same_checkpoint(ours: Path, kept: Path) -> None:
     before, after = load_checkpoint(ours), load_checkpoint(official_folder(ours, kept))
-    assert (after.card, after.config, after.codec_config) == (
-        *(before.card, before.config, before.codec_config),
+    assert (after.info, after.config, after.codec_config) == (
+        *(before.info, before.config, before.codec_config),
     )
     for key, value in before.model.state_dict().items():
         assert torch.equal(value, after.model.state_dict()[key]), key

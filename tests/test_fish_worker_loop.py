@@ -15,7 +15,7 @@ import torch
 from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
 from backend.engine.prompt import Reference, frame_limit
 from backend.fish_worker import loop
-from backend.fish_worker.load import Loaded
+from backend.fish_worker.loaded_package import Loaded
 from backend.fish_worker.loop import FishWorker
 from backend.fish_worker.package import positions_for
 from backend.fish_worker.voice import Generated, Samples, UserText, Voice, _read_users_literally

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from backend.core import Choice, Plan
+from backend.core import MIB, Choice, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, ShoalError, TextTooLong
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.pressure import RunningConfig
 from tests.computers import I5, S1, computer, mac, plan_for
 

@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from backend.core import Quantization
+from backend.core import MIB, Quantization
 from backend.engine.prompt import Prompt, frame_limit
 from backend.errors import BadCheckpoint
-from backend.hardware.need import (
-    ELEMENT_BYTES,
-    MIB,
-    CheckpointShape,
-    Reading,
-    RequestNeed,
-    wide_share,
-)
+from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading, RequestNeed, wide_share
 from backend.model.checkpoint import load_checkpoint
 from backend.model.kv_cache import KVCache
 from backend.model.layers import stored_bytes
@@ -84,10 +77,10 @@ def test_a_gpu_holds_the_drivers_context_and_a_process_its_libraries() -> None:
 def test_the_shape_is_that_of_the_checkpoint() -> None:
     shape = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
     loaded = load_checkpoint(SHIPPED_VOICE_DIR)
-    assert (shape.model, shape.codec, shape.card) == (
+    assert (shape.model, shape.codec, shape.info) == (
         loaded.config,
         loaded.codec_config,
-        loaded.card,
+        loaded.info,
     )
     assert shape.name == "shoal-demo"
 
@@ -151,7 +144,7 @@ def test_the_longest_reading_is_the_engines(text: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_prompt_spelt_in_bytes_has_about_so_many_tokens(text: str) -> None:
-    checkpoint, shape = tiny(), CheckpointShape(tiny().config, tiny().codec_config, tiny().card)
+    checkpoint, shape = tiny(), CheckpointShape(tiny().config, tiny().codec_config, tiny().info)
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, text)
     tokens = shape.prompt_tokens(len(text), wide_share(text))
     assert len(prompt) - 8 <= tokens <= len(prompt) + 16
@@ -186,7 +179,7 @@ def test_text_that_takes_long_to_say_needs_more() -> None:
 
 
 def test_segments_are_no_longer_than_the_checkpoint_speaks() -> None:
-    longest = DEMO.card.max_segment_characters
+    longest = DEMO.info.max_segment_characters
     assert DEMO.request_bytes(5000, "fp32", 5000) == DEMO.request_bytes(5000, "fp32", longest)
 
 

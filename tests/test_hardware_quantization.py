@@ -9,7 +9,7 @@ from backend.errors import BadSetting
 from backend.hardware.classify import TIERS
 from backend.hardware.machine import GIB, Memory
 from backend.hardware.quantization import MB, SMALL_CHECKPOINT_BYTES, QuantizationStrategy
-from backend.model.config import CheckpointCard
+from backend.model.config import CheckpointInfo
 from tests.computers import DEMO, S1, Given
 
 STRATEGY = QuantizationStrategy()
@@ -53,7 +53,7 @@ def test_small_means_up_to_256_mb_in_fp32() -> None:
     spare = SMALL_CHECKPOINT_BYTES - DEMO.weight_bytes("fp32", "none")
     rows = spare // (4 * DEMO.model.slow.dim)  # of the vocabulary, in fp32
     model = replace(DEMO.model, vocab_size=DEMO.model.vocab_size + rows)
-    just = replace(DEMO, model=model, card=CheckpointCard("just"))
+    just = replace(DEMO, model=model, info=CheckpointInfo("just"))
     over = replace(just, model=replace(model, vocab_size=model.vocab_size + 1))
     assert STRATEGY.choose(TIERS["intel_i5"], PLENTY, "cpu", AUTO, just).value == "none"
     assert STRATEGY.choose(TIERS["intel_i5"], PLENTY, "cpu", AUTO, over).value == "int8"

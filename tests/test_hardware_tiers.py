@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from backend.hardware.cards import CARD_TIERS, SMALL_CARD
 from backend.hardware.classify import TIERS, gpu_tier, tier_of
+from backend.hardware.gpu_models import GPU_MODEL_TIERS, SMALL_GPU
 from backend.hardware.machine import Cpu, Gpu, Hardware
 from backend.hardware.tiers import (
     CPU_TIERS,
@@ -22,7 +22,7 @@ from backend.hardware.tiers import (
 )
 from tests.computers import A100, RTX_3060, V100, computer, cpu_of, gpu_of, mac
 
-ROWS = (*CPU_TIERS, *GPU_TIERS, *CARD_TIERS)
+ROWS = (*CPU_TIERS, *GPU_TIERS, *GPU_MODEL_TIERS)
 
 
 def columns(row: Any, path: str = "") -> dict[str, Any]:
@@ -124,7 +124,7 @@ CARDS = [
 
 @pytest.mark.parametrize(("row", "column", "figure", "line"), CHANGELOG)
 def test_the_changelogs_figures(row: str, column: str, figure: object, line: int) -> None:
-    found = {each.card: each for each in CARD_TIERS}.get(row) or TIERS[row]
+    found = {each.card: each for each in GPU_MODEL_TIERS}.get(row) or TIERS[row]
     assert columns(found)[column] == figure, f"changelog line {line}"
 
 
@@ -171,8 +171,8 @@ def test_cpus_are_always_quantized() -> None:
         (gpu_of("NVIDIA GeForce GTX 1660", 6), "gpu_entry", "GTX 1660"),
         (gpu_of("NVIDIA GeForce GTX 1660 SUPER", 6), "gpu_entry", ""),
         (gpu_of("NVIDIA GeForce GTX 1660 with Max-Q Design", 6), "gpu_entry", ""),
-        (gpu_of("NVIDIA GeForce GTX 1650", 4), "gpu_entry", SMALL_CARD),
-        (gpu_of("NVIDIA GeForce GTX 1050 Ti", 3.95), "gpu_entry", SMALL_CARD),
+        (gpu_of("NVIDIA GeForce GTX 1650", 4), "gpu_entry", SMALL_GPU),
+        (gpu_of("NVIDIA GeForce GTX 1050 Ti", 3.95), "gpu_entry", SMALL_GPU),
         (gpu_of("Tesla T4", 15), "gpu_high", "T4"),
         (gpu_of("NVIDIA L4", 22.5), "gpu_high", "L4"),
         (gpu_of("NVIDIA L40S", 45), "gpu_high", "L40S"),

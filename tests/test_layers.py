@@ -22,11 +22,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hardware": {"core", "errors", "settings", "model.config", "nvml"},
     "hardware.affinity": {"core", "errors"},
     "monitoring": {"core", "errors", "settings", "nvml"},
+    "report": {"errors", "monitoring"},
     "monitoring.fish_log": {"core", "errors"},
-    "environment": {"core", "errors", "settings", "worker.messages"},
+    "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
         *("core", "errors", "audio", "monitoring.fish_log"),
-        *("worker.messages", "worker.pipe", "worker.device", "worker.memory"),
+        *("worker.messages", "worker.pipe", "worker.device", "worker.process_memory"),
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
     "engine": {"core", "errors", "model"},
@@ -37,38 +38,42 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.supervisor": {"core", "errors"},
     "worker.pipe": {"core", "errors"},
     "worker": {"core", "errors"} | WORKER_MAIN,
-    "launch": {"core", "settings", "environment", "hardware.pressure", "worker.messages"},
-    "speed": set(),
-    "admission": {"core", "errors", "hardware", "speed"},
-    "outlook": {"core", "speed"},
-    "script": {"core", "errors", "text"},
-    "casting": {"core", "errors", "settings", "text", "voices"},
-    "utterance": {"core", "errors", "audio", "admission", "hardware", "worker.messages"},
-    "session": {"core", "errors", "admission", "hardware", "utterance", "worker.messages"},
-    "lane": {
-        *("core", "settings", "hardware", "launch", "admission", "speed"),
+    "serving": set(),
+    "serving.speed": set(),
+    "serving.admission": {"core", "errors", "hardware"},
+    "serving.outlook": {"core"},
+    "serving.script": {"core", "errors", "text"},
+    "serving.references": {"core", "errors", "settings", "text", "voices"},
+    "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
+    "serving.session": {"core", "errors", "hardware", "worker.messages"},
+    "serving.lane": {
+        *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),
     },
-    "cpu_lane": {"errors", "settings", "hardware", "lane"},
-    "reception": {
-        *("core", "errors", "settings", "hardware", "admission"),
-        *("casting", "cpu_lane", "lane", "outlook", "script", "session", "worker.messages"),
-    },
+    "serving.intake": {"core", "errors", "settings", "hardware", "worker.messages"},
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
-        *("casting", "cpu_lane", "lane", "outlook", "reception", "session"),
+        "serving",
     },
     "api": {
         *("core", "errors", "settings", "audio", "voices"),
-        *("monitoring", "outlook", "session", "smart_backend"),
+        *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
     },
     "listening": {"errors"},
     "tether": set(),
     "faces": {"errors", "listening"},
-    "app": {"core", "errors", "settings", "api", "hardware.look", "listening", "smart_backend"},
+    "app": {
+        "core",
+        "errors",
+        "settings",
+        "api",
+        "hardware.deployment",
+        "listening",
+        "smart_backend",
+    },
     "cli": {
         *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
-        *("hardware", "monitoring", "environment", "faces", "listening"),
+        *("hardware", "report", "fish_worker.install", "faces", "listening"),
     },
     "ui": set(),
 }
@@ -76,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
     *("model.config", "worker.client", "worker.messages", "worker.process", "worker.supervisor"),
-    *("worker.pipe", "worker.main"),
+    *("worker.pipe", "worker.main", "fish_worker.install"),
 )
 
 

@@ -53,8 +53,8 @@ def test_what_was_saved_is_loaded(folder: Path, tmp_path: Path) -> None:
     first = load_checkpoint(folder)
     save_checkpoint(tmp_path / "copy", first, torch.float32)
     second = load_checkpoint(tmp_path / "copy")
-    assert (first.card, first.config, first.codec_config) == (
-        second.card,
+    assert (first.info, first.config, first.codec_config) == (
+        second.info,
         second.config,
         second.codec_config,
     )

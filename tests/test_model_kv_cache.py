@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from backend.model.checkpoint import load_checkpoint
-from backend.model.config import TransformerConfig
+from backend.model.config import KV_BUCKET, TransformerConfig
 from backend.model.dual_ar import DualAR
-from backend.model.kv_cache import BUCKET, KVCache
+from backend.model.kv_cache import KVCache
 from backend.model.layers import causal
 from tests.tiny import tiny_checkpoint
 
@@ -61,37 +61,37 @@ def test_an_empty_cache_takes_no_memory() -> None:
 
 def test_capacity_is_what_is_needed_in_whole_buckets() -> None:
     cache = _cache()
-    cache.add_row(BUCKET + 1)
-    assert cache.capacity == 2 * BUCKET
-    assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * 2 * BUCKET
+    cache.add_row(KV_BUCKET + 1)
+    assert cache.capacity == 2 * KV_BUCKET
+    assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * 2 * KV_BUCKET
 
 
 def test_it_does_not_grow_past_what_its_rows_can_need() -> None:
     cache = _cache()
-    cache.add_row(4 * BUCKET, most=4 * BUCKET + 1)
+    cache.add_row(4 * KV_BUCKET, most=4 * KV_BUCKET + 1)
     cache.advance()
-    assert cache.capacity == 5 * BUCKET
+    assert cache.capacity == 5 * KV_BUCKET
     cache.advance()  # more than it said: it is held all the same
-    cache.add_row(6 * BUCKET, most=7 * BUCKET)
-    assert cache.capacity == 7 * BUCKET
+    cache.add_row(6 * KV_BUCKET, most=7 * KV_BUCKET)
+    assert cache.capacity == 7 * KV_BUCKET
     cache.remove_row(0)
-    for _ in range(BUCKET):
+    for _ in range(KV_BUCKET):
         cache.advance()
-    assert (cache.lengths, cache.capacity) == ([7 * BUCKET], 7 * BUCKET)
+    assert (cache.lengths, cache.capacity) == ([7 * KV_BUCKET], 7 * KV_BUCKET)
 
 
 def test_it_grows_by_half_and_not_at_every_step() -> None:
     cache = _cache()
-    cache.add_row(4 * BUCKET)
+    cache.add_row(4 * KV_BUCKET)
     seen = []
-    for _ in range(16 * BUCKET):
+    for _ in range(16 * KV_BUCKET):
         cache.advance()
         seen.append(cache.capacity)
-    assert cache.lengths == [20 * BUCKET]
-    assert seen[0] == 6 * BUCKET
+    assert cache.lengths == [20 * KV_BUCKET]
+    assert seen[0] == 6 * KV_BUCKET
     assert len(set(seen)) <= 5
-    assert all(capacity % BUCKET == 0 for capacity in seen)
-    assert seen[-1] <= 20 * BUCKET * 3 // 2
+    assert all(capacity % KV_BUCKET == 0 for capacity in seen)
+    assert seen[-1] <= 20 * KV_BUCKET * 3 // 2
 
 
 def test_growing_keeps_what_was_written() -> None:
@@ -100,7 +100,7 @@ def test_growing_keeps_what_was_written() -> None:
     k, v = torch.randn(2, 1, 2, 5, 8)
     for layer in range(2):
         cache.write_row(layer, row, k + layer, v - layer)
-    cache.add_row(BUCKET * 3)
+    cache.add_row(KV_BUCKET * 3)
     for layer in range(2):
         assert torch.equal(cache._keys[layer][row, :, :5], k[0] + layer)
         assert torch.equal(cache._values[layer][row, :, :5], v[0] - layer)
@@ -197,7 +197,7 @@ def test_causal_attention_groups_queries() -> None:
 def test_rows_that_left_take_no_memory_once_it_grows() -> None:
     cache = _cache()
     for _ in range(4):
-        cache.add_row(BUCKET)
+        cache.add_row(KV_BUCKET)
     for _ in range(3):
         cache.remove_row(0)
     before = cache.allocated_bytes
@@ -229,7 +229,7 @@ def test_a_want_of_memory_midway_is_over_when_the_newcomer_has_left(
             with monkeypatch.context() as patch:
                 patch.setattr(torch, "zeros", scarce)
                 with pytest.raises(MemoryError):
-                    cache.add_row(10 * BUCKET)
+                    cache.add_row(10 * KV_BUCKET)
         cache.advance()
         position = torch.tensor([40 + step])
         found.append(model.decode(frame[None], position, cache)[0])

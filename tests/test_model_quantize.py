@@ -344,7 +344,7 @@ keep_memory_predictable()  # as the worker does, before torch is imported
 import psutil, torch
 from backend.model import weights
 from backend.model.checkpoint import load_checkpoint
-from backend.worker.memory import give_back_unused
+from backend.worker.process_memory import give_back_unused
 
 torch.set_num_threads(1)
 weights._REMAP_BYTES = 4 << 20

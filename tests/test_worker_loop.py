@@ -19,7 +19,7 @@ from backend.engine.engine import Engine, Step
 from backend.engine.runner import Runner
 from backend.worker import loop
 from backend.worker.device import resolve
-from backend.worker.load import Loaded
+from backend.worker.loaded import Loaded
 from backend.worker.loop import Inbox, WorkerLoop
 from backend.worker.messages import (
     Abort,
@@ -50,7 +50,7 @@ Answer = Pcm | Done | Encoded | Decoded | Failed
 def loaded(max_batch: int = 4, end_scale: float = 1.0) -> Loaded:
     """What `load` makes, around the tiny checkpoint."""
     checkpoint = tiny(end_scale)
-    card, codec = checkpoint.card, checkpoint.codec_config
+    card, codec = checkpoint.info, checkpoint.codec_config
     info = EngineInfo(
         "shoal",
         card.name,

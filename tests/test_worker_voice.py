@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from backend.core import SamplingParams
 from backend.settings import SHIPPED_VOICE_DIR
-from backend.worker.load import load
+from backend.worker.loaded import load
 from backend.worker.messages import Done, WorkerConfig
 from tests.test_worker_loop import Worker, samples
 from training.demo_voice.measure import median_pitch_hz

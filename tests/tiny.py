@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from backend.model.checkpoint import Checkpoint, save_checkpoint
-from backend.model.config import CheckpointCard, CodecConfig, DualARConfig, WindowConfig
+from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, WindowConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.tokenizer import IM_END, INTERLEAVE, Tokenizer
@@ -127,7 +127,7 @@ def tiny_checkpoint(
 ) -> Path:
     """Write a random checkpoint into `folder` and return it; load it with `load_checkpoint`.
 
-    `overrides` are keys of `config.json`, `codec` of CodecConfig, `card` of CheckpointCard. The
+    `overrides` are keys of `config.json`, `codec` of CodecConfig, `card` of CheckpointInfo. The
     same `seed` gives the same weights. `end_scale` scales the end token's embedding row: at 0 a
     greedy sequence never ends by itself.
     """
@@ -145,7 +145,7 @@ def tiny_checkpoint(
         model.embeddings.weight[tokenizer.im_end_id] *= end_scale
     dac = DAC(codec_config)
     randomize_(dac, seed + 1)
-    described = CheckpointCard.from_json({"name": "tiny", "languages": ["en"], **(card or {})})
+    described = CheckpointInfo.from_json({"name": "tiny", "languages": ["en"], **(card or {})})
     save_checkpoint(
         folder, Checkpoint(described, config, codec_config, tokenizer, model, dac), dtype
     )

@@ -18,12 +18,12 @@ from backend.api.headers import STREAMED, figures, figures_at_start
 from backend.api.sse import EVENT_STREAM
 from backend.audio.subtitles import srt, webvtt
 from backend.audio.write import AudioWriter, Outlet, carried_rate_hz, content_type
-from backend.core import AudioOutput, EngineInfo, PcmChunk, SpeechRequest
+from backend.core import MIB, AudioOutput, EngineInfo, PcmChunk, SpeechRequest
 from backend.errors import ShoalError
-from backend.session import SpeechSession, in_time
+from backend.serving.session import SpeechSession, in_time
 from backend.smart_backend import SmartBackend
 
-_IN_MEMORY_BYTES = 8 * 1024 * 1024
+_IN_MEMORY_BYTES = 8 * MIB
 """A longer answer that is sent in one piece waits on disk."""
 PIECE_BYTES = 48 * 1024
 """Sent in one go; a multiple of three, so that pieces in base64 can be joined."""

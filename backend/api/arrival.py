@@ -5,9 +5,10 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from backend.core import MIB
 from backend.errors import BadField, UploadTooLarge
 
-FIELDS_BYTES = 4 * 1024 * 1024
+FIELDS_BYTES = 4 * MIB
 """Room for all fields but uploads: 100,000 characters are at most 1.2 MB in any encoding."""
 _MAX_FIELDS = 200
 

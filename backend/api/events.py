@@ -28,8 +28,8 @@ from backend.audio.write import AudioWriter, Outlet
 from backend.core import AudioOutput, SpeechRequest
 from backend.errors import ShoalError
 from backend.monitoring.synthesis import real_time_factor, tokens_per_second
-from backend.outlook import Queued, text_limit_json
-from backend.session import SpeechSession
+from backend.serving.outlook import Queued, text_limit_json
+from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 _QUEUE_S = 2.0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import Response
 
-from backend.session import SpeechSession
+from backend.serving.session import SpeechSession
 
 WARNING = "X-Warning"
 STREAMED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}

@@ -41,12 +41,12 @@ from backend.api.live_body import (
     parse_message,
 )
 from backend.api.live_connection import LiveConnection
-from backend.api.openai import saved_voice
+from backend.api.openai.routes import saved_voice
 from backend.api.status import status_of
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
 from backend.errors import BadField, ShoalError, TimedOut
-from backend.session import SpeechSession
+from backend.serving.session import SpeechSession
 
 router = APIRouter()
 

@@ -7,12 +7,12 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from backend.api.openai_body import VoiceName
+from backend.api.openai.body import VoiceName
 from backend.api.schemas import SpeechFields, parse
-from backend.core import FLUSH, AudioFormat
+from backend.core import FLUSH, MIB, AudioFormat
 from backend.errors import BadField, TextTooLong, UploadTooLarge
 
-_MESSAGE_CHARACTERS = 1024 * 1024
+_MESSAGE_CHARACTERS = MIB
 """Longest message: room for the longest text, escaped."""
 
 

@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from backend.api.live_body import LiveText
 from backend.errors import TimedOut
-from backend.session import SpeechSession
+from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 

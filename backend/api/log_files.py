@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from backend.api.dependencies import Backend, unless_hung_up
 from backend.api.headers import add_warnings
 from backend.api.openapi import JSON, errors
+from backend.core import MIB
 from backend.errors import Aborted, BadField
 from backend.monitoring.files import (
     MAX_LAST_BYTES,
@@ -29,7 +30,6 @@ CSV = "text/csv"
 _STALLED_S = 60.0
 """A client that takes no piece for so long is given up, or it would hold the file open."""
 _DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
-_MIB = 1024 * 1024
 
 
 class LogFileAnswer(BaseModel):
@@ -123,7 +123,7 @@ async def get_log_file(name: str, backend: Backend, last_bytes: _LastBytes = Non
     )
     response = LogFileResponse(excerpt, CSV if is_csv else JSON, name)
     if excerpt.is_cut and last_bytes is None:
-        advice = f"The file is longer than {WHOLE_BYTES // _MIB} MiB; its last lines are sent."
+        advice = f"The file is longer than {WHOLE_BYTES // MIB} MiB; its last lines are sent."
         add_warnings(response, (advice,))
     return response
 

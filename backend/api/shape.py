@@ -5,7 +5,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from backend.api import fish_body, openai_body
+from backend.api.fish import body as fish_body
+from backend.api.openai import body as openai_body
 
 _OPENAI_PATHS = ("/v1/audio", "/v1/models")
 _FISH_PATHS = ("/v1/tts", "/model", "/v1/references", "/wallet")

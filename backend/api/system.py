@@ -12,12 +12,10 @@ from fastapi import APIRouter, Request
 from backend.api import examples
 from backend.api.dependencies import Backend
 from backend.api.openapi import errors, example
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo
 from backend.smart_backend import SmartBackend
 
 router = APIRouter(tags=["system"])
-
-_MIB = 1024 * 1024
 
 
 def shoal_version() -> str:
@@ -57,11 +55,11 @@ def _model(info: EngineInfo) -> dict[str, Any]:
     return {
         "precision": info.precision,
         "quantization": info.quantization,
-        "unquantized_weight_mb": round(info.unquantized_weight_bytes / _MIB, 1),
+        "unquantized_weight_mb": round(info.unquantized_weight_bytes / MIB, 1),
         "quality_cost": info.quality_cost and asdict(info.quality_cost),
         "num_threads": info.num_threads,
         "parameters": info.parameters,
-        "weight_mb": round(info.weight_bytes / _MIB, 1),
+        "weight_mb": round(info.weight_bytes / MIB, 1),
         "memory_mb": round(info.memory_mb, 1),
         "load_s": round(info.load_s, 3),
         "sample_rate_hz": info.sample_rate_hz,
@@ -83,11 +81,11 @@ def _system_info(backend: SmartBackend) -> dict[str, Any]:
         "precision": info.precision if info else None,
         "quantization": info.quantization if info else None,
         "compile_enabled": backend.lane.running_plan.compile.value if info else None,
-        "cpu_model": backend.lane.machine.hardware.cpu.model or None,
+        "cpu_model": backend.lane.deployment.hardware.cpu.model or None,
         "cpu_logical": os.cpu_count(),
         "cpu_physical": psutil.cpu_count(logical=False),
-        "memory_total_mb": round(memory.total / _MIB),
-        "memory_available_mb": round(memory.available / _MIB),
+        "memory_total_mb": round(memory.total / MIB),
+        "memory_available_mb": round(memory.available / MIB),
     }
 
 

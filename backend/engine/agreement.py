@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from backend.core import SamplingParams
 from backend.engine.frame import Drawn, EagerFrame, Frame
 from backend.engine.rows import Rows
-from backend.engine.sequence import Sampling
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 
@@ -16,7 +16,11 @@ _CASES = ((40,), (3, 70, 21))
 """Prompt lengths of the rows that are tried together: one row and several, of one bucket of the
 cache and across two."""
 _FRAMES = 4
-_SAMPLING = (Sampling(0.0, 1.0, 1.0), Sampling(0.7, 0.7, 1.1, 1), Sampling(1.0, 1.0, 1.5, 2))
+_SAMPLING = (
+    SamplingParams(0.0, 1.0, 1.0),
+    SamplingParams(0.7, 0.7, 1.1, 1),
+    SamplingParams(1.0, 1.0, 1.5, 2),
+)
 """Of each row in turn; greedy first."""
 
 _ALLOWED = {

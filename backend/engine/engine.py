@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backend.core import FinishReason
 from backend.engine.compiled import CompiledFrame
-from backend.engine.memory import is_out_of_memory
+from backend.engine.out_of_memory import is_out_of_memory
 from backend.engine.runner import Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from backend.core import SamplingParams
 from backend.engine.frame import Draw
 from backend.engine.sampler import SamplingRows, seed_key
-from backend.engine.sequence import Sampling
 
 WINDOW = 16
 """Frames whose codes the repetition penalty looks at."""
@@ -32,19 +32,19 @@ class Rows:
         self._temperature = full((1,), torch.float32)
         self._top_p = full((1,), torch.float32)
         self._penalty = full((1,), torch.float32)
-        self._sampling: list[Sampling] = []
+        self._sampling: list[SamplingParams] = []
 
     def __len__(self) -> int:
         return len(self._sampling)
 
-    def add(self, sampling: Sampling, prompt_tokens: int) -> int:
+    def add(self, sampling: SamplingParams, prompt_tokens: int) -> int:
         """A row for a sequence whose prompt is about to be read; its index."""
         row = len(self._sampling)
         self._sampling.append(sampling)
         self.positions[row] = prompt_tokens - 1
         self.frames[row] = 0
         self._history[row] = -1
-        self._keys[row] = seed_key(sampling.seed)
+        self._keys[row] = seed_key(sampling.seed or 0)
         self._temperature[row] = sampling.temperature
         # Rounding may carry a cumulative sum past 1; whoever asks for all tokens gets all.
         self._top_p[row] = sampling.top_p if sampling.top_p < 1 else math.inf

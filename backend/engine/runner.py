@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from backend.core import SamplingParams
 from backend.engine.compiled import CompiledFrame
 from backend.engine.frame import EagerFrame, Frame
 from backend.engine.prompt import Prompt
 from backend.engine.rows import Rows
-from backend.engine.sequence import Sampling
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 
@@ -49,7 +49,7 @@ class Runner:
         self._compiled = compiled
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, sampling: Sampling, most_positions: int) -> Tensor:
+    def prefill(self, prompt: Prompt, sampling: SamplingParams, most_positions: int) -> Tensor:
         """Read `prompt` into a new last row; its first frame [1, N], on the CPU.
 
         The row can come to hold `most_positions`.

@@ -2,23 +2,8 @@
 
 from dataclasses import dataclass
 
-from backend.core import FinishReason
+from backend.core import FinishReason, SamplingParams
 from backend.engine.prompt import Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """`core.SamplingParams` with the seed drawn: what the sampler needs of one row."""
-
-    temperature: float = 0.7
-    top_p: float = 0.7
-    repetition_penalty: float = 1.1
-    seed: int = 0
-
-    @property
-    def is_greedy(self) -> bool:
-        """The best token is taken, no noise."""
-        return self.temperature == 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -26,7 +11,7 @@ class Sequence:
     """A prompt being answered; compared by identity, since two may ask for the same."""
 
     prompt: Prompt
-    sampling: Sampling
+    sampling: SamplingParams
     frame_limit: int
     context_tokens: int
     frames: int = 0

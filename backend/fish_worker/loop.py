@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from loguru import logger
 
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
-from backend.fish_worker.load import Loaded, load
+from backend.fish_worker.loaded_package import Loaded, load
 from backend.fish_worker.package import NAME
 from backend.fish_worker.speech import Speech, decode, encode
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
-from backend.worker.memory import MIB, reset_peak
 from backend.worker.messages import (
     Abort,
     Asked,
@@ -39,6 +38,7 @@ from backend.worker.messages import (
     WorkerConfig,
 )
 from backend.worker.pipe import Send
+from backend.worker.process_memory import reset_peak
 
 _LEAVE_S = 0.5
 """How long the end waits for a token to be finished. Nothing is left to be saved."""

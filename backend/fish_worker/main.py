@@ -1,6 +1,6 @@
 """The fish-speech worker: `start.py backend.fish_worker.main --converted DIR --config JSON`.
 
-Runs in the environment that `backend.environment` makes, and answers as our own worker does.
+Runs in the environment that `backend.fish_worker.install` makes; answers as our own worker does.
 """
 
 import argparse

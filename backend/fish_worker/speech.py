@@ -18,11 +18,10 @@ from backend.engine.prompt import (
     wire_codes,
 )
 from backend.errors import BlankText, PromptTooLong
-from backend.fish_worker.load import Loaded
+from backend.fish_worker.loaded_package import Loaded
 from backend.fish_worker.package import NAME, RESERVED_POSITIONS
 from backend.fish_worker.voice import Generated
 from backend.monitoring.fish_log import FishLog
-from backend.worker.memory import peak_mb
 from backend.worker.messages import (
     MAX_DECODED_S,
     DecodeCodes,
@@ -32,6 +31,7 @@ from backend.worker.messages import (
     Pcm,
     Speak,
 )
+from backend.worker.process_memory import peak_mb
 
 _LEAST_TOKENS = 2
 """A frame and the end: the package fails when it is asked for fewer."""

@@ -3,7 +3,7 @@
 import math
 import re
 
-from backend.hardware.cards import CARD_TIERS, SMALL_CARD, SMALL_VRAM_GIB
+from backend.hardware.gpu_models import GPU_MODEL_TIERS, SMALL_GPU, SMALL_VRAM_GIB
 from backend.hardware.machine import GIB, Core, Cpu, Gpu, Hardware
 from backend.hardware.tiers import CPU_TIERS, GPU_TIERS, Tier, TierName
 
@@ -46,7 +46,7 @@ def gpu_tier(gpu: Gpu) -> tuple[Tier, str]:
     elif gpu.vram_gib >= MID_VRAM_GIB:
         name = "gpu_mid"
     seen = f"{gpu.name} with {gpu.vram_gib} GiB"
-    for row in CARD_TIERS:
+    for row in GPU_MODEL_TIERS:
         if row.name == name and _is_card(gpu, row.card):
             return row, f"{seen}, which the row of {row.card} is for"
     return TIERS[name], seen
@@ -79,7 +79,7 @@ def _allowed_cores(cpu: Cpu) -> list[Core]:
 
 
 def _is_card(gpu: Gpu, card: str) -> bool:
-    if card == SMALL_CARD:
+    if card == SMALL_GPU:
         return gpu.vram_gib <= SMALL_VRAM_GIB
     words, wanted = re.split(r"[\s-]+(?!q\b)", gpu.name.lower()), card.lower().split()
     for start in range(len(words) - len(wanted) + 1):

@@ -1,9 +1,9 @@
 """Whether torch.compile is tried: the changelog's logic and its log lines, word for word. Pure."""
 
-from backend.core import Choice
+from backend.core import MIB, Choice
 from backend.errors import BadSetting
 from backend.hardware.machine import GIB, Hardware
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.placement import Placement
 from backend.hardware.quantization import is_small, kind_of
 from backend.settings import Settings

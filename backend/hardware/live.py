@@ -8,11 +8,10 @@ from typing import Any
 import psutil
 from loguru import logger
 
-from backend.core import EngineInfo, Plan
+from backend.core import MIB, EngineInfo, Plan
 from backend.hardware.detect import read_gpus, read_memory
 from backend.hardware.machine import Gpu, Memory
 from backend.hardware.memory import MemoryNow
-from backend.hardware.need import MIB
 from backend.nvml import Nvml, NvmlUnavailable
 
 _CPU_SAMPLE_S = 0.1

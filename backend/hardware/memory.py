@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from backend.core import OPEN_SENTENCES, Plan
+from backend.core import MIB, OPEN_SENTENCES, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
-from backend.hardware.need import MIB, CheckpointShape, Reading, RequestNeed
+from backend.hardware.need import CheckpointShape, Reading, RequestNeed
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 
 SAFE_SHARE = 0.8

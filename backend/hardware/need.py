@@ -5,24 +5,23 @@ it is put together with what was measured of the process around it. `benchmarks/
 the outcome with real workers.
 """
 
-import json
 import math
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from backend.core import Quantization
+from backend.core import MIB, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.config import (
-    CheckpointCard,
+    CheckpointInfo,
     CodecConfig,
     DualARConfig,
     kv_capacity,
+    read_json,
 )
 
-MIB = 1024 * 1024
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one weight, key or value by the name of the precision."""
 CODEC_ELEMENT_BYTES = 4
@@ -111,25 +110,25 @@ class CheckpointShape:
 
     model: DualARConfig
     codec: CodecConfig
-    card: CheckpointCard
+    info: CheckpointInfo
 
     @property
     def name(self) -> str:
         """The checkpoint's name."""
-        return self.card.name
+        return self.info.name
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Read `config.json`, `codec.json` and `shoal.json`; BadCheckpoint says what is wrong."""
         if not folder.is_dir():
             raise BadCheckpoint(f"there is no checkpoint folder {folder}")
-        model = DualARConfig.from_json(_read_json(folder / "config.json"))
-        codec, card = CodecConfig(), CheckpointCard(name=folder.name)
+        model = DualARConfig.from_json(read_json(folder / "config.json"))
+        codec, info = CodecConfig(), CheckpointInfo(name=folder.name)
         if (codec_file := folder / "codec.json").exists():
-            codec = CodecConfig.from_json(_read_json(codec_file))
-        if (card_file := folder / "shoal.json").exists():
-            card = CheckpointCard.from_json(_read_json(card_file))
-        return cls(model, codec, card)
+            codec = CodecConfig.from_json(read_json(codec_file))
+        if (info_file := folder / "shoal.json").exists():
+            info = CheckpointInfo.from_json(read_json(info_file))
+        return cls(model, codec, info)
 
     def weight_bytes(self, precision: str, quantization: Quantization, device: str = "cpu") -> int:
         """Bytes of the weights in memory: transformer as stored, codec in float32.
@@ -193,7 +192,7 @@ class CheckpointShape:
         a bound, the "expected" one a prediction.
         """
         element = ELEMENT_BYTES[precision]
-        segment = max(1, min(characters, chunk_length, self.card.max_segment_characters))
+        segment = max(1, min(characters, chunk_length, self.info.max_segment_characters))
         rows = min(open_segments, math.ceil(max(1, characters) / segment))
         frames = self.frames(segment, reading, wide_share)
         prompt = self.prompt_tokens(segment, wide_share)
@@ -235,7 +234,7 @@ class CheckpointShape:
 
     def encoding_need(self, recording_s: float, device: str = "cpu") -> RequestNeed:
         """What encoding a recording adds: it goes on beside whatever is being spoken."""
-        recording_s = min(recording_s, self.card.max_reference_s)
+        recording_s = min(recording_s, self.info.max_reference_s)
         samples = int(recording_s * self.codec.sample_rate_hz)
         encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
         times = _CUDA_HOLDS if device.startswith("cuda") else 1
@@ -279,15 +278,3 @@ def _int4_bytes(rows: int, columns: int, multiple: int) -> int:
         return _int8_bytes(rows, columns)
     padded = -(-rows // multiple) * multiple
     return padded * (columns // 2 + columns // _GROUP_COLUMNS * 2 * _SCALE_BYTES)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadCheckpoint(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadCheckpoint(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadCheckpoint(f"{path} must hold a JSON object")
-    return value

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from backend.core import Choice, Quantization
+from backend.core import MIB, Choice, Quantization
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.classify import tier_of
 from backend.hardware.machine import GIB, Gpu, Hardware
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.precision import choose_precision
 from backend.hardware.quantization import (
     LOW_MEMORY_BYTES,
@@ -92,7 +92,7 @@ def safety_margin_bytes(tier: Tier, limit_bytes: int) -> int:
 
 def choose_chunk_length(tier: Tier, settings: Settings, shape: CheckpointShape) -> Choice[int]:
     """Characters of a segment; `BadSetting` if the user's are more than the checkpoint speaks."""
-    longest = shape.card.max_segment_characters
+    longest = shape.info.max_segment_characters
     if (wanted := settings.chunk_length) is not None:
         if wanted > longest:
             raise BadSetting(

@@ -2,13 +2,13 @@
 
 import math
 
-from backend.core import Choice, Plan
+from backend.core import MIB, Choice, Plan
 from backend.errors import BadSetting
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.classify import usable_performance_cores
 from backend.hardware.compile_gate import gate_for
 from backend.hardware.machine import Cpu, Hardware
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.notes import log_lines, response_notes
 from backend.hardware.placement import (
     Placement,

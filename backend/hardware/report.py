@@ -5,10 +5,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from backend.core import Choice, Plan
+from backend.core import MIB, Choice, Plan
 from backend.hardware.affinity import format_cpus
 from backend.hardware.machine import GIB, Hardware
-from backend.hardware.need import MIB, CheckpointShape
+from backend.hardware.need import CheckpointShape
 from backend.hardware.pressure import RunningConfig
 
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.calibration import calibrate_
-from backend.model.config import CheckpointCard, CodecConfig, DualARConfig
+from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, read_json
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
@@ -39,7 +39,7 @@ from backend.model.weights import (
 class Checkpoint:
     """A loaded checkpoint, ready to generate."""
 
-    card: CheckpointCard
+    info: CheckpointInfo
     config: DualARConfig
     codec_config: CodecConfig
     tokenizer: Tokenizer
@@ -104,14 +104,14 @@ def load_checkpoint(
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
-    config = DualARConfig.from_json(_read_json(folder / "config.json"))
-    codec_file, card_file = folder / "codec.json", folder / "shoal.json"
+    config = DualARConfig.from_json(read_json(folder / "config.json"))
+    codec_file, info_file = folder / "codec.json", folder / "shoal.json"
     codec_config = CodecConfig()
     if codec_file.exists():
-        codec_config = CodecConfig.from_json(_read_json(codec_file))
-    card = CheckpointCard(name=folder.name)
-    if card_file.exists():
-        card = CheckpointCard.from_json(_read_json(card_file))
+        codec_config = CodecConfig.from_json(read_json(codec_file))
+    info = CheckpointInfo(name=folder.name)
+    if info_file.exists():
+        info = CheckpointInfo.from_json(read_json(info_file))
     tokenizer = Tokenizer.from_folder(folder)
     _check_sizes(config, codec_config, tokenizer)
 
@@ -126,11 +126,11 @@ def load_checkpoint(
     cost = None
     if quantization != "none" and calibration_samples:
         cost = calibrate_(
-            model, tokenizer, weights, quantization, calibration_samples, card.languages
+            model, tokenizer, weights, quantization, calibration_samples, info.languages
         )
     fill_(codec, "", sounds, device, codec_dtype or dtype)
     return Checkpoint(
-        card, config, codec_config, tokenizer, model.eval(), codec.eval(), quantization, cost
+        info, config, codec_config, tokenizer, model.eval(), codec.eval(), quantization, cost
     )
 
 
@@ -177,7 +177,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype) ->
     for name, part in (
         ("config", checkpoint.config),
         ("codec", checkpoint.codec_config),
-        ("shoal", checkpoint.card),
+        ("shoal", checkpoint.info),
     ):
         text = json.dumps(part.to_json(), indent=2) + "\n"
         (folder / f"{name}.json").write_text(text, "utf-8")
@@ -187,18 +187,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, dtype: torch.dtype) ->
             k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()
         }
         save_file(tensors, folder / f"{name}.safetensors")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadCheckpoint(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadCheckpoint(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadCheckpoint(f"{path} must hold a JSON object")
-    return value
 
 
 def _check_sizes(config: DualARConfig, codec: CodecConfig, tokenizer: Tokenizer) -> None:

@@ -5,11 +5,8 @@ import sys
 import torch
 from torch import Tensor
 
-from backend.model.config import TransformerConfig
+from backend.model.config import KV_BUCKET, TransformerConfig
 from backend.model.layers import attend_from_one
-
-BUCKET = 64
-"""Capacity is a multiple of this many positions."""
 
 
 class KVCache:
@@ -112,7 +109,7 @@ class KVCache:
         capacity = self._capacity
         if length > capacity:
             grown = max(length, min(capacity * 3 // 2, most))
-            capacity = -(-grown // BUCKET) * BUCKET
+            capacity = -(-grown // KV_BUCKET) * KV_BUCKET
         if rows > self._rows:
             rows = max(rows, self._rows * 3 // 2)
         # Else everything is copied anyway, and the rows that have left are let go of: after a want

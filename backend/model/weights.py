@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from backend.core import MIB
 from backend.errors import BadCheckpoint
 from backend.model.config import DualARConfig
 
@@ -29,7 +30,7 @@ _NORM_PARTS = (
 )
 """Suffixes of weight norm's magnitude and direction, as new and as old torch save them."""
 
-_REMAP_BYTES = 128 * 1024 * 1024
+_REMAP_BYTES = 128 * MIB
 """A .pth file is mapped as one: after this much was read, it is mapped anew, so that what was read
 before leaves memory."""
 

@@ -25,6 +25,8 @@ RETRY_S = 10.0
 """After a failure nothing is written for so long: a dead disk is not asked ten times a second."""
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 """What no name of a file here holds, but for its suffix."""
+FILE_NAME = re.compile(r"(synthesis|realtime)_(.+?)_\d{8}\D?\d{6}(?:_\d+)?\.csv")
+"""What a file of rows is called: kind, tier and when it was begun."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 

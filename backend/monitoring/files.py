@@ -10,21 +10,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from backend.core import MIB
 from backend.errors import BadSetting, UnknownFile
-from backend.monitoring.csv_log import NOT_IN_A_NAME
-from backend.monitoring.history import FILE_NAME
+from backend.monitoring.csv_log import FILE_NAME, NOT_IN_A_NAME
 from backend.monitoring.rows import timestamp
 
 Kind = Literal["synthesis", "realtime", "hardware"]
 
 MAX_LISTED = 200
 """Files that one list tells of."""
-MAX_LAST_BYTES = 16 * 1024 * 1024
+MAX_LAST_BYTES = 16 * MIB
 """Most that may be asked for of a file's end."""
-WHOLE_BYTES = 64 * 1024 * 1024
+WHOLE_BYTES = 64 * MIB
 """Of a longer file only the end is read."""
 _PIECE_BYTES = 256 * 1024
-_LINE_BYTES = 1024 * 1024
+_LINE_BYTES = MIB
 """No line of ours comes near it: where no line end is found within, there is no line."""
 _NAME_CHARACTERS = 200
 _HARDWARE_NAME = re.compile(r"hardware_specs_(.+)\.json")

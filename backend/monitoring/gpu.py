@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from backend.core import MIB
 from backend.monitoring.sample import GpuUtilSource
 from backend.nvml import GpuReading, Nvml, NvmlUnavailable
-
-_MIB = 1024 * 1024
 
 
 def estimate_utilization_pct(current_memory_mb: float, peak_memory_mb: float) -> float:
@@ -102,7 +101,7 @@ class GpuMeter:
 
     def _state(self, card: GpuReading) -> GpuState:
         self._has_warned = False
-        used_mb = card.used_bytes / _MIB
+        used_mb = card.used_bytes / MIB
         if card.utilization_pct is not None:
             return GpuState(used_mb, card.utilization_pct, "nvml", card.temperature_c)
         # A part of a card (MIG) has memory of its own, but no utilization.

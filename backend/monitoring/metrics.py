@@ -3,6 +3,7 @@
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from backend.core import MIB
 from backend.monitoring.rows import SynthesisRow
 from backend.monitoring.synthesis import OUTCOMES
 
@@ -11,7 +12,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 _FIRST_AUDIO_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
 _RTF = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
-_MIB = 1024 * 1024
 
 
 class Metrics:
@@ -71,7 +71,7 @@ class Metrics:
     def set_worker(self, *, is_ready: bool, restarts: int, memory_mb: float) -> None:
         """How the worker is; `restarts` counts since the server's start."""
         self._worker_up.set(is_ready)
-        self._worker_memory.set(memory_mb * _MIB)
+        self._worker_memory.set(memory_mb * MIB)
         self._restarts.inc(max(0, restarts - self._restarts_told))
         self._restarts_told = max(restarts, self._restarts_told)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backend.monitoring.gpu import GpuMeter
-from backend.monitoring.load import SystemLoad
 from backend.monitoring.sample import Sample
+from backend.monitoring.system_load import SystemLoad
 
 TEMPERATURE_INTERVAL_S = 1.0
 """A chip does not heat up in 100 ms, and asking it costs more than all the rest."""

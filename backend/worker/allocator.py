@@ -7,11 +7,13 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
+from backend.core import MIB
+
 ONEDNN_PRIMITIVES = "512"
 """Compiled kernels that oneDNN keeps. The codec's five piece sizes need some 320 of them at the
 size of openaudio-s1-mini, each number of rows some ten. In bfloat16 each new prompt length adds
 five of half a megabyte: the default, 1024, lets those grow by 400 MB more before it forgets any."""
-OWN_MAPPING_BYTES = 4 * 1024 * 1024
+OWN_MAPPING_BYTES = 4 * MIB
 """Tensors of this size get memory of their own, which the system has back when they go. By default
 glibc raises the figure to 32 MB at the first large tensor that is freed and then keeps the heap's
 holes: at full size 250 MB more after one sentence."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from backend.core import ReferenceCodes
+from backend.core import MIB, ReferenceCodes
 from backend.errors import Aborted, ShoalError, error_from_code
 from backend.worker.messages import (
     Abort,
@@ -43,7 +43,7 @@ from backend.worker.supervisor import Patience, Supervisor, WorkerState
 
 __all__ = ["Patience", "WorkerClient", "WorkerState"]
 
-MAX_UNREAD_BYTES = 128 * 1024 * 1024
+MAX_UNREAD_BYTES = 128 * MIB
 """About twelve minutes of speech at 44.1 kHz."""
 
 Answer = Pcm | Done | Encoded | Decoded

@@ -17,7 +17,7 @@ from backend.engine.prompt import checked_codes, wire_codes
 from backend.errors import Aborted, ShoalError
 from backend.worker.device import use_threads
 from backend.worker.failure import failed
-from backend.worker.load import Loaded
+from backend.worker.loaded import Loaded
 from backend.worker.messages import (
     MAX_DECODED_S,
     DecodeCodes,

@@ -2,7 +2,7 @@
 
 from loguru import logger
 
-from backend.engine.memory import is_out_of_memory
+from backend.engine.out_of_memory import is_out_of_memory
 from backend.errors import EngineFailed, ShoalError
 from backend.worker.messages import Failed
 

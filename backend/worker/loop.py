@@ -5,15 +5,14 @@ import queue
 import time
 from pathlib import Path
 
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo
 from backend.engine.background import BackgroundCompile
 from backend.engine.sequence import Sequence
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.worker.device import use_threads
 from backend.worker.encoding import VoiceEncoding
 from backend.worker.failure import failed
-from backend.worker.load import Loaded, load
-from backend.worker.memory import held_of_gpu_bytes, reset_peak
+from backend.worker.loaded import Loaded, load
 from backend.worker.messages import (
     Abort,
     Asked,
@@ -31,9 +30,8 @@ from backend.worker.messages import (
     WorkerConfig,
 )
 from backend.worker.pipe import Send
+from backend.worker.process_memory import held_of_gpu_bytes, reset_peak
 from backend.worker.speech import SpeechJob
-
-_MIB = 1024 * 1024
 
 Inbox = queue.SimpleQueue[ToWorker | None]
 """Messages to the worker; None is the end of them."""
@@ -133,7 +131,7 @@ class WorkerLoop:
     def _configure(self, wanted: Configure) -> None:
         use_threads(wanted.num_threads)
         self._encoding.num_threads = wanted.num_threads
-        self._engine.set_cache_bytes(wanted.cache_limit_mb * _MIB)
+        self._engine.set_cache_bytes(wanted.cache_limit_mb * MIB)
         self._send(Configured(wanted.num_threads, wanted.cache_limit_mb))
 
     def _step(self) -> None:

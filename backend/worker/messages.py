@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 import msgspec
 
 from backend.core import (
+    MIB,
     EngineInfo,
     Quantization,
     ReferenceCodes,
@@ -19,7 +20,7 @@ from backend.core import (
     VoicePrompt,
 )
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * MIB
 MAX_DECODED_S = 10.0
 """Seconds of codes that are decoded for one request."""
 _LENGTH = struct.Struct("<I")

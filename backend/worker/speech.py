@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,11 +12,11 @@ from backend.codec.stream import FrameDecoder
 from backend.core import MAX_SEED, ReferenceCodes, SpeechStats
 from backend.engine.engine import Progress
 from backend.engine.prompt import Prompt, Reference, check_fits, frame_limit, wire_codes
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.errors import BlankText
-from backend.worker.load import Loaded
-from backend.worker.memory import peak_mb
+from backend.worker.loaded import Loaded
 from backend.worker.messages import Done, Pcm, Speak
+from backend.worker.process_memory import peak_mb
 
 
 class SpeechJob:
@@ -33,7 +34,7 @@ class SpeechJob:
         seed = secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed
         self.sequence = Sequence(
             self._prompt(),
-            Sampling(asked.temperature, asked.top_p, asked.repetition_penalty, seed),
+            replace(asked, seed=seed),
             frame_limit(speak.text, info.frame_rate_hz),
             info.context_tokens,
         )

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from backend.core import EngineInfo, ReferenceCodes, SamplingParams, SpeechStats, VoicePrompt
-from backend.environment import fish_command
 from backend.errors import BadReference, EngineDown, ShoalError
+from backend.fish_worker.install import fish_command
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import (

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 import backend
-from backend.core import Quantization
+from backend.core import Quantization, SamplingParams
 from backend.engine.agreement import Agreement, Tally
 from backend.engine.engine import Engine
 from backend.engine.frame import Drawn, EagerFrame, Frame
 from backend.engine.prompt import Prompt
 from backend.engine.rows import Rows
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
@@ -29,7 +29,7 @@ GPU = [
 """`pytestmark` of every file here."""
 
 VOICE_DIR = Path(backend.__file__).parent / "checkpoints" / "demo"
-GREEDY = Sampling(temperature=0.0, top_p=1.0, repetition_penalty=1.0)
+GREEDY = SamplingParams(temperature=0.0, top_p=1.0, repetition_penalty=1.0)
 TEXTS = (
     "The old lighthouse keeper climbed the stairs.",
     "Rain.",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from backend.core import Quantization
+from backend.core import Quantization, SamplingParams
 from backend.engine.background import BackgroundCompile
 from backend.engine.engine import Engine
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from tests.gpu.forced import GPU, agreement, drawn, prompts, voice
 
 pytestmark = GPU
@@ -51,7 +51,7 @@ def cases() -> Iterator[dict[tuple[str, Quantization], Case]]:
 def speak(engine: Engine, rows: int) -> float:
     """The median seconds of a step with `rows` rows."""
     for row in range(rows):
-        engine.add(Sequence(prompts()[2], Sampling(0.7, 0.7, 1.1, row), 60, 2048))
+        engine.add(Sequence(prompts()[2], SamplingParams(0.7, 0.7, 1.1, row), 60, 2048))
     steps = []
     while not engine.is_idle:
         step = engine.step()

@@ -6,11 +6,11 @@ import warnings
 import pytest
 import torch
 
-from backend.core import Quantization
+from backend.core import Quantization, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.runner import Runner
-from backend.engine.sequence import Sampling, Sequence
+from backend.engine.sequence import Sequence
 from tests.gpu.forced import (
     FRAMES,
     GPU,
@@ -110,7 +110,7 @@ def test_greedy_speech_is_that_of_the_cpu() -> None:
 def test_a_step_waits_for_the_device_once() -> None:
     runner = Runner(voice("cuda", "bf16").model, 4)
     for index, prompt in enumerate(prompts()):
-        runner.prefill(prompt, Sampling(0.7, 0.7, 1.1, index), len(prompt) + FRAMES)
+        runner.prefill(prompt, SamplingParams(0.7, 0.7, 1.1, index), len(prompt) + FRAMES)
     for _ in range(3):
         runner.step()
     with warnings.catch_warnings(record=True) as caught:
@@ -130,7 +130,7 @@ def test_a_want_of_memory_costs_some_sequences_and_is_answered() -> None:
         checkpoint.tokenizer, checkpoint.config.num_codebooks, " ".join(TEXTS * 3)
     )
     engine = Engine(checkpoint.model, 8)
-    asked = [Sequence(prompt, Sampling(1.0, 1.0, 1.1, seed), 700, 2048) for seed in range(8)]
+    asked = [Sequence(prompt, SamplingParams(1.0, 1.0, 1.1, seed), 700, 2048) for seed in range(8)]
     for each in asked:
         engine.add(each)
     errors = []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.environment import add_engine
+from backend.fish_worker.install import add_engine
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

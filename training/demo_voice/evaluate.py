@@ -22,9 +22,9 @@ import soundfile
 import torch
 
 from backend.core import SamplingParams, VoicePrompt
-from backend.hardware.look import Machine
-from backend.launch import worker_command
+from backend.hardware.deployment import Deployment
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.serving.lane import worker_command
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
 from backend.worker.messages import Done, EncodeVoice, Pcm, Speak
@@ -81,7 +81,7 @@ class Reading:
 async def speak_all(model_dir: Path | None, requests: list[Reading]) -> list[Spoken]:
     """Every request through one worker process, a few at a time."""
     settings = Settings(model_dir=model_dir, log_level="WARNING")
-    client = WorkerClient(worker_command(settings, Machine.look(settings).plan))
+    client = WorkerClient(worker_command(settings, Deployment.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(AT_ONCE)
 

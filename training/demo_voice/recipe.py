@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from backend.model.config import (
-    CheckpointCard,
+    CheckpointInfo,
     CodecConfig,
     DualARConfig,
     TransformerConfig,
@@ -136,8 +136,8 @@ class Recipe:
     hours: float = 420.0
     compile: bool = True
     seed: int = 0
-    card: CheckpointCard = field(
-        default_factory=lambda: CheckpointCard(
+    card: CheckpointInfo = field(
+        default_factory=lambda: CheckpointInfo(
             name="shoal-demo",
             max_segment_characters=200,
             max_reference_s=15.0,

@@ -5,9 +5,10 @@ Field names and defaults are those of `fish-speech==0.1.0` (`DualARModelArgs` an
 in weights and in bytes is computed here too.
 """
 
-from backend.model.config.card import CheckpointCard
 from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
+from backend.model.config.files import read_json
 from backend.model.config.fingerprint import codec_fingerprint
+from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
     KV_BUCKET,
     MODEL_TYPES,
@@ -23,11 +24,12 @@ __all__ = [
     "KV_BUCKET",
     "MODEL_TYPES",
     "RESIDUAL_CODEBOOK_SIZE",
-    "CheckpointCard",
+    "CheckpointInfo",
     "CodecConfig",
     "DualARConfig",
     "TransformerConfig",
     "WindowConfig",
     "codec_fingerprint",
     "kv_capacity",
+    "read_json",
 ]

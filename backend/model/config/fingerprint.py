@@ -4,9 +4,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from backend.core import MIB
 from backend.errors import BadCheckpoint
 
-_ENDS_BYTES = 1024 * 1024
+_ENDS_BYTES = MIB
 _DIGEST_BYTES = 12
 
 

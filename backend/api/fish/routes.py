@@ -1,0 +1,117 @@
+"""What clients of Fish Audio and of the Fish server call: speech, health, account; and the rest."""
+
+import asyncio
+from typing import Any, get_args
+
+from fastapi import APIRouter, Request, Response
+
+from backend.api.answer import answer
+from backend.api.arrival import FIELDS_BYTES, read_bytes
+from backend.api.dependencies import Asked, Backend, Origin
+from backend.api.fish import live, references, voices
+from backend.api.fish.body import (
+    FishSpeech,
+    Wanted,
+    decode,
+    speech_schema,
+    wanted,
+    wire_of,
+)
+from backend.api.headers import add_warnings
+from backend.api.openapi import errors, example
+from backend.audio.write import media_type
+from backend.core import AudioFormat
+from backend.settings import Settings
+
+router = APIRouter(tags=["fish"])
+router.include_router(live.router)
+router.include_router(voices.router)
+router.include_router(references.router)
+
+_UNLIMITED = 1_000_000_000
+"""A great number where clients expect what is left to spend: nothing is counted here."""
+_ACCOUNT = {
+    "_id": "self",
+    "user_id": "self",
+    "created_at": "1970-01-01T00:00:00Z",
+    "updated_at": "1970-01-01T00:00:00Z",
+}
+_CREDIT = _ACCOUNT | {"credit": str(_UNLIMITED), "has_free_credit": True}
+_PACKAGE = _ACCOUNT | {
+    "type": "self-hosted",
+    "total": _UNLIMITED,
+    "balance": _UNLIMITED,
+    "finished_at": "",
+}
+_EXAMPLE = {"text": "Hello from Shoal.", "format": "mp3", "reference_id": "anna", "seed": 7}
+_AUDIO = {
+    media_type(kind): {"schema": {"type": "string", "format": "binary"}}
+    for kind in get_args(AudioFormat)
+}
+
+
+@router.post(
+    "/v1/tts",
+    response_class=Response,
+    responses={
+        200: {"description": "The speech, whole or as it is made.", "content": _AUDIO},
+        **errors(400, 404, 409, 413, 422, 503, 504),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                kind: {"schema": speech_schema(), "example": _EXAMPLE}
+                for kind in ("application/json", "application/msgpack")
+            },
+        }
+    },
+)
+async def speak(request: Request, backend: Backend, origin: Asked) -> Response:
+    """Speak `text`, as the Fish Audio service and the Fish server do.
+
+    Text past this machine's limit is spoken in pieces. `chunk_length`, `latency`, `mp3_bitrate`,
+    `max_new_tokens` and further fields of those servers are accepted and change nothing.
+    """
+    asked = await _read(request, backend.settings, origin)
+    response = await answer(request, backend, asked.speech, asked.output)
+    add_warnings(response, asked.warnings)
+    return response
+
+
+async def _read(request: Request, settings: Settings, origin: Origin) -> Wanted:
+    wire = wire_of(request.headers)
+    upload_bytes = settings.max_upload_bytes
+    # Base64 takes four bytes for three.
+    most_bytes = FIELDS_BYTES + (upload_bytes * 4 // 3 if wire == "json" else upload_bytes)
+    body = await read_bytes(request, most_bytes)
+
+    def understood() -> Wanted:
+        return wanted(decode(body, wire, FishSpeech), wire, request.headers, origin)
+
+    return await asyncio.to_thread(understood)
+
+
+@router.post("/v1/health", responses=example({"status": "ok"}, "The server lives."))
+@router.get("/v1/health", responses=example({"status": "ok"}, "The server lives."))
+async def health() -> dict[str, str]:
+    """Whether the server lives; `GET /health/ready` says whether it can speak."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/wallet/self/api-credit",
+    responses=example(_CREDIT, "As much as one likes: this server is yours."),
+)
+async def credit() -> dict[str, Any]:
+    """What is left to spend."""
+    return _CREDIT
+
+
+@router.get(
+    "/wallet/self/package",
+    responses=example(_PACKAGE, "Nothing was paid for, and it does not run out."),
+)
+async def package() -> dict[str, Any]:
+    """What was paid for."""
+    return _PACKAGE

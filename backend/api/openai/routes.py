@@ -1,0 +1,229 @@
+"""What OpenAI's clients call: `POST /v1/audio/speech`, the voices and the models."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
+from typing import Any, get_args
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from backend.api.answer import Events, answer
+from backend.api.arrival import FIELDS_BYTES, read_bytes
+from backend.api.dependencies import Asked, Backend
+from backend.api.headers import add_warnings
+from backend.api.openai.body import (
+    BUILT_IN_VOICES,
+    DEFAULT_VOICE,
+    BadBody,
+    error_body,
+    parse_speech,
+    speech_schema,
+)
+from backend.api.openapi import JSON, Responses, errors, event_stream, example
+from backend.api.sse import event
+from backend.api.status import status_of
+from backend.audio.write import media_type
+from backend.core import AudioFormat, AudioOutput, SpeechRequest
+from backend.errors import ShoalError, UnknownVoice
+from backend.serving.session import SpeechSession
+from backend.smart_backend import SmartBackend
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+
+MODELS = ("fish", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+"""Names that clients are configured with; the checkpoint that is loaded speaks for each."""
+
+_PCM_HZ = 24_000
+"""What OpenAI's clients play pcm at; nothing tells them another rate."""
+_STARTED_S = int(time.time())
+_INSTRUCTIONS_WARNING = (
+    "instructions are not followed, the mood comes from the voice: choose one that was recorded "
+    "in it, see GET /emotions"
+)
+
+_EXAMPLE = {"model": "fish", "input": "Hello from Shoal.", "voice": "alloy"}
+_EVENTS = {"voice": {"id": "ann"}, "response_format": "pcm", "stream_format": "sse"}
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": speech_schema(),
+            "examples": {
+                "audio": {"summary": "An mp3 file", "value": _EXAMPLE},
+                "events": {
+                    "summary": "Events with pieces of pcm, in a saved voice",
+                    "value": _EXAMPLE | _EVENTS,
+                },
+            },
+        }
+    },
+}
+_SPOKEN_EVENTS = (
+    {"type": "speech.audio.delta", "audio": "SUQzBA=="},
+    {
+        "type": "speech.audio.done",
+        "usage": {"input_tokens": 24, "output_tokens": 57, "total_tokens": 81},
+    },
+)
+_SPOKEN: Responses = {
+    200: {
+        "description": "The audio as it is made, or events with pieces of it.",
+        "content": {
+            **{
+                media_type(each): {"schema": {"type": "string", "format": "binary"}}
+                for each in get_args(AudioFormat)
+            },
+            **event_stream(_SPOKEN_EVENTS, is_named=False),
+        },
+    }
+}
+_MODEL_EXAMPLE = {"id": "fish", "object": "model", "created": 1_790_000_000, "owned_by": "shoal"}
+_VOICE_EXAMPLE = {
+    "id": "0123456789abcdef0123456789abcdef",
+    "object": "audio.voice",
+    "name": "ann",
+    "created_at": 1_790_000_000,
+    "type": "audio_sample",
+}
+
+
+@router.post(
+    "/audio/speech",
+    response_class=Response,
+    responses=_SPOKEN | errors(400, 404, 409, 413, 503, 504),
+    openapi_extra={"requestBody": _BODY},
+)
+async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
+    """Speak `input`, as OpenAI's speech API does; the audio comes as it is made.
+
+    Fields that are not known are ignored. Long text is split, never cut off.
+    """
+    try:
+        fields = parse_speech(
+            await read_bytes(request, FIELDS_BYTES, "send less text"),
+            backend.settings.max_text_characters,
+        )
+    except BadBody as error:
+        return _refused(400, str(error), error.code, error.param)
+    wanted = SpeechRequest(
+        request_id=asked.request_id,
+        text=fields.input,
+        voice=await saved_voice(backend, fields.voice),
+        long_text="split",
+        is_streamed=True,
+        timeout_s=asked.timeout_s,
+        client=asked.client,
+        trace_parent=asked.trace_parent,
+    )
+    rate_hz = _PCM_HZ if fields.response_format == "pcm" else None
+    output = AudioOutput(fields.response_format, rate_hz, fields.speed)
+    if fields.stream_format == "sse":
+        response = await answer(request, backend, wanted, output, events=Events(_events, _failed))
+    else:
+        response = await answer(request, backend, wanted, output)
+    if fields.instructions:
+        add_warnings(response, [_INSTRUCTIONS_WARNING])
+    return response
+
+
+@router.get(
+    "/audio/voices",
+    responses=example(
+        {
+            "object": "list",
+            "data": [_VOICE_EXAMPLE],
+            "has_more": False,
+            "voices": [{"id": "ann", "name": "ann"}, {"id": "alloy", "name": "alloy"}],
+        },
+        "The saved voices in `data`; every name that `voice` takes in `voices`.",
+    ),
+)
+async def voices(backend: Backend) -> dict[str, Any]:
+    """What `voice` may be: the saved voices, and the names of the default voice."""
+    saved = await asyncio.to_thread(backend.voices.list)
+    names = [voice.name for voice in saved]
+    taken = {name.casefold() for name in names}
+    names += [name for name in (DEFAULT_VOICE, *BUILT_IN_VOICES) if name not in taken]
+    return {
+        "object": "list",
+        "data": [
+            {
+                "id": voice.id,
+                "object": "audio.voice",
+                "name": voice.name,
+                "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
+                "type": "audio_sample",
+            }
+            for voice in saved
+        ],
+        "has_more": False,
+        "voices": [{"id": name, "name": name} for name in names],
+    }
+
+
+@router.get(
+    "/models", responses=example({"object": "list", "data": [_MODEL_EXAMPLE]}, "The models.")
+)
+async def models(backend: Backend) -> dict[str, Any]:
+    """The checkpoint that is loaded, and the other names it answers to."""
+    return {"object": "list", "data": _models(backend)}
+
+
+@router.get("/models/{name:path}", responses=example(_MODEL_EXAMPLE, "The model.") | errors(404))
+async def model(backend: Backend, name: str) -> Any:
+    """One of them."""
+    found = next((each for each in _models(backend) if each["id"] == name), None)
+    if found is None:
+        names = ", ".join(each["id"] for each in _models(backend))
+        return _refused(404, f"No model {name[:100]!r}; there are {names}.", "model_not_found")
+    return found
+
+
+async def saved_voice(backend: SmartBackend, name: str) -> str:
+    """`name` as `SpeechRequest.voice`: the id of a saved voice, or "" where it is OpenAI's own.
+
+    A saved voice of such a name goes before it. Raises `UnknownVoice`.
+    """
+    if not name:
+        return ""
+    try:
+        return (await asyncio.to_thread(backend.voices.get, name)).id
+    except UnknownVoice:
+        if name.casefold() in (DEFAULT_VOICE, *BUILT_IN_VOICES):
+            return ""
+        raise
+
+
+async def _events(
+    audio: AsyncIterator[bytes], session: SpeechSession
+) -> AsyncGenerator[bytes, None]:
+    """OpenAI's server-sent events."""
+    async for piece in audio:
+        audio_in_base64 = base64.b64encode(piece).decode()
+        yield event("speech.audio.delta", is_named=False, audio=audio_in_base64)
+    read, spoken = session.stats.prompt_tokens, session.stats.generated_tokens
+    usage = {"input_tokens": read, "output_tokens": spoken, "total_tokens": read + spoken}
+    yield event("speech.audio.done", is_named=False, usage=usage)
+
+
+def _failed(error: ShoalError) -> bytes:
+    """The event instead of the last, where what has begun fails."""
+    told = error_body(status_of(error), str(error), error.code)
+    return event("error", is_named=False, **told)
+
+
+def _models(backend: SmartBackend) -> list[dict[str, Any]]:
+    loaded = [backend.info.checkpoint] if backend.info else []
+    return [
+        {"id": name, "object": "model", "created": _STARTED_S, "owned_by": "shoal"}
+        for name in dict.fromkeys((*loaded, *MODELS))
+    ]
+
+
+def _refused(status: int, message: str, code: str, param: str | None = None) -> Response:
+    # What a client sent may be quoted in it, and need not be valid Unicode.
+    readable = message.encode("utf-8", "backslashreplace").decode()
+    return JSONResponse(error_body(status, readable, code, param), status)

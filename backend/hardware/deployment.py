@@ -1,0 +1,36 @@
+"""The machine, the checkpoint and the plan, put together once at start."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from backend.core import Plan
+from backend.hardware.detect import detect
+from backend.hardware.machine import Hardware
+from backend.hardware.need import CheckpointShape
+from backend.hardware.plan import make_plan
+from backend.hardware.readings import read_machine
+from backend.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What was found, which checkpoint is to be spoken with, and what follows from both."""
+
+    hardware: Hardware
+    shape: CheckpointShape
+    plan: Plan
+
+    @classmethod
+    def look(cls, settings: Settings, hardware: Hardware | None = None) -> Self:
+        """Look once. Raises what `make_plan` raises, and `BadCheckpoint`."""
+        found = hardware or detect(read_machine())
+        shape = CheckpointShape.from_folder(settings.checkpoint_dir)
+        return cls(found, shape, make_plan(found, settings, shape))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the worker is expected to take once it has loaded."""
+        plan = self.plan
+        return self.shape.resident_bytes(
+            plan.precision.value, plan.quantization.value, plan.device.value
+        )

@@ -1,0 +1,236 @@
+"""One worker on one device, with its plan, its memory and its queue; a second one on the CPU."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from loguru import logger
+
+from backend.core import EngineInfo, Plan
+from backend.errors import BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
+from backend.fish_worker.install import fish_worker_command
+from backend.hardware.deployment import Deployment
+from backend.hardware.live import LiveMachine
+from backend.hardware.machine import Hardware
+from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
+from backend.hardware.pressure import RunningConfig
+from backend.serving.admission import Admission
+from backend.serving.speed import CHARACTERS_PER_AUDIO_S
+from backend.settings import Settings
+from backend.worker.client import Patience, WorkerClient
+from backend.worker.messages import Configure, WorkerConfig
+
+
+class Lane:
+    """Everything that a request passes on its way to one worker.
+
+    Raises `NotEnoughMemory` where the worker would not fit what is free now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        deployment: Deployment,
+        command: tuple[str, ...] | None = None,
+        start_attempts: int | None = None,
+    ) -> None:
+        self._settings, self._command = settings, command
+        self._take(deployment)
+        self.worker = WorkerClient(
+            self._worker_command(),
+            Patience(
+                start_timeout_s=settings.worker_start_timeout_s,
+                restart_delay_s=settings.restart_delay_s,
+                restart_delay_max_s=settings.restart_delay_max_s,
+                unresponsive_s=settings.worker_unresponsive_s,
+                shutdown_grace_s=settings.shutdown_grace_s,
+                start_attempts=start_attempts,
+            ),
+            worker_environment(self.plan),
+        )
+        if settings.engine == "shoal":  # what the published package takes, nobody has worked out
+            self.memory.check_load(self.deployment.resident_bytes)
+
+    def _take(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.config = RunningConfig.of(deployment.plan)
+        """What the plan has become under pressure."""
+        self.live = LiveMachine(deployment.plan)
+        settings = self._settings
+        self.memory = MemoryBudgetManager(
+            deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
+        )
+        self.admission = Admission(
+            self.memory,
+            # The published package speaks one sentence after another: fairness is decided here.
+            rows=settings.max_batch if settings.engine == "shoal" else 1,
+            queue_limit=settings.queue_limit,
+            characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """How this worker speaks."""
+        return self.deployment.plan
+
+    @property
+    def running_plan(self) -> Plan:
+        """The plan with what has become of it: pressure, and whether compiled code speaks."""
+        plan, config, compiled = self.plan, self.config, self.worker.compile_state
+        return replace(
+            plan,
+            compile=replace(plan.compile, value=compiled is not None and compiled.is_active),
+            num_threads=replace(plan.num_threads, value=config.num_threads),
+            chunk_length=replace(plan.chunk_length, value=config.chunk_length),
+        )
+
+    async def ready(self) -> EngineInfo:
+        """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
+        info = await self.worker.ready()
+        if info.trial_rtf:
+            self.admission.speed.expect(CHARACTERS_PER_AUDIO_S / info.trial_rtf)
+        return info
+
+    def memory_now(self) -> MemoryNow:
+        """Memory of the device that computes, now."""
+        return self.live.memory(self.worker.info, self.worker.load.memory_bytes)
+
+    async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
+        """Restart the worker with the plan of another `machine`; what it has loaded then."""
+        self.live.close()
+        self._take(deployment)
+        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        await self.worker.restart(reason)
+        return await self.ready()
+
+    async def configure(self, config: RunningConfig) -> None:
+        """Go on with `config`, in this worker and in any that follows it."""
+        self.config = config
+        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
+
+    async def close(self) -> None:
+        """End the worker; who still waits is told."""
+        self.admission.close()
+        await self.worker.close()
+        self.live.close()
+
+    def _worker_command(self) -> tuple[str, ...]:
+        return self._command or worker_command(self._settings, self.plan, self.config)
+
+
+class CpuLane:
+    """The lane that `force_cpu` asks for, on the CPU beside one that computes on a GPU.
+
+    Its worker is started by the first request for it, and ended when it was idle for a while.
+    """
+
+    def __init__(
+        self, settings: Settings, hardware: Hardware, command: tuple[str, ...] | None = None
+    ) -> None:
+        # What was set for the GPU's weights need not be possible on the CPU.
+        on_cpu = {"device": "cpu", "precision": "auto", "quantization": "auto"}
+        self._settings = settings.model_copy(update=on_cpu)
+        self._hardware, self._command = hardware, command
+        self._lane: Lane | None = None
+        self._users = 0
+        self._idle: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Lane]:
+        """The lane, ready to speak. `OverCapacity` where there is no memory for it now."""
+        self._users += 1
+        try:
+            async with self._lock:
+                lane = self._lane = self._lane or await self._start()
+            await lane.ready()
+            yield lane
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._end_later()
+
+    async def fits(self, demand: Demand) -> bool:
+        """Whether `demand` could be spoken there now; nothing is started for that."""
+        if (running := self._lane) is not None:
+            return running.memory.admits(demand)
+        try:
+            lane = await self._make()
+            lane.memory.check_load(lane.deployment.resident_bytes + lane.memory.need_bytes(demand))
+        except (BadCheckpoint, BadSetting, NotEnoughMemory):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End it now."""
+        if self._idle is not None:
+            self._idle.cancel()
+        async with self._lock:
+            lane, self._lane = self._lane, None
+        if lane is not None:
+            await lane.close()
+
+    async def _start(self) -> Lane:
+        try:
+            lane = await self._make()
+        except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
+            raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
+        logger.info("A second worker is started, on the CPU.")
+        lane.worker.start()
+        return lane
+
+    async def _make(self) -> Lane:
+        """A lane whose worker is not started."""
+        deployment = await asyncio.to_thread(Deployment.look, self._settings, self._hardware)
+        return Lane(self._settings, deployment, self._command)
+
+    def _end_later(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.create_task(self._end_idle(), name="idle CPU worker")
+
+    async def _end_idle(self) -> None:
+        await asyncio.sleep(self._settings.cpu_worker_idle_s)
+        async with self._lock:
+            if self._users:
+                return
+            lane, self._lane = self._lane, None
+        if lane is not None:
+            logger.info("The CPU worker was idle for a while and is ended.")
+            await lane.close()
+
+
+def worker_command(
+    settings: Settings, plan: Plan, config: RunningConfig | None = None
+) -> tuple[str, ...]:
+    """The command line that starts a worker; `config` is what the plan has become."""
+    config = config or RunningConfig.of(plan)
+    device, _, _ = plan.device.value.partition(":")
+    is_quantized = plan.quantization.value != "none"
+    told = WorkerConfig(
+        model_dir=str(settings.checkpoint_dir),
+        device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
+        precision=plan.precision.value,
+        may_fall_back=plan.device.source != "user",
+        num_threads=config.num_threads,
+        cpus=plan.cpu_affinity.value,
+        quantization=plan.quantization.value,
+        calibration_samples=plan.calibration_samples if is_quantized else 0,
+        try_compile=plan.compile.value,
+        compile_dir=str(settings.data_dir / "compiled"),
+        cache_limit_mb=config.cache_limit_mb,
+        max_batch=settings.max_batch,
+        log_level=settings.log_level,
+    )
+    if settings.engine == "fish-speech":
+        return fish_worker_command(settings, told)
+    # -P: a folder called backend where the server is started must not stand in for ours.
+    module = ("-P", "-m", "backend.worker.main")
+    return (str(settings.worker_python), *module, "--config", told.to_json())
+
+
+def worker_environment(plan: Plan) -> dict[str, str]:
+    """What the worker's environment has beside ours: the one GPU it may see."""
+    return {"CUDA_VISIBLE_DEVICES": plan.device_uuid} if plan.device_uuid else {}

@@ -1,0 +1,96 @@
+"""Whose voices a request is spoken in: recordings and saved voices to what the model is shown."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+from backend.core import (
+    MIB,
+    RECORDING_FORMATS,
+    EngineInfo,
+    ReferenceAudio,
+    ReferenceCodes,
+    SpeechRequest,
+    VoicePrompt,
+)
+from backend.errors import BadField, BadReference, UploadTooLarge
+from backend.settings import Settings
+from backend.text.fold import fold
+from backend.voices.cache import ReferenceCache
+from backend.voices.store import VoiceStore
+
+MAX_REFERENCES = 4
+"""Recordings of one request: each takes its share of the checkpoint's context."""
+
+Encode = Callable[[bytes], Awaitable[ReferenceCodes]]
+
+
+class References:
+    """Saved voices, and recordings encoded once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.voices = VoiceStore(
+            settings.data_dir / "voices", settings.max_voices, settings.voices_limit_mb * MIB
+        )
+        disk_bytes = settings.reference_disk_cache_mb * MIB
+        self.cache = ReferenceCache(
+            settings.data_dir / "references" if disk_bytes else None,
+            settings.reference_cache_mb * MIB,
+            disk_bytes,
+        )
+        self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.encoded = 0
+        """Recordings that had to be encoded."""
+
+    def check(self, request: SpeechRequest) -> None:
+        """Raise what can be said of the request's voices without any work."""
+        if len(request.references) > MAX_REFERENCES:
+            raise BadReference(f"Send at most {MAX_REFERENCES} recordings of the voice.")
+        if request.references and request.voice:
+            raise BadField("voice and speaker_file exclude each other; send one of them.")
+        for reference in request.references:
+            self.check_recording(reference.audio)
+
+    def check_recording(self, audio: bytes) -> None:
+        """Raise unless `audio` may be a recording, by its size."""
+        most_bytes = self._settings.max_upload_bytes
+        if len(audio) > most_bytes:
+            raise UploadTooLarge(f"the recording is larger than {most_bytes} bytes; shorten it.")
+        if not audio:
+            raise BadReference(f"the recording is empty; send a {RECORDING_FORMATS} file.")
+
+    async def saved(self, names: Iterable[str], codec_id: str) -> dict[str, VoicePrompt]:
+        """The saved voices of `names`, and under "" the default voice where one is set.
+
+        Raises `UnknownVoice`, or `VoiceConflict` where another checkpoint's codec made it.
+        """
+        prompts = {}
+        for name in names:
+            if saved := name or self._settings.default_voice:
+                prompt = await asyncio.to_thread(self.voices.prompt, saved, codec_id)
+                prompts[name] = replace(prompt, transcript=fold(prompt.transcript))
+        return prompts
+
+    async def recorded(
+        self, reference: ReferenceAudio, info: EngineInfo, encode: Encode
+    ) -> VoicePrompt:
+        """A recording as codes, from the cache or through `encode`."""
+        codes = await self.codes(reference.audio, info, encode)
+        return VoicePrompt(codes, fold(reference.transcript))
+
+    async def codes(self, audio: bytes, info: EngineInfo, encode: Encode) -> ReferenceCodes:
+        """The codes of a recording, from the cache or through `encode`."""
+        # Another checkpoint with the same codec may listen to less of it.
+        listener = f"{info.codec_id} {info.max_reference_s:g} s"
+        key = await asyncio.to_thread(self.cache.key, audio, listener)
+        # Who brings the same recording at the same time waits for the first.
+        async with self._encoding.setdefault(key, asyncio.Lock()):
+            known = await asyncio.to_thread(self.cache.get, key)
+            if known is not None:
+                return known
+            codes = await encode(audio)
+            self.encoded += 1
+            await asyncio.to_thread(self.cache.put, key, codes)
+        return codes

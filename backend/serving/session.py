@@ -1,0 +1,325 @@
+"""One request being spoken, as whoever asked for it sees it: sentences in order, audio, figures."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+
+from backend.core import (
+    EngineInfo,
+    PcmChunk,
+    Plan,
+    Sentence,
+    SpeechRequest,
+    SpeechStats,
+    SpokenSentence,
+    TextLimit,
+    VoicePrompt,
+)
+from backend.errors import BlankText, TimedOut
+from backend.hardware.memory import Demand
+from backend.hardware.need import wide_share
+from backend.serving.admission import Ticket
+from backend.serving.sentence import RunningSentence, Speaker
+from backend.worker.messages import Speak
+
+T = TypeVar("T")
+
+
+class SpeechSession:
+    """Iterate over the audio, then read `stats`. Enter it first: that waits for the first turn.
+
+    Each sentence ends with an empty piece; `sentences` then says where it is.
+
+    A few sentences are at work at once. A listener who is slow stops new ones from being begun, so
+    that what waits to be heard stays bounded.
+    """
+
+    def __init__(
+        self,
+        request: SpeechRequest,
+        sentences: AsyncIterator[Sentence],
+        voices: Mapping[str, tuple[VoicePrompt, ...]],
+        *,
+        speaker: Speaker,
+        ticket: Ticket,
+        open_sentences: int,
+        info: EngineInfo,
+        plan: Plan,
+        text_limit: TextLimit,
+        warnings: tuple[str, ...],
+        deadline_s: float,
+    ) -> None:
+        self._request, self._sentences, self._voices = request, sentences, dict(voices)
+        self._speaker, self._ticket = speaker, ticket
+        self.info, self.plan = info, plan
+        self.text_limit = text_limit
+        self._warnings = list(warnings)
+        self._loop = asyncio.get_running_loop()
+        self.deadline_s = deadline_s
+        """When it is given up, in the event loop's time."""
+        assert request.sampling.seed is not None, "no seed was drawn"
+        self._seed = request.sampling.seed
+        # The first sentence has the machine for itself until something of it is heard.
+        self._places, self._more_places = asyncio.Semaphore(1), open_sentences - 1
+        self._open: asyncio.Queue[RunningSentence | None] = asyncio.Queue()
+        self._begun: list[RunningSentence] = []
+        self._following: RunningSentence | None = None
+        self._speaking: Sentence | None = None
+        self._first_of_voice: dict[str, RunningSentence] = {}
+        self._feeder: asyncio.Task[None] | None = None
+        self._audio = self._chunks()
+        self._began_s = 0.0
+        self._samples = 0
+        self._costs: list[SpeechStats] = []
+        self._spoken: list[SpokenSentence] = []
+        self._stats: SpeechStats | None = None
+        self.first_audio_s = 0.0
+        """Seconds from admission to the first audio; 0 before it."""
+        self.total_s = 0.0
+        """Seconds from admission to what was heard last."""
+        self.peak_gpu_util_pct = 0.0
+        """Highest GPU utilization while it was spoken, once the session is over."""
+        self.peak_vram_mb = 0.0
+        """Most memory in use on the GPU while it was spoken, likewise."""
+
+    async def __aenter__(self) -> Self:
+        self._feeder = asyncio.create_task(self._feed(), name="sentences")
+        try:
+            first = await self._in_time(self._open.get())
+            self._following = first
+            if first is not None:
+                await self._in_time(asyncio.shield(first.admitted))
+            self._began_s = self._loop.time()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    @property
+    def is_spoken(self) -> bool:
+        """The audio was read to its end."""
+        return self._stats is not None
+
+    @property
+    def stats(self) -> SpeechStats:
+        """What the request cost, warnings included, once its audio is read to the end."""
+        if self._stats is None:
+            raise RuntimeError("the speech is not finished")
+        return self._stats
+
+    @property
+    def sentences(self) -> tuple[SpokenSentence, ...]:
+        """What was spoken so far, and where it is in the audio."""
+        return tuple(self._spoken)
+
+    @property
+    def costs(self) -> tuple[SpeechStats, ...]:
+        """What each of `sentences` cost."""
+        return tuple(self._costs)
+
+    @property
+    def begun(self) -> int:
+        """Sentences that have got their row, the first of the text always among them."""
+        return len(self._spoken) + sum(running.is_begun for running in self._begun)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Something that was written is not heard to its end yet."""
+        return bool(self._begun)
+
+    @property
+    def speaking(self) -> Sentence:
+        """The sentence whose audio came last."""
+        assert self._speaking is not None, "nothing was heard yet"
+        return self._speaking
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the client should know, as far as it is known by now."""
+        return tuple(self._warnings)
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds it waited before it was its turn."""
+        return self._ticket.queue_s
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio so far."""
+        return self._samples / self.info.sample_rate_hz
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PcmChunk:
+        try:
+            chunk = await self._in_time(anext(self._audio))
+        except StopAsyncIteration:
+            self.total_s = self._loop.time() - self._began_s
+            self._stats = self._sum()
+            raise
+        self.total_s = self._loop.time() - self._began_s
+        if chunk.samples and not self._samples:
+            self.first_audio_s = self.total_s
+            for _ in range(self._more_places):
+                self._places.release()
+        self._samples += len(chunk.samples) // 4
+        return chunk
+
+    async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
+        is_held = not self._request.is_streamed
+        while (running := self._following) is not None:
+            start_s, self._speaking = self.audio_s, running.sentence
+            async for samples in running.pieces(is_held):
+                yield PcmChunk(samples, running.index)
+            self._record(running, start_s)
+            yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
+            self._following = await self._open.get()
+            pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
+            if self._following is not None and pause > 0:
+                yield PcmChunk(np.zeros(pause, "<f4").tobytes(), running.index)
+        assert self._feeder is not None
+        await self._feeder  # raises what ended the text early, if anything did
+
+    def _record(self, running: RunningSentence, start_s: float) -> None:
+        sentence = running.sentence
+        spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
+        self._spoken.append(spoken)
+        self._costs.append(replace(running.stats, retries=running.retries))
+        self._warnings += running.warnings
+        self._begun.remove(running)
+        self._places.release()
+
+    async def _feed(self) -> None:
+        """Begin one sentence after another, as there are places."""
+        index = 0
+        try:
+            async for sentence in self._sentences:
+                await self._places.acquire()
+                await self._follow_voice(sentence)
+                running = self._begin(sentence, index)
+                self._begun.append(running)
+                self._open.put_nowait(running)
+                index += 1
+        finally:
+            self._open.put_nowait(None)
+
+    def _begin(self, sentence: Sentence, index: int) -> RunningSentence:
+        text, prompts = sentence.text, self._voices.get(sentence.voice, ())
+        if not self._request.text:  # live: only now is it known how much there is
+            self._ticket.add(len(text))
+        is_chance = not prompts and not self.info.has_default_voice
+        speak = Speak(
+            request_id=self._request.request_id,
+            text=text,
+            sampling=self._request.sampling,
+            references=prompts,
+            return_codes=is_chance,
+        )
+        demand = Demand(
+            len(text),
+            len(text),
+            open_segments=1,
+            # Not what is said of it: a voice's file may come from elsewhere.
+            reference_s=sum(prompt.codes.frames for prompt in prompts) / self.info.frame_rate_hz,
+            wide_share=wide_share(text),
+        )
+        running = RunningSentence(
+            *(sentence, speak, self._seed, index),
+            speaker=self._speaker,
+            ticket=self._ticket,
+            demand=demand,
+        )
+        if is_chance:
+            self._first_of_voice[sentence.voice] = running
+        return running
+
+    async def _follow_voice(self, sentence: Sentence) -> None:
+        """Where chance chose the voice of a first sentence, the others are said in it too."""
+        first = self._first_of_voice.pop(sentence.voice, None)
+        if first is None:
+            return
+        await first.finished()
+        if first.codes is not None:
+            self._voices[sentence.voice] = (VoicePrompt(first.codes, first.sentence.text),)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        advice = "send less text, or a longer X-Timeout-S"
+        return await in_time(
+            work, self.deadline_s, f"The request was not spoken in time; {advice}."
+        )
+
+    async def _close(self) -> None:
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
+        await asyncio.gather(*(running.close() for running in self._begun))
+        await self._audio.aclose()
+
+    def _sum(self) -> SpeechStats:
+        """What the sentences cost together."""
+        costs = self._costs
+        if not costs:
+            raise BlankText("There is nothing to speak.")
+        total = replace(
+            _together(costs),
+            audio_s=self.audio_s,
+            total_s=self.total_s,
+            warnings=tuple(self._warnings),
+        )
+        if len(costs) == 1 or self.total_s <= 0:
+            return total
+        # Sentences side by side share steps: what they read together, they read in the whole time.
+        return replace(
+            total,
+            fish_bandwidth_gb_s=sum(
+                cost.fish_bandwidth_gb_s * (cost.prefill_s + cost.decode_s) for cost in costs
+            )
+            / self.total_s,
+            weight_read_gb_s=sum(cost.weight_read_gb_s * cost.decode_s for cost in costs)
+            / self.total_s,
+        )
+
+
+async def in_time(work: Awaitable[T], deadline_s: float, message: str) -> T:
+    """What `work` returns; `TimedOut` with `message` past `deadline_s`, in the loop's time."""
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            return await work
+    except TimeoutError:
+        raise TimedOut(message) from None
+
+
+def _together(costs: Sequence[SpeechStats]) -> SpeechStats:
+    """Counts and times summed, peaks kept, what stands for no sum from the last."""
+    last = costs[-1]
+    return replace(
+        last,
+        prompt_tokens=sum(cost.prompt_tokens for cost in costs),
+        frames=sum(cost.frames for cost in costs),
+        generated_tokens=sum(cost.generated_tokens for cost in costs),
+        prefill_s=sum(cost.prefill_s for cost in costs),
+        decode_s=sum(cost.decode_s for cost in costs),
+        first_audio_s=costs[0].first_audio_s,
+        peak_memory_mb=max(cost.peak_memory_mb for cost in costs),
+        segments=len(costs),
+        finish_reasons=tuple(reason for cost in costs for reason in cost.finish_reasons),
+        retries=sum(cost.retries for cost in costs),
+        fish_generation_time_s=(
+            None
+            if last.fish_generation_time_s is None
+            else sum(cost.fish_generation_time_s or 0.0 for cost in costs)
+        ),
+    )

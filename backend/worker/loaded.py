@@ -1,0 +1,140 @@
+"""Everything a worker holds: read from disk, put on the device, tried once."""
+
+import gc
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from loguru import logger
+
+from backend.codec.stream import FIRST_FRAMES, FrameDecoder
+from backend.core import MIB, EngineInfo, SamplingParams
+from backend.engine.engine import Engine
+from backend.engine.prompt import Prompt
+from backend.engine.sequence import Sequence
+from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.model.config import codec_fingerprint
+from backend.worker.device import Place, resolve, use_threads
+from backend.worker.messages import WorkerConfig
+from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
+
+_TRIAL_FRAMES = 3 * FIRST_FRAMES
+"""The codec's first two pieces."""
+_TIMED_FRAMES = 2 * FIRST_FRAMES
+"""Those of the second piece: by then the transformer is warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint on its device with what speaks it."""
+
+    checkpoint: Checkpoint
+    place: Place
+    engine: Engine
+    info: EngineInfo
+
+    def clear_caches(self) -> int:
+        """Give unused memory back; the bytes that became free."""
+        before = used_bytes(self.place.device)
+        gc.collect()
+        give_back_unused(self.place.device)
+        return max(0, before - used_bytes(self.place.device))
+
+
+def load(config: WorkerConfig) -> Loaded:
+    """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
+    began_s = time.perf_counter()
+    place = resolve(config.device, config.precision, config.may_fall_back)
+    threads = use_threads(config.num_threads)
+    logger.info(
+        "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
+    )
+    # The codec stays in float32: it is small beside its sound, and 16 bits can be heard.
+    checkpoint = load_checkpoint(
+        Path(config.model_dir),
+        device=place.device,
+        dtype=place.dtype,
+        codec_dtype=torch.float32,
+        quantization=config.quantization,
+        calibration_samples=config.calibration_samples,
+    )
+    if checkpoint.quantization != "none":
+        logger.info(_quantized(checkpoint))
+    cache_bytes = (
+        cache_budget_bytes(place.device)
+        if config.cache_limit_mb is None
+        else config.cache_limit_mb * MIB
+    )
+    engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
+    trial_s = _warm_up(checkpoint, engine)
+    give_back_unused(place.device)  # holes that loading and the trial left
+    said, codec = checkpoint.info, checkpoint.codec_config
+    info = EngineInfo(
+        engine="shoal",
+        checkpoint=said.name,
+        device=str(place.device),
+        precision=place.precision,
+        sample_rate_hz=codec.sample_rate_hz,
+        frame_samples=codec.frame_samples,
+        num_codebooks=codec.num_codebooks,
+        parameters=checkpoint.parameters,
+        weight_bytes=checkpoint.weight_bytes,
+        context_tokens=checkpoint.config.max_seq_len,
+        max_segment_characters=said.max_segment_characters,
+        max_reference_s=said.max_reference_s,
+        languages=said.languages,
+        torch_version=str(torch.__version__),
+        pid=os.getpid(),
+        memory_mb=used_bytes(place.device) / MIB,
+        load_s=time.perf_counter() - began_s,
+        num_threads=threads,
+        cpus=config.cpus,
+        cache_limit_bytes=cache_bytes,
+        cuda_available=torch.cuda.is_available(),
+        quantization=checkpoint.quantization,
+        unquantized_weight_bytes=checkpoint.unquantized_weight_bytes,
+        quality_cost=checkpoint.quality_cost,
+        codec_id=codec_fingerprint(Path(config.model_dir)),
+        trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
+        has_default_voice=said.has_default_voice,
+    )
+    return Loaded(checkpoint, place, engine, info)
+
+
+def _quantized(checkpoint: Checkpoint) -> str:
+    """What quantization saved and cost, for the log."""
+    parts = [
+        f"Weights held in {checkpoint.quantization}: {checkpoint.weight_bytes / MIB:.0f} MiB "
+        f"instead of {checkpoint.unquantized_weight_bytes / MIB:.0f}."
+    ]
+    if (cost := checkpoint.quality_cost) is not None:
+        parts.append(
+            f"On {cost.samples} calibration samples {cost.greedy_agreement:.1%} of the most "
+            f"probable codes stayed the same (KL divergence {cost.kl_divergence:.4f} nats)."
+        )
+    return " ".join((*parts, *checkpoint.quantization_notes))
+
+
+def _warm_up(checkpoint: Checkpoint, engine: Engine) -> float:
+    """Speak a few frames that nobody hears: the first use of a kernel or a buffer is slow.
+
+    Seconds that the last `_TIMED_FRAMES` of them took.
+    """
+    prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, "Hello.")
+    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
+    engine.add(Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len))
+    decoder = FrameDecoder(checkpoint.codec)
+    frames, began_s = 0, time.perf_counter()
+    while not engine.is_idle:
+        for progress in engine.step().progress:
+            if progress.error is not None:
+                raise progress.error
+            if progress.frame is not None:
+                decoder.push(progress.frame)
+                frames += 1
+                if frames == _TRIAL_FRAMES - _TIMED_FRAMES:
+                    began_s = time.perf_counter()
+    decoder.flush()
+    return time.perf_counter() - began_s

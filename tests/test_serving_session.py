@@ -1,0 +1,400 @@
+"""A request's sentences: order, pauses, back-pressure, second tries, voices, and leaving."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend.core import (
+    OPEN_SENTENCES,
+    EngineInfo,
+    PcmChunk,
+    ReferenceCodes,
+    SamplingParams,
+    Sentence,
+    SpeechRequest,
+    TextLimit,
+    VoicePrompt,
+)
+from backend.errors import BlankText, EngineFailed, TextTooLong, TimedOut
+from backend.serving.admission import Admission
+from backend.serving.sentence import ATTEMPTS
+from backend.serving.session import SpeechSession
+from backend.worker.messages import Done, Pcm, Speak
+from tests.monitored import plan, stats
+from tests.test_hardware_memory import Machine
+
+RATE_HZ = 8000
+TONE = (0.5 * np.sin(np.arange(800))).astype("<f4").tobytes()
+SILENCE = np.zeros(800, "<f4").tobytes()
+CODES = ReferenceCodes(b"\1\0", 1, "codec", 0.1)
+
+
+class Voice:
+    """A worker: three tones a sentence, less as its words say."""
+
+    def __init__(self) -> None:
+        self.asked: list[Speak] = []
+        self.ended: list[str] = []
+        self.at_work = self.most_at_work = 0
+        self.gate: asyncio.Event | None = None
+        """Sentences wait for it after their first piece."""
+
+    async def speak(self, speak: Speak) -> AsyncGenerator[Pcm | Done, None]:
+        tries = sum(before.text == speak.text for before in self.asked)
+        self.asked.append(speak)
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        try:
+            await asyncio.sleep(0)
+            if "broken" in speak.text:
+                raise EngineFailed("out of memory")
+            is_mute = "mute" in speak.text and not tries
+            for piece in range(3):
+                yield Pcm(speak.request_id, SILENCE if is_mute else TONE)
+                if self.gate is not None and piece == 0:
+                    await self.gate.wait()
+                await asyncio.sleep(0)
+            runs = "forever" in speak.text or ("runaway" in speak.text and not tries)
+            reason = "frame_limit" if runs else "end"
+            cost = stats(finish_reasons=(reason,), segments=1, frames=10, generated_tokens=11)
+            yield Done(speak.request_id, cost, CODES if speak.return_codes else None)
+        finally:
+            self.at_work -= 1
+            self.ended.append(speak.text)
+
+
+def info(**values: Any) -> EngineInfo:
+    told: dict[str, Any] = {
+        "engine": "fake",
+        "checkpoint": "tones",
+        "device": "cpu",
+        "precision": "fp32",
+        "sample_rate_hz": RATE_HZ,
+        "frame_samples": 80,
+        "num_codebooks": 1,
+        "parameters": 1,
+        "weight_bytes": 4,
+        "context_tokens": 100,
+        "max_segment_characters": 80,
+        "max_reference_s": 30.0,
+        "languages": ("en",),
+        "torch_version": "none",
+        "pid": 1,
+        "memory_mb": 1.0,
+        "load_s": 0.0,
+        "has_default_voice": True,
+    }
+    return EngineInfo(**told | values)
+
+
+async def written(texts: Sequence[str], pause_s: float = 0.0) -> AsyncIterator[Sentence]:
+    for text in texts:
+        yield Sentence(text, pause_s)
+
+
+@asynccontextmanager
+async def session(
+    voice: Voice,
+    sentences: AsyncIterator[Sentence],
+    *,
+    is_streamed: bool = True,
+    open_sentences: int = OPEN_SENTENCES,
+    timeout_s: float = 30.0,
+    seed: int = 7,
+    voices: dict[str, tuple[VoicePrompt, ...]] | None = None,
+    rows: int = 8,
+    **told: Any,
+) -> AsyncIterator[SpeechSession]:
+    admission = Admission(Machine().manager, rows=rows, queue_limit=4, characters_per_s=10.0)
+    request = SpeechRequest(
+        "r", "text", sampling=SamplingParams(seed=seed), is_streamed=is_streamed
+    )
+    with admission.enter("me", 100) as ticket:
+        async with SpeechSession(
+            request,
+            sentences,
+            voices or {},
+            speaker=voice.speak,
+            ticket=ticket,
+            open_sentences=open_sentences,
+            info=info(**told),
+            plan=plan(),
+            text_limit=TextLimit(100, "", 4, 4),
+            warnings=("said before",),
+            deadline_s=asyncio.get_running_loop().time() + timeout_s,
+        ) as it:
+            yield it
+    assert admission.speaking == admission.waiting == 0
+
+
+async def heard(it: SpeechSession) -> list[PcmChunk]:
+    return [chunk async for chunk in it]
+
+
+def run(work: Callable[[], Any]) -> None:
+    async def all_of_it() -> None:
+        await work()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not others, "tasks were left behind"
+
+    asyncio.run(all_of_it())
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_sentences_come_in_order_with_pauses_between(is_streamed: bool) -> None:
+    async def work() -> None:
+        texts = [f"sentence {number}" for number in range(7)]
+        async with session(Voice(), written(texts, 0.05), is_streamed=is_streamed) as it:
+            chunks = await heard(it)
+            assert [chunk.segment for chunk in chunks] == sorted(c.segment for c in chunks)
+            assert it.audio_s == pytest.approx(7 * 0.3 + 6 * 0.05)
+            assert [sentence.text for sentence in it.sentences] == texts
+            starts = [sentence.start_s for sentence in it.sentences]
+            assert starts == pytest.approx([number * 0.35 for number in range(7)])
+            assert all(s.end_s - s.start_s == pytest.approx(0.3) for s in it.sentences)
+            assert it.stats.segments == 7
+            assert it.stats.generated_tokens == 77
+            assert it.warnings == it.stats.warnings == ("said before",)
+
+    run(work)
+
+
+def test_the_first_sentence_is_alone_until_it_is_heard_then_a_few_are_at_work() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written([f"s{n}" for n in range(9)])) as it:
+            await asyncio.sleep(0.01)
+            assert voice.at_work == 1
+            await anext(it)
+            await asyncio.sleep(0.01)
+            assert voice.at_work == OPEN_SENTENCES
+            voice.gate.set()
+            await heard(it)
+        assert voice.most_at_work == OPEN_SENTENCES
+
+    run(work)
+
+
+def test_one_at_a_time_where_memory_is_dear() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["a", "b", "c"]), open_sentences=1) as it:
+            await heard(it)
+        assert voice.most_at_work == 1
+
+    run(work)
+
+
+def test_a_slow_listener_stops_new_sentences() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written([f"s{n}" for n in range(50)])) as it:
+            await anext(it)
+            await asyncio.sleep(0.02)
+            assert len(voice.asked) == OPEN_SENTENCES
+
+    run(work)
+
+
+@pytest.mark.parametrize("fault", ["runaway", "mute"])
+def test_a_sentence_that_went_wrong_is_spoken_again_with_another_seed(fault: str) -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["fine", fault]), is_streamed=False) as it:
+            await heard(it)
+            assert it.stats.retries == 1
+            assert it.stats.segments == 2
+            assert it.audio_s == pytest.approx(0.6)
+            (warning,) = it.stats.warnings[1:]
+            assert warning.startswith("sentence 2 ")
+            assert "another seed" in warning
+        first, second = (speak for speak in voice.asked if speak.text == fault)
+        assert first.sampling.seed != second.sampling.seed
+
+    run(work)
+
+
+def test_a_stream_tries_again_what_was_not_sent() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["runaway one", "fine", "runaway two"])) as it:
+            await anext(it)  # the first is on its way to the client
+            await asyncio.sleep(0.01)
+            await heard(it)
+            assert it.stats.retries == 1
+            assert "sentence 1 did not come to an end" in it.warnings[1]
+            assert "sentence 3" in it.warnings[2]
+        assert [speak.text for speak in voice.asked].count("runaway one") == 1
+        assert [speak.text for speak in voice.asked].count("runaway two") == 2
+
+    run(work)
+
+
+def test_what_always_goes_wrong_is_given_up_and_told() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["forever"]), is_streamed=False) as it:
+            await heard(it)
+            assert it.stats.retries == ATTEMPTS - 1
+            assert it.stats.finish_reasons == ("frame_limit",)
+        assert len({speak.sampling.seed for speak in voice.asked}) == len(voice.asked) == ATTEMPTS
+
+    run(work)
+
+
+def test_a_seed_gives_each_sentence_its_own_and_the_same_again() -> None:
+    async def seeds(seed: int) -> list[int | None]:
+        voice = Voice()
+        async with session(voice, written(["a", "a"]), seed=seed) as it:
+            await heard(it)
+        return [speak.sampling.seed for speak in voice.asked]
+
+    async def work() -> None:
+        once, again, other = [await seeds(seed) for seed in (7, 7, 8)]
+        assert once == again
+        assert once[0] != once[1]
+        assert len({*once, *other}) == 4
+
+    run(work)
+
+
+def test_chance_chooses_one_voice_for_a_whole_text() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["one", "two", "three"]), has_default_voice=False) as it:
+            await heard(it)
+        first, second, third = voice.asked
+        assert first.references == () and first.return_codes
+        assert second.references == third.references == (VoicePrompt(CODES, "one"),)
+        assert not second.return_codes
+
+    run(work)
+
+
+def test_each_line_has_its_own_voice() -> None:
+    async def scene() -> AsyncIterator[Sentence]:
+        yield Sentence("hello", voice="anna")
+        yield Sentence("hi", voice="")
+
+    async def work() -> None:
+        voice, anna = Voice(), (VoicePrompt(CODES, "who I am"),)
+        async with session(voice, scene(), voices={"anna": anna}) as it:
+            await heard(it)
+            assert [sentence.voice for sentence in it.sentences] == ["anna", ""]
+        assert [speak.references for speak in voice.asked] == [anna, ()]
+
+    run(work)
+
+
+def test_what_fails_in_the_middle_is_raised_and_ends_the_others() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["fine", "broken", "fine too", "more"])) as it:
+            with pytest.raises(EngineFailed):
+                await heard(it)
+            assert [sentence.text for sentence in it.sentences] == ["fine"]
+        assert voice.at_work == 0
+
+    run(work)
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 4])
+def test_leaving_gives_up_every_sentence(chunks: int) -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written([f"s{n}" for n in range(9)])) as it:
+            for _ in range(chunks):
+                await anext(it)
+        assert voice.at_work == 0
+        assert not it.is_spoken
+
+    run(work)
+
+
+def test_the_deadline_counts_while_speaking() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written(["one", "two"]), timeout_s=0.05) as it:
+            with pytest.raises(TimedOut):
+                await heard(it)
+        assert voice.at_work == 0
+
+    run(work)
+
+
+def test_the_deadline_counts_while_waiting_for_text() -> None:
+    async def never() -> AsyncIterator[Sentence]:
+        await asyncio.Event().wait()
+        yield Sentence("")
+
+    async def work() -> None:
+        with pytest.raises(TimedOut):
+            async with session(Voice(), never(), timeout_s=0.05):
+                pass
+
+    run(work)
+
+
+def test_text_that_is_nothing_is_told() -> None:
+    async def nothing() -> AsyncIterator[Sentence]:
+        for sentence in list[Sentence]():
+            yield sentence
+
+    async def work() -> None:
+        async with session(Voice(), nothing()) as it:
+            with pytest.raises(BlankText):
+                await heard(it)
+
+    run(work)
+
+
+def test_what_ends_the_text_early_is_raised_after_what_was_spoken() -> None:
+    async def too_long() -> AsyncIterator[Sentence]:
+        yield Sentence("one")
+        raise TextTooLong("send less")
+
+    async def work() -> None:
+        async with session(Voice(), too_long()) as it:
+            with pytest.raises(TextTooLong):
+                await heard(it)
+            assert it.audio_s == pytest.approx(0.3)
+
+    run(work)
+
+
+def test_live_text_is_spoken_before_the_rest_is_written() -> None:
+    async def work() -> None:
+        goes_on = asyncio.Event()
+
+        async def live() -> AsyncIterator[Sentence]:
+            yield Sentence("one", 0.1)
+            await goes_on.wait()
+            yield Sentence("two")
+
+        async with session(Voice(), live()) as it:
+            ends = 0
+            while not ends:
+                ends += not (await anext(it)).samples
+            assert it.sentences[0].text == it.speaking.text == "one"
+            goes_on.set()
+            await heard(it)
+            assert it.audio_s == pytest.approx(0.7)
+
+    run(work)
+
+
+def test_memory_stays_flat_however_long_the_text() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written([f"s{n}" for n in range(300)]), rows=2) as it:
+            async for _ in it:
+                assert len(it._begun) <= OPEN_SENTENCES
+        assert voice.most_at_work <= 2
+
+    run(work)
