@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from backend.api.dependencies import Origin
-from backend.api.fish_body import FishSpeech, decode, wanted
+from backend.api.fish.body import FishSpeech, decode, wanted
 from backend.core import ReferenceCodes, SamplingParams, VoicePrompt
 from backend.errors import ShoalError
 from backend.voices import sealed
@@ -32,7 +32,7 @@ from backend.worker.messages import (
 from tests.fuzz.effort import effort, in_proportion
 from tests.fuzz.hostile import DEPTH, mutated, values
 from tests.monitored import stats
-from tests.test_session import info
+from tests.test_serving_session import info
 
 CODES = ReferenceCodes(bytes(20), 1, "scripted", 0.1)
 pack = msgspec.msgpack.encode
