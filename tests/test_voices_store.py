@@ -393,8 +393,7 @@ def test_kill_9_leaves_every_voice_whole(tmp_path: Path) -> None:
     for attempt in range(8):
         with child(BUSY, tmp_path, attempt) as process:
             assert process.stdout is not None
-            told = [process.stdout.readline()]  # it has begun
-            time.sleep(0.02 + 0.013 * attempt)
+            told = [process.stdout.readline() for _ in range(1 + 5 * attempt)]  # it has begun
             process.kill()
             told += process.stdout.readlines()
         lines = [line[:-1] for line in told if line.endswith("\n")]
