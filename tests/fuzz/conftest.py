@@ -14,7 +14,12 @@ LIVE_IDLE_S = 2.0
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client of an app with a scripted worker, which runs on a loop in another thread."""
-    app = _app(None, data_dir=tmp_path_factory.mktemp("data"), live_idle_s=LIVE_IDLE_S)
+    app = _app(
+        None,
+        data_dir=tmp_path_factory.mktemp("data"),
+        live_idle_s=LIVE_IDLE_S,
+        log_level="WARNING",
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         assert client.portal is not None
         client.portal.call(backend_of(app).ready)

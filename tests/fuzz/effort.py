@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from loguru import logger
 
 IS_LONG = os.environ.get("FUZZ") == "long"
-_TIMES_AS_MANY = 20
+_TIMES_AS_MANY = 25
 _CPU_S = 1.0
 _CPU_S_PER_BYTE = 3e-6
 

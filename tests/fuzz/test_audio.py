@@ -77,19 +77,19 @@ def test_seeds_are_recordings(index: int) -> None:
     assert len(read_reference(recordings()[index], CODEC_HZ, LONGEST_S).samples) > CODEC_HZ
 
 
-@effort(400)
+@effort(120)
 @given(st.deferred(lambda: mutated(recordings())))
 def test_a_damaged_recording(data: bytes) -> None:
     read(data)
 
 
-@effort(20)
+@effort(10)
 @given(st.deferred(lambda: mutated(containers())))
 def test_a_damaged_recording_of_a_phone(data: bytes) -> None:
     read(data)
 
 
-@effort(50)
+@effort(30)
 @given(st.binary(max_size=2_000))
 def test_any_bytes(data: bytes) -> None:
     read(data)

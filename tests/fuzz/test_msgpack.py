@@ -77,7 +77,7 @@ def packed(value: Any) -> bytes:
 anything = st.one_of(values.map(packed), st.binary(max_size=200), deep)
 
 
-@effort(300)
+@effort(150)
 @given(st.one_of(mutated(TO_WORKER), anything))
 @example(b"\x81\xa4text" * DEPTH)
 @example(b"\x82\xa4type\xa5abort\xaarequest_id\xa1\xff")
@@ -85,7 +85,7 @@ def test_a_message_to_the_worker(data: bytes) -> None:
     decoded(to_worker_decoder, data)
 
 
-@effort(300)
+@effort(150)
 @given(st.one_of(mutated(FROM_WORKER), anything))
 @example(b"\x81\xa4text" * DEPTH)
 @example(b"\x82\xa4type\xa7decoded\xaarequest_id\xa1\xff")
@@ -117,13 +117,13 @@ def fields_of(body: bytes, wire: Any) -> None:
     assert len(asked.speech.references) <= 4
 
 
-@effort(400)
+@effort(200)
 @given(st.one_of(mutated(SPEECH), anything))
 def test_a_body_of_fishs_clients(data: bytes) -> None:
     fields_of(data, "msgpack")
 
 
-@effort(200)
+@effort(100)
 @given(
     st.dictionaries(
         st.sampled_from(msgspec.structs.fields(FishSpeech)).map(lambda field: field.name), values
@@ -153,13 +153,13 @@ def opened(data: bytes) -> None:
     assert sealed.opened(sealed.seal(saved), Saved) == saved
 
 
-@effort(100)
+@effort(50)
 @given(st.one_of(mutated((sealed.seal(VOICE),)), st.binary(max_size=200)))
 def test_a_voices_file_that_was_damaged(data: bytes) -> None:
     opened(data)
 
 
-@effort(300)
+@effort(150)
 @given(st.one_of(mutated((pack(VOICE),)), anything))
 def test_a_voices_file_that_somebody_sealed(body: bytes) -> None:
     """Anybody can: its digest is right, whatever it says."""

@@ -82,7 +82,7 @@ def say(socket: WebSocketTestSession, message: Message) -> None:
         socket.send_bytes(message)
 
 
-@effort(120)
+@effort(60)
 @given(messages=st.lists(ours, max_size=6))
 @example(messages=[_texts({"type": "session.start", "type ": 1}), b""])
 def test_our_live_route(http: TestClient, messages: list[Message]) -> None:
@@ -93,7 +93,7 @@ def test_our_live_route(http: TestClient, messages: list[Message]) -> None:
     assert len(heard[-1]) < 1_000
 
 
-@effort(120)
+@effort(60)
 @given(messages=st.lists(fishs, max_size=6))
 def test_fishs_live_route(http: TestClient, messages: list[Message]) -> None:
     heard, code = talk(http, FISHS, messages)
