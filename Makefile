@@ -53,7 +53,7 @@ test-all: test
 
 # The fuzzers that `make test` runs for some twenty seconds, for five minutes.
 fuzz: $(VENV)/.installed-dev
-	FUZZ=long $(BIN)/pytest tests/fuzz -n auto --maxprocesses 4 --dist load
+	FUZZ=long $(BIN)/pytest tests/fuzz --timeout 1200 -n auto --maxprocesses 4 --dist load
 
 # Everything that drives a browser, what CI leaves out because it takes long included.
 pages: $(VENV)/.installed-dev
