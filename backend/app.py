@@ -26,6 +26,7 @@ from backend.api import (
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.fish import routes as fish
+from backend.api.live_connection import LiveClients
 from backend.api.openai import routes as openai
 from backend.api.schemas import describe_problem
 from backend.api.shape import error_response
@@ -70,6 +71,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.backend = backend
+    app.state.live_clients = LiveClients(settings.max_live_per_client)
     app.include_router(tts.router)
     app.include_router(voices.router)
     app.include_router(voice_files.router)

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
     metrics_rotate_bytes: int = Field(16 * MIB, ge=4096)
     """A CSV file that has grown past this many bytes is followed by a new one."""
 
+    metrics_keep_days: float = Field(30.0, ge=0, le=36_500)
+    """A CSV file that was last written longer ago than this many days is deleted; 0 keeps all."""
+
+    metrics_limit_mb: int = Field(256, ge=0, le=1 << 30)
+    """The oldest CSV files are deleted where all of them take more than this; 0 keeps all."""
+
     max_batch: int = Field(16, ge=1, le=1024)
     """Most segments of text that are spoken side by side; more wait."""
 
@@ -148,6 +154,9 @@ class Settings(BaseSettings):
 
     reference_disk_cache_mb: int = Field(64, ge=0)
     """Room on disk for encoded references, in MiB; 0 keeps none on disk."""
+
+    max_live_per_client: int = Field(32, ge=1)
+    """Live connections that one key, or one address without keys, may have open together."""
 
     live_idle_s: float = Field(60.0, gt=0)
     """A live connection that sends nothing for this many seconds is closed."""

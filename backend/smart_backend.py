@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -16,10 +16,9 @@ from backend.core import (
     ReferenceCodes,
     SpeechRequest,
 )
-from backend.errors import Aborted, ShoalError
+from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.deployment import Deployment
-from backend.hardware.live import memory_pct
 from backend.hardware.memory import (
     CLEARLY_LESS_SHARE,
     Demand,
@@ -36,6 +35,8 @@ from backend.hardware.pressure import (
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json
 from backend.monitoring.monitoring import Monitoring
+from backend.monitoring.retention import Retention
+from backend.monitoring.sample import Observed
 from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.intake import Intake
 from backend.serving.lane import CpuLane, Lane
@@ -79,18 +80,21 @@ class SmartBackend:
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
-        settings, plan, hardware = self.settings, self.plan, self.lane.deployment.hardware
+        settings, plan, live = self.settings, self.plan, self.lane.live
+        hardware = self.lane.deployment.hardware
         return Monitoring(
             tier=plan.tier,
             device=plan.device.value,
             device_uuid=plan.device_uuid,
             directory=settings.metrics_dir if settings.metrics else None,
             rotate_bytes=settings.metrics_rotate_bytes,
+            retention=Retention(settings.metrics_keep_days, settings.metrics_limit_mb * MIB),
             hardware_specs=self.describe(),
             is_gpu_expected=bool(hardware.gpus or hardware.gpu_problem),
             statuses=self._statuses,
             # In a container the system's own figure is not the one that counts.
-            memory_pct=None if hardware.memory.limit_source == "machine" else memory_pct,
+            memory_pct=None if hardware.memory.limit_source == "machine" else live.memory_pct,
+            card=live.card,
         )
 
     @property
@@ -117,7 +121,7 @@ class SmartBackend:
         for level, line in self.plan.log_lines:
             logger.log(level, "{}", line)
         await self.monitoring.__aenter__()
-        self.worker.start()
+        self.lane.start()
         self._settling = asyncio.create_task(self._settle(), name="worker settling")
         return self
 
@@ -130,6 +134,7 @@ class SmartBackend:
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
+        self._intake.close()
         await self._cpu_lane.close()
         await self.lane.close()
         await self.monitoring.__aexit__(kind, error, trace)
@@ -137,6 +142,7 @@ class SmartBackend:
     def stop_admitting(self) -> None:
         """Refuse what has not begun to be spoken; the rest may finish. For a graceful end."""
         self.lane.admission.close()
+        self._cpu_lane.stop_admitting()
 
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
@@ -164,39 +170,39 @@ class SmartBackend:
             language=request.language,
             trace_parent=request.trace_parent,
         )
-        async with AsyncExitStack() as stack:
-            try:
-                session = await self._intake.admit(request, texts, stack, on_queued)
-            except ShoalError as error:
-                self.monitoring.refuse(start, error.code, str(error))
-                raise
-            except asyncio.CancelledError:
-                self.monitoring.refuse(start, Aborted.code, "the client left while it waited")
-                raise
-            finally:
+        observed, is_admitted = Observed(), False
+        try:
+            async with self._intake.admit(request, texts, observed, on_queued) as session:
+                is_admitted = True
                 self._tell()
-            start = replace(
-                start,
-                plan=session.plan,
-                spoken_length=session.text_limit.spoken_length,
-                text_limit=session.text_limit.limit,
-                queue_s=session.queue_s,
-                engine=f"{session.info.engine}/{session.info.checkpoint}",
-                device=session.info.device if request.force_cpu else None,
-            )
-            with self.monitoring.begin(start) as synthesis:
-                try:
-                    yield session
-                finally:  # what was spoken whole is a success, whoever leaves before all is sent
-                    if session.is_spoken:
-                        synthesis.finish(
-                            session.stats,
-                            total_s=session.total_s,
-                            first_audio_s=session.first_audio_s,
-                            audio_s=session.audio_s,
-                        )
-            session.peak_gpu_util_pct = synthesis.peak_gpu_util_pct
-            session.peak_vram_mb = synthesis.peak_vram_mb
+                start = _admitted(start, request, session)
+                with self.monitoring.begin(start, observed) as synthesis:
+                    try:
+                        yield session
+                    finally:  # what was spoken whole is a success, whatever is sent of it
+                        if session.is_spoken:
+                            synthesis.finish(
+                                session.stats,
+                                total_s=session.total_s,
+                                first_audio_s=session.first_audio_s,
+                                audio_s=session.audio_s,
+                            )
+        except ShoalError as error:
+            if not is_admitted:
+                self._refuse(start, error.code, str(error))
+            raise
+        except asyncio.CancelledError:
+            if not is_admitted:
+                told = "the client left while it waited"
+                self._refuse(start, Aborted.code, told, is_answered=False)
+            raise
+
+    def _refuse(
+        self, start: SynthesisStart, code: str, reason: str, *, is_answered: bool = True
+    ) -> None:
+        """Remember a request of which nothing was computed."""
+        self._tell()
+        self.monitoring.refuse(start, code, reason, is_answered=is_answered)
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, remembered; waits its turn as speech does."""
@@ -280,8 +286,8 @@ class SmartBackend:
             "running_configuration": config_json(self.lane.config),
         }
 
-    async def health(self) -> dict[str, Any]:
-        """What `GET /health` says beside the worker's state; never waits for the worker."""
+    def health(self) -> dict[str, Any]:
+        """What `GET /health` says beside the worker's state; waits for nothing."""
         load, compiled = self.worker.load, self.worker.compile_state
         return {
             "cache_stats": {
@@ -298,7 +304,7 @@ class SmartBackend:
                 "characters_per_s": round(self.lane.admission.characters_per_s, 1),
             },
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
-            "current_resources": await self.lane.live.load(),
+            "current_resources": self.lane.live.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
 
@@ -323,15 +329,24 @@ class SmartBackend:
         )
 
     async def _settle(self) -> EngineInfo:
-        """Wait for the worker; plan again where its torch cannot use the GPU it was given."""
+        """Wait for the worker; plan again where its torch cannot use the GPU it was given.
+
+        Raises `EngineDown` where that cannot be done either; the worker is ended then.
+        """
         info = await self.lane.ready()
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
             without = replace(self.lane.deployment.hardware, gpus=(), gpu_problem=problem)
+            try:
+                deployment = await asyncio.to_thread(Deployment.look, self.settings, without)
+            except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
+                reason = f"{problem}, and without it: {error}"
+                logger.error("The worker is ended: {}", reason)
+                await self.worker.close(reason.rstrip("."))
+                return self.worker.loaded()
             info = await self.lane.change_plan(
-                Deployment.look(self.settings, without),
-                "it cannot use the GPU, and is planned anew",
+                deployment, "it cannot use the GPU, and is planned anew"
             )
             await self.monitoring.__aexit__(None, None, None)
             self.monitoring = await self._watch().__aenter__()
@@ -344,3 +359,18 @@ class SmartBackend:
             restarts=self.worker.state.restarts,
             memory_mb=self.lane.memory_now().worker_bytes / MIB,
         )
+
+
+def _admitted(
+    start: SynthesisStart, request: SpeechRequest, session: SpeechSession
+) -> SynthesisStart:
+    """What is known of a request once its first turn has come."""
+    return replace(
+        start,
+        plan=session.plan,
+        spoken_length=session.text_limit.spoken_length,
+        text_limit=session.text_limit.limit,
+        queue_s=session.queue_s,
+        engine=f"{session.info.engine}/{session.info.checkpoint}",
+        device=session.info.device if request.force_cpu else None,
+    )

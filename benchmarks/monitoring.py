@@ -27,13 +27,15 @@ from backend.monitoring.reader import MachineReader, temperature_files
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample
 from backend.monitoring.system_load import SystemLoad
+from backend.nvml import Card
 
 LIMIT_PCT = 1.0
 """Of one core: what the issue allows."""
 
 
 def gpu_meter(device: str) -> GpuMeter:
-    return GpuMeter(device, "", WorkerMemory(), is_gpu_expected=False)
+    _, _, number = device.partition(":")
+    return GpuMeter(device, Card("", int(number or 0)), WorkerMemory(), is_gpu_expected=False)
 
 
 def realtime_row(sample: Sample) -> RealtimeRow:

@@ -10,7 +10,8 @@ from typing import Any, ParamSpec
 from backend.errors import OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, Lease
 from backend.hardware.need import RequestNeed
-from backend.serving.admission import Admission, Slot, Ticket
+from backend.serving.admission import Admission
+from backend.serving.slots import AdmittedRequest, Slot
 
 P = ParamSpec("P")
 SMALL = Demand(10, 10)
@@ -71,9 +72,9 @@ class Desk:
             clock=self.clock,
         )
 
-    async def sentence(self, ticket: Ticket, name: str, work: int = 1) -> None:
+    async def sentence(self, admitted: AdmittedRequest, name: str, work: int = 1) -> None:
         """One sentence that takes a worker `work` turns of the loop."""
-        with await ticket.slot(SMALL) as slot:
+        with await admitted.slot(SMALL) as slot:
             self.grants.append(name)
             self.at_work += 1
             assert self.at_work <= self.rows
@@ -86,12 +87,12 @@ class Desk:
 
     async def request(self, client: str, sentences: int, name: str = "", together: int = 1) -> None:
         """A request that keeps up to `together` sentences open."""
-        with self.admission.enter(client, 10 * sentences) as ticket:
+        with self.admission.enter(client, 10 * sentences) as admitted:
             opened = asyncio.Semaphore(together)
 
             async def one() -> None:
                 async with opened:
-                    await self.sentence(ticket, name or client)
+                    await self.sentence(admitted, name or client)
 
             await asyncio.gather(*(one() for _ in range(sentences)))
 
@@ -100,9 +101,9 @@ class Desk:
         admission = self.admission
         assert admission.waiting == admission.speaking == admission.characters_ahead == 0
         assert self.room.taken == 0
-        with admission.enter("last", 0) as ticket, ExitStack() as held:
+        with admission.enter("last", 0) as admitted, ExitStack() as held:
             for _ in range(self.rows):
-                held.enter_context(await granted(ticket))
+                held.enter_context(await granted(admitted))
         return self.room.taken == 0
 
 
@@ -127,17 +128,17 @@ async def settle(turns: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def granted(ticket: Ticket, demand: Demand = SMALL) -> Slot:
+async def granted(admitted: AdmittedRequest, demand: Demand = SMALL) -> Slot:
     """A slot that is to be had at once."""
-    task = asyncio.create_task(ticket.slot(demand))
+    task = asyncio.create_task(admitted.slot(demand))
     await settle()
     assert task.done()
     return await task
 
 
-async def asking(ticket: Ticket, demand: Demand = SMALL) -> asyncio.Task[Slot]:
+async def asking(admitted: AdmittedRequest, demand: Demand = SMALL) -> asyncio.Task[Slot]:
     """A slot that is not to be had yet."""
-    task = asyncio.create_task(ticket.slot(demand))
+    task = asyncio.create_task(admitted.slot(demand))
     await settle()
     assert not task.done()
     return task

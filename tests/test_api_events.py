@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from backend import smart_backend
 from backend.api import answer as answer_module
 from backend.api import events as events_module
 from backend.api.answer import PIECE_BYTES, StreamAnswer
@@ -23,7 +24,7 @@ from backend.api.examples import EVENTS
 from backend.api.sse import event
 from backend.core import AudioFormat
 from backend.errors import OverCapacity, TimedOut
-from backend.monitoring.synthesis import Synthesis
+from backend.monitoring.sample import Observed
 from backend.text.sentences import SENTENCE_PAUSE_S
 from tests.scripted import children, client, server
 from tests.test_api_answer import RATE_HZ, TEXT, THREE, idle
@@ -102,10 +103,11 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def outcome(folder: Path) -> tuple[str, str]:
-    """Of the last request."""
+async def outcome(http: httpx.AsyncClient, folder: Path) -> tuple[str, str, str]:
+    """Outcome, code and status of the last request."""
+    await http.get("/metrics/files")  # waits until the rows are written
     row = rows_of(folder)[-1]
-    return row["outcome"], row["error_code"]
+    return row["outcome"], row["error_code"], row["status"]
 
 
 # -- what is told ----------------------------------------------------------------------------------
@@ -187,8 +189,8 @@ def test_figures_of_sentences_and_of_all() -> None:
 
 
 def test_what_the_machine_took_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Synthesis, "peak_vram_mb", property(lambda self: 123.0))
-    monkeypatch.setattr(Synthesis, "peak_gpu_util_pct", property(lambda self: 45.0))
+    took = Observed(peak_gpu_util_pct=45.0, peak_vram_mb=123.0)
+    monkeypatch.setattr(smart_backend, "Observed", lambda: took)
 
     async def work() -> None:
         async with client() as http:
@@ -432,14 +434,18 @@ def test_what_fails_after_the_plan_is_the_last_event(tmp_path: Path) -> None:
             assert error.keys() == {"type", "status", "code", "detail", "retry_after_s"}
             assert (error["status"], error["code"]) == (422, "bad_reference")
             assert error["retry_after_s"] is None
-            assert outcome(tmp_path) == ("refused", "bad_reference")  # before its first turn
+            assert await outcome(http, tmp_path) == (
+                "refused",
+                "bad_reference",
+                "422",
+            )  # before its first turn
             text = f"{THREE['text']} Now crash, please."
             *events, error = await events_of(http, text=text, response_format="pcm")
             assert of_type(events, "sentence.end"), "nothing was heard before"
             assert (error["type"], error["status"], error["code"]) == ("error", 503, "engine_down")
             assert error["retry_after_s"] > 0
             assert "exit code 3" in error["detail"]
-            assert outcome(tmp_path) == ("failed", "engine_down")
+            assert await outcome(http, tmp_path) == ("failed", "engine_down", "503")
 
     run(work())
 
@@ -451,7 +457,7 @@ def test_the_deadline_is_an_event(tmp_path: Path) -> None:
             assert [each["type"] for each in events] == ["plan", "sentence.start", "error"]
             assert (events[-1]["status"], events[-1]["code"]) == (504, "timed_out")
             assert "was not spoken in time" in events[-1]["detail"]
-            assert outcome(tmp_path) == ("failed", "timed_out")
+            assert await outcome(http, tmp_path) == ("failed", "timed_out", "504")
             await idle(http)
 
     run(work())
@@ -514,8 +520,9 @@ def test_who_hangs_up_gives_everything_up(moment: str, tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
             await idle(http)
             expected = {"queued": "refused", "encoding": "refused", "speaking": "aborted"}
-            assert (expected[moment], "aborted") in {
-                (row["outcome"], row["error_code"]) for row in rows_of(tmp_path)
+            await http.get("/metrics/files")  # waits until the rows are written
+            assert (expected[moment], "aborted", "") in {
+                (row["outcome"], row["error_code"], row["status"]) for row in rows_of(tmp_path)
             }
 
     run(work())
@@ -529,7 +536,7 @@ def test_a_stream_that_fails_is_logged_as_failed(name: str, tmp_path: Path) -> N
             with suppress(httpx.RemoteProtocolError):  # it is cut off
                 await http.post(path, json=body)
             await idle(http)
-            assert outcome(tmp_path) == ("failed", "engine_down")
+            assert await outcome(http, tmp_path) == ("failed", "engine_down", "503")
 
     run(work())
 
@@ -539,7 +546,7 @@ def test_a_stream_that_fails_at_once_is_logged_as_failed(tmp_path: Path) -> None
         async with client(metrics=True, metrics_dir=tmp_path) as http:
             form = {"text": "bad reference", "stream": "true"}
             assert (await http.post("/tts", data=form)).status_code == 422
-            assert outcome(tmp_path) == ("failed", "bad_reference")
+            assert await outcome(http, tmp_path) == ("failed", "bad_reference", "422")
 
     run(work())
 

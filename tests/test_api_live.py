@@ -3,7 +3,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +315,37 @@ def test_a_start_without_fields_is_as_no_start() -> None:
     assert start == SessionStart()
     assert isinstance(start, SessionStart)
     assert start.output.format == "pcm"
+
+
+def test_one_client_has_only_so_many_connections() -> None:
+    async def work() -> None:
+        async with server(max_live_per_client=2) as http, AsyncExitStack() as held:
+            for _ in range(2):
+                socket = await held.enter_async_context(live(http))
+                await say(socket, {"type": "session.start"})
+                await hear_until(socket, "session.started")
+            async with live(http) as third:
+                said, _ = await hear_all(third)
+                assert (said[0]["status"], said[0]["code"]) == (429, "rate_limited")
+                assert third.close_code == 1013
+            await held.aclose()
+            async with live(http) as again:
+                await say(again, text(FIRST), END)
+                said, audio = await hear(again)
+                assert kinds(said)[-1] == "done" and audio
+
+    run(work())
+
+
+def test_connections_that_said_their_sentence_keep_no_other_client_out() -> None:
+    async def work() -> None:
+        async with server(max_batch=1, queue_limit=1) as http, AsyncExitStack() as held:
+            for _ in range(6):
+                socket = await held.enter_async_context(live(http))
+                await say(socket, text(FIRST), FLUSH)
+                await hear_until(socket, "sentence.end")
+            queue = (await http.get("/health")).json()["queue"]
+            assert (queue["speaking"], queue["waiting"]) == (0, 0)
+            assert (await http.post("/tts", data={"text": "Hello."})).status_code == 200
+
+    run(work())

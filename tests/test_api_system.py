@@ -1,13 +1,17 @@
 import asyncio
+import threading
 import time
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+import backend.nvml
 from backend.worker.client import WorkerClient
 from backend.worker.messages import CompileState
 from tests.scripted import children, client
+from tests.test_hardware_live import Driver
+from tests.test_hardware_plans_of_machines import HARDWARE
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -108,3 +112,30 @@ def test_unknown_path_and_method_are_json() -> None:
             assert answer.headers["Allow"] == "POST"
 
     run(work())
+
+
+def test_a_driver_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(backend.nvml, "pynvml", driver)
+    monkeypatch.setattr(backend.nvml, "_FIRST_S", 0.01)
+    driver.goes_on.clear()
+
+    async def work() -> None:
+        async with client({"device": "cuda:0"}, found=HARDWARE["rtx_3060_8gb"]) as http:
+            assert await asyncio.to_thread(driver.hangs.wait, 30)
+            await http.post("/tts", data={"text": "Hello."})
+            threads = threading.active_count()
+            for _ in range(50):
+                told = (await http.get("/health")).json()["current_resources"]
+                assert told["gpu_memory_free_mb"] is None
+                assert told["memory_available_mb"] > 0
+            assert threading.active_count() <= threads
+            assert (await http.post("/tts", data={"text": "Hello."})).status_code == 200
+            assert (await http.get("/system-status")).status_code == 200
+        assert len(driver.threads) == 1
+
+    try:
+        run(work())  # which ends although the driver does not
+    finally:
+        driver.goes_on.set()
+    assert threading.get_ident() not in driver.threads

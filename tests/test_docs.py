@@ -1,24 +1,18 @@
-"""The documents say what the code does: settings, routes, headers, figures, plans, paths.
+"""The documents say what the code does: settings, figures, plans, paths, commands.
 
-A setting or route that is not described fails here, and so does a figure that is no longer true.
+A setting that is not described fails here, and so does a figure that is no longer true. The routes
+are compared in `test_docs_api.py`, the bounds in `test_docs_security.py`.
 """
 
-import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from backend.api.schemas import FIELD_NAMES
-from backend.api.status import STATUS
-from backend.app import create_app
 from backend.cli import app as commands
 from backend.hardware.compile_gate import NATIVE_LINE, WINDOWS_LINE, WSL_LINE
-from backend.hardware.deployment import Deployment
 from backend.hardware.gpu_models import GPU_MODEL_TIERS
 from backend.hardware.quantization import INT4_WARNING
 from backend.hardware.report import plan_table
@@ -28,13 +22,9 @@ from backend.monitoring.rows import RealtimeRow, SynthesisRow, columns
 from backend.settings import BARE_NAMES, PREFIX, Settings
 from backend.text.limit import truncate
 from tests.computers import S1, plan_for
-from tests.scripted import command, hardware, settings
+from tests.documents import DOCUMENTS, FENCE, ROOT, Table, prose_of, table, tables, text_of
 from tests.test_hardware_plans_of_machines import HARDWARE
 
-ROOT = Path(__file__).parent.parent
-MDS = ROOT / "MDs"
-DOCUMENTS = {file.name: file for file in (*sorted(MDS.glob("*.md")), ROOT / "README.md")}
-FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CHANGELOG = {
     "2.2.0": (
         "Fixed - Smart Quantization Based on GPU Tier",
@@ -66,52 +56,6 @@ TOP = ("backend", "benchmarks", "MDs", "tests", "training", "ui")
 """Folders of the repository that hold what documents name."""
 MEDIA_TYPES = frozenset({"text/plain", "text/csv", "text/event-stream", "audio/wav"})
 """Look like paths of ours, and are none."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A Markdown table: the nearest heading above it, its column names, its rows."""
-
-    heading: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def text_of(name: str) -> str:
-    return DOCUMENTS[name].read_text(encoding="utf-8")
-
-
-def prose_of(name: str) -> str:
-    """Without fenced code."""
-    return FENCE.sub("", text_of(name))
-
-
-def tables(name: str) -> Iterator[Table]:
-    heading, lines = "", [*prose_of(name).splitlines(), ""]
-    block: list[tuple[str, ...]] = []
-    for line in lines:
-        if line.startswith("|"):
-            block.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
-            continue
-        if block:
-            assert all(len(row) == len(block[0]) for row in block), f"{name}, {heading}: {block[0]}"
-            yield Table(heading, block[0], tuple(block[2:]))
-            block = []
-        if line.startswith("#"):
-            heading = line.lstrip("# ")
-
-
-def table(name: str, *header: str) -> Table:
-    (found,) = (each for each in tables(name) if each.header == header)
-    return found
-
-
-def section(name: str, heading: str) -> str:
-    """From that heading to the next of its rank."""
-    rank = heading.partition(" ")[0]
-    _, _, after = text_of(name).partition(f"\n{heading}\n")
-    assert after, f"{name} has no section {heading}"
-    return re.split(rf"^#{{1,{len(rank)}}} ", after, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 # -- settings --------------------------------------------------------------------------------------
@@ -147,81 +91,6 @@ def test_every_setting_is_documented(name: str) -> None:
 def test_no_setting_is_invented(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields} | {"SHOAL_MODEL"}
     assert set(re.findall(r"\bSHOAL_[A-Z_]*[A-Z]\b", text_of(name))) <= known
-
-
-# -- HTTP ------------------------------------------------------------------------------------------
-
-
-def routes() -> set[str]:
-    chosen = settings()
-    app = create_app(chosen, command(), Deployment.look(chosen, hardware()))
-    paths = app.openapi()["paths"]
-    return {f"{method.upper()} {path}" for path in paths for method in paths[path]}
-
-
-ROUTES = routes()
-
-
-@pytest.mark.parametrize("route", sorted(ROUTES))
-def test_every_route_is_documented(route: str) -> None:
-    named = {name for row in table("API.md", "route", "what it is for").rows for name in row}
-    assert f"`{route}`" in named
-    assert f"\n## `{route}`\n" in text_of("API.md")
-    lines = r"^(?:curl .*| +)http://127\.0\.0\.1:8000(/[^\s?\"]*)"
-    called = re.findall(lines, text_of("API.md"), re.MULTILINE)
-    path = template(route)
-    assert any(path.fullmatch(each) for each in called), f"{route} has no line to paste"
-
-
-def template(route: str) -> re.Pattern[str]:
-    """What the path of a call of `route` looks like."""
-    return re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route.split()[1])))
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_no_route_is_invented(name: str) -> None:
-    text = text_of(name)
-    named = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`\s]*)`", text))
-    assert named <= ROUTES
-    paths = [template(route) for route in ROUTES]
-    called = re.findall(r"http://(?:127\.0\.0\.1|localhost):8000(/[\w/-]*)", text)
-    for each in set(called) - {"/docs", "/v1"}:  # the base URL of OpenAI's clients
-        assert any(path.fullmatch(each) for path in paths), each
-
-
-def test_every_field_of_tts_is_documented() -> None:
-    rows = table("API.md", "field", "type, default", "limits").rows
-    assert {row[0].strip("`") for row in rows} == set(FIELD_NAMES)
-
-
-def sent_headers() -> set[str]:
-    """Every header that the code names: string constants that look like one."""
-    looks = re.compile(r"X-[A-Za-z-]+|Retry-After|Allow")
-    files = [*(ROOT / "backend" / "api").glob("*.py"), ROOT / "backend" / "app.py"]
-    return {
-        node.value
-        for file in files
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and looks.fullmatch(node.value)
-    }
-
-
-def test_every_header_is_documented() -> None:
-    sent = sent_headers()
-    assert {"X-Request-ID", "X-Engine", "Retry-After", "Allow"} <= sent
-    described, _, _ = text_of("API.md").partition("\n## Not there yet\n")
-    named = set(re.findall(r"`(X-[A-Za-z-]+|Retry-After|Allow)`", described))
-    assert named == sent
-    rows = table("API.md", "header", "what it says").rows
-    assert {row[0].strip("`") for row in rows} == sent - {"Retry-After", "Allow"}
-
-
-def test_every_status_is_documented() -> None:
-    rows = table("API.md", "status", "when").rows
-    described = {int(status) for row in rows for status in row[0].split(", ")}
-    assert {status.value for status in STATUS.values()} <= described
 
 
 # -- figures ---------------------------------------------------------------------------------------

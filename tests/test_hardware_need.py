@@ -11,11 +11,12 @@ import torch
 from backend.core import MIB, Quantization
 from backend.engine.prompt import Prompt, frame_limit
 from backend.errors import BadCheckpoint
-from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading, RequestNeed, wide_share
+from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading, RequestNeed
 from backend.model.checkpoint import load_checkpoint
 from backend.model.kv_cache import KVCache
 from backend.model.layers import stored_bytes
 from backend.model.quantize import has_kernel
+from backend.model.reading import wide_share
 from backend.settings import SHIPPED_VOICE_DIR
 from benchmarks.memory import Case, measure
 from tests.computers import DEMO, S1

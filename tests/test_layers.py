@@ -18,8 +18,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "text": {"core", "errors"},
     "audio": {"core", "errors"},
     "voices": {"core", "errors"},
-    "nvml": set(),
-    "hardware": {"core", "errors", "settings", "model.config", "nvml"},
+    "watch": set(),
+    "nvml": {"watch"},
+    "hardware": {"core", "errors", "settings", "model.config", "model.reading", "nvml", "watch"},
     "hardware.affinity": {"core", "errors"},
     "monitoring": {"core", "errors", "settings", "nvml"},
     "report": {"errors", "monitoring"},
@@ -40,17 +41,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"core", "errors"} | WORKER_MAIN,
     "serving": set(),
     "serving.speed": set(),
+    "serving.fair_thread": set(),
+    "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},
     "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
-    "serving.session": {"core", "errors", "hardware", "worker.messages"},
+    "serving.session": {"core", "errors", "hardware", "model.reading", "worker.messages"},
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),
     },
-    "serving.intake": {"core", "errors", "settings", "hardware", "worker.messages"},
+    "serving.intake": {
+        *("core", "errors", "settings", "hardware", "model.reading", "worker.messages"),
+    },
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
         "serving",
@@ -80,7 +85,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
-    *("model.config", "worker.client", "worker.messages", "worker.process", "worker.supervisor"),
+    *(
+        "model.config",
+        "model.reading",
+        "worker.client",
+        "worker.messages",
+        "worker.process",
+        "worker.supervisor",
+    ),
     *("worker.pipe", "worker.main", "fish_worker.install"),
 )
 

@@ -23,9 +23,7 @@ NAMED_BY_THE_CHANGELOG = (
     "fish_tokens_per_sec,fish_bandwidth_gb_s,fish_gpu_memory_gb,fish_generation_time_s,"
     "vq_features_shape",
 )
-ROW = synthesis_row(
-    start(), Ending("success", 2.0, audio_s=4.0, stats=stats()), Observed(), 0.0, 200
-)
+ROW = synthesis_row(start(), Ending("success", 2.0, audio_s=4.0, stats=stats()), Observed(), 0.0)
 
 
 def moment(number: int) -> RealtimeRow:

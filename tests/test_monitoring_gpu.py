@@ -7,6 +7,7 @@ import pytest
 
 import backend.nvml
 from backend.monitoring.gpu import GpuMeter, GpuState, WorkerMemory, estimate_utilization_pct
+from backend.nvml import Card
 from tests.monitored import GIB, UUID, FakePynvml, logged
 
 OTHER = UUID[:-1] + "2"
@@ -27,7 +28,8 @@ def lines() -> Iterator[list[str]]:
 
 def meter(device: str = "cuda:0", uuid: str = UUID, **values: Any) -> GpuMeter:
     defaults: dict[str, Any] = {"worker": WorkerMemory(), "is_gpu_expected": False}
-    return GpuMeter(device, uuid, **defaults | values)
+    _, _, number = device.partition(":")
+    return GpuMeter(device, Card(uuid, int(number or 0)), **defaults | values)
 
 
 def test_nvml_answers(pynvml: FakePynvml, lines: list[str]) -> None:

@@ -21,18 +21,18 @@ def scraped(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 def add(metrics: Metrics, ending: Ending, text_length: int = 1200, queue_s: float = 0.0) -> None:
     of = start(text_length=text_length, queue_s=queue_s)
-    metrics.add(synthesis_row(of, ending, Observed(), 0.0, None))
+    metrics.add(synthesis_row(of, ending, Observed(), 0.0))
 
 
 def test_requests_are_counted() -> None:
     metrics = Metrics()
-    spoken = Ending("success", 2.0, first_audio_s=0.4, audio_s=4.0, stats=stats())
+    spoken = Ending("success", 2.0, 200, first_audio_s=0.4, audio_s=4.0, stats=stats())
     add(metrics, spoken, queue_s=3.0)
     add(metrics, spoken, text_length=5000)
-    add(metrics, Ending("failed", 9.0, "timed_out", first_audio_s=0.4, audio_s=1.5))
-    add(metrics, Ending("aborted", 1.0, "aborted"))
-    add(metrics, Ending("refused", 0.0, "over_capacity"), text_length=5000)
-    add(metrics, Ending("refused", 0.0, "text_too_long"))
+    add(metrics, Ending("failed", 9.0, 504, "timed_out", first_audio_s=0.4, audio_s=1.5))
+    add(metrics, Ending("aborted", 1.0, None, "aborted"))
+    add(metrics, Ending("refused", 0.0, 503, "over_capacity"), text_length=5000)
+    add(metrics, Ending("refused", 0.0, 413, "text_too_long"))
     told = scraped(metrics)
     for outcome, count in {"success": 2, "failed": 1, "aborted": 1, "refused": 2}.items():
         assert told["shoal_requests_total", outcome] == count
@@ -57,7 +57,7 @@ def test_every_outcome_has_a_rate_from_the_start_on() -> None:
 
 def test_a_request_without_audio_has_no_rtf() -> None:
     metrics = Metrics()
-    add(metrics, Ending("success", 2.0, first_audio_s=2.0, audio_s=0.0, stats=stats()))
+    add(metrics, Ending("success", 2.0, 200, first_audio_s=2.0, audio_s=0.0, stats=stats()))
     assert scraped(metrics)["shoal_rtf_ratio_count", ""] == 0
 
 

@@ -8,10 +8,11 @@ import pytest
 from backend.monitoring import reader as reader_module
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
 from backend.monitoring.reader import MachineReader, temperature_files
+from backend.nvml import Card
 
 
 def machine(sys: Path) -> MachineReader:
-    return MachineReader(GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False), sys=sys)
+    return MachineReader(GpuMeter("cpu", Card(""), WorkerMemory(), is_gpu_expected=False), sys=sys)
 
 
 def sensor(sys: Path, number: int, name: str, millidegrees: str) -> Path:
@@ -43,7 +44,7 @@ def test_this_machine(tmp_path: Path) -> None:
 
 def test_memory_may_be_that_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shares_pct = iter((87.5, 90.0))
-    gpu = GpuMeter("cpu", "", WorkerMemory(), is_gpu_expected=False)
+    gpu = GpuMeter("cpu", Card(""), WorkerMemory(), is_gpu_expected=False)
     reader = MachineReader(gpu, lambda: next(shares_pct), tmp_path)
     reader.open()
     reader.start()

@@ -23,8 +23,8 @@ def test_the_changelogs_example() -> None:
     for busy_pct in (12.0, 49.0, 30.0):
         sample = Sample(0.0, 50.0, 40.0, gpu_memory_mb=7000.0, gpu_util_pct=busy_pct)
         observed.add(sample)
-    ending = Ending("success", 290.0, first_audio_s=4.0, audio_s=23.0, stats=stats())
-    row = synthesis_row(start(), ending, observed, 0.0, 200)
+    ending = Ending("success", 290.0, 200, first_audio_s=4.0, audio_s=23.0, stats=stats())
+    row = synthesis_row(start(), ending, observed, 0.0)
     assert row.rtf is not None
     assert row.tokens_per_second is not None
     assert f"{row.rtf:.1f}" == "12.6"
@@ -39,7 +39,7 @@ def test_the_changelogs_example() -> None:
 
 def test_compute_rtf_is_what_the_engine_alone_took() -> None:
     ending = Ending("success", 290.0, audio_s=23.0, stats=stats(prefill_s=1.0, decode_s=22.0))
-    row = synthesis_row(start(), ending, Observed(), 0.0, 200)
+    row = synthesis_row(start(), ending, Observed(), 0.0)
     assert row.compute_rtf == 1.0
 
 
@@ -51,14 +51,14 @@ def test_the_packages_own_figures_stand_in_their_columns() -> None:
         fish_generation_time_s=268.25,
         vq_features_shape=(10, 1213),
     )
-    row = synthesis_row(start(), Ending("success", 290.0, stats=told), Observed(), 0.0, 200)
+    row = synthesis_row(start(), Ending("success", 290.0, stats=told), Observed(), 0.0)
     assert '4.53,3.89,7.8,268.25,"[10, 1213]"' in line(row).decode()
 
 
 def test_no_audio_and_no_time_divide_nothing() -> None:
     assert real_time_factor(3.0, 0.0) is None
     assert tokens_per_second(10, 0.0) is None
-    row = synthesis_row(start(), Ending("success", 3.0, stats=stats()), Observed(), 0.0, 200)
+    row = synthesis_row(start(), Ending("success", 3.0, stats=stats()), Observed(), 0.0)
     assert row.rtf is None
     assert row.compute_rtf is None
     assert row.tokens_per_second == 385.0
@@ -66,7 +66,7 @@ def test_no_audio_and_no_time_divide_nothing() -> None:
 
 def test_configuration_of_the_request() -> None:
     of = start(plan=plan("m1_air", "mps"), device="cpu", text_length=400, spoken_length=150)
-    row = synthesis_row(of, Ending("failed", 1.0, "engine_failed", "oom"), Observed(), 0.0, 500)
+    row = synthesis_row(of, Ending("failed", 1.0, 500, "engine_failed", "oom"), Observed(), 0.0)
     assert (row.tier, row.device, row.precision) == ("m1_air", "cpu", "bf16")
     assert row.strategy == "m1_air mps bf16"
     assert row.is_truncated
@@ -84,7 +84,7 @@ class Endings(list[Ending]):
 def test_only_the_first_end_counts() -> None:
     endings = Endings()
     synthesis = endings.synthesis()
-    synthesis.fail("timed_out", "too slow")
+    synthesis.fail("timed_out", "too slow", 504)
     synthesis.finish(stats(), total_s=1.0, first_audio_s=0.5, audio_s=2.0)
     synthesis.fail("aborted", "again")
     assert [ending.code for ending in endings] == ["timed_out"]

@@ -72,7 +72,7 @@ def test_one_span_with_attributes_and_events(spans: InMemorySpanExporter) -> Non
 def test_failures_and_refusals(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
         async with monitored(None, tracing=traced(spans)) as it:
-            it.begin(start("f")).fail("engine_failed", "out of memory")
+            it.begin(start("f")).fail("engine_failed", "out of memory", 500)
             it.refuse(start("r"), "over_capacity", "try later")
 
     run(work())

@@ -75,19 +75,19 @@ def write_log(
             spoken_length=length,
         )
         if number % 13 == 5:
-            ending = Ending("failed", total_s, "timed_out", "too slow")
+            ending = Ending("failed", total_s, 504, "timed_out", "too slow")
         elif number % 17 == 7:
-            ending = Ending("aborted", total_s, "aborted", "the client left")
+            ending = Ending("aborted", total_s, None, "aborted", "the client left")
         else:
             ending = Ending(
-                *("success", total_s),
+                *("success", total_s, 200),
                 first_audio_s=0.25 * slowness,
                 audio_s=audio_s,
                 stats=stats(audio_s=audio_s, generated_tokens=int(audio_s * 21.5)),
             )
-        log.append(synthesis_row(of, ending, observed, at_s, None))
-    refused = Ending("refused", 0.0, "text_too_long", "send less")
-    log.append(synthesis_row(start(plan=plan(tier)), refused, Observed(), at_s, 413))
+        log.append(synthesis_row(of, ending, observed, at_s))
+    refused = Ending("refused", 0.0, 413, "text_too_long", "send less")
+    log.append(synthesis_row(start(plan=plan(tier)), refused, Observed(), at_s))
     log.close()
 
 
@@ -141,7 +141,7 @@ def test_nothing_of_matplotlib_is_imported_before_it_draws() -> None:
 def test_a_row_names_its_own_tier(tmp_path: Path) -> None:
     log = CsvLog(tmp_path, "gpu_high", 4096)  # the plan of the server's start
     of = start(plan=plan("generic_cpu", "cpu"))
-    log.append(synthesis_row(of, Ending("success", 2.0, audio_s=4.0), Observed(), BEGAN_S, 200))
+    log.append(synthesis_row(of, Ending("success", 2.0, audio_s=4.0), Observed(), BEGAN_S))
     log.close()
     assert [tier.tier for tier in read_history(tmp_path).tiers] == ["generic_cpu"]
 
@@ -213,7 +213,7 @@ def test_files_after_a_rotation_are_one_tier(tmp_path: Path) -> None:
     log = CsvLog(tmp_path, "gpu_high", 4096)
     for number in range(30):
         ending = Ending("success", 2.0, audio_s=4.0, stats=stats())
-        log.append(synthesis_row(start(str(number)), ending, Observed(), BEGAN_S + number, 200))
+        log.append(synthesis_row(start(str(number)), ending, Observed(), BEGAN_S + number))
     log.close()
     history = read_history(tmp_path)
     assert len(history.files) > 2
@@ -224,8 +224,8 @@ def test_files_after_a_rotation_are_one_tier(tmp_path: Path) -> None:
 
 def test_refused_requests_alone_make_a_report(tmp_path: Path) -> None:
     log = CsvLog(tmp_path, "gpu_high", 4096)
-    refused = Ending("refused", 0.0, "text_too_long", "send less")
-    log.append(synthesis_row(start(), refused, Observed(), BEGAN_S, 413))
+    refused = Ending("refused", 0.0, 413, "text_too_long", "send less")
+    log.append(synthesis_row(start(), refused, Observed(), BEGAN_S))
     log.close()
     assert [picture.stem for picture in write_report(tmp_path).pictures] == ["outcomes"]
 

@@ -11,7 +11,8 @@ from backend.core import MIB, OPEN_SENTENCES
 from backend.errors import Aborted, OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.serving import admission as admission_module
-from backend.serving.admission import Admission, Slot, Ticket
+from backend.serving.admission import Admission
+from backend.serving.slots import AdmittedRequest, Slot
 from tests.computers import I5, S1, computer, plan_for
 from tests.desk import SMALL, Desk, Room, asking, granted, on_a_loop, settle
 
@@ -21,13 +22,13 @@ from tests.desk import SMALL, Desk, Room, asking, granted, on_a_loop, settle
 @on_a_loop
 async def test_an_idle_server_grants_at_once() -> None:
     desk = Desk()
-    with desk.admission.enter("a", 10) as ticket:
+    with desk.admission.enter("a", 10) as admitted:
         assert (desk.admission.waiting, desk.admission.speaking) == (1, 0)
-        with await granted(ticket):
+        with await granted(admitted):
             assert (desk.admission.waiting, desk.admission.speaking) == (0, 1)
             assert desk.room.taken == 10
-        assert desk.admission.speaking == 1  # until it leaves
-    assert ticket.queue_s == 0
+        assert desk.admission.speaking == 0  # it has nothing to speak: it keeps nobody out
+    assert admitted.queue_s == 0
     assert await desk.is_idle()
 
 
@@ -49,12 +50,12 @@ async def test_queue_s_counts_to_the_first_grant() -> None:
 @on_a_loop
 async def test_a_second_release_takes_nothing_of_others() -> None:
     desk = Desk()
-    with desk.admission.enter("a", 10) as ticket:
-        first = await granted(ticket)
+    with desk.admission.enter("a", 10) as admitted:
+        first = await granted(admitted)
         first.release()
-        second = await granted(ticket)
+        second = await granted(admitted)
         first.release()
-        waiter = await asking(ticket)
+        waiter = await asking(admitted)
         second.release()
         (await waiter).release()
     assert await desk.is_idle()
@@ -166,28 +167,28 @@ async def test_what_can_never_fit_is_told_at_once(rows: int) -> None:
     desk = Desk(Room(100), rows=rows)
     enter = desk.admission.enter
     with ExitStack() as inside:
-        speaking, ticket = (inside.enter_context(enter(name, 10)) for name in "ab")
+        speaking, admitted = (inside.enter_context(enter(name, 10)) for name in "ab")
         inside.enter_context(await granted(speaking))
         with pytest.raises(TextTooLong, match="at most 100"):
-            await ticket.slot(Demand(101, 101))
+            await admitted.slot(Demand(101, 101))
     assert await desk.is_idle()
 
 
 @on_a_loop
 async def test_what_no_longer_fits_is_told_in_its_turn() -> None:
     desk = Desk(Room(100), rows=4)
-    with desk.admission.enter("a", 10) as ticket:
-        with await granted(ticket), pytest.raises(TextTooLong, match="at most 100"):
-            await ticket.slot(Demand(101, 101))
-        (await granted(ticket)).release()
+    with desk.admission.enter("a", 10) as admitted:
+        with await granted(admitted), pytest.raises(TextTooLong, match="at most 100"):
+            await admitted.slot(Demand(101, 101))
+        (await granted(admitted)).release()
     assert await desk.is_idle()
 
 
 @on_a_loop
 async def test_memory_that_others_hold_is_waited_for_only_beside_speech() -> None:
     desk = Desk(Room(100, taken=95), rows=4)
-    with desk.admission.enter("a", 10) as ticket, pytest.raises(OverCapacity):
-        await ticket.slot(SMALL)
+    with desk.admission.enter("a", 10) as admitted, pytest.raises(OverCapacity):
+        await admitted.slot(SMALL)
     assert desk.admission.waiting == 0
 
 
@@ -195,8 +196,8 @@ async def test_memory_that_others_hold_is_waited_for_only_beside_speech() -> Non
 async def test_memory_that_others_free_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission_module, "RETRY_S", 0.001)
     desk = Desk(Room(100, taken=80), rows=4)
-    with desk.admission.enter("a", 20) as ticket, await granted(ticket):
-        waiter = await asking(ticket, Demand(20, 20))
+    with desk.admission.enter("a", 20) as admitted, await granted(admitted):
+        waiter = await asking(admitted, Demand(20, 20))
         desk.room.taken -= 80
         (await waiter).release()
 
@@ -224,7 +225,7 @@ async def test_real_leases_never_exceed_the_room() -> None:
     admission = Admission(memory, rows=16, queue_limit=100, characters_per_s=10)
 
     async def request(client: str) -> None:
-        with admission.enter(client, 150) as ticket, await ticket.slot(demand):
+        with admission.enter(client, 150) as admitted, await admitted.slot(demand):
             assert memory.is_safe
             together.append(memory.leased_bytes)
             await asyncio.sleep(0)
@@ -262,10 +263,10 @@ def test_retry_after_is_bounded(characters: int, retry_after_s: float) -> None:
 @on_a_loop
 async def test_live_text_counts_as_it_comes() -> None:
     desk = Desk()
-    with desk.admission.enter("a", 0) as ticket:
-        ticket.add(30)
+    with desk.admission.enter("a", 0) as admitted:
+        admitted.add(30)
         assert desk.admission.characters_ahead == 30
-        with await granted(ticket) as slot:
+        with await granted(admitted) as slot:
             slot.done(50, 1.0)  # words for what was a figure
         assert desk.admission.characters_ahead == 0
 
@@ -273,9 +274,9 @@ async def test_live_text_counts_as_it_comes() -> None:
 @on_a_loop
 async def test_speed_is_measured_while_something_is_spoken() -> None:
     desk = Desk(rows=2, characters_per_s=1000)
-    with desk.admission.enter("a", 10_000) as ticket:
+    with desk.admission.enter("a", 10_000) as admitted:
         for _ in range(100):
-            with await granted(ticket) as first, await granted(ticket) as second:
+            with await granted(admitted) as first, await granted(admitted) as second:
                 desk.clock.now_s += 10
                 first.done(100, 1.0)
                 second.done(150, 1.0)
@@ -286,9 +287,9 @@ async def test_speed_is_measured_while_something_is_spoken() -> None:
 @on_a_loop
 async def test_a_worker_that_only_fails_does_not_divide_by_nothing() -> None:
     desk = Desk()
-    with desk.admission.enter("a", 10) as ticket:
+    with desk.admission.enter("a", 10) as admitted:
         for _ in range(100):
-            with await granted(ticket):
+            with await granted(admitted):
                 desk.clock.now_s += 10_000
         assert desk.admission.retry_after_s == 3600
 
@@ -300,7 +301,7 @@ async def test_a_client_that_fills_the_queue_makes_room_for_others() -> None:
     with ExitStack() as inside:
         many = [inside.enter_context(enter("many", 10)) for _ in range(4)]
         inside.enter_context(await granted(many[0]))
-        waiters = [await asking(ticket) for ticket in many[1:]]
+        waiters = [await asking(admitted) for admitted in many[1:]]
         with pytest.raises(OverCapacity):
             enter("many", 10)
         one = inside.enter_context(enter("one", 10))
@@ -355,7 +356,7 @@ async def test_the_wait_is_fair_to_who_asks_for_little() -> None:
     with ExitStack() as inside:
         many = [inside.enter_context(desk.admission.enter("many", 10)) for _ in range(20)]
         inside.enter_context(await granted(many[0]))
-        waiters = [await asking(ticket) for ticket in many[1:]]
+        waiters = [await asking(admitted) for admitted in many[1:]]
         assert desk.admission.wait_s("many") == 1 + 19
         assert desk.admission.wait_s("one") == 1
         assert many[3].wait_s == 1 + 2
@@ -405,14 +406,14 @@ async def test_close_sends_home_who_waits_and_lets_others_finish() -> None:
 @on_a_loop
 async def test_leaving_ends_what_it_waits_for_and_keeps_what_it_holds() -> None:
     desk = Desk()
-    with desk.admission.enter("a", 10) as ticket:
-        slot = await granted(ticket)
-        waiter = await asking(ticket)
+    with desk.admission.enter("a", 10) as admitted:
+        slot = await granted(admitted)
+        waiter = await asking(admitted)
     with pytest.raises(Aborted, match="over"):
         await waiter
     with pytest.raises(Aborted, match="over"):
-        await ticket.slot(SMALL)
-    ticket.leave()
+        await admitted.slot(SMALL)
+    admitted.leave()
     assert desk.room.taken == 10
     slot.release()
     assert await desk.is_idle()
@@ -497,9 +498,9 @@ async def test_nothing_is_lost_and_everybody_is_served(
     at_work: list[int] = []
     spoken: dict[str, int] = {}
 
-    async def sentence(ticket: Ticket, name: str) -> None:
+    async def sentence(admitted: AdmittedRequest, name: str) -> None:
         size = dice.choice([1, 5, 30, 100])
-        with await ticket.slot(Demand(size, size)) as slot:
+        with await admitted.slot(Demand(size, size)) as slot:
             at_work.append(size)
             assert len(at_work) <= desk.rows
             assert sum(at_work) <= desk.room.size
@@ -514,9 +515,9 @@ async def test_nothing_is_lost_and_everybody_is_served(
     async def request(name: str, sentences: int) -> None:
         for _ in range(dice.randint(0, 50)):
             await asyncio.sleep(0)
-        with desk.admission.enter(f"client{dice.randint(0, 5)}", 10) as ticket:
+        with desk.admission.enter(f"client{dice.randint(0, 5)}", 10) as admitted:
             spoken[name] = 0
-            await asyncio.gather(*(sentence(ticket, name) for _ in range(sentences)))
+            await asyncio.gather(*(sentence(admitted, name) for _ in range(sentences)))
 
     wanted = {str(number): dice.randint(1, 6) for number in range(60)}
     tasks = {name: asyncio.create_task(request(name, n)) for name, n in wanted.items()}
@@ -538,3 +539,98 @@ async def test_nothing_is_lost_and_everybody_is_served(
     await settle()
     assert not at_work
     assert await desk.is_idle()
+
+
+# --- what holds a place, and what does not
+
+
+@on_a_loop
+async def test_who_writes_nothing_keeps_nobody_out() -> None:
+    desk = Desk(rows=2, queue_limit=3)
+    with ExitStack() as inside:
+        for _ in range(50):  # each said a sentence, and now holds its connection open
+            live = inside.enter_context(desk.admission.enter("holder", 0, is_live=True))
+            (await granted(live)).release()
+        for _ in range(50):  # each has written half a word
+            inside.enter_context(desk.admission.enter("half", 0, is_live=True))
+        assert (desk.admission.waiting, desk.admission.speaking) == (0, 0)
+        await desk.request("victim", 3)
+        assert desk.grants == ["victim"] * 3
+
+
+@on_a_loop
+async def test_a_listener_who_does_not_read_keeps_nobody_out() -> None:
+    desk = Desk(rows=1, queue_limit=1)
+    with ExitStack() as inside:
+        for name in "abcdefgh":
+            request = inside.enter_context(desk.admission.enter(name, 1000))
+            (await granted(request)).release()  # heard, and nothing more is fetched
+        await desk.request("victim", 1)
+    assert await desk.is_idle()
+
+
+@on_a_loop
+async def test_a_live_request_that_goes_on_waits_its_turn_even_where_the_queue_is_full() -> None:
+    desk = Desk(rows=1, queue_limit=1)
+    with desk.admission.enter("live", 0, is_live=True) as live:
+        (await granted(live)).release()
+        with desk.admission.enter("a", 10) as one, desk.admission.enter("b", 10) as other:
+            slot = await granted(one)
+            waits = await asking(other)
+            more = await asking(live)
+            slot.release()
+            (await more).release()  # its last turn is longest ago
+            (await waits).release()
+    assert await desk.is_idle()
+
+
+# --- recordings beside speech
+
+
+@on_a_loop
+async def test_recordings_take_no_row_and_one_is_encoded_at_a_time() -> None:
+    desk = Desk(rows=2)
+    with ExitStack() as inside:
+        encoding = [inside.enter_context(desk.admission.enter(f"cloner{n}", 1)) for n in range(16)]
+        tasks = [asyncio.create_task(each.slot(SMALL, "encode")) for each in encoding]
+        await settle()
+        assert sum(task.done() for task in tasks) == 1
+        assert desk.room.taken == 10  # the others' memory is not promised meanwhile
+        speaking = [inside.enter_context(desk.admission.enter(f"s{n}", 10)) for n in range(2)]
+        slots = [await granted(each) for each in speaking]
+        third = inside.enter_context(desk.admission.enter("third", 10))
+        waits = await asking(third)
+        for task in tasks:
+            (await task).release()
+            assert not waits.done()  # what encoding frees is no row
+        slots[0].release()
+        (await waits).release()
+        slots[1].release()
+    assert await desk.is_idle()
+
+
+@on_a_loop
+async def test_recordings_of_many_clients_take_turns() -> None:
+    desk = Desk()
+    order: list[str] = []
+
+    async def encode(client: str) -> None:
+        with (
+            desk.admission.enter(client, 1) as request,
+            await request.slot(SMALL, "encode") as slot,
+        ):
+            order.append(slot.request.client)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(encode("many") for _ in range(20)), encode("one"))
+    assert order.index("one") <= 2
+    assert await desk.is_idle()
+
+
+@on_a_loop
+async def test_encoding_does_not_count_as_time_spent_speaking() -> None:
+    desk = Desk()
+    before = desk.admission.characters_per_s
+    with desk.admission.enter("a", 1) as request, await request.slot(SMALL, "encode"):
+        desk.clock.now_s += 1000
+    assert desk.admission.characters_per_s == before

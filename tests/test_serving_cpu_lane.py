@@ -1,6 +1,7 @@
 """`force_cpu` beside a GPU: a second worker that is started, shared, ended, or refused."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,12 @@ from typing import Any
 import pytest
 
 from backend.errors import NotEnoughMemory
+from backend.hardware.deployment import Deployment
+from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryBudgetManager
+from backend.serving import lane as lane_module
+from backend.serving.lane import CpuLane
+from backend.smart_backend import SmartBackend
 from tests.scripted import children, client
 from tests.test_hardware_plans_of_machines import HARDWARE
 
@@ -60,6 +66,61 @@ def test_without_memory_for_it_the_request_is_refused_and_the_gpu_goes_on(
             assert "force_cpu" in answer.json()["detail"]
             assert int(answer.headers["Retry-After"]) > 0
             assert (await http.post("/tts", data={"text": "Hello."})).status_code == 200
+            assert len(children()) == 1
+
+    run(work())
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_server_that_ends_admits_nothing_there(is_running: bool) -> None:
+    async def work() -> None:
+        async with client(ON_GPU, found=WITH_GPU) as http:
+            if is_running:
+                assert (await http.post("/tts", data=FORCED)).status_code == 200
+            before = len(children())
+            backend: SmartBackend = http._transport.app.state.backend  # type: ignore[attr-defined]
+            backend.stop_admitting()
+            answer = await http.post("/tts", data=FORCED)
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "The server is stopping."
+            assert len(children()) == before, "none was started for that"
+
+    run(work())
+
+
+def test_a_server_that_ends_while_it_is_looked_for_memory_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, goes_on = threading.Event(), threading.Event()
+    look = CpuLane._look
+
+    def slowly(lane: CpuLane) -> Deployment:
+        looks.set()
+        assert goes_on.wait(30)
+        return look(lane)
+
+    async def work() -> None:
+        async with client(ON_GPU, found=WITH_GPU) as http:
+            monkeypatch.setattr(CpuLane, "_look", slowly)
+            posting = asyncio.create_task(http.post("/tts", data=FORCED))
+            assert await asyncio.to_thread(looks.wait, 30)
+            backend: SmartBackend = http._transport.app.state.backend  # type: ignore[attr-defined]
+            backend.stop_admitting()
+            goes_on.set()
+            assert (await posting).status_code == 503
+            assert len(children()) == 1
+
+    run(work())
+
+
+def test_what_is_free_is_looked_at_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with client(ON_GPU, found=WITH_GPU) as http:
+            little = Memory(16 * 2**30, 16 * 2**30, 2**20, "machine")
+            monkeypatch.setattr(lane_module, "read_memory", lambda: little)
+            answer = await http.post("/tts", data=FORCED)
+            assert answer.status_code == 503
+            assert "second worker" in answer.json()["detail"]
             assert len(children()) == 1
 
     run(work())

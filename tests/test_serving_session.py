@@ -20,6 +20,7 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.errors import BlankText, EngineFailed, TextTooLong, TimedOut
+from backend.monitoring.sample import Observed
 from backend.serving.admission import Admission
 from backend.serving.sentence import ATTEMPTS
 from backend.serving.session import SpeechSession
@@ -116,19 +117,20 @@ async def session(
     request = SpeechRequest(
         "r", "text", sampling=SamplingParams(seed=seed), is_streamed=is_streamed
     )
-    with admission.enter("me", 100) as ticket:
+    with admission.enter("me", 100) as admitted:
         async with SpeechSession(
             request,
             sentences,
             voices or {},
             speaker=voice.speak,
-            ticket=ticket,
+            admitted=admitted,
             open_sentences=open_sentences,
             info=info(**told),
             plan=plan(),
             text_limit=TextLimit(100, "", 4, 4),
             warnings=("said before",),
             deadline_s=asyncio.get_running_loop().time() + timeout_s,
+            peaks=Observed(),
         ) as it:
             yield it
     assert admission.speaking == admission.waiting == 0

@@ -22,8 +22,8 @@ def figures(session: SpeechSession, speed: float) -> dict[str, str]:
         "X-RTF": f"{total_s / audio_s:.4f}" if audio_s else "0",
         "X-Generated-Tokens": str(stats.generated_tokens),
         "X-Tokens-Per-Second": f"{stats.generated_tokens / total_s:.2f}",
-        "X-Peak-VRAM-Mb": f"{session.peak_vram_mb:.1f}",
-        "X-GPU-Util-Pct": f"{session.peak_gpu_util_pct:.1f}",
+        "X-Peak-VRAM-Mb": f"{session.peaks.peak_vram_mb:.1f}",
+        "X-GPU-Util-Pct": f"{session.peaks.peak_gpu_util_pct:.1f}",
         "X-Segments": str(stats.segments),
     }
 

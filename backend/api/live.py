@@ -76,12 +76,13 @@ class _Connection(LiveConnection):
 
     async def serve(self, asked: Origin) -> None:
         """Read and speak, until all is spoken or the client has left."""
-        first = await self._receive()
-        start = first if isinstance(first, SessionStart) else SessionStart()
-        if first is not start:
-            self._take(first)
-        await self._race(self._read(), self._speak(start, asked))
-        await self._socket.close()
+        with self._clients.one_more(asked.client):
+            first = await self._receive()
+            start = first if isinstance(first, SessionStart) else SessionStart()
+            if first is not start:
+                self._take(first)
+            await self._race(self._read(), self._speak(start, asked))
+            await self._socket.close()
 
     async def refuse(self, status: int, code: str, detail: str) -> None:
         """Tell the client what is wrong, and leave it."""

@@ -1,16 +1,43 @@
 """A live connection: reads what the client writes and speaks it at the same time, within bounds."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from backend.api.live_body import LiveText
-from backend.errors import TimedOut
+from backend.api.status import RETRY_AFTER_S
+from backend.errors import RateLimited, TimedOut
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
+
+
+class LiveClients:
+    """How many live connections each client has open."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one_more(self, client: str) -> Iterator[None]:
+        """Count one of `client` while the block lasts; `RateLimited` where it has too many."""
+        if self._open[client] >= self._most:
+            raise RateLimited(
+                f"{self._most} live connections of yours are open; close one first.",
+                RETRY_AFTER_S,
+            )
+        self._open[client] += 1
+        try:
+            yield
+        finally:
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
 
 
 class LiveConnection:
@@ -23,6 +50,7 @@ class LiveConnection:
 
     def __init__(self, socket: WebSocket, backend: SmartBackend) -> None:
         self._socket, self._backend = socket, backend
+        self._clients: LiveClients = socket.app.state.live_clients
         self._idle_s = backend.settings.live_idle_s
         self._text = LiveText(backend.settings.max_text_characters)
         self._session: SpeechSession | None = None

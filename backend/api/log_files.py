@@ -29,6 +29,8 @@ router = APIRouter(prefix="/metrics/files", tags=["machine"])
 CSV = "text/csv"
 _STALLED_S = 60.0
 """A client that takes no piece for so long is given up, or it would hold the file open."""
+_WRITTEN_S = 0.5
+"""Rows of requests that were answered just now get so long to be written before a file is read."""
 _DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 
 
@@ -83,6 +85,7 @@ _CONTENT: dict[str, Any] = {
 async def list_log_files(backend: Backend) -> LogFileList:
     """The newest files of the request log, newest first."""
     directory = backend.monitoring.directory
+    await backend.monitoring.written(_WRITTEN_S)
     listing = await asyncio.to_thread(list_files, directory)
     return LogFileList(
         directory=str(directory) if directory else None,
@@ -118,6 +121,7 @@ async def get_log_file(name: str, backend: Backend, last_bytes: _LastBytes = Non
     is_csv = kind_of(name) != "hardware"
     if last_bytes is not None and not is_csv:
         raise BadField(f"last_bytes: {name} is JSON and is sent whole; leave it out.")
+    await backend.monitoring.written(_WRITTEN_S)
     excerpt = await asyncio.to_thread(
         open_file, backend.monitoring.directory, name, last_bytes or WHOLE_BYTES
     )

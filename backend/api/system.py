@@ -47,7 +47,7 @@ async def health(backend: Backend) -> dict[str, Any]:
             "waiting": load.waiting,
         },
         "system_info": _system_info(backend),
-        **await backend.health(),
+        **backend.health(),
     }
 
 

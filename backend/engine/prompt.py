@@ -5,7 +5,6 @@ text, codes and `<|im_end|>`, then speaker and text. The model answers with sema
 """
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -17,14 +16,8 @@ from torch import Tensor
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.errors import BadReference, PromptTooLong
 from backend.model.config import CodecConfig
+from backend.model.reading import briskest_s, longest_s, wide_share
 from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
-
-_START_S = 2.0
-_NARROW_S, _WIDE_S = 0.25, 0.6
-"""Longest a character may take to say: a letter of a slow reader; a Han or Hangul syllable, a kana
-or a digit, which is read out as a word. Unhurried speech takes about a third of either."""
-_BRISK = 0.2
-"""The share of that time which even a brisk reader needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +107,18 @@ class Prompt:
 
 def frame_limit(text: str, frame_rate_hz: float) -> int:
     """The runaway guard: frames after which no reading of `text` can still be going on."""
-    return math.ceil((_START_S + _longest_reading_s(text)) * frame_rate_hz)
+    return math.ceil(longest_s(len(text), wide_share(text)) * frame_rate_hz)
 
 
 def check_fits(prompt: Prompt, text: str, frame_rate_hz: float, context_tokens: int) -> None:
     """Raise `PromptTooLong` unless the context has room for a brisk reading behind the prompt."""
-    frames = math.ceil(_BRISK * _longest_reading_s(text) * frame_rate_hz) + 1
+    frames = math.ceil(briskest_s(len(text), wide_share(text)) * frame_rate_hz) + 1
     if len(prompt) + frames > context_tokens:
         raise PromptTooLong(
             f"The prompt takes {len(prompt)} tokens, {prompt.reference_frames} of them the "
             f"reference recording, and its speech at least {frames} more; this checkpoint's "
             f"context holds {context_tokens}. Send a shorter text, recording or transcript."
         )
-
-
-def _longest_reading_s(text: str) -> float:
-    wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
-    return _WIDE_S * wide + _NARROW_S * (len(text) - wide)
 
 
 def _silent(tokens: list[int], num_codebooks: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Raw readings in, `Hardware` out; and the two readings that are wanted again for every request."""
+"""Raw readings in, `Hardware` out; and the memory that is free, which is wanted again and again."""
 
 import re
 from typing import Literal
@@ -8,10 +8,9 @@ import psutil
 from backend.hardware.cgroup import memory_of
 from backend.hardware.cpu import board, detect_cpu
 from backend.hardware.gpu import gpu_problem, visible_gpus
-from backend.hardware.machine import Gpu, Hardware, Memory
+from backend.hardware.machine import Hardware, Memory
 from backend.hardware.readings import Readings, pointer_bits, read_limits
 from backend.hardware.torch_build import installed_version
-from backend.nvml import Nvml
 
 _LEAST_MACOS_FOR_MPS = (12, 3)
 
@@ -42,17 +41,9 @@ def detect(readings: Readings) -> Hardware:
 
 
 def read_memory() -> Memory:
-    """Main memory now. Quick enough for every request, and remembers nothing."""
+    """Main memory now. Takes about a millisecond where a container has a dozen files to say it."""
     memory = psutil.virtual_memory()
     return memory_of(read_limits(), memory.total, memory.available, pointer_bits())
-
-
-def read_gpus(nvml: Nvml, visible: str | None) -> tuple[Gpu, ...]:
-    """The GPUs now, as `visible` (CUDA_VISIBLE_DEVICES, None if not set) leaves them.
-
-    Raises `NvmlUnavailable` if the driver stopped answering.
-    """
-    return visible_gpus(nvml.read(), visible)
 
 
 def _system(readings: Readings) -> Literal["Linux", "Darwin", "Windows"]:

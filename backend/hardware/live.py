@@ -1,87 +1,134 @@
-"""What the machine is doing now: its load, its temperatures, its free memory. Every call blocks."""
+"""What the machine is doing now: its load, its temperatures, its free memory.
 
-import asyncio
-import contextlib
-import os
+What takes long to read, or may never answer, is read by threads of their own; a request looks at
+their last readings. A reading holds what was free together with what the worker had then: however
+old it is, it errs only by what *other* programs took since, never by what was promised meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from loguru import logger
 
 from backend.core import MIB, EngineInfo, Plan
-from backend.hardware.detect import read_gpus, read_memory
-from backend.hardware.machine import Gpu, Memory
+from backend.hardware.detect import read_memory
+from backend.hardware.machine import Hardware, Memory
 from backend.hardware.memory import MemoryNow
-from backend.nvml import Nvml, NvmlUnavailable
+from backend.nvml import Card, GpuReading, NvmlUnavailable, WatchedCard
+from backend.watch import Watch
 
+MEMORY_INTERVAL_S = 0.5
+"""A container's share takes a dozen small files to find out."""
 _CPU_SAMPLE_S = 0.1
-_DRIVER_S = 0.5
-"""Longest that a health check waits for the GPU's driver."""
+
+Worker = Callable[[], tuple[EngineInfo | None, int]]
+"""What the worker has loaded, None unless it is ready, and the bytes it says it holds of a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was free at one moment, and what a worker had of the rest."""
+
+    free_bytes: int
+    info: EngineInfo | None
+    worker_bytes: int = 0
 
 
 class LiveMachine:
-    """Reads what a plan's device and the machine around it have left."""
+    """What a plan's device and the machine around it have left; no call of it waits for a driver.
 
-    def __init__(self, plan: Plan) -> None:
-        self._uuid = plan.device_uuid
-        self._nvml: Nvml | None = None
+    Until `start`, and until a driver answers, it tells what `hardware` had when it was detected.
+    """
+
+    def __init__(self, plan: Plan, hardware: Hardware, worker: Worker) -> None:
+        self._worker, uuid = worker, plan.device_uuid
+        self._found = hardware.memory, _Taken(hardware.memory.available_bytes, None)
+        self._found_on_card = _Taken(
+            next((gpu.free_bytes for gpu in hardware.gpus if gpu.uuid == uuid), 0), None
+        )
+        self._memory = Watch("memory", self._read_memory, MEMORY_INTERVAL_S)
+        self.card = WatchedCard(Card(uuid), worker) if uuid else None
+        """The GPU that the plan chose; None without one."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._memory.start()
+        if self.card is not None:
+            self.card.start()
 
     def close(self) -> None:
-        """Disconnect from the driver."""
-        if self._nvml is not None:
-            self._nvml.close()
-            self._nvml = None
+        """Read no more."""
+        self._memory.close()
+        if self.card is not None:
+            self.card.close()
 
-    def memory(self, info: EngineInfo | None, device_bytes: int) -> MemoryNow:
-        """Memory of the device that computes; `device_bytes` is what the worker says it holds of a
-        GPU. Quick enough for every request."""
-        gpu, idle_bytes = self.gpu(), int(info.memory_mb * MIB) if info else 0
-        if gpu is not None:
-            return MemoryNow(gpu.free_bytes, device_bytes, idle_bytes)
-        return MemoryNow(read_memory().available_bytes, resident_bytes(info), idle_bytes)
+    def memory(self) -> MemoryNow:
+        """Memory of the device that computes."""
+        was = self._on_card() if self.card is not None else self._last()[1]
+        info, _ = self._worker()
+        idle_bytes = int(info.memory_mb * MIB) if info else 0
+        if info is was.info:
+            return MemoryNow(was.free_bytes, was.worker_bytes, idle_bytes)
+        # A worker has started or ended since: it has taken, or given back, its own part of it.
+        free_bytes = was.free_bytes + was.worker_bytes - idle_bytes
+        return MemoryNow(max(0, free_bytes), idle_bytes, idle_bytes)
 
-    def gpu(self) -> Gpu | None:
-        """The GPU that the plan chose, now; None without one, or where the driver is silent."""
-        if not self._uuid:
-            return None
-        try:
-            self._nvml = self._nvml or Nvml.open()
-            gpus = read_gpus(self._nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        except NvmlUnavailable as error:
-            logger.debug("NVML does not answer: {}", error)
-            return None
-        return next((gpu for gpu in gpus if gpu.uuid == self._uuid), None)
+    def memory_pct(self) -> float:
+        """Share of the memory that this process may have which is taken, 0 to 100."""
+        return _taken_pct(self._last()[0])
 
     def resources(self) -> dict[str, Any]:
-        """Load, memory and temperatures, percentages of 0 to 100; waits 0.1 s for the CPU's."""
+        """Load, memory and temperatures, percentages of 0 to 100. Blocks, for the CPU's load 0.1 s,
+        and reads main memory anew."""
         busy = psutil.cpu_percent(_CPU_SAMPLE_S)
-        return _resources(busy, self.gpu()) | {"temperatures_c": temperatures_c()}
+        return self._resources(busy, read_memory()) | {"temperatures_c": temperatures_c()}
 
-    async def load(self) -> dict[str, Any]:
-        """The same at once: no temperatures, which some machines tell slowly, the CPU's load since
-        the last call, and nothing of a GPU whose driver hangs."""
-        gpu = None
-        if self._uuid:
-            with contextlib.suppress(TimeoutError):
-                gpu = await asyncio.wait_for(asyncio.to_thread(self.gpu), _DRIVER_S)
-        return _resources(psutil.cpu_percent(None), gpu)
+    def load(self) -> dict[str, Any]:
+        """The same at once: no temperatures, which some machines tell slowly, and the CPU's load
+        since the last call."""
+        return self._resources(psutil.cpu_percent(None), self._last()[0])
 
+    def _resources(self, cpu_pct: float, memory: Memory) -> dict[str, Any]:
+        gpu = self._gpu()
+        return {
+            "cpu_percent": cpu_pct,
+            "memory_percent": _taken_pct(memory),
+            "memory_total_mb": memory.total_bytes // MIB,
+            "memory_limit_mb": memory.limit_bytes // MIB,
+            "memory_available_mb": memory.available_bytes // MIB,
+            "gpu_memory_total_mb": gpu.total_bytes // MIB if gpu else None,
+            "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
+        }
 
-def _resources(cpu_pct: float, gpu: Gpu | None) -> dict[str, Any]:
-    memory = read_memory()
-    return {
-        "cpu_percent": cpu_pct,
-        "memory_percent": _taken_pct(memory),
-        "memory_total_mb": memory.total_bytes // MIB,
-        "memory_limit_mb": memory.limit_bytes // MIB,
-        "memory_available_mb": memory.available_bytes // MIB,
-        "gpu_memory_total_mb": gpu.total_bytes // MIB if gpu else None,
-        "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
-    }
+    def _gpu(self) -> GpuReading | None:
+        """The GPU that the plan chose; None without one, or where the driver is silent."""
+        try:
+            return self.card.read() if self.card is not None else None
+        except NvmlUnavailable:
+            return None
+
+    def _on_card(self) -> _Taken:
+        assert self.card is not None
+        last = self.card.last()
+        if last is None:
+            return self._found_on_card
+        (info, held_bytes), card = last
+        return _Taken(card.free_bytes, info, held_bytes)
+
+    def _last(self) -> tuple[Memory, _Taken]:
+        look = self._memory.latest()
+        return look.value if look is not None else self._found
+
+    def _read_memory(self) -> tuple[Memory, _Taken]:
+        """In the watch's thread."""
+        info, _ = self._worker()
+        memory = read_memory()
+        return memory, _Taken(memory.available_bytes, info, resident_bytes(info))
 
 
 def memory_pct() -> float:
-    """Share of the memory that this process may have which is taken, 0 to 100."""
+    """Share of the memory that this process may have which is taken now, 0 to 100."""
     return _taken_pct(read_memory())
 
 

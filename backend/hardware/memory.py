@@ -51,7 +51,7 @@ class Demand:
     decoded_s: float = 0.0
     """Seconds of a saved voice that are decoded; nothing is spoken then."""
     wide_share: float = 0.0
-    """Of its characters, as `need.wide_share` counts them."""
+    """Of its characters, as `reading.wide_share` counts them."""
 
     def least(self) -> "Demand":
         """The same with `optimize_for_memory`."""

@@ -6,7 +6,6 @@ the outcome with real workers.
 """
 
 import math
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from backend.model.config import (
     kv_capacity,
     read_json,
 )
+from backend.model.reading import expected_s, longest_s
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one weight, key or value by the name of the precision."""
@@ -37,11 +37,6 @@ CUDA_RUNTIME_BYTES = 810 * MIB
 """The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
 what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""
 
-_NARROW_S, _WIDE_S = 1 / 15, 0.2
-"""What it takes to say a character: the shipped voice says 15.6 letters a second, and an unhurried
-one five syllables."""
-_LONGEST_START_S, _LONGEST_NARROW_S, _LONGEST_WIDE_S = 2.0, 0.25, 0.6
-"""As `engine.prompt` has them; a test holds both to the same figures."""
 _PROMPT_TOKENS = 8
 """Tokens beside those of the text: control tokens, some of them spelt out."""
 _FEW_TOKENS = 1024
@@ -188,8 +183,8 @@ class CheckpointShape:
     ) -> RequestNeed:
         """What one request of `characters` adds, spoken in segments of `chunk_length`.
 
-        `wide_share` of the characters are as `wide_share()` counts them. The "longest" reading is
-        a bound, the "expected" one a prediction.
+        `wide_share` of the characters take long to say. The "longest" reading is a bound, the
+        "expected" one a prediction.
         """
         element = ELEMENT_BYTES[precision]
         segment = max(1, min(characters, chunk_length, self.info.max_segment_characters))
@@ -214,11 +209,7 @@ class CheckpointShape:
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:
         """Code frames of a segment's speech."""
-        wide, narrow = characters * wide_share, characters * (1 - wide_share)
-        if reading == "expected":
-            spoken_s = _NARROW_S * narrow + _WIDE_S * wide
-        else:
-            spoken_s = _LONGEST_START_S + _LONGEST_NARROW_S * narrow + _LONGEST_WIDE_S * wide
+        spoken_s = (expected_s if reading == "expected" else longest_s)(characters, wide_share)
         return math.ceil(spoken_s * self.codec.frame_rate_hz)
 
     def prompt_tokens(self, characters: int, wide_share: float = 0.0) -> int:
@@ -259,12 +250,6 @@ class CheckpointShape:
             self.model.sampling_bytes(rows),
             growing,
         )
-
-
-def wide_share(text: str) -> float:
-    """The share of characters that take long to say: Han, kana, Hangul, digits."""
-    wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
-    return wide / max(1, len(text))
 
 
 def _int8_bytes(rows: int, columns: int) -> int:

@@ -1,7 +1,8 @@
 """The files of the request log: whole rows or nothing, and speech goes on whatever the disk does.
 
 Each row is one `write` to a file opened for appending, so it is with the system as soon as the call
-returns: `kill -9` loses at most the row being written. No file is ever opened twice. A new process
+returns: `kill -9` loses at most the row being written (and what still waits in `log_writer.py`'s
+queue). No file is ever opened twice. A new process
 and every rotation begin a new one, so that a torn last line stays the last of its file.
 """
 
@@ -37,6 +38,9 @@ class _RowFile:
         self._stem, self._kind, self._rotate_bytes = stem, kind, rotate_bytes
         self._file: int | None = None
         self._size_bytes = 0
+        self.path: Path | None = None
+        """The file being written."""
+        self.files_begun = 0
 
     def append(self, row: Row) -> None:
         """Write `row`; raises OSError, and then nothing of it is in the file."""
@@ -57,7 +61,7 @@ class _RowFile:
         """Close the file; the next row opens another."""
         if self._file is not None:
             os.close(self._file)
-            self._file = None
+            self._file = self.path = None
 
     def _is_over(self, file: int, row_bytes: int) -> bool:
         """The file is full, or somebody has deleted it, and rows would vanish unseen."""
@@ -82,9 +86,12 @@ class _RowFile:
         for number in count(1):
             name = f"{stem}.csv" if number == 1 else f"{stem}_{number}.csv"
             try:
-                return os.open(self._stem.parent / name, _FLAGS, 0o644)
+                file = os.open(self._stem.parent / name, _FLAGS, 0o644)
             except FileExistsError:
                 continue
+            self.path = self._stem.parent / name
+            self.files_begun += 1
+            return file
         raise AssertionError("count() does not end")
 
 
@@ -108,6 +115,7 @@ class CsvLog:
             kind: _RowFile(directory / f"{name}_{self._tier}", kind, rotate_bytes)
             for kind, name in ((SynthesisRow, "synthesis"), (RealtimeRow, "realtime"))
         }
+        self._specs = directory / f"hardware_specs_{self._tier}.json"
         self._clock = clock
         self._lock = threading.Lock()
         self._problem = ""
@@ -118,6 +126,17 @@ class CsvLog:
     def problem(self) -> str:
         """Why nothing can be written just now; "" if it can."""
         return self._problem
+
+    @property
+    def files_begun(self) -> int:
+        """Files of rows begun so far."""
+        return sum(file.files_begun for file in self._files.values())
+
+    @property
+    def written(self) -> frozenset[Path]:
+        """The files that are being written, and what says which machine this is."""
+        open_files = {file.path for file in self._files.values() if file.path is not None}
+        return frozenset({*open_files, self._specs})
 
     def append(self, row: Row) -> None:
         """Write `row` to the file of its kind."""
@@ -135,14 +154,13 @@ class CsvLog:
 
     def write_hardware_specs(self, specs: dict[str, Any]) -> None:
         """Write what machine this is, in the place of what the file said before."""
-        file = self.directory / f"hardware_specs_{self._tier}.json"
-        unfinished = file.with_suffix(f".{os.getpid()}.tmp")
+        unfinished = self._specs.with_suffix(f".{os.getpid()}.tmp")
         text = json.dumps(specs, indent=2, ensure_ascii=False, default=str) + "\n"
         with self._lock:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 unfinished.write_text(text, encoding="utf-8")
-                unfinished.replace(file)
+                unfinished.replace(self._specs)
             except OSError as error:
                 self._failed(error)
 

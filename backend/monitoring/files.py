@@ -69,12 +69,12 @@ def list_files(directory: Path | None) -> Listing:
     found: list[tuple[int, LogFile]] = []
     try:
         for file in directory.iterdir():
-            if (named := _named(file.name)) is None:
+            if (name := named(file.name)) is None:
                 continue
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 status = file.lstat()
                 if stat.S_ISREG(status.st_mode):
-                    found.append((status.st_mtime_ns, _log_file(file.name, named, status)))
+                    found.append((status.st_mtime_ns, _log_file(file.name, name, status)))
     except FileNotFoundError:
         return Listing((), 0)  # it comes with the first row
     except OSError as error:
@@ -126,11 +126,24 @@ class Excerpt:
         self._file.close()
 
 
+def named(name: str) -> tuple[Kind, str, str] | None:
+    """Kind, tier and moment in the name of a file of the log; None for any other name."""
+    stem, dot, _ = name.rpartition(".")
+    if len(name) > _NAME_CHARACTERS or not dot or NOT_IN_A_NAME.search(stem):
+        return None
+    if match := FILE_NAME.fullmatch(name):
+        digits = re.sub(r"\D", "", name[match.end(2) :])
+        return cast(Kind, match[1]), match[2], digits[:14]
+    if match := _HARDWARE_NAME.fullmatch(name):
+        return "hardware", match[1], ""
+    return None
+
+
 def kind_of(name: str) -> Kind:
     """What the file of that name holds; `UnknownFile` where none of the log has such a name."""
-    if (named := _named(name)) is None:
+    if (found := named(name)) is None:
         raise _unknown(name)
-    return named[0]
+    return found[0]
 
 
 def open_file(directory: Path | None, name: str, last_bytes: int = WHOLE_BYTES) -> Excerpt:
@@ -159,21 +172,8 @@ def open_file(directory: Path | None, name: str, last_bytes: int = WHOLE_BYTES) 
         raise
 
 
-def _named(name: str) -> tuple[Kind, str, str] | None:
-    """Kind, tier and moment in the name of a file of the log; None for any other name."""
-    stem, dot, _ = name.rpartition(".")
-    if len(name) > _NAME_CHARACTERS or not dot or NOT_IN_A_NAME.search(stem):
-        return None
-    if match := FILE_NAME.fullmatch(name):
-        digits = re.sub(r"\D", "", name[match.end(2) :])
-        return cast(Kind, match[1]), match[2], digits[:14]
-    if match := _HARDWARE_NAME.fullmatch(name):
-        return "hardware", match[1], ""
-    return None
-
-
-def _log_file(name: str, named: tuple[Kind, str, str], status: os.stat_result) -> LogFile:
-    kind, tier, moment = named
+def _log_file(name: str, says: tuple[Kind, str, str], status: os.stat_result) -> LogFile:
+    kind, tier, moment = says
     started_at = None
     with contextlib.suppress(ValueError):  # digits that are no date
         started_at = f"{datetime.strptime(moment, '%Y%m%d%H%M%S'):%Y-%m-%dT%H:%M:%S}.000Z"

@@ -5,12 +5,13 @@ NVML comes with `nvidia-ml-py`, NVIDIA's own and maintained package of the modul
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from loguru import logger
 
 from backend.core import MIB
 from backend.monitoring.sample import GpuUtilSource
-from backend.nvml import GpuReading, Nvml, NvmlUnavailable
+from backend.nvml import GpuReading, NvmlUnavailable
 
 
 def estimate_utilization_pct(current_memory_mb: float, peak_memory_mb: float) -> float:
@@ -44,37 +45,47 @@ class GpuState:
     temperature_c: float | None = None
 
 
+class Meterable(Protocol):
+    """A card as `GpuMeter` reads it; all calls raise `NvmlUnavailable`."""
+
+    def first(self) -> GpuReading:
+        """The card now, however long that takes."""
+
+    def read(self) -> GpuReading:
+        """The same."""
+
+    def close(self) -> None:
+        """It is read no more."""
+
+
 class GpuMeter:
-    """Reads the card that the plan chose; without one it says nothing. Its calls block."""
+    """Reads the card that the plan chose; without one it says nothing. Its calls block.
+
+    Where `device` is none of NVIDIA's, `card` is read once, to say in the log whether NVML answers.
+    """
 
     def __init__(
-        self, device: str, device_uuid: str, worker: WorkerMemory, is_gpu_expected: bool
+        self, device: str, card: Meterable, worker: WorkerMemory, is_gpu_expected: bool
     ) -> None:
-        self._device, self._uuid, self._worker = device, device_uuid, worker
+        self._device, self._card, self._worker = device, card, worker
         self._is_used = device.partition(":")[0] == "cuda"
         self._is_expected = is_gpu_expected or self._is_used
-        self._nvml: Nvml | None = None
-        self._card = 0
         self._has_warned = False
 
     def open(self) -> None:
-        """Connect to the driver, and log whether that worked."""
+        """Read it once, and log whether that worked."""
         try:
-            nvml = Nvml.open()
+            card = self._card.first()
         except NvmlUnavailable as error:
             self._log_failure(error)
+            self._has_warned = True
+            if not self._is_used:
+                self._card.close()
             return
         if not self._is_used:
-            nvml.close()
+            self._card.close()
             logger.debug("NVML answers, but {} computes: no GPU is watched.", self._device)
             return
-        try:
-            card = self._chosen(nvml.read())
-        except NvmlUnavailable as error:
-            nvml.close()
-            self._log_failure(error)
-            return
-        self._nvml, self._card = nvml, card.index
         busy = "unknown" if card.utilization_pct is None else f"{card.utilization_pct:.0f}%"
         logger.info("✅ NVML initialized successfully - GPU monitoring enabled (current: {})", busy)
 
@@ -82,22 +93,19 @@ class GpuMeter:
         """The card now."""
         if not self._is_used:
             return GpuState()
-        if self._nvml is not None:
-            try:
-                return self._state(self._nvml.read_card(self._card))
-            except NvmlUnavailable as error:
-                if not self._has_warned:
-                    logger.warning("NVML stopped answering, utilization is estimated: {}", error)
-                    self._has_warned = True
+        try:
+            return self._state(self._card.read())
+        except NvmlUnavailable as error:
+            if not self._has_warned:
+                logger.warning("NVML stopped answering, utilization is estimated: {}", error)
+                self._has_warned = True
         worker = self._worker
         busy_pct = estimate_utilization_pct(worker.current_mb, worker.peak_mb)
         return GpuState(worker.current_mb or None, busy_pct, "estimate")
 
     def close(self) -> None:
         """Disconnect."""
-        if self._nvml is not None:
-            self._nvml.close()
-            self._nvml = None
+        self._card.close()
 
     def _state(self, card: GpuReading) -> GpuState:
         self._has_warned = False
@@ -108,13 +116,6 @@ class GpuMeter:
         worker = self._worker
         busy_pct = estimate_utilization_pct(worker.current_mb, worker.peak_mb)
         return GpuState(used_mb, busy_pct, "estimate", card.temperature_c)
-
-    def _chosen(self, cards: list[GpuReading]) -> GpuReading:
-        _, _, number = self._device.partition(":")
-        for card in cards:
-            if card.uuid == self._uuid or (not self._uuid and card.index == int(number or 0)):
-                return card
-        raise NvmlUnavailable(f"it does not know {self._uuid or self._device}")
 
     def _log_failure(self, error: NvmlUnavailable) -> None:
         """A warning only where a GPU should be there: most machines have none to ask about."""

@@ -1,8 +1,8 @@
 """What happened to every request: sampled, counted, logged. One `Monitoring` a server."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -13,21 +13,28 @@ from backend.errors import Aborted
 from backend.monitoring.aggregates import Aggregates
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
+from backend.monitoring.log_writer import LogWriter
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
 from backend.monitoring.monitor import Monitor, Reader
 from backend.monitoring.reader import MachineReader
+from backend.monitoring.retention import Retention
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample
 from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synthesis_row
 from backend.monitoring.tracing import RequestSpan, Tracing, open_tracing
+from backend.nvml import Card, WatchedCard
+
+_START_S = 1.0
+"""A disk that does not answer holds the start up for so long."""
 
 
 class Monitoring:
     """Everything that is remembered of requests; used from the event loop.
 
-    `directory` None logs no CSV. `memory_pct` says how much is taken of the memory that this
-    process may have, where that is not the machine's (a container's share); it is called in a
-    thread, twice a second. `is_gpu_expected` makes a silent NVML a warning also where the plan
+    `directory` None logs no CSV; `retention` is what is kept of it. `memory_pct` says how much is
+    taken of the memory that this process may have, where that is not the machine's (a container's
+    share); it is called in a thread. `card` is the GPU that the plan chose, where somebody reads it
+    already. `is_gpu_expected` makes a silent NVML a warning also where the plan
     computes on the CPU. `statuses` is what each error's code is answered with. `reader` and
     `tracing` stand in for the machine's and the environment's.
     """
@@ -41,6 +48,8 @@ class Monitoring:
         directory: Path | None,
         rotate_bytes: int,
         hardware_specs: dict[str, Any],
+        retention: Retention | None = None,
+        card: WatchedCard[Any] | None = None,
         is_gpu_expected: bool = False,
         memory_pct: Callable[[], float] | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
@@ -48,9 +57,12 @@ class Monitoring:
         tracing: Tracing | None = None,
     ) -> None:
         self._worker_memory = WorkerMemory()
-        gpu = GpuMeter(device, device_uuid, self._worker_memory, is_gpu_expected)
+        card = card or _watched(device, device_uuid)
+        gpu = GpuMeter(device, card, self._worker_memory, is_gpu_expected)
         self._monitor = Monitor(reader or MachineReader(gpu, memory_pct), self._log_sample)
-        self._csv = CsvLog(directory, tier, rotate_bytes) if directory else None
+        log = CsvLog(directory, tier, rotate_bytes) if directory else None
+        self._directory = directory
+        self._csv = LogWriter(log, retention or Retention()) if log else None
         self._hardware_specs, self._statuses = hardware_specs, statuses
         self._tracing = tracing
         self._metrics, self._aggregates = Metrics(), Aggregates()
@@ -63,7 +75,8 @@ class Monitoring:
         await self._monitor.open()
         self._tracing = self._tracing or open_tracing()
         if self._csv is not None:
-            self._csv.write_hardware_specs(self._hardware_specs)
+            self._csv.start(self._hardware_specs)
+            await self.written(_START_S)  # what machine it is can be read from the beginning
         return self
 
     async def __aexit__(
@@ -76,27 +89,38 @@ class Monitoring:
             synthesis.fail(Aborted.code, "the server stopped")
         await self._monitor.close()
         if self._csv is not None:
-            self._csv.close()
+            await self._csv.close()
         if self._tracing is not None:
             await self._tracing.close()
 
     @property
     def directory(self) -> Path | None:
         """Where the CSV files are; None where nothing is logged."""
-        return self._csv.directory if self._csv else None
+        return self._directory
 
-    def begin(self, start: SynthesisStart) -> Synthesis:
-        """`start` was admitted; every sample from now on is its own too, until it ends."""
-        observed = Observed()
-        synthesis = Synthesis(start, observed, self._ended)
+    def begin(self, start: SynthesisStart, observed: Observed | None = None) -> Synthesis:
+        """`start` was admitted; every sample from now on is its own too, until it ends.
+
+        `observed` is where they are kept, if somebody else looks at them.
+        """
+        observed = observed or Observed()
+        synthesis = Synthesis(start, observed, self._ended, self._statuses)
         self._running[synthesis] = self._span(start)
         self._monitor.watch(observed)
         self._metrics.in_flight.set(len(self._running))
         return synthesis
 
-    def refuse(self, start: SynthesisStart, code: str, message: str) -> None:
-        """`start` was refused before any compute; it gets a row too."""
-        ending = Ending("refused", 0.0, code, message)
+    async def written(self, timeout_s: float) -> bool:
+        """Wait until the rows so far are in their files; whether they are within `timeout_s`."""
+        return self._csv is None or await asyncio.to_thread(self._csv.flush, timeout_s)
+
+    def refuse(
+        self, start: SynthesisStart, code: str, message: str, *, is_answered: bool = True
+    ) -> None:
+        """`start` was refused before any compute; it gets a row too, without a status where the
+        client had left."""
+        status = self._statuses.get(code) if is_answered else None
+        ending = Ending("refused", 0.0, status, code, message)
         self._report(start, ending, Observed(), self._span(start))
 
     def set_queue_depth(self, waiting: int) -> None:
@@ -148,21 +172,13 @@ class Monitoring:
         self, start: SynthesisStart, ending: Ending, observed: Observed, span: RequestSpan | None
     ) -> None:
         at_s = time.time()
-        row = synthesis_row(start, ending, observed, at_s, self._status(ending))
+        row = synthesis_row(start, ending, observed, at_s)
         self._metrics.add(row)
         self._aggregates.add(row)
         if span is not None:
             span.end(row, at_s)
         if self._csv is not None:
             self._csv.append(row)
-
-    def _status(self, ending: Ending) -> int | None:
-        """What it is over HTTP; None where it was given up."""
-        if ending.outcome == "aborted":
-            return None
-        if ending.outcome == "success":
-            return int(HTTPStatus.OK)
-        return self._statuses.get(ending.code, int(HTTPStatus.INTERNAL_SERVER_ERROR))
 
     def _log_sample(self, sample: Sample, running: int) -> None:
         if self._csv is None:
@@ -177,3 +193,8 @@ class Monitoring:
             running=running,
         )
         self._csv.append(row)
+
+
+def _watched(device: str, device_uuid: str) -> WatchedCard[None]:
+    _, _, number = device.partition(":")
+    return WatchedCard(Card(device_uuid, int(number or 0)), lambda: None)

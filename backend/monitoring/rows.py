@@ -46,8 +46,8 @@ class SynthesisRow:
     """success, failed, refused or aborted."""
     success: bool
     status: int | None
-    """HTTP status of what became of it; a stream that failed after its first piece was answered 200
-    all the same. None where it was given up."""
+    """HTTP status of the answer, or of the error where it came when a stream of status 200 had
+    begun; empty where it was aborted, by a client that left or the server's end."""
     error_code: str
     """`code` of the domain error."""
     error_message: str

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from http import HTTPStatus
+from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
 from backend.core import Plan, SpeechStats
@@ -47,6 +48,7 @@ class Ending:
 
     outcome: Outcome
     total_s: float
+    status: int | None = None
     code: str = ""
     message: str = ""
     first_audio_s: float | None = None
@@ -76,10 +78,13 @@ class Synthesis:
         start: SynthesisStart,
         observed: Observed,
         ended: Callable[["Synthesis", Ending], None],
+        statuses: Mapping[str, int] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`statuses` is what each error's code is answered with."""
         self.start, self.observed = start, observed
-        self._ended, self._clock, self._began_s = ended, clock, clock()
+        self._ended, self._statuses = ended, statuses
+        self._clock, self._began_s = clock, clock()
         self._is_over = False
 
     @property
@@ -102,13 +107,20 @@ class Synthesis:
     ) -> None:
         """It was spoken whole. Times are seconds since admission, `audio_s` what was delivered."""
         self._end(
-            Ending("success", total_s, first_audio_s=first_audio_s, audio_s=audio_s, stats=stats)
+            Ending(
+                "success",
+                total_s,
+                HTTPStatus.OK,
+                first_audio_s=first_audio_s,
+                audio_s=audio_s,
+                stats=stats,
+            )
         )
 
-    def fail(self, code: str, message: str) -> None:
-        """It was not; `code` is that of a domain error."""
+    def fail(self, code: str, message: str, status: int | None = None) -> None:
+        """It was not; `code` is that of a domain error, and `status` what that is answered with."""
         outcome: Outcome = "aborted" if code == Aborted.code else "failed"
-        self._end(Ending(outcome, self._clock() - self._began_s, code, message))
+        self._end(Ending(outcome, self._clock() - self._began_s, status, code, message))
 
     def __enter__(self) -> Self:
         return self
@@ -119,12 +131,15 @@ class Synthesis:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, ShoalError):
+        if isinstance(error, Aborted):
             self.fail(error.code, str(error))
+        elif isinstance(error, ShoalError):
+            self.fail(error.code, str(error), self._statuses.get(error.code))
         elif error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             self.fail(Aborted.code, "given up before it was spoken whole")
         else:
-            self.fail(FAULT_CODE, f"{type(error).__name__}: {error}")
+            message = f"{type(error).__name__}: {error}"
+            self.fail(FAULT_CODE, message, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _end(self, ending: Ending) -> None:
         if not self._is_over:
@@ -133,9 +148,9 @@ class Synthesis:
 
 
 def synthesis_row(
-    start: SynthesisStart, ending: Ending, observed: Observed, at_s: float, status: int | None
+    start: SynthesisStart, ending: Ending, observed: Observed, at_s: float
 ) -> SynthesisRow:
-    """The row of a request that was over at `at_s`, seconds since 1970, and answered `status`."""
+    """The row of a request that was over at `at_s`, seconds since 1970."""
     plan, stats = start.plan, ending.stats
     tokens = stats.generated_tokens if stats else 0
     shape = stats.vq_features_shape if stats else None
@@ -145,7 +160,7 @@ def synthesis_row(
         tier=plan.tier,
         outcome=ending.outcome,
         success=ending.outcome == "success",
-        status=status,
+        status=None if ending.status is None else int(ending.status),
         error_code=ending.code,
         error_message=ending.message,
         text_length=start.text_length,

@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from loguru import logger
 from backend.core import (
     OPEN_SENTENCES,
     EngineInfo,
+    Line,
     ReferenceCodes,
     Sentence,
     SpeechRequest,
@@ -20,14 +21,15 @@ from backend.core import (
 )
 from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
-from backend.hardware.need import wide_share
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
-from backend.serving.admission import Ticket
+from backend.model.reading import wide_share
+from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
 from backend.serving.references import Encode, References
-from backend.serving.script import Spelling, check_text, lines, live, one_by_one, shorten, written
-from backend.serving.session import SpeechSession, in_time
+from backend.serving.script import Script, Spelling, check_text, lines, live, shorten, written
+from backend.serving.session import Peaks, SpeechSession, in_time
+from backend.serving.slots import AdmittedRequest
 from backend.settings import Settings
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
 
@@ -45,13 +47,19 @@ class Intake:
     ) -> None:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
         self._references = references
+        self._texts = FairThread("texts")
+        """Reads the texts of all requests: the longest takes a second."""
+
+    def close(self) -> None:
+        """Read no more texts."""
+        self._texts.close()
 
     async def encode_voice(self, audio: bytes, client: str, request_id: str) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._references.check_recording(audio)
         info, deadline_s = self._lane.worker.loaded(), self._deadline_s()
-        with self._lane.admission.enter(client, 1) as ticket:
-            encode = self._encode(self._lane, ticket, request_id, info)
+        with self._lane.admission.enter(client, 1) as admitted:
+            encode = self._encode(self._lane, admitted, request_id, info)
             return await _in_time(self._references.codes(audio, info, encode), deadline_s)
 
     async def decode_voice(
@@ -61,8 +69,8 @@ class Intake:
         info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s)
         prompt = (await self._references.saved((voice,), info.codec_id))[voice]
         codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
-        with self._lane.admission.enter(client, 1) as ticket:
-            decoding = self._decode(ticket, DecodeCodes(request_id, codes), info)
+        with self._lane.admission.enter(client, 1) as admitted:
+            decoding = self._decode(admitted, DecodeCodes(request_id, codes), info)
             return await _in_time(decoding, deadline_s), info.sample_rate_hz
 
     async def preview(self, request: SpeechRequest) -> tuple[Outlook, Demand]:
@@ -72,73 +80,101 @@ class Intake:
         of a text that no machine speaks.
         """
         lane = self._lane
-        text = await asyncio.to_thread(self._preview, request, lane)
-        return _outlook(text, lane, lambda: lane.admission.wait_s(request.client)), text.demand
+        check_text(request.text, self._settings.max_text_characters)
+        info = lane.worker.loaded()
+        text = await self._text(request, lane, info)
+        script: tuple[Sentence, ...] = ()
+        if not text.is_rejected:
+            script = await self._script(request, text, lane, info).whole()
 
+        def wait_s() -> float:
+            return lane.admission.wait_s(request.client)
+
+        return _outlook(script, text, lane, wait_s), text.demand
+
+    @asynccontextmanager
     async def admit(
         self,
         request: SpeechRequest,
         texts: AsyncIterator[str] | None,
-        stack: AsyncExitStack,
+        peaks: Peaks,
         on_queued: OnQueued | None = None,
-    ) -> SpeechSession:
-        """The session of `request`, in its turn; what it holds is given back by `stack`.
+    ) -> AsyncIterator[SpeechSession]:
+        """The session of `request`, in its turn.
 
-        `on_queued` is told as soon as a text that is there waits for its turn.
+        `on_queued` is told as soon as a text that is there waits for its turn. `peaks` is what the
+        session tells of the GPU.
         """
         deadline_s = self._deadline_s(request.timeout_s)
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
         self._references.check(request)
-        lane = self._lane
-        if request.force_cpu and lane.plan.device_uuid:
-            lane = await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
-        info = lane.worker.loaded()
-        request, seed = _with_seed(request)
-        text: _Text | None = None
-        if texts is None:
-            text = await _in_time(asyncio.to_thread(self._read, request, lane, info), deadline_s)
-            text.check(lane.plan.tier)
-            limit, sentences = text.limit, one_by_one(text.sentences)
-        else:
-            limit, sentences = self._live(request, texts, lane, info)
-        names = {line.voice for line in lines(request)}
+        async with self._lane_for(request, deadline_s) as lane:
+            info = lane.worker.loaded()
+            request, seed = _with_seed(request)
+            if texts is None:
+                text = await _in_time(self._text(request, lane, info), deadline_s)
+                text.check(lane.plan.tier)
+                script = self._script(request, text, lane, info)
+                await _in_time(script.begin(), deadline_s)
+                limit, sentences, characters = text.limit, script.sentences(), text.characters
+            else:
+                limit, sentences = self._live(request, texts, lane, info)
+                characters = 0
+            voices = await self._saved(request, info)
+            with lane.admission.enter(
+                request.client, characters, is_live=texts is not None
+            ) as admitted:
+                warnings = _warnings(request, info, limit)
+                if texts is None and on_queued is not None:
+                    whole = await _in_time(script.whole(), deadline_s)
+                    outlook = _outlook(whole, text, lane, lambda: admitted.wait_s)
+                    plan = lane.running_plan
+                    on_queued(Queued(outlook, seed, info, plan, warnings, deadline_s))
+                if request.references:
+                    recorded = self._recorded(request, lane, admitted, info)
+                    voices[""] = await _in_time(recorded, deadline_s)
+                    warnings += tuple(told for voice in voices[""] for told in voice.codes.warnings)
+                async with SpeechSession(
+                    request,
+                    sentences,
+                    voices,
+                    speaker=lane.worker.speak,
+                    admitted=admitted,
+                    open_sentences=_open_sentences(request),
+                    info=info,
+                    plan=lane.running_plan,
+                    text_limit=limit,
+                    warnings=warnings,
+                    deadline_s=deadline_s,
+                    peaks=peaks,
+                ) as session:
+                    yield session
+
+    @asynccontextmanager
+    async def _lane_for(self, request: SpeechRequest, deadline_s: float) -> AsyncIterator[Lane]:
+        if not (request.force_cpu and self._lane.plan.device_uuid):
+            yield self._lane
+            return
+        async with AsyncExitStack() as stack:
+            yield await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
+
+    # -- voices -----------------------------------------------------------------------------------
+
+    async def _saved(
+        self, request: SpeechRequest, info: EngineInfo
+    ) -> dict[str, tuple[VoicePrompt, ...]]:
+        """The saved voices that the request names, by name."""
+        names: Iterable[str] = {line.voice for line in lines(request)}
         if request.references:
-            names.discard("")
+            names = [name for name in names if name]
         saved = await self._references.saved(names, info.codec_id)
-        ticket = stack.enter_context(
-            lane.admission.enter(request.client, text.characters if text else 0)
-        )
-        warnings = _warnings(request, info, limit)
-        if text is not None and on_queued is not None:
-            outlook = _outlook(text, lane, lambda: ticket.wait_s)
-            on_queued(Queued(outlook, seed, info, lane.running_plan, warnings, deadline_s))
-        voices: dict[str, tuple[VoicePrompt, ...]] = {
-            name: (prompt,) for name, prompt in saved.items()
-        }
-        if request.references:
-            voices[""] = await _in_time(self._recorded(request, lane, ticket, info), deadline_s)
-            warnings += tuple(told for prompt in voices[""] for told in prompt.codes.warnings)
-        return await stack.enter_async_context(
-            SpeechSession(
-                request,
-                sentences,
-                voices,
-                speaker=lane.worker.speak,
-                ticket=ticket,
-                open_sentences=1 if request.optimize_for_memory else OPEN_SENTENCES,
-                info=info,
-                plan=lane.running_plan,
-                text_limit=limit,
-                warnings=warnings,
-                deadline_s=deadline_s,
-            )
-        )
+        return {name: (prompt,) for name, prompt in saved.items()}
 
     async def _recorded(
-        self, request: SpeechRequest, lane: Lane, ticket: Ticket, info: EngineInfo
+        self, request: SpeechRequest, lane: Lane, admitted: AdmittedRequest, info: EngineInfo
     ) -> tuple[VoicePrompt, ...]:
-        encoding = self._encode(lane, ticket, request.request_id, info)
+        encoding = self._encode(lane, admitted, request.request_id, info)
         return tuple(
             [
                 await self._references.recorded(reference, info, encoding)
@@ -146,19 +182,24 @@ class Intake:
             ]
         )
 
-    def _encode(self, lane: Lane, ticket: Ticket, request_id: str, info: EngineInfo) -> Encode:
+    def _encode(
+        self, lane: Lane, admitted: AdmittedRequest, request_id: str, info: EngineInfo
+    ) -> Encode:
         # How long the recording is, the worker will know; it uses no more of it than this.
         demand = Demand(1, 1, open_segments=1, encoded_s=info.max_reference_s)
 
         async def encode(audio: bytes) -> ReferenceCodes:
-            with await ticket.slot(demand):
+            with await admitted.slot(demand, "encode"):
                 return await lane.worker.encode(EncodeVoice(request_id, audio))
 
         return encode
 
-    async def _decode(self, ticket: Ticket, decode: DecodeCodes, info: EngineInfo) -> bytes:
+    async def _decode(
+        self, admitted: AdmittedRequest, decode: DecodeCodes, info: EngineInfo
+    ) -> bytes:
         decoded_s = decode.codes.frames / info.frame_rate_hz
-        with await ticket.slot(Demand(1, 1, open_segments=1, decoded_s=decoded_s)):
+        demand = Demand(1, 1, open_segments=1, decoded_s=decoded_s)
+        with await admitted.slot(demand, "encode"):
             return await self._lane.worker.decode(decode)
 
     def _deadline_s(self, timeout_s: float | None = None) -> float:
@@ -168,18 +209,16 @@ class Intake:
 
     # -- text -------------------------------------------------------------------------------------
 
-    def _preview(self, request: SpeechRequest, lane: Lane) -> "_Text":
-        check_text(request.text, self._settings.max_text_characters)
-        return self._read(request, lane, lane.worker.loaded())
+    async def _text(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
+        """What of the text is spoken, in turns with other clients: it may be long."""
+        return await self._texts.run(request.client, lambda: self._limited(request, lane, info))
 
-    def _read(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
-        """What of the text is spoken, in sentences. Takes a while where it is long."""
-        spelling = _spelling(request, lane, info)
+    def _limited(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
         length = len(request.text)
         demand = Demand(
             length,
-            spelling.max_characters,
-            1 if request.optimize_for_memory else OPEN_SENTENCES,
+            _spelling(request, lane, info).max_characters,
+            _open_sentences(request),
             info.max_reference_s if request.references or request.voice else 0.0,
             wide_share=wide_share(request.text),
         )
@@ -192,36 +231,47 @@ class Intake:
             if long_text == "truncate":
                 script = shorten(script, allowed)
                 spoken_length = sum(len(line.text) for line in script)
-        limit = TextLimit(allowed, reason, length, spoken_length)
-        return _Text(written(script, spelling), limit, demand)
+        return _Text(script, TextLimit(allowed, reason, length, spoken_length), demand)
+
+    def _script(
+        self, request: SpeechRequest, text: "_Text", lane: Lane, info: EngineInfo
+    ) -> Script:
+        steps = written(text.lines, _spelling(request, lane, info))
+        return Script(steps, self._texts, request.client)
 
     def _live(
         self, request: SpeechRequest, texts: AsyncIterator[str], lane: Lane, info: EngineInfo
     ) -> tuple[TextLimit, AsyncIterator[Sentence]]:
-        most = self._settings.max_text_characters
+        most, spelling = self._settings.max_text_characters, _spelling(request, lane, info)
         limit = TextLimit(most, "text that is sent while it is written", 0, 0)
-        return limit, live(texts, request.voice, _spelling(request, lane, info), most)
+        sentences = live(texts, request.voice, spelling, most, self._texts, request.client)
+        return limit, sentences
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
     """A text that is there."""
 
-    sentences: tuple[Sentence, ...]
-    """What is spoken of it; empty where it is rejected."""
+    lines: tuple[Line, ...]
+    """What is spoken of it; none where it is rejected."""
     limit: TextLimit
     demand: Demand
     """Of all that was sent."""
 
     @property
+    def is_rejected(self) -> bool:
+        """It is too long, and is not to be cut."""
+        return not self.lines
+
+    @property
     def characters(self) -> int:
-        """To speak."""
-        return sum(len(sentence.text) for sentence in self.sentences)
+        """To speak, as it was written."""
+        return self.limit.spoken_length
 
     def check(self, tier: str) -> None:
         """Raise `TextTooLong` where it is rejected; log where it is cut."""
         limit = self.limit
-        if not self.sentences:
+        if self.is_rejected:
             raise TextTooLong(
                 f"text has {limit.original_length} characters; this machine speaks at most "
                 f"{limit.limit} at once, {limit.reason}. Send less, or long_text=split."
@@ -233,8 +283,16 @@ class _Text:
             )
 
 
-def _outlook(text: _Text, lane: Lane, wait: Callable[[], float]) -> Outlook:
-    return Outlook(text.sentences, text.limit, lane.admission.forecast(text.characters), wait)
+def _outlook(
+    script: tuple[Sentence, ...], text: _Text, lane: Lane, wait_s: Callable[[], float]
+) -> Outlook:
+    characters = sum(len(sentence.text) for sentence in script)
+    return Outlook(script, text.limit, lane.admission.forecast(characters), wait_s)
+
+
+def _open_sentences(request: SpeechRequest) -> int:
+    """Sentences of it that are at work together."""
+    return 1 if request.optimize_for_memory else OPEN_SENTENCES
 
 
 def _spelling(request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:

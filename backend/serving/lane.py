@@ -8,9 +8,10 @@ from dataclasses import replace
 from loguru import logger
 
 from backend.core import EngineInfo, Plan
-from backend.errors import BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
+from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
 from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
+from backend.hardware.detect import read_memory
 from backend.hardware.live import LiveMachine
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
@@ -56,7 +57,7 @@ class Lane:
         self.deployment = deployment
         self.config = RunningConfig.of(deployment.plan)
         """What the plan has become under pressure."""
-        self.live = LiveMachine(deployment.plan)
+        self.live = LiveMachine(deployment.plan, deployment.hardware, self._worker_now)
         settings = self._settings
         self.memory = MemoryBudgetManager(
             deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
@@ -85,21 +86,28 @@ class Lane:
             chunk_length=replace(plan.chunk_length, value=config.chunk_length),
         )
 
+    def start(self) -> None:
+        """Start the worker, and looking at what it leaves; returns at once."""
+        self.live.start()
+        self.worker.start()
+
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
         info = await self.worker.ready()
+        self.memory_now()  # has memory read again, now that the worker has taken its part
         if info.trial_rtf:
             self.admission.speed.expect(CHARACTERS_PER_AUDIO_S / info.trial_rtf)
         return info
 
     def memory_now(self) -> MemoryNow:
         """Memory of the device that computes, now."""
-        return self.live.memory(self.worker.info, self.worker.load.memory_bytes)
+        return self.live.memory()
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
-        """Restart the worker with the plan of another `machine`; what it has loaded then."""
+        """Restart the worker as another `deployment` plans; what it has loaded then."""
         self.live.close()
         self._take(deployment)
+        self.live.start()
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
@@ -115,6 +123,9 @@ class Lane:
         self.admission.close()
         await self.worker.close()
         self.live.close()
+
+    def _worker_now(self) -> tuple[EngineInfo | None, int]:
+        return self.worker.info, self.worker.load.memory_bytes
 
     def _worker_command(self) -> tuple[str, ...]:
         return self._command or worker_command(self._settings, self.plan, self.config)
@@ -135,12 +146,17 @@ class CpuLane:
         self._hardware, self._command = hardware, command
         self._lane: Lane | None = None
         self._users = 0
+        self._is_closed = False
         self._idle: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Lane]:
-        """The lane, ready to speak. `OverCapacity` where there is no memory for it now."""
+        """The lane, ready to speak.
+
+        Raises `OverCapacity` where there is no memory for it now, `Aborted` after
+        `stop_admitting`.
+        """
         self._users += 1
         try:
             async with self._lock:
@@ -163,8 +179,15 @@ class CpuLane:
             return False
         return True
 
+    def stop_admitting(self) -> None:
+        """Start it no more, and refuse what has not begun to be spoken there."""
+        self._is_closed = True
+        if self._lane is not None:
+            self._lane.admission.close()
+
     async def close(self) -> None:
         """End it now."""
+        self.stop_admitting()
         if self._idle is not None:
             self._idle.cancel()
         async with self._lock:
@@ -177,14 +200,20 @@ class CpuLane:
             lane = await self._make()
         except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
             raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
+        if self._is_closed:
+            raise Aborted("The server is stopping.")
         logger.info("A second worker is started, on the CPU.")
-        lane.worker.start()
+        lane.start()
         return lane
 
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
-        deployment = await asyncio.to_thread(Deployment.look, self._settings, self._hardware)
-        return Lane(self._settings, deployment, self._command)
+        return Lane(self._settings, await asyncio.to_thread(self._look), self._command)
+
+    def _look(self) -> Deployment:
+        free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
+        memory = replace(self._hardware.memory, available_bytes=free_bytes)
+        return Deployment.look(self._settings, replace(self._hardware, memory=memory))
 
     def _end_later(self) -> None:
         if self._idle is not None:

@@ -1,15 +1,19 @@
 """What is spoken of a request: as far as the limit goes, in sentences, with their voices."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backend.core import FLUSH, Line, Sentence, SpeechRequest
 from backend.errors import BlankText, TextTooLong
-from backend.text.fold import fold
+from backend.serving.fair_thread import FairThread
+from backend.text.fold import is_kept
 from backend.text.limit import truncate
 from backend.text.live import LiveSplitter
 from backend.text.normalize import normalize
-from backend.text.sentences import split_text
+from backend.text.normalize.language import rules_for
+from backend.text.portions import PORTION_CHARACTERS, portions
+from backend.text.sentences import Splitter, split_text
 
 TURN_PAUSE_S = 0.35
 """Between two speakers of a dialogue."""
@@ -26,15 +30,19 @@ class Spelling:
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual."""
 
-    def sentences(self, line: Line) -> Iterator[Sentence]:
-        """The sentences of `line`, in its voice."""
-        text = normalize(line.text, self.language) if self.is_normalized else line.text
-        for sentence in split_text(text, self.max_characters):
-            yield replace(sentence, voice=line.voice, pause_s=self.pauses * sentence.pause_s)
+    def words(self, text: str, language: str) -> str:
+        """`text` as it is said in `language`."""
+        return normalize(text, language) if self.is_normalized else text
+
+    def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
+        """`sentences` in `voice`, with the pauses that the request asked for."""
+        return [
+            replace(each, voice=voice, pause_s=self.pauses * each.pause_s) for each in sentences
+        ]
 
 
 def lines(request: SpeechRequest) -> tuple[Line, ...]:
-    """Who says what."""
+    """Each line of the request with its voice; one line where it is no dialogue."""
     return request.dialogue or (Line(request.text, request.voice),)
 
 
@@ -50,30 +58,67 @@ def shorten(script: tuple[Line, ...], limit: int) -> tuple[Line, ...]:
     return tuple(kept)
 
 
-def written(script: tuple[Line, ...], spelling: Spelling) -> tuple[Sentence, ...]:
-    """The sentences of text that is there; `BlankText` where nothing can be spoken.
-
-    A long text takes a while, in which others want to be served: call it in a thread.
-    """
-    told: list[Sentence] = []
+def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
+    """The sentences of text that is there, a portion of it at each step; some steps have none."""
     for number, line in enumerate(script, start=1):
-        sentences = list(spelling.sentences(line))
-        if sentences and number < len(script):
-            sentences[-1] = replace(sentences[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
-        told += sentences
-    if not told:
-        raise BlankText("text holds nothing that can be spoken; send words.")
-    return tuple(told)
+        splitter = Splitter(spelling.max_characters)
+        language = rules_for(line.text, spelling.language)
+        for portion in portions(line.text):
+            certain = splitter.push(spelling.words(portion, language))
+            yield spelling.voiced(certain, line.voice)
+        rest = spelling.voiced(splitter.flush(), line.voice)
+        if rest and number < len(script):
+            rest[-1] = replace(rest[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
+        yield rest
 
 
-async def one_by_one(sentences: tuple[Sentence, ...]) -> AsyncIterator[Sentence]:
-    """`sentences` as a session asks for them."""
-    for sentence in sentences:
-        yield sentence
+class Script:
+    """The sentences of text that is there, made in turns with other clients as they are needed."""
+
+    def __init__(self, steps: Iterator[list[Sentence]], thread: FairThread, client: str) -> None:
+        self._steps: Iterator[list[Sentence] | None] = steps
+        self._thread, self._client = thread, client
+        self._ready: list[Sentence] = []
+        self._is_whole = False
+
+    async def begin(self) -> None:
+        """Read as far as the first sentence; `BlankText` where nothing can be spoken."""
+        while not self._ready and not self._is_whole:
+            await self._read()
+        if not self._ready:
+            raise BlankText("text holds nothing that can be spoken; send words.")
+
+    async def whole(self) -> tuple[Sentence, ...]:
+        """All sentences, before any is taken; `BlankText` as `begin`."""
+        await self.begin()
+        while not self._is_whole:
+            await self._read()
+        return tuple(self._ready)
+
+    async def sentences(self) -> AsyncIterator[Sentence]:
+        """One after another, as a session asks for them."""
+        while self._ready or not self._is_whole:
+            ready, self._ready = self._ready, []
+            for sentence in ready:
+                yield sentence
+            if not self._ready and not self._is_whole:
+                await self._read()
+
+    async def _read(self) -> None:
+        step = await self._thread.run(self._client, lambda: next(self._steps, None))
+        if step is None:
+            self._is_whole = True
+        else:
+            self._ready += step
 
 
 async def live(
-    texts: AsyncIterator[str], voice: str, spelling: Spelling, max_characters: int
+    texts: AsyncIterator[str],
+    voice: str,
+    spelling: Spelling,
+    max_characters: int,
+    thread: FairThread,
+    client: str,
 ) -> AsyncIterator[Sentence]:
     """The sentences of text that comes piece by piece, each as soon as it is whole.
 
@@ -85,11 +130,12 @@ async def live(
         characters += len(piece) if piece != FLUSH else 0
         if characters > max_characters:
             raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
-        whole = splitter.flush() if piece == FLUSH else splitter.push(piece)
-        for sentence in _spelled(whole, voice, spelling):
+        for step in _steps(splitter, piece, voice, spelling):
+            for sentence in await thread.run(client, step):
+                yield sentence
+    for step in _steps(splitter, FLUSH, voice, spelling):
+        for sentence in await thread.run(client, step):
             yield sentence
-    for sentence in _spelled(splitter.flush(), voice, spelling):
-        yield sentence
 
 
 def check_text(text: str, max_characters: int) -> None:
@@ -98,13 +144,32 @@ def check_text(text: str, max_characters: int) -> None:
         raise TextTooLong(
             f"text has {len(text)} characters; send at most {max_characters} at once."
         )
-    if not fold(text):
+    if not any(is_kept(c) and not c.isspace() for c in text):
         raise BlankText("text is blank; send what is to be spoken.")
 
 
-def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> Iterator[Sentence]:
+def _steps(
+    splitter: LiveSplitter, piece: str, voice: str, spelling: Spelling
+) -> Iterator[Callable[[], list[Sentence]]]:
+    """What is to be done in turns for `piece`: each returns the sentences that it completes."""
+    if piece == FLUSH:
+        yield lambda: _spelled(splitter.flush(), voice, spelling)
+        return
+    for start in range(0, len(piece), PORTION_CHARACTERS):
+        block = piece[start : start + PORTION_CHARACTERS]
+        yield partial(_push, splitter, block, voice, spelling)
+
+
+def _push(splitter: LiveSplitter, block: str, voice: str, spelling: Spelling) -> list[Sentence]:
+    return _spelled(splitter.push(block), voice, spelling)
+
+
+def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> list[Sentence]:
+    spoken: list[Sentence] = []
     for sentence in whole:
-        spoken = list(spelling.sentences(Line(sentence.text, voice)))
-        if spoken:
-            spoken[-1] = replace(spoken[-1], pause_s=spelling.pauses * sentence.pause_s)
-        yield from spoken
+        text = spelling.words(sentence.text, spelling.language)
+        pieces = spelling.voiced(list(split_text(text, spelling.max_characters)), voice)
+        if pieces:
+            pieces[-1] = replace(pieces[-1], pause_s=spelling.pauses * sentence.pause_s)
+        spoken += pieces
+    return spoken

@@ -12,7 +12,7 @@ import msgspec
 from backend.audio.measure import is_silent
 from backend.core import MAX_SEED, ReferenceCodes, Sentence, SpeechStats
 from backend.hardware.memory import Demand
-from backend.serving.admission import Ticket
+from backend.serving.slots import AdmittedRequest
 from backend.worker.messages import Done, Pcm, Speak
 
 ATTEMPTS = 3
@@ -36,7 +36,7 @@ class RunningSentence:
         index: int,
         *,
         speaker: Speaker,
-        ticket: Ticket,
+        admitted: AdmittedRequest,
         demand: Demand,
     ) -> None:
         self.sentence, self.index = sentence, index
@@ -45,12 +45,12 @@ class RunningSentence:
         self.retries = 0
         self.warnings: tuple[str, ...] = ()
         self._speak, self._seed = speak, seed
-        self._speaker, self._ticket, self._demand = speaker, ticket, demand
+        self._speaker, self._admitted, self._demand = speaker, admitted, demand
         self._pieces: deque[bytes] = deque()
         self._stats: SpeechStats | None = None
         self._is_sent = False
         self._changed = asyncio.Event()
-        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when its turn has come; raises where that will never be."""
         self._task = asyncio.create_task(self._run(), name=f"sentence {index}")
         self._task.add_done_callback(self._tell)
@@ -58,8 +58,8 @@ class RunningSentence:
     @property
     def is_begun(self) -> bool:
         """It has got its row."""
-        admitted = self.admitted
-        return admitted.done() and not admitted.cancelled() and admitted.exception() is None
+        begun = self.begun
+        return begun.done() and not begun.cancelled() and begun.exception() is None
 
     @property
     def stats(self) -> SpeechStats:
@@ -91,9 +91,9 @@ class RunningSentence:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        with await self._ticket.slot(self._demand) as slot:
-            if not self.admitted.done():
-                self.admitted.set_result(None)
+        with await self._admitted.slot(self._demand) as slot:
+            if not self.begun.done():
+                self.begun.set_result(None)
             while (problem := await self._try()) is not None:
                 number = self.index + 1
                 if self._is_sent or self.retries + 1 == ATTEMPTS:
@@ -129,12 +129,12 @@ class RunningSentence:
 
     def _tell(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if not self.admitted.done():
+        if not self.begun.done():
             if error is not None:
-                self.admitted.set_exception(error)
-                self.admitted.exception()  # whoever waits for its audio is told, too
+                self.begun.set_exception(error)
+                self.begun.exception()  # whoever waits for its audio is told, too
             else:
-                self.admitted.cancel()
+                self.begun.cancel()
         self._changed.set()
 
 

@@ -1,10 +1,10 @@
-"""One request being spoken, as whoever asked for it sees it: sentences in order, audio, figures."""
+"""One request being spoken, as its client sees it: sentences in order, audio, figures."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,24 @@ from backend.core import (
 )
 from backend.errors import BlankText, TimedOut
 from backend.hardware.memory import Demand
-from backend.hardware.need import wide_share
-from backend.serving.admission import Ticket
+from backend.model.reading import wide_share
 from backend.serving.sentence import RunningSentence, Speaker
+from backend.serving.slots import AdmittedRequest
 from backend.worker.messages import Speak
 
 T = TypeVar("T")
+
+
+class Peaks(Protocol):
+    """The most that a request took of the GPU so far; 0 without one."""
+
+    @property
+    def peak_gpu_util_pct(self) -> float:
+        """Utilization, 0 to 100."""
+
+    @property
+    def peak_vram_mb(self) -> float:
+        """Memory in use, by everybody, in MiB."""
 
 
 class SpeechSession:
@@ -45,16 +57,17 @@ class SpeechSession:
         voices: Mapping[str, tuple[VoicePrompt, ...]],
         *,
         speaker: Speaker,
-        ticket: Ticket,
+        admitted: AdmittedRequest,
         open_sentences: int,
         info: EngineInfo,
         plan: Plan,
         text_limit: TextLimit,
         warnings: tuple[str, ...],
         deadline_s: float,
+        peaks: Peaks,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
-        self._speaker, self._ticket = speaker, ticket
+        self._speaker, self._admitted = speaker, admitted
         self.info, self.plan = info, plan
         self.text_limit = text_limit
         self._warnings = list(warnings)
@@ -63,8 +76,10 @@ class SpeechSession:
         """When it is given up, in the event loop's time."""
         assert request.sampling.seed is not None, "no seed was drawn"
         self._seed = request.sampling.seed
-        # The first sentence has the machine for itself until something of it is heard.
-        self._places, self._more_places = asyncio.Semaphore(1), open_sentences - 1
+        # Of what is heard as it is made, the first sentence has the machine for itself until
+        # something of it is heard.
+        self._more_places = open_sentences - 1 if request.is_streamed else 0
+        self._places = asyncio.Semaphore(open_sentences - self._more_places)
         self._open: asyncio.Queue[RunningSentence | None] = asyncio.Queue()
         self._begun: list[RunningSentence] = []
         self._following: RunningSentence | None = None
@@ -81,10 +96,8 @@ class SpeechSession:
         """Seconds from admission to the first audio; 0 before it."""
         self.total_s = 0.0
         """Seconds from admission to what was heard last."""
-        self.peak_gpu_util_pct = 0.0
-        """Highest GPU utilization while it was spoken, once the session is over."""
-        self.peak_vram_mb = 0.0
-        """Most memory in use on the GPU while it was spoken, likewise."""
+        self.peaks = peaks
+        """What it took of the GPU at most, so far."""
 
     async def __aenter__(self) -> Self:
         self._feeder = asyncio.create_task(self._feed(), name="sentences")
@@ -92,7 +105,7 @@ class SpeechSession:
             first = await self._in_time(self._open.get())
             self._following = first
             if first is not None:
-                await self._in_time(asyncio.shield(first.admitted))
+                await self._in_time(asyncio.shield(first.begun))
             self._began_s = self._loop.time()
         except BaseException:
             await self._close()
@@ -153,7 +166,7 @@ class SpeechSession:
     @property
     def queue_s(self) -> float:
         """Seconds it waited before it was its turn."""
-        return self._ticket.queue_s
+        return self._admitted.queue_s
 
     @property
     def audio_s(self) -> float:
@@ -219,7 +232,7 @@ class SpeechSession:
     def _begin(self, sentence: Sentence, index: int) -> RunningSentence:
         text, prompts = sentence.text, self._voices.get(sentence.voice, ())
         if not self._request.text:  # live: only now is it known how much there is
-            self._ticket.add(len(text))
+            self._admitted.add(len(text))
         is_chance = not prompts and not self.info.has_default_voice
         speak = Speak(
             request_id=self._request.request_id,
@@ -239,7 +252,7 @@ class SpeechSession:
         running = RunningSentence(
             *(sentence, speak, self._seed, index),
             speaker=self._speaker,
-            ticket=self._ticket,
+            admitted=self._admitted,
             demand=demand,
         )
         if is_chance:

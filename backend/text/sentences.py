@@ -90,17 +90,60 @@ def split_text(text: str, max_characters: int) -> tuple[Sentence, ...]:
     between words, else between characters. One that is very short joins its neighbour. The silence
     after the last is that after a paragraph.
     """
-    if max_characters < 1:
-        raise ValueError(f"sentences of {max_characters} characters cannot hold any text")
-    pieces = [
-        piece
-        for paragraph in fold_paragraphs(text).split("\n")
-        for piece in _paragraph(paragraph, max_characters)
-    ]
-    return tuple(
-        replace(sentence, text=sentence.text.strip())
-        for sentence in _join_short(pieces, max_characters)
-    )
+    splitter = Splitter(max_characters)
+    return (*splitter.push(text), *splitter.flush())
+
+
+class Splitter:
+    """Does what `split_text` does, to a text that comes in portions of whole paragraphs.
+
+    A portion that ends within a paragraph ends it.
+    """
+
+    def __init__(self, max_characters: int) -> None:
+        if max_characters < 1:
+            raise ValueError(f"sentences of {max_characters} characters cannot hold any text")
+        self._max_characters = max_characters
+        # What follows decides whether a very short sentence joins it or what was before.
+        self._before: Sentence | None = None
+        self._latest: Sentence | None = None
+
+    def push(self, portion: str) -> list[Sentence]:
+        """The sentences that are certain now."""
+        certain: list[Sentence] = []
+        for paragraph in fold_paragraphs(portion).split("\n"):
+            for piece in _paragraph(paragraph, self._max_characters):
+                certain += self._settle(is_last=False)
+                self._latest = piece
+        return certain
+
+    def flush(self) -> list[Sentence]:
+        """The rest, at the end of the text; what is pushed later is another text."""
+        rest = self._settle(is_last=True)
+        if self._before is not None:
+            rest.append(_stripped(self._before))
+        self._before = self._latest = None
+        return rest
+
+    def _settle(self, is_last: bool) -> list[Sentence]:
+        """Decide where the latest piece belongs, once it is known whether one follows."""
+        before, piece = self._before, self._latest
+        if piece is None:
+            return []
+        if before is None:
+            self._before = piece
+            return []
+        is_paragraph = before.pause_s == PARAGRAPH_PAUSE_S
+        # A paragraph carries no space at its end.
+        both = before.text + (" " if is_paragraph else "") + piece.text
+        # A heading goes with what follows it; else the pause between paragraphs is kept.
+        can_join_back = not is_paragraph or is_last
+        is_joined = _is_short(before) or (can_join_back and _is_short(piece))
+        if is_joined and len(both.strip()) <= self._max_characters:
+            self._before = replace(piece, text=both)
+            return []
+        self._before = piece
+        return [_stripped(before)]
 
 
 def cut_long(sentence: str, max_characters: int, pause_s: float) -> Iterator[Sentence]:
@@ -211,24 +254,8 @@ def _is_next_word(
     return word.group().lower() in words and text[word.end()] != "."
 
 
-def _join_short(pieces: list[Sentence], max_characters: int) -> list[Sentence]:
-    """Neighbours joined where one is very short and both fit; the pause is the second's."""
-    joined: list[Sentence] = []
-    for i, piece in enumerate(pieces):
-        if joined:
-            before = joined[-1]
-            is_paragraph = before.pause_s == PARAGRAPH_PAUSE_S
-            # A paragraph carries no space at its end.
-            both = before.text + (" " if is_paragraph else "") + piece.text
-            # A heading goes with what follows it; else the pause between paragraphs is kept.
-            can_join_back = not is_paragraph or i == len(pieces) - 1
-            if (_is_short(before) or (can_join_back and _is_short(piece))) and (
-                len(both.strip()) <= max_characters
-            ):
-                joined[-1] = replace(piece, text=both)
-                continue
-        joined.append(piece)
-    return joined
+def _stripped(sentence: Sentence) -> Sentence:
+    return replace(sentence, text=sentence.text.strip())
 
 
 def _is_short(sentence: Sentence) -> bool:

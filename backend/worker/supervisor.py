@@ -75,7 +75,7 @@ class Supervisor(ABC):
         self._info: EngineInfo | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
-        self._kill_reason = ""
+        self._kill_reason = self._end_reason = ""
         self._was_ready = False
 
     @property
@@ -117,14 +117,18 @@ class Supervisor(ABC):
             raise EngineDown(f"The worker is {self._state.phase}: {self._state.reason}.")
         return self._info
 
-    async def close(self) -> None:
-        """Stop the worker: ask, wait for the grace, terminate, kill. Leaves no process, no task."""
+    async def close(self, reason: str = "the server is stopping") -> None:
+        """Stop the worker: ask, wait for the grace, terminate, kill. Leaves no process, no task.
+
+        `reason` is what `state` says from then on.
+        """
         if self._supervision is None:
             return
         supervision, self._supervision = self._supervision, None
+        self._end_reason = reason
         supervision.cancel()
         await asyncio.gather(supervision, return_exceptions=True)
-        await self._set_state("stopped", "the server is stopping")
+        await self._set_state("stopped", reason)
 
     @abstractmethod
     def _hear(self, message: FromWorker) -> None:
@@ -203,7 +207,7 @@ class Supervisor(ABC):
             stderr.cancel()
             reason = self._kill_reason or describe_exit(process.returncode, words.last)
             self._lose(
-                Aborted("The server is stopping.")
+                Aborted(f"{self._end_reason[:1].upper()}{self._end_reason[1:]}.")
                 if is_closing
                 else EngineDown(f"The worker is down: {reason}. Try again shortly.")
             )

@@ -20,7 +20,17 @@ BASE = "127.0.0.1:8000"
 VOICE = "anna"
 LOGGED = "synthesis_generic_cpu_20261123_025440.csv"
 """A file of the request log that the examples ask for."""
-SAVING = ("POST /voices", "POST /model", "POST /v1/references/add")
+SAVING = frozenset({"POST /voices", "POST /model", "POST /v1/references/add"})
+MORE = {
+    "POST /tts": ("python", "javascript"),
+    "WS /v1/audio/stream": ("python", "javascript"),
+    "POST /voices": ("python", "javascript"),
+    "POST /v1/audio/speech": ("python",),
+    "POST /v1/tts": ("python",),
+    "WS /v1/tts/live": ("python",),
+    "POST /model": ("python",),
+}
+"""Beside curl: streams, uploads, and the clients that a route is for."""
 AUDIO = (".wav", ".mp3", ".flac", ".opus", ".aac")
 MIN_AUDIO_S = 0.3
 NODE = shutil.which("node") or ""
@@ -32,17 +42,18 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass(frozen=True)
 class Example:
-    route: str
+    routes: tuple[str, ...]
+    """Those of its section."""
     language: str
     code: str
 
 
 def examples() -> list[Example]:
-    sections = re.split(r"^## `(.*)`$", API.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = re.split(r"^## (.*)$", API.read_text(encoding="utf-8"), flags=re.MULTILINE)
     fence = re.compile(r"^```(sh|python|javascript)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     return [
-        Example(route, language, code)
-        for route, text in zip(sections[1::2], sections[2::2], strict=True)
+        Example(tuple(re.findall(r"`(\w+ /[^`]*)`", heading)), language, code)
+        for heading, text in zip(sections[1::2], sections[2::2], strict=True)
         for language, code in fence.findall(text)
     ]
 
@@ -66,25 +77,24 @@ def recording(server: Served) -> bytes:
     return httpx.post(f"{server.url}/tts", data=text, timeout=60).raise_for_status().content
 
 
-def test_every_route_has_an_example_in_each_language() -> None:
+def test_every_route_has_its_examples() -> None:
     told = re.findall(r"^\| `((?:GET|POST|PATCH|DELETE|WS) /\S*)` \|", API.read_text("utf-8"), re.M)
-    shown = {(each.route, each.language) for each in EXAMPLES}
+    shown = {(route, each.language) for each in EXAMPLES for route in each.routes}
     assert len(told) > 30
+    assert set(MORE) <= set(told)
     for route in told:
         # Curl has no WebSockets before 8.11.
-        languages = (
-            ("python", "javascript") if route.startswith("WS") else ("sh", "python", "javascript")
-        )
-        for language in languages:
+        curl = () if route.startswith("WS") else ("sh",)
+        for language in (*curl, *MORE.get(route, ())):
             assert (route, language) in shown, f"{route} has no example in {language}"
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: f"{each.route} {each.language}")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: f"{each.routes[0]} {each.language}")
 def test_example_runs(example: Example, server: Served, recording: bytes, tmp_path: Path) -> None:
     (tmp_path / "voice.wav").write_bytes(recording)
     (tmp_path / "book.txt").write_text("A short book. It ends here.", encoding="utf-8")
-    prepare_voices(server, recording, is_saved=example.route not in SAVING)
-    if example.route == "POST /voices/import":
+    prepare_voices(server, recording, is_saved=not set(example.routes) & SAVING)
+    if "POST /voices/import" in example.routes:
         exported = httpx.get(f"{server.url}/voices/{VOICE}/export").raise_for_status()
         (tmp_path / f"{VOICE}.voice").write_bytes(exported.content)
     given = set(tmp_path.iterdir())

@@ -11,7 +11,10 @@ import httpx
 import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import CloseCode
 
+from backend.core import MIB
 from tests.e2e.serving import Served
 
 pytestmark = pytest.mark.timeout(300)
@@ -130,5 +133,17 @@ def test_two_speak_side_by_side(server: Served) -> None:
             (start,) = listener.of("sentence.start")
             assert start["text"] == sentence
             assert len(listener.audio) > 4000
+
+    asyncio.run(work())
+
+
+def test_a_message_past_all_measure_is_refused(server: Served) -> None:
+    async def work() -> None:
+        async with live(server) as socket:
+            with pytest.raises(ConnectionClosedError):
+                await socket.send("a" * (25 * MIB))
+                await socket.recv()
+            await socket.wait_closed()
+            assert socket.close_code == CloseCode.MESSAGE_TOO_BIG
 
     asyncio.run(work())

@@ -1,0 +1,181 @@
+"""A request inside the queue, and the slots it asks for: one for each sentence or recording."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from backend.errors import ShoalError
+from backend.hardware.memory import Demand, Lease
+
+Work = Literal["speak", "encode"]
+"""What a slot is for: a row of the model, or the codec beside it (encoding, decoding a voice)."""
+
+
+class Queue(Protocol):
+    """What slots and requests tell the queue that they are in."""
+
+    def ask(self, request: "AdmittedRequest", demand: Demand, work: Work) -> "PendingSlot":
+        """`request` wants a slot; raises what can be said at once."""
+
+    def withdraw(self, request: "AdmittedRequest", pending: "PendingSlot") -> None:
+        """It no longer wants it."""
+
+    def leave(self, request: "AdmittedRequest") -> None:
+        """It is over."""
+
+    def release(self, slot: "Slot") -> None:
+        """The slot is free again."""
+
+    def done(self, slot: "Slot", characters: int, audio_s: float) -> None:
+        """So much was spoken in it."""
+
+    def wait_s(self, client: str, request: "AdmittedRequest") -> float:
+        """Seconds until the next turn of `request`, as it looks now."""
+
+    def now_s(self) -> float:
+        """The queue's clock."""
+
+
+@dataclass(slots=True, eq=False)
+class AdmittedRequest:
+    """A request that was let in; leaving the `with` block lets it out, whatever happened."""
+
+    _queue: Queue = field(repr=False)
+    client: str
+    characters: int
+    """To speak in all, as far as is known."""
+    is_live: bool
+    """Its text is still being written: it may have nothing to speak for a while."""
+    entered_s: float
+    last_turn: int
+    """Number of its last grant; before the first, of its arrival."""
+    granted_s: float | None = None
+    """When it was granted its first sentence."""
+    spoken: int = 0
+    """Characters."""
+    at_work: int = 0
+    """Slots that it holds."""
+    pending: deque["PendingSlot"] = field(default_factory=deque, repr=False)
+    end: ShoalError | None = None
+    """Why it is inside no more."""
+
+    @property
+    def is_speaking(self) -> bool:
+        """It has been granted a sentence."""
+        return self.granted_s is not None
+
+    @property
+    def holds_place(self) -> bool:
+        """It has work, or soon will: a listener who does not read, or who writes nothing, keeps
+        nobody else out."""
+        return bool(self.at_work) or self.is_waiting()
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds that it waited for its first sentence, or has waited so far; encoding counts."""
+        now_s = self._queue.now_s() if self.granted_s is None else self.granted_s
+        return now_s - self.entered_s
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until its next turn, as it looks now; 0 while it asks for none."""
+        return self._queue.wait_s(self.client, self) if self.is_waiting() else 0.0
+
+    @property
+    def pending_characters(self) -> int:
+        """Of the sentence that it asks to speak next."""
+        return self.pending[0].demand.characters if self.pending else 0
+
+    @property
+    def characters_ahead(self) -> int:
+        """What is still to be spoken of it."""
+        return max(0, self.characters - self.spoken)
+
+    def add(self, characters: int) -> None:
+        """So much more text has come."""
+        self.characters += characters
+
+    async def slot(self, demand: Demand, work: Work = "speak") -> "Slot":
+        """Wait for its turn, a row and the memory of one sentence; `with` what it returns.
+
+        For `encode`, the codec instead of a row. Raises `TextTooLong` or `OverCapacity` where the
+        memory can never be had, `OverCapacity` where it had to make room for other clients,
+        `Aborted` where the server stops or the request has left. Cancelling it is safe at any
+        moment.
+        """
+        pending = self._queue.ask(self, demand, work)
+        try:
+            return await pending.granted
+        except asyncio.CancelledError:
+            self._queue.withdraw(self, pending)
+            raise
+
+    def leave(self) -> None:
+        """It is over; slots that it holds are released by their own `with`."""
+        self._queue.leave(self)
+
+    def is_asking(self) -> bool:
+        """It waits for a slot; forgets those that are no longer wanted."""
+        while self.pending and self.pending[0].granted.done():
+            self.pending.popleft()
+        return bool(self.pending)
+
+    def is_waiting(self) -> bool:
+        """It waits for a slot, or is about to ask for its first sentence's."""
+        return self.is_asking() or not (self.is_speaking or self.is_live)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.leave()
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One sentence or recording at work and the lease of its memory, until the `with` block ends.
+
+    A sentence also holds a row of the model.
+    """
+
+    _queue: Queue = field(repr=False)
+    request: AdmittedRequest
+    lease: Lease
+    work: Work
+    characters: int
+    """Of the sentence, as it was asked for."""
+
+    def done(self, characters: int, audio_s: float) -> None:
+        """So many characters were spoken: they count for the speed, and lie ahead no more."""
+        self._queue.done(self, characters, audio_s)
+
+    def release(self) -> None:
+        """Give row and memory to the next; once, however often it is called."""
+        self._queue.release(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+@dataclass(slots=True, eq=False)
+class PendingSlot:
+    """A slot that is asked for."""
+
+    demand: Demand
+    work: Work
+    granted: asyncio.Future[Slot]
