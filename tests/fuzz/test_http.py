@@ -133,6 +133,7 @@ NOT_YET = (
     (f"{FORM}; boundary={BOUNDARY}; charset=punycode", multipart([("text", (b"TEXT", None))])),
     (f"{FORM}; boundary={BOUNDARY}; charset=undefined", multipart([("text", (b"Hi.", None))])),
     (f"{FORM}; boundary={BOUNDARY}", multipart([("text", (b"Hi.", None)), (LONG, (b"", "a.wav"))])),
+    (URLENCODED, f"{LONG}=&{LONG}=".encode()),
     (f"{FORM}; boundary={BOUNDARY}", multipart([(LONG, (b"", None)), (LONG, (b"", None))])),
 )
 """What the fuzzer found and is still to be mended; what is mended goes up, as an example."""
@@ -148,7 +149,8 @@ def test_faults_that_are_known(http: TestClient, content_type: str, body: bytes)
 def urlencoded(draw: Any) -> tuple[Route, bytes]:
     route = draw(st.sampled_from(routes(URLENCODED)))
     fields = list(valid(route).items()) if draw(st.booleans()) else []
-    fields += draw(st.lists(st.tuples(names(route[2]), _plain), max_size=4))
+    some = names(route[2]).map(lambda name: name[:MOST_ECHOED])  # see NOT_YET
+    fields += draw(st.lists(st.tuples(some, _plain), max_size=4))
     body = b"&".join(
         name.encode(errors="surrogatepass") + b"=" + (value if isinstance(value, bytes) else b"Hi.")
         for name, value in fields
