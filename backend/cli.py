@@ -110,7 +110,7 @@ def serve(
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
             # A recording may come in one message.
             ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
-            # Who listens at the speed of speech has minutes of audio in front of a ping.
+            # A client that listens at the speed of speech has minutes of audio in front of a ping.
             ws_ping_timeout=None,
             ws_per_message_deflate=False,  # audio does not get smaller
         )

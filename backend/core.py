@@ -52,7 +52,7 @@ OPEN_SENTENCES = 3
 sentences' audio waits for its turn, however long the text."""
 
 FLUSH = "\f"
-"""A piece of live text that asks to speak what is there, finished or not."""
+"""A piece of live text that asks to speak all text so far, finished or not."""
 
 Quantization = Literal["none", "int8", "int4"]
 EngineName = Literal["shoal", "fish-speech"]
@@ -65,7 +65,7 @@ class Choice(Generic[T]):
     value: T
     reason: str
     source: Literal["tier", "machine", "checkpoint", "user"] = "tier"
-    """Who had the last word. "user" is a setting, and always wins."""
+    """Where the value comes from. "user" is a setting, and always wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class SpeechRequest:
     text: str
     """All of it; of a dialogue its lines, joined by blank lines."""
     dialogue: tuple[Line, ...] = ()
-    """Who says what; empty: `voice` says `text`."""
+    """Its lines and their voices; empty: `voice` says `text`."""
     language: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     references: tuple[ReferenceAudio, ...] = ()
@@ -261,7 +261,7 @@ class SpeechRequest:
     timeout_s: float | None = None
     """Deadline, counted from the request's arrival; None is what the settings say."""
     client: str = ""
-    """Who asks, for fairness between clients: the name of a key or an address."""
+    """The client, for fairness between clients: the name of a key or an address."""
     trace_parent: str = ""
     """The client's W3C `traceparent`, to which the request's span belongs."""
 

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, and nothing asks them who they are."""
+    """Address to listen on; 0.0.0.0 lets other machines in."""
 
     port: int = Field(8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""
@@ -171,13 +171,27 @@ class Settings(BaseSettings):
     """A worker that has not loaded its checkpoint after this many seconds is killed."""
 
     worker_unresponsive_s: float = Field(120.0, gt=0)
-    """A worker that does not give up an aborted request within this many seconds is killed."""
+    """A worker that does not give up an aborted request, or is busy and makes no step, within this
+    many seconds is killed."""
+
+    worker_silent_s: float = Field(2.5, ge=1)
+    """A worker that gives no sign of life for so long (it was stopped, or the machine thrashes) is
+    asked nothing, and replaced after twice as long."""
+
+    max_unread_mb: int = Field(256, ge=8)
+    """MiB of audio that may wait for clients that listen while it is made, of all together. From
+    half of it on a request gets its next sentence once it has fetched the last; past it, the
+    sentence of which most waits is given up."""
+
+    worker_answer_s: float = Field(30.0, gt=0)
+    """How long the worker may take to change its configuration or to clear its caches (504)."""
 
     restart_delay_s: float = Field(0.5, gt=0)
-    """Pause before a dead worker is started again; it doubles each time it dies early."""
+    """Pause before a dead worker is started again; it doubles each time one dies that was
+    not ready for five seconds."""
 
     restart_delay_max_s: float = Field(30.0, gt=0)
-    """Longest such pause; a worker that lived longer than this counts as healthy again."""
+    """Longest such pause; after a worker that had become ready it is at most two seconds."""
 
     shutdown_grace_s: float = Field(5.0, ge=0)
     """Seconds that requests and the worker get to finish when the server is told to stop."""

@@ -80,7 +80,7 @@ class SmartBackend:
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
-        settings, plan, live = self.settings, self.plan, self.lane.live
+        settings, plan, live = self.settings, self.plan, self.lane.usage
         hardware = self.lane.deployment.hardware
         return Monitoring(
             tier=plan.tier,
@@ -247,7 +247,7 @@ class SmartBackend:
 
     async def system_status(self) -> dict[str, Any]:
         """How busy the machine is: the answer of `GET /system-status`."""
-        resources = await asyncio.to_thread(self.lane.live.resources)
+        resources = await asyncio.to_thread(self.lane.usage.resources)
         risk = self._risk(resources)
         return {
             "resources": resources,
@@ -258,9 +258,9 @@ class SmartBackend:
 
     async def optimize(self) -> dict[str, Any]:
         """Clear caches, look again, go on with less or, step by step, with as much as planned."""
-        before = await asyncio.to_thread(self.lane.live.resources)
+        before = await asyncio.to_thread(self.lane.usage.resources)
         freed_bytes = await self.clear_caches()
-        after = await asyncio.to_thread(self.lane.live.resources)
+        after = await asyncio.to_thread(self.lane.usage.resources)
         previous, planned = self.lane.config, RunningConfig.of(self.plan)
         config = adjusted(previous, planned, self._risk(after))
         await self.lane.configure(config)
@@ -304,7 +304,7 @@ class SmartBackend:
                 "characters_per_s": round(self.lane.admission.characters_per_s, 1),
             },
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
-            "current_resources": self.lane.live.load(),
+            "current_resources": self.lane.usage.load(),
             "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
         }
 
@@ -355,7 +355,7 @@ class SmartBackend:
     def _tell(self) -> None:
         self.monitoring.set_queue_depth(self.lane.admission.waiting)
         self.monitoring.set_worker(
-            is_ready=self.info is not None,
+            is_ready=self.worker.state.phase == "ready",
             restarts=self.worker.state.restarts,
             memory_mb=self.lane.memory_now().worker_bytes / MIB,
         )

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 def run(arguments: Sequence[str]) -> None:
     """Run the module that `arguments` begin with; the others are its own."""
-    # Whoever started us may ignore it, as a shell does for what runs in the background.
+    # The process that started us may ignore it, as a shell does for what runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True, name="tether").start()
     sys.argv = list(arguments)

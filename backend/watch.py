@@ -1,4 +1,4 @@
-"""The last reading of something slow to read: a thread reads, and whoever looks never waits."""
+"""The last reading of something slow to read: a thread reads, and a look never waits."""
 
 import threading
 import time
@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 IDLE_S = 2.0
-"""Between two readings that nobody looks at: an idle machine is hardly woken, and the first who
-looks finds a reading that is no older."""
+"""Between two readings that nobody looks at: an idle machine is hardly woken, and the first look
+finds a reading that is no older."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_text
 from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Done, Speak, WorkerConfig
+from backend.worker.messages import Speak, WorkerConfig
 from tests.random_checkpoint import random_checkpoint
 
 KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
@@ -154,12 +154,8 @@ async def _speak(
 
     async def frames(index: int) -> int:
         speak = Speak("benchmark", texts[index], SamplingParams(seed=1000 * length + index))
-        made = 0
         async with is_open:
-            async for message in client.speak(speak):
-                if isinstance(message, Done):
-                    made = message.stats.frames
-        return made
+            return (await client.speak(speak, lambda _: None)).stats.frames
 
     with sampling(info.pid) as sampler:
         made = await asyncio.gather(*map(frames, range(len(texts))))

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backend.hardware.live import memory_pct
+from backend.hardware.usage import memory_pct
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
 from backend.monitoring.monitor import INTERVAL_S, Monitor

@@ -2,10 +2,11 @@
 
 Its argument is a JSON object, see `Script`. It says 0.1 s of a 440 Hz tone to each text. The text
 may hold a command: `crash` (exit code 3), `kill` (SIGKILL itself), `hang` (never answers, not even
-an abort), `wait` (answers only an abort), `slow` (40 pieces, 0.05 s apart), `garbage` (writes what
-is no message), `flood` (2 MB pieces without end), `bad reference`; `runaway` (ends at the frame
-limit) and `mute` (silence in place of the tone) with the first seed that this text is spoken with,
-and with `forever` beside them with every seed.
+an abort), `stuck` (likewise, and from then on its beats say that it gets no further), `wait`
+(answers only an abort), `slow` (40 pieces, 0.05 s apart), `garbage` (writes what is no message),
+`flood` (2 MB pieces without end), `bad reference`; `runaway` (ends at the frame limit) and `mute`
+(silence in place of the tone) with the first seed that this text is spoken with, and with `forever`
+beside them with every seed.
 
 A recording's codes are a digest of its bytes. It too may hold a command: `bad` (cannot be decoded),
 `wait` (answers only an abort). Codes are decoded to the tone, a piece for every frame, unless they
@@ -27,6 +28,7 @@ from pathlib import Path
 from backend.core import EngineInfo, FinishReason, ReferenceCodes, SpeechStats
 from backend.worker.messages import (
     Abort,
+    Beat,
     ClearCaches,
     Cleared,
     Configure,
@@ -74,17 +76,22 @@ class Script:
     device: str = "cpu"
     has_default_voice: bool = True
     trial_rtf: float = 0.0
+    beat_s: float = 0.0
+    """How often it says that it lives; 0 is never."""
+    clear_file: str = ""
+    """Caches are cleared once this file exists."""
 
 
 SCRIPT = Script(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Script()
 _lock = threading.Lock()
 _aborted: set[str] = set()
 _first_seeds: dict[str, int | None] = {}
+_stuck = threading.Event()
 
 
-def send(message: FromWorker) -> None:
+def send(*messages: FromWorker) -> None:
     with _lock:
-        sys.stdout.buffer.write(frame(message))
+        sys.stdout.buffer.write(b"".join(map(frame, messages)))
         sys.stdout.buffer.flush()
 
 
@@ -164,6 +171,9 @@ def speak(message: Speak, is_first_seed: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "hang" in text:
         return
+    if "stuck" in text:
+        _stuck.set()
+        return
     if "garbage" in text:
         sys.stdout.buffer.write(b"\xff" * 64)
         sys.stdout.buffer.flush()
@@ -179,14 +189,16 @@ def speak(message: Speak, is_first_seed: bool) -> None:
     piece = bytes(4 * SAMPLES) if "mute" in text and fails else tone()
     if "flood" in text:
         repeat, piece = 1_000_000, b"\0" * (2 << 20)
-    for _ in range(repeat):
+    for _ in range(repeat - 1):
         if request_id in _aborted:
             send(Failed(request_id, "aborted", "aborted"))
             return
         send(Pcm(request_id, piece))
         time.sleep(pause_s)
     codes = codes_of(text.encode()) if message.return_codes else None
-    send(Done(request_id, stats("frame_limit" if "runaway" in text and fails else "end"), codes))
+    finish: FinishReason = "frame_limit" if "runaway" in text and fails else "end"
+    # At once: what this audio lets the server begin may crash us.
+    send(Pcm(request_id, piece), Done(request_id, stats(finish), codes))
 
 
 def encode(message: EncodeVoice) -> None:
@@ -226,6 +238,15 @@ def take(message: Speak) -> None:
     threading.Thread(target=speak, args=(message, is_first_seed), daemon=True).start()
 
 
+def beat() -> None:
+    """In a thread of its own."""
+    steps = 0
+    while True:
+        time.sleep(SCRIPT.beat_s)
+        steps += not _stuck.is_set()
+        send(Beat(steps, "speaking"))
+
+
 def main() -> None:
     note(SCRIPT.starts_file, "start")
     if SCRIPT.ignore_shutdown:
@@ -237,7 +258,9 @@ def main() -> None:
     if SCRIPT.fail_code:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return
-    send(Ready(info()))
+    send(Ready(info(), beats=SCRIPT.beat_s > 0))
+    if SCRIPT.beat_s:
+        threading.Thread(target=beat, daemon=True).start()
     while (body := read_body(sys.stdin.buffer)) is not None:
         message = to_worker_decoder.decode(body)
         note(SCRIPT.log_file, type(message).__name__)
@@ -247,6 +270,8 @@ def main() -> None:
             case Configure():
                 send(Configured(message.num_threads, message.cache_limit_mb))
             case ClearCaches():
+                while SCRIPT.clear_file and not Path(SCRIPT.clear_file).exists():
+                    time.sleep(0.01)
                 send(Cleared(4096))
             case Shutdown():
                 break

@@ -14,8 +14,8 @@ import pytest
 
 from backend.core import Plan, Sentence, SpeechRequest
 from backend.errors import NotEnoughMemory
-from backend.hardware.live import LiveMachine
 from backend.hardware.memory import MemoryNow
+from backend.hardware.usage import MachineUsage
 from backend.serving import intake
 from backend.serving.script import written
 from backend.smart_backend import SmartBackend
@@ -45,23 +45,23 @@ def rows_of(folder: Path, kind: str) -> list[dict[str, str]]:
 
 
 def with_load(monkeypatch: pytest.MonkeyPatch, memory_percent: float, cpu_percent: float) -> None:
-    measured = LiveMachine.resources
+    measured = MachineUsage.resources
 
-    def told(live: LiveMachine) -> dict[str, Any]:
+    def told(live: MachineUsage) -> dict[str, Any]:
         return measured(live) | {
             "memory_percent": memory_percent,
             "cpu_percent": cpu_percent,
             "temperatures_c": {},
         }
 
-    monkeypatch.setattr(LiveMachine, "resources", told)
+    monkeypatch.setattr(MachineUsage, "resources", told)
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, free_mb: int) -> None:
-    def told(live: LiveMachine) -> MemoryNow:
+    def told(live: MachineUsage) -> MemoryNow:
         return MemoryNow(free_mb * MIB, 0)
 
-    monkeypatch.setattr(LiveMachine, "memory", told)
+    monkeypatch.setattr(MachineUsage, "memory", told)
 
 
 def test_hardware_tells_what_was_found_and_chosen_and_why() -> None:
@@ -286,12 +286,12 @@ def test_less_memory_is_a_mend_where_it_is_less(monkeypatch: pytest.MonkeyPatch)
 def test_the_cpu_is_a_mend_where_the_gpu_is_full_and_the_cpu_is_not(
     monkeypatch: pytest.MonkeyPatch, free_mb: int
 ) -> None:
-    def told(live: LiveMachine) -> MemoryNow:
+    def told(live: MachineUsage) -> MemoryNow:
         return MemoryNow((1 if live.card else free_mb) * MIB, 0)
 
     async def work() -> None:
         async with client({"device": "cuda:0"}, found=HARDWARE["rtx_3060_8gb"]) as http:
-            monkeypatch.setattr(LiveMachine, "memory", told)
+            monkeypatch.setattr(MachineUsage, "memory", told)
             mends = [{"field": "force_cpu", "value": True}] if free_mb > 1000 else []
             answer = await estimate(http, text="Hello.")
             assert (answer["status"], answer["mends"]) == ("warning", mends)

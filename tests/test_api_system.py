@@ -10,8 +10,8 @@ import backend.nvml
 from backend.worker.client import WorkerClient
 from backend.worker.messages import CompileState
 from tests.scripted import children, client
-from tests.test_hardware_live import Driver
 from tests.test_hardware_plans_of_machines import HARDWARE
+from tests.test_hardware_usage import Driver
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

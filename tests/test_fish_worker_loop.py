@@ -26,6 +26,7 @@ from backend.monitoring.fish_log import FishLog
 from backend.worker.device import resolve
 from backend.worker.messages import (
     Abort,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -349,6 +350,27 @@ def test_nothing_is_said_after_the_answer(running: Running, voice: SilentVoice) 
     voice.may_decode.set()
     assert isinstance(running.answer("b"), Done)
     assert sum(getattr(message, "request_id", "") == "a" for message in running.said) == 1
+
+
+def test_its_beat_tells_of_every_token_until_the_package_lets_go(
+    running: Running, voice: SilentVoice
+) -> None:
+    worker = running.worker
+    assert worker.beat() == Beat(0, "")
+    running.speaking("a", voice)
+    before = worker.beat()
+    while (beat := worker.beat()).steps < before.steps + 5:
+        assert beat.busy_with
+    voice.may_decode.clear()
+    running.send(Abort("a"), speak("b", "held up"))
+    assert voice.is_decoding.wait(WAIT_S)
+    assert worker.beat() == worker.beat(), "decoding is one step"
+    assert worker.beat().busy_with
+    voice.may_decode.set()
+    running.answer("b")
+    running.send(ClearCaches())
+    running.until(lambda message: isinstance(message, Cleared))
+    assert worker.beat().busy_with == ""
 
 
 def test_the_same_id_twice_at_once_is_refused(running: Running, voice: SilentVoice) -> None:

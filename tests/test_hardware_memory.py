@@ -1,6 +1,7 @@
 """Leases, limits and estimates; every reading of the machine is injected."""
 
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -358,8 +359,24 @@ def test_a_worker_that_does_not_fit_is_refused_with_what_would() -> None:
         machine.manager.check_load(5000 * MIB)
     told = str(refused.value)
     assert f"takes 5000 MB once it is loaded, and {room_mb} MB are free" in told
-    assert f"{5000 - room_mb} MB more" in told
+    assert f"{5000 + machine.plan.safety_margin_mb - 4000} MB more" in told
     assert (f"QUANTIZATION=int4, which takes {int4_mb} MB" in told) == (int4_mb <= room_mb)
+
+
+@pytest.mark.parametrize("free_mb", [10, 60, 120, 350, 700, 3000])
+def test_what_a_refusal_says_would_work_works(free_mb: int) -> None:
+    machine = Machine(free_mb=free_mb)
+    machine.worker_mb = 0
+    resident_bytes = (free_mb + 1) * MIB
+    with pytest.raises(NotEnoughMemory) as refused:
+        machine.manager.check_load(resident_bytes)
+    more = re.search(r"Would work: (\d+) MB more", str(refused.value))
+    assert more is not None
+    machine.free_mb = free_mb + int(more[1])
+    machine.manager.check_load(resident_bytes)
+    machine.free_mb -= 2
+    with pytest.raises(NotEnoughMemory):
+        machine.manager.check_load(resident_bytes)
 
 
 def test_safe_is_when_what_is_promised_is_there() -> None:

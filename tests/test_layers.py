@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
     "worker.supervisor": {"core", "errors"},
+    "worker.pulse": {"core", "errors"},
     "worker.pipe": {"core", "errors"},
     "worker": {"core", "errors"} | WORKER_MAIN,
     "serving": set(),
@@ -47,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},
-    "serving.sentence": {"core", "audio", "hardware", "worker.messages"},
+    "serving.backlog": {"errors"},
+    "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {"core", "errors", "hardware", "model.reading", "worker.messages"},
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
@@ -85,15 +87,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
 TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
 TORCH_FREE = (
-    *(
-        "model.config",
-        "model.reading",
-        "worker.client",
-        "worker.messages",
-        "worker.process",
-        "worker.supervisor",
-    ),
-    *("worker.pipe", "worker.main", "fish_worker.install"),
+    *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
+    *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
 )
 
 

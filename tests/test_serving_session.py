@@ -1,7 +1,7 @@
 """A request's sentences: order, pauses, back-pressure, second tries, voices, and leaving."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,12 +19,13 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import BlankText, EngineFailed, TextTooLong, TimedOut
+from backend.errors import Aborted, BlankText, EngineDown, EngineFailed, TextTooLong, TimedOut
 from backend.monitoring.sample import Observed
 from backend.serving.admission import Admission
-from backend.serving.sentence import ATTEMPTS
+from backend.serving.backlog import Backlog
+from backend.serving.sentence import ATTEMPTS, WORKERS
 from backend.serving.session import SpeechSession
-from backend.worker.messages import Done, Pcm, Speak
+from backend.worker.messages import Done, Speak
 from tests.desk import settle
 from tests.monitored import plan, stats
 from tests.test_hardware_memory import Machine
@@ -46,8 +47,18 @@ class Voice:
         self.at_work = self.most_at_work = 0
         self.gate: asyncio.Event | None = None
         """Sentences wait for it after their first piece."""
+        self.is_up = asyncio.Event()
+        self.is_up.set()
+        self.info = info()
+        self.death = asyncio.Event()
+        """Ends what waits for the gate."""
 
-    async def speak(self, speak: Speak) -> AsyncGenerator[Pcm | Done, None]:
+    async def ready(self) -> EngineInfo:
+        await self.is_up.wait()
+        return self.info
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        assert self.is_up.is_set()
         tries = sum(before.text == speak.text for before in self.asked)
         self.asked.append(speak)
         self.at_work += 1
@@ -58,14 +69,16 @@ class Voice:
                 raise EngineFailed("out of memory")
             is_mute = "mute" in speak.text and not tries
             for piece in range(3):
-                yield Pcm(speak.request_id, SILENCE if is_mute else TONE)
+                take(SILENCE if is_mute else TONE)
                 if self.gate is not None and piece == 0:
                     await self.gate.wait()
+                if self.death.is_set() or "deadly" in speak.text:
+                    raise EngineDown("killed")
                 await asyncio.sleep(0)
             runs = "forever" in speak.text or ("runaway" in speak.text and not tries)
             reason = "frame_limit" if runs else "end"
             cost = stats(finish_reasons=(reason,), segments=1, frames=10, generated_tokens=11)
-            yield Done(speak.request_id, cost, CODES if speak.return_codes else None)
+            return Done(speak.request_id, cost, CODES if speak.return_codes else None)
         finally:
             self.at_work -= 1
             self.ended.append(speak.text)
@@ -111,6 +124,7 @@ async def session(
     seed: int = 7,
     voices: dict[str, tuple[VoicePrompt, ...]] | None = None,
     rows: int = 8,
+    backlog: Backlog | None = None,
     **told: Any,
 ) -> AsyncIterator[SpeechSession]:
     admission = Admission(Machine().manager, rows=rows, queue_limit=4, characters_per_s=10.0)
@@ -122,7 +136,8 @@ async def session(
             request,
             sentences,
             voices or {},
-            speaker=voice.speak,
+            speaker=voice,
+            backlog=backlog or Backlog(1 << 30),
             admitted=admitted,
             open_sentences=open_sentences,
             info=info(**told),
@@ -401,5 +416,153 @@ def test_memory_stays_flat_however_long_the_text() -> None:
             async for _ in it:
                 assert len(it._begun) <= OPEN_SENTENCES
         assert voice.most_at_work <= 2
+
+    run(work)
+
+
+# -- a worker that dies ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_what_was_not_sent_outlives_a_worker(is_streamed: bool) -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written(["one", "two"], 0.0), is_streamed=is_streamed) as it:
+            await asyncio.sleep(0.01)
+            first = [speak.text for speak in voice.asked]
+            assert voice.at_work == len(first) == (1 if is_streamed else 2)
+            voice.is_up.clear()
+            voice.death.set()
+            voice.gate.set()
+            await asyncio.sleep(0.01)
+            assert voice.at_work == 0, "it waits for the next worker"
+            voice.death.clear()
+            voice.is_up.set()
+            chunks = await heard(it)
+            assert it.audio_s == pytest.approx(0.6), "what the first worker made is not heard"
+            assert b"".join(chunk.samples for chunk in chunks) == 6 * TONE
+        assert [speak.text for speak in voice.asked] == [*first, "one", "two"]
+        assert len({speak.sampling.seed for speak in voice.asked if speak.text == "one"}) == 1
+
+    run(work)
+
+
+def test_a_sentence_that_was_begun_to_be_sent_dies_with_its_worker() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written(["one"])) as it:
+            await anext(it)
+            voice.death.set()
+            voice.gate.set()
+            with pytest.raises(EngineDown, match="killed"):
+                await heard(it)
+        assert len(voice.asked) == 1
+
+    run(work)
+
+
+def test_a_sentence_that_kills_its_workers_is_given_up() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["deadly"]), is_streamed=False) as it:
+            with pytest.raises(EngineDown, match="killed"):
+                await heard(it)
+        assert len(voice.asked) == WORKERS
+
+    run(work)
+
+
+def test_another_checkpoint_does_not_go_on_with_a_request() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.info = info(codec_id="another")
+        async with session(voice, written(["one"])) as it:
+            with pytest.raises(EngineDown, match="Another checkpoint"):
+                await heard(it)
+        assert not voice.asked
+
+    run(work)
+
+
+def test_the_deadline_counts_while_there_is_no_worker() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.is_up.clear()
+        async with session(voice, written(["one"]), timeout_s=0.05) as it:
+            with pytest.raises(TimedOut):
+                await heard(it)
+
+    run(work)
+
+
+# -- a client that does not fetch ------------------------------------------------------------------
+
+SENTENCE_BYTES = 3 * len(TONE)
+
+
+def test_who_never_reads_is_given_up_where_the_bound_is_reached_and_nobody_else() -> None:
+    async def work() -> None:
+        backlog = Backlog(SENTENCE_BYTES + len(TONE))
+        voice = Voice()
+        async with (
+            session(voice, written(["never", "read"]), backlog=backlog) as deaf,
+            session(Voice(), written(["read at once"]), backlog=backlog) as other,
+        ):
+            while backlog.waiting_bytes < SENTENCE_BYTES:
+                await asyncio.sleep(0)
+            assert len(await heard(other)) == 4
+            loud = Voice()
+            async with session(loud, written(["one too many"]), backlog=backlog) as late:
+                while len(loud.ended) == 0:
+                    await asyncio.sleep(0)
+                with pytest.raises(Aborted, match="not fetched as fast"):
+                    await heard(deaf)
+                assert len(await heard(late)) == 4
+        assert backlog.waiting_bytes == 0
+
+    run(work)
+
+
+def test_with_much_unread_a_request_begins_its_next_sentence_once_it_has_fetched_the_last() -> None:
+    async def work() -> None:
+        backlog, voice = Backlog(4 * len(TONE) - 1), Voice()
+        async with session(voice, written(["one", "two"]), backlog=backlog) as it:
+            await asyncio.sleep(0.01)
+            assert backlog.waiting_bytes == SENTENCE_BYTES
+            await anext(it)  # there is a place for the other now
+            await asyncio.sleep(0.01)
+            assert [speak.text for speak in voice.asked] == ["one"]
+            await heard(it)
+            assert it.audio_s == pytest.approx(0.6)
+        assert backlog.waiting_bytes == 0
+
+    run(work)
+
+
+def test_audio_that_is_sent_whole_is_no_backlog() -> None:
+    async def work() -> None:
+        backlog = Backlog(1)
+        async with session(
+            Voice(), written(["one", "two"]), is_streamed=False, backlog=backlog
+        ) as it:
+            await heard(it)
+            assert backlog.waiting_bytes == 0
+            assert it.audio_s == pytest.approx(0.6)
+
+    run(work)
+
+
+def test_leaving_and_trying_again_take_the_audio_off_the_backlog() -> None:
+    async def work() -> None:
+        backlog, voice = Backlog(1 << 20), Voice()
+        async with session(voice, written(["runaway"]), backlog=backlog) as it:
+            while len(voice.ended) < 2:
+                await asyncio.sleep(0)
+            assert backlog.waiting_bytes == SENTENCE_BYTES, "of the second attempt alone"
+            await anext(it)
+            assert backlog.waiting_bytes == SENTENCE_BYTES - len(TONE)
+        assert backlog.waiting_bytes == 0
 
     run(work)

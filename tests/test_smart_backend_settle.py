@@ -54,7 +54,7 @@ def test_it_is_planned_for_the_cpu_beside_the_event_loop(monkeypatch: pytest.Mon
             await backend.ready()
             assert backend.plan.device.value == "cpu"
             assert "torch none cannot use cuda" in backend.lane.deployment.hardware.gpu_problem
-            assert backend.lane.live.card is None
+            assert backend.lane.usage.card is None
             assert (await http.post("/tts", data=SENTENCE)).status_code == 200
             assert (await http.get("/metrics")).json()["since_start"]["requests"] == 1
 

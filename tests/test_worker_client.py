@@ -2,7 +2,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import psutil
 import pytest
 
 from backend.core import ReferenceCodes
-from backend.errors import Aborted, BadReference, EngineDown
-from backend.worker import client as client_module
-from backend.worker.client import Patience, WorkerClient
+from backend.errors import Aborted, BadReference, EngineDown, EngineFailed
+from backend.worker.client import MAX_ANSWER_BYTES, Patience, WorkerClient
 from backend.worker.messages import (
     Cleared,
     Configure,
@@ -20,7 +19,6 @@ from backend.worker.messages import (
     DecodeCodes,
     Done,
     EncodeVoice,
-    Pcm,
 )
 from tests.desk import settle
 from tests.scripted import children, command, speak
@@ -59,9 +57,11 @@ async def ready_worker(**script: Any) -> AsyncIterator[WorkerClient]:
         yield client
 
 
-async def spoken(client: WorkerClient, text: str) -> list[Pcm | Done]:
-    async with aclosing(client.speak(speak(text))) as messages:
-        return [message async for message in messages]
+async def spoken(client: WorkerClient, text: str) -> list[bytes | Done]:
+    """Its pieces of audio and what it cost."""
+    pieces: list[bytes] = []
+    done = await client.speak(speak(text), pieces.append)
+    return [*pieces, done]
 
 
 def phase(client: WorkerClient) -> str:
@@ -88,8 +88,8 @@ def test_speaks() -> None:
             assert info.engine == "scripted"
             assert client.info == info
             pcm, done = await spoken(client, "hello")
-            assert isinstance(pcm, Pcm)
-            assert len(pcm.samples) == 3200
+            assert isinstance(pcm, bytes)
+            assert len(pcm) == 3200
             assert isinstance(done, Done)
         assert phase(client) == "stopped"
         with pytest.raises(EngineDown, match="stopped"):
@@ -147,8 +147,10 @@ def test_closing_early_aborts(tmp_path: Path) -> None:
 
     async def work() -> None:
         async with ready_worker(log_file=str(log)) as client:
-            async with aclosing(client.speak(speak("slow"))) as messages:
-                await anext(messages)
+            begun = asyncio.Event()
+            speaking = asyncio.create_task(client.speak(speak("slow"), lambda _: begun.set()))
+            await begun.wait()
+            speaking.cancel()
             await until_logged(log, "Abort")
             task = asyncio.create_task(spoken(client, "wait"))
             await settle()
@@ -236,9 +238,9 @@ def test_decodes() -> None:
         async with ready_worker() as client:
             sound = await client.decode(DecodeCodes("r", codes_saying(b"")))
             assert len(sound) == 4 * 30 * 80, "a piece for each frame, in one"
-            (pcm, _) = await spoken(client, "the tone")
-            assert isinstance(pcm, Pcm)
-            assert sound == 3 * pcm.samples
+            (tone, _) = await spoken(client, "the tone")
+            assert isinstance(tone, bytes)
+            assert sound == 3 * tone
             with pytest.raises(BadReference, match="codes that are none"):
                 await client.decode(DecodeCodes("r", codes_saying(b"bad")))
             with pytest.raises(EngineDown):
@@ -276,17 +278,20 @@ def test_worker_that_does_not_abort_is_killed() -> None:
     run(work())
 
 
-def test_slow_listener_loses_its_request_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "MAX_UNREAD_BYTES", 8 << 20)
+def test_an_answer_without_end_is_stopped_and_no_other(tmp_path: Path) -> None:
+    log = tmp_path / "log"
 
     async def work() -> None:
-        async with ready_worker() as client, aclosing(client.speak(speak("flood"))) as messages:
-            await anext(messages)
-            await asyncio.sleep(0.2)
+        async with ready_worker(log_file=str(log)) as client:
+            pieces: list[int] = []
+            flood = asyncio.create_task(
+                client.speak(speak("flood"), lambda piece: pieces.append(len(piece)))
+            )
             assert len(await spoken(client, "hello")) == 2
-            with pytest.raises(Aborted, match="fetched"):
-                async for _ in messages:
-                    pass
+            with pytest.raises(EngineFailed, match="does not come to an end"):
+                await flood
+            assert sum(pieces) == MAX_ANSWER_BYTES
+            await until_logged(log, "Abort")
             assert client.state.restarts == 0
 
     run(work())

@@ -15,6 +15,7 @@ from backend.core import SamplingParams, VoicePrompt
 from backend.model.config import codec_fingerprint
 from backend.worker.messages import (
     Abort,
+    Beat,
     Done,
     Encoded,
     EncodeVoice,
@@ -50,6 +51,7 @@ class Process:
         )
         self.stdin = cast(BinaryIO, self.process.stdin)
         self.stdout = cast(BinaryIO, self.process.stdout)
+        self.beats: list[Beat] = []
 
     def send(self, *messages: ToWorker) -> None:
         self.write(b"".join(map(frame, messages)))
@@ -59,10 +61,12 @@ class Process:
         self.stdin.flush()
 
     def read(self) -> FromWorker | None:
-        """The next message that is no `Load`; None at the end."""
+        """The next message that is neither `Load` nor `Beat`; None at the end."""
         while (body := read_body(self.stdout)) is not None:
             message: FromWorker = from_worker_decoder.decode(body)
-            if not isinstance(message, Load):
+            if isinstance(message, Beat):
+                self.beats.append(message)
+            elif not isinstance(message, Load):
                 return message
         return None
 
@@ -98,6 +102,20 @@ def worker(folder: Path) -> Iterator[Process]:
     worker = Process(WorkerConfig(str(folder), num_threads=1, log_level="WARNING").to_json())
     yield worker
     worker.close()
+
+
+def test_it_beats_while_it_waits_and_while_it_speaks(worker: Process) -> None:
+    ready = worker.read()
+    assert isinstance(ready, Ready)
+    assert ready.beats
+    idle = from_worker_decoder.decode(read_body(worker.stdout) or b"")
+    assert idle == Beat(0, "")
+    worker.send(*(Speak(str(number), "x" * 40, GREEDY) for number in range(200)))
+    while len(worker.beats) < 2:
+        assert isinstance(worker.read(), Pcm | Done)
+    first, second = worker.beats
+    assert 0 < first.steps < second.steps
+    assert first.busy_with == second.busy_with == "speaking"
 
 
 def test_it_is_ready_speaks_aborts_and_leaves_at_the_end_of_stdin(

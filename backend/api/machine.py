@@ -56,7 +56,7 @@ async def estimate_memory(backend: Backend, wanted: EstimateBody) -> dict[str, A
 
 @router.post(
     "/optimize-for-hardware",
-    responses={**example(examples.OPTIMIZED, "What was changed."), **errors(503)},
+    responses={**example(examples.OPTIMIZED, "What was changed."), **errors(503, 504)},
 )
 async def optimize_for_hardware(backend: Backend) -> dict[str, Any]:
     """Clear caches, look at the load again, and go on with less or more as it demands."""
@@ -64,7 +64,7 @@ async def optimize_for_hardware(backend: Backend) -> dict[str, Any]:
 
 
 @router.post(
-    "/cache/clear", responses={**example(examples.CLEARED, "What was freed."), **errors(503)}
+    "/cache/clear", responses={**example(examples.CLEARED, "What was freed."), **errors(503, 504)}
 )
 async def clear_cache(backend: Backend) -> dict[str, Any]:
     """Forget encoded references and give unused memory back."""

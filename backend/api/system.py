@@ -32,7 +32,7 @@ async def health(backend: Backend) -> dict[str, Any]:
     worker = backend.worker
     info, state, load = worker.info, worker.state, worker.load
     return {
-        "status": "ok" if info else "degraded",
+        "status": "ok" if state.phase == "ready" else "degraded",
         "version": shoal_version(),
         "device": info.device if info else None,
         "engine": info.engine if info else None,

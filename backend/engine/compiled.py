@@ -27,8 +27,8 @@ def _load(path: str, device_index: int) -> Run:
     try:
         loader = torch._C._aoti.AOTIModelPackageLoader(path, "model", True, 1, device_index)
     except (AttributeError, TypeError):
-        # What stands around it in torch: its import alone takes 80 MB and seconds, which whoever
-        # speaks meanwhile would feel.
+        # What stands around it in torch: its import alone takes 80 MB and seconds, which whatever
+        # is spoken meanwhile would feel.
         from torch._inductor import aoti_load_package  # noqa: PLC0415
 
         loader = aoti_load_package(path, run_single_threaded=True, device_index=device_index).loader

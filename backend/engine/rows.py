@@ -46,7 +46,7 @@ class Rows:
         self._history[row] = -1
         self._keys[row] = seed_key(sampling.seed or 0)
         self._temperature[row] = sampling.temperature
-        # Rounding may carry a cumulative sum past 1; whoever asks for all tokens gets all.
+        # Rounding may carry a cumulative sum past 1; a request for all tokens gets all.
         self._top_p[row] = sampling.top_p if sampling.top_p < 1 else math.inf
         self._penalty[row] = sampling.repetition_penalty
         return row

@@ -1,4 +1,4 @@
-"""Who has a row and who waits for one. Decides only: no tensor is touched here."""
+"""Which sequences have a row and which wait for one. Decides only: no tensor is touched here."""
 
 from collections import deque
 

@@ -1,4 +1,4 @@
-"""Who is spoken next, and who is answered at once: one request at a time, the others wait."""
+"""Which request is spoken next, and which is answered at once: one at a time, the others wait."""
 
 import contextlib
 import threading
@@ -19,6 +19,7 @@ from backend.worker.device import use_threads
 from backend.worker.messages import (
     Abort,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -47,7 +48,7 @@ _LEAVE_S = 0.5
 class FishWorker:
     """Speaks in a thread of its own, so that an abort and the end are answered while it does.
 
-    The package cannot be stopped. Who is given up is told so at once; the speaking thread learns of
+    The package cannot be stopped. A request that is given up is told at once; the thread learns of
     it at its next token.
     """
 
@@ -62,6 +63,8 @@ class FishWorker:
         self._is_busy = False
         self._is_closed = False
         self._crash: Exception | None = None
+        self._steps = 0
+        """Tokens made and tasks begun."""
         self._told = Load(0, 0)
 
     @property
@@ -82,6 +85,10 @@ class FishWorker:
                 case None | Shutdown():
                     self._close()
             self._changed.notify_all()
+
+    def beat(self) -> Beat:
+        """How far it has got; without the lock, which is held while an answer is sent."""
+        return Beat(self._steps, "answering a request" if self._is_busy else "")
 
     def run(self) -> None:
         """Answer until the messages end; raises what the speaking thread died of."""
@@ -160,11 +167,12 @@ class FishWorker:
                 return self._orders.popleft()
             asked, arrived_s = self._waiting.popleft()
             self._is_busy, self._current = True, asked.request_id
+            self._steps += 1
             self._tell_load()
             return asked, arrived_s
 
     def _answer(self, asked: Asked, arrived_s: float) -> None:
-        # Who is worked at is alone, however many wait: the peak is theirs.
+        # One request is at work, however many wait: the peak is its own.
         reset_peak(self._loaded.place.device)
         try:
             if isinstance(asked, EncodeVoice):
@@ -194,6 +202,7 @@ class FishWorker:
                 self._current = ""
 
     def _between_tokens(self) -> None:
+        self._steps += 1
         with self._changed:
             self._check_wanted()
             orders = list(self._orders)

@@ -32,7 +32,7 @@ def start(converted: Path, config: WorkerConfig, send: Send) -> Worker:
 
 
 def _keep_texts_out_of_the_log(log_level: str) -> None:
-    """The package logs what it is asked to say, as INFO: whoever wants that asks for DEBUG."""
+    """The package logs what it is asked to say, as INFO: DEBUG shows it."""
     levels: dict[str | None, str | int | bool] = {"": log_level}
     if log_level == "INFO":
         levels["fish_speech"] = "WARNING"

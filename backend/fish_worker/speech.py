@@ -61,7 +61,7 @@ class Speech:
         speak, info, voice = self._speak, self._loaded.info, self._loaded.voice
         seed = speak.sampling.seed
         torch.manual_seed(secrets.randbelow(MAX_SEED) if seed is None else seed)
-        log.take()  # what somebody said who was given up
+        log.take()  # what a request that was given up has left
         limit = frame_limit(speak.text, info.frame_rate_hz)
         room = info.context_tokens - self._prompt_tokens
         spoken = voice.generate(

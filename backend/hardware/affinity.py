@@ -31,13 +31,13 @@ class CPUAffinityManager:
         if not cpu.allowed:
             return Choice(_NOWHERE, "this system does not let a process choose its CPUs", "machine")
         if cpu.quota_cpus is not None:
-            reason = "a container's quota shares these CPUs with others, who would be in the way"
+            reason = "a container's quota shares these CPUs with others, which would be in the way"
             return Choice(_NOWHERE, reason, "machine")
         return _by_topology(cpu, tier, threads)
 
     @staticmethod
     def intent(cpu: Cpu, tier: Tier) -> str:
-        """What would be pinned where the system lets nobody, for the log; "" elsewhere."""
+        """What would be pinned where the system allows no pinning, for the log; "" elsewhere."""
         if cpu.allowed or tier.cpu.affinity == "none":
             return ""
         return (
@@ -49,7 +49,7 @@ class CPUAffinityManager:
     def apply(cpus: Cpus) -> str:
         """Pin this process, and every thread that it starts from now on, to `cpus`.
 
-        "" where that worked or there is nothing to do, else a warning: nobody fails for it.
+        "" where that worked or there is nothing to do, else a warning: no worker fails for it.
         """
         if not cpus:
             return ""

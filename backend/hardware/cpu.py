@@ -29,7 +29,7 @@ _IMPLEMENTERS = {
     0x61: "apple",
     0xC0: "ampere",
 }
-"""Who designed an ARM core, by the number in /proc/cpuinfo."""
+"""The designer of an ARM core, by the number in /proc/cpuinfo."""
 _ARM_PARTS = {
     0xD03: "Cortex-A53",
     0xD04: "Cortex-A35",

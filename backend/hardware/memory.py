@@ -144,7 +144,9 @@ class MemoryBudgetManager:
             return
         precision, device = self._plan.precision.value, self._plan.device.value
         int4 = self._shape.resident_bytes(precision, "int4", device)
-        works = f"{-(-(resident_bytes - room) // MIB)} MB more that are free"
+        # The margin grows with what is free, up to the plan's.
+        needed = resident_bytes + min(self._plan.safety_margin_mb * MIB, resident_bytes)
+        works = f"{-(-(needed - free) // MIB)} MB more that are free"
         if int4 <= room:
             works += f", or QUANTIZATION=int4, which takes {int4 // MIB} MB"
         raise NotEnoughMemory(

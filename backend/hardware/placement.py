@@ -236,18 +236,25 @@ def _refusal(
 ) -> str:
     """What is short, told of the device where least is, and what would work."""
     nearest = min(tried, key=lambda placement: placement.peak_bytes - placement.room_bytes)
-    memory, needed_bytes, what = hardware.memory, nearest.peak_bytes, nearest.device.value
+    memory, what = hardware.memory, nearest.device.value
     if nearest.gpu is None:
         source = "" if memory.limit_source == "machine" else f", {memory.limit_source}"
         what = f"a memory limit of {memory.limit_bytes // MIB} MB{source}"
-        needed_bytes = _least_limit_bytes(nearest)
     works = [
         *_what_would_work(hardware, settings, shape),
-        f"{'free VRAM' if nearest.gpu else 'a limit'} of {-(-needed_bytes // MIB)} MB",
+        f"free VRAM of {-(-nearest.peak_bytes // MIB)} MB" if nearest.gpu else _what_limit(nearest),
     ]
     if not is_small(shape):
         works.append("a smaller checkpoint, such as the voice that ships (leave MODEL_DIR unset)")
     return f"{shape.name} does not fit {what}: {nearest.shortage}. Would work: {'; '.join(works)}."
+
+
+def _what_limit(placement: Placement) -> str:
+    """The memory limit with which it would fit, and what must be free of that when it loads."""
+    least = _least_limit_bytes(placement)
+    resident, margin = placement.resident_bytes, safety_margin_bytes(placement.tier, least)
+    free = resident + min(margin, resident)
+    return f"a limit of {-(-least // MIB)} MB of which {-(-free // MIB)} MB are free"
 
 
 def _least_limit_bytes(placement: Placement) -> int:

@@ -13,7 +13,7 @@ from backend.hardware.pressure import RunningConfig
 
 
 def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
-    """One row a choice: what, which value, who decided, why."""
+    """One row a choice: what was chosen, its value, its source, its reason."""
     title = f"{shape.name} on {_machine(hardware)}"
     notes = Text("\n".join(plan.notes))
     table = Table(title=Text(title), caption=notes, caption_justify="left")

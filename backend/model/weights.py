@@ -1,4 +1,4 @@
-"""Weights that are still in their files: what there is, by our names, each read when it is wanted.
+"""Weights that are still in their files: listed by our names, each read when it is wanted.
 
 So a checkpoint can be loaded tensor by tensor, and memory never holds a second copy of it. What is
 read may be part of the mapped file: copy it and let go of it, or the mapping stays in memory.

@@ -1,4 +1,4 @@
-"""The thread that writes the request log: who hands it a row never waits for the disk."""
+"""The thread that writes the request log, so that no request waits for the disk."""
 
 import asyncio
 import queue

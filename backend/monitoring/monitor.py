@@ -86,7 +86,7 @@ class Monitor:
 
     async def _sample(self) -> None:
         try:
-            # Whoever comes while the thread is leaving sends it back in.
+            # A request that comes while the thread is leaving sends it back in.
             while self._watching and not self._is_closing.is_set():
                 await self._in_thread(self._look_until_idle)
         except asyncio.CancelledError:

@@ -31,7 +31,7 @@ class SystemLoad:
         self._cpu_before = (0.0, 0.0)
 
     def open(self) -> None:
-        """Open what there is."""
+        """Open the files that this system has."""
         self._stat = _opened(self._proc / "stat")
         self._meminfo = _opened(self._proc / "meminfo")
 

@@ -1,7 +1,7 @@
 """One OpenTelemetry span a request, where its packages are installed and `OTEL_*` asks for spans.
 
 Nothing of OpenTelemetry is imported before that is known. The provider is ours alone: the global
-one, which belongs to whoever embeds us, stays as it is.
+one, which belongs to the program around us, stays as it is.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The queue in front of the worker: who speaks next, who waits, who is told to come back."""
+"""The queue in front of the worker: which sentence is next, and when no more may wait."""
 
 import asyncio
 import math
@@ -147,7 +147,7 @@ class Admission:
         return request
 
     def close(self) -> None:
-        """Let nobody in any more; those who have been granted nothing are told so."""
+        """Let no request in any more; those that have been granted nothing are told so."""
         self._is_closed = True
         for request in [each for each in self._requests if not each.is_speaking]:
             self._end(request, _stopping())

@@ -10,6 +10,7 @@ from typing import TypeVar
 from loguru import logger
 
 from backend.core import (
+    MIB,
     OPEN_SENTENCES,
     EngineInfo,
     Line,
@@ -23,6 +24,7 @@ from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
+from backend.serving.backlog import Backlog
 from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued
@@ -47,6 +49,7 @@ class Intake:
     ) -> None:
         self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
         self._references = references
+        self._backlog = Backlog(settings.max_unread_mb * MIB)
         self._texts = FairThread("texts")
         """Reads the texts of all requests: the longest takes a second."""
 
@@ -139,7 +142,8 @@ class Intake:
                     request,
                     sentences,
                     voices,
-                    speaker=lane.worker.speak,
+                    speaker=lane.worker,
+                    backlog=self._backlog,
                     admitted=admitted,
                     open_sentences=_open_sentences(request),
                     info=info,

@@ -12,10 +12,10 @@ from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, 
 from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import read_memory
-from backend.hardware.live import LiveMachine
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import RunningConfig
+from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
@@ -45,19 +45,21 @@ class Lane:
                 restart_delay_s=settings.restart_delay_s,
                 restart_delay_max_s=settings.restart_delay_max_s,
                 unresponsive_s=settings.worker_unresponsive_s,
+                silent_s=settings.worker_silent_s,
+                answer_s=settings.worker_answer_s,
                 shutdown_grace_s=settings.shutdown_grace_s,
                 start_attempts=start_attempts,
             ),
             worker_environment(self.plan),
         )
-        if settings.engine == "shoal":  # what the published package takes, nobody has worked out
+        if settings.engine == "shoal":  # what the published package takes is not known
             self.memory.check_load(self.deployment.resident_bytes)
 
     def _take(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.config = RunningConfig.of(deployment.plan)
         """What the plan has become under pressure."""
-        self.live = LiveMachine(deployment.plan, deployment.hardware, self._worker_now)
+        self.usage = MachineUsage(deployment.plan, deployment.hardware, self._worker_now)
         settings = self._settings
         self.memory = MemoryBudgetManager(
             deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
@@ -88,7 +90,7 @@ class Lane:
 
     def start(self) -> None:
         """Start the worker, and looking at what it leaves; returns at once."""
-        self.live.start()
+        self.usage.start()
         self.worker.start()
 
     async def ready(self) -> EngineInfo:
@@ -101,13 +103,13 @@ class Lane:
 
     def memory_now(self) -> MemoryNow:
         """Memory of the device that computes, now."""
-        return self.live.memory()
+        return self.usage.memory()
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
         """Restart the worker as another `deployment` plans; what it has loaded then."""
-        self.live.close()
+        self.usage.close()
         self._take(deployment)
-        self.live.start()
+        self.usage.start()
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
@@ -119,10 +121,10 @@ class Lane:
         await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
-        """End the worker; who still waits is told."""
+        """End the worker; requests that still wait are told."""
         self.admission.close()
         await self.worker.close()
-        self.live.close()
+        self.usage.close()
 
     def _worker_now(self) -> tuple[EngineInfo | None, int]:
         return self.worker.info, self.worker.load.memory_bytes

@@ -85,7 +85,7 @@ class References:
         # Another checkpoint with the same codec may listen to less of it.
         listener = f"{info.codec_id} {info.max_reference_s:g} s"
         key = await asyncio.to_thread(self.cache.key, audio, listener)
-        # Who brings the same recording at the same time waits for the first.
+        # A second request with the same recording waits for the first.
         async with self._encoding.setdefault(key, asyncio.Lock()):
             known = await asyncio.to_thread(self.cache.get, key)
             if known is not None:

@@ -4,28 +4,42 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from dataclasses import replace
+from typing import Protocol
 
 import msgspec
 
 from backend.audio.measure import is_silent
-from backend.core import MAX_SEED, ReferenceCodes, Sentence, SpeechStats
+from backend.core import MAX_SEED, EngineInfo, ReferenceCodes, Sentence, SpeechStats
+from backend.errors import EngineDown, ShoalError
 from backend.hardware.memory import Demand
+from backend.serving.backlog import Backlog
 from backend.serving.slots import AdmittedRequest
-from backend.worker.messages import Done, Pcm, Speak
+from backend.worker.messages import Done, Speak
 
 ATTEMPTS = 3
 """How often a sentence is spoken at most: what failed three seeds will fail the fourth."""
 
-Speaker = Callable[[Speak], AsyncGenerator[Pcm | Done, None]]
+WORKERS = 3
+"""How many workers may die under a sentence: it may be what kills them."""
+
+
+class Speaker(Protocol):
+    """What speaks, as `WorkerClient` does."""
+
+    async def ready(self) -> EngineInfo:
+        """Wait until it can; `EngineDown` where it never will."""
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        """Speak, handing the audio to `take`; `EngineDown` where it died meanwhile."""
 
 
 class RunningSentence:
     """Speaks `speak.text` in a task of its own from the moment it is made.
 
     `seed` is the request's; each sentence and each attempt draws its own from it. What is wrong
-    with it, `pieces` raises.
+    with it, `pieces` raises. It is spoken again where the outcome was bad or the worker died, as
+    long as nothing of it was sent. Where it `is_held`, nothing is before it is known to be good.
     """
 
     def __init__(
@@ -36,8 +50,11 @@ class RunningSentence:
         index: int,
         *,
         speaker: Speaker,
+        info: EngineInfo,
         admitted: AdmittedRequest,
         demand: Demand,
+        backlog: Backlog,
+        is_held: bool,
     ) -> None:
         self.sentence, self.index = sentence, index
         self.codes: ReferenceCodes | None = None
@@ -45,8 +62,13 @@ class RunningSentence:
         self.retries = 0
         self.warnings: tuple[str, ...] = ()
         self._speak, self._seed = speak, seed
-        self._speaker, self._admitted, self._demand = speaker, admitted, demand
+        self._speaker, self._info = speaker, info
+        self._admitted, self._demand = admitted, demand
+        self._backlog, self._is_held = backlog, is_held
         self._pieces: deque[bytes] = deque()
+        self._is_mute = True
+        self._deaths = 0
+        self._given_up: ShoalError | None = None
         self._stats: SpeechStats | None = None
         self._is_sent = False
         self._changed = asyncio.Event()
@@ -71,26 +93,46 @@ class RunningSentence:
         """Wait until it is spoken; raises what went wrong."""
         await asyncio.shield(self._task)
 
-    async def pieces(self, is_held: bool) -> AsyncGenerator[bytes, None]:
-        """Float32 samples as they are made or, `is_held`, once the sentence is known to be good."""
-        if is_held:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Float32 samples as they are made or, held, once the sentence is known to be good."""
+        if self._is_held:
             await self.finished()
         while True:
             self._changed.clear()
             while self._pieces:
                 self._is_sent = True
-                yield self._pieces.popleft()
+                piece = self._pieces.popleft()
+                self._backlog.fetched(self, len(piece))
+                yield piece
             if self._task.done():
                 break
             await self._changed.wait()
+        if self._given_up is not None:
+            raise self._given_up
         await self.finished()
+
+    def give_up(self, error: ShoalError) -> None:
+        """Drop its audio; `pieces` raises `error`."""
+        self._given_up = error
+        self._pieces.clear()
+        self._task.cancel()
+        self._changed.set()
 
     async def close(self) -> None:
         """Give it up, wherever it is."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._drop()
 
     async def _run(self) -> None:
+        try:
+            await self._speak_in_turn()
+        except asyncio.CancelledError:
+            if self._given_up is None:
+                raise
+            raise self._given_up from None
+
+    async def _speak_in_turn(self) -> None:
         with await self._admitted.slot(self._demand) as slot:
             if not self.begun.done():
                 self.begun.set_result(None)
@@ -105,34 +147,54 @@ class RunningSentence:
 
     async def _try(self) -> str | None:
         """Speak it; what is wrong with the outcome."""
-        self._pieces.clear()
         seed = _seed(self._seed, self.index, self.retries)
         sampling = replace(self._speak.sampling, seed=seed)
-        speak = msgspec.structs.replace(self._speak, sampling=sampling)
-        is_mute = True
-        async with aclosing(self._speaker(speak)) as messages:
-            async for message in messages:
-                if isinstance(message, Done):
-                    self._stats, self.codes = message.stats, message.codes
-                else:
-                    is_mute = is_mute and is_silent(message.samples)
-                    self._pieces.append(message.samples)
-                    self._changed.set()
+        done = await self._survive(msgspec.structs.replace(self._speak, sampling=sampling))
+        self._stats, self.codes = done.stats, done.codes
         if "frame_limit" in self.stats.finish_reasons:
             return "did not come to an end and was stopped at its frame limit"
-        if is_mute:
+        if self._is_mute:
             return "came out silent"
         if "context_full" in self.stats.finish_reasons:
             # Another seed would meet the same wall: told, but not tried again.
             self.warnings = (f"sentence {self.index + 1} was cut off where the context was full",)
         return None
 
+    async def _survive(self, speak: Speak) -> Done:
+        """Speak it, by the next worker where one dies before anything was sent."""
+        while True:
+            self._drop()
+            info = await self._speaker.ready()
+            if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
+                raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
+            try:
+                return await self._speaker.speak(speak, self._take)
+            except EngineDown:
+                self._deaths += 1
+                if self._is_sent or self._deaths == WORKERS:
+                    raise
+
+    def _take(self, samples: bytes) -> None:
+        if self._given_up is not None:
+            return
+        self._is_mute = self._is_mute and is_silent(samples)
+        self._pieces.append(samples)
+        self._changed.set()
+        if not self._is_held:
+            self._backlog.add(self, len(samples))
+
+    def _drop(self) -> None:
+        """Forget what was made of it."""
+        self._pieces.clear()
+        self._is_mute = True
+        self._backlog.drop(self)
+
     def _tell(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if not self.begun.done():
             if error is not None:
                 self.begun.set_exception(error)
-                self.begun.exception()  # whoever waits for its audio is told, too
+                self.begun.exception()  # the reader of its audio is told, too
             else:
                 self.begun.cancel()
         self._changed.set()

@@ -22,6 +22,7 @@ from backend.core import (
 from backend.errors import BlankText, TimedOut
 from backend.hardware.memory import Demand
 from backend.model.reading import wide_share
+from backend.serving.backlog import Backlog
 from backend.serving.sentence import RunningSentence, Speaker
 from backend.serving.slots import AdmittedRequest
 from backend.worker.messages import Speak
@@ -38,7 +39,7 @@ class Peaks(Protocol):
 
     @property
     def peak_vram_mb(self) -> float:
-        """Memory in use, by everybody, in MiB."""
+        """Memory in use, by all programs, in MiB."""
 
 
 class SpeechSession:
@@ -46,8 +47,8 @@ class SpeechSession:
 
     Each sentence ends with an empty piece; `sentences` then says where it is.
 
-    A few sentences are at work at once. A listener who is slow stops new ones from being begun, so
-    that what waits to be heard stays bounded.
+    A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
+    `backlog` bounds what waits to be heard of all requests.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class SpeechSession:
         voices: Mapping[str, tuple[VoicePrompt, ...]],
         *,
         speaker: Speaker,
+        backlog: Backlog,
         admitted: AdmittedRequest,
         open_sentences: int,
         info: EngineInfo,
@@ -67,7 +69,7 @@ class SpeechSession:
         peaks: Peaks,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
-        self._speaker, self._admitted = speaker, admitted
+        self._speaker, self._backlog, self._admitted = speaker, backlog, admitted
         self.info, self.plan = info, plan
         self.text_limit = text_limit
         self._warnings = list(warnings)
@@ -192,10 +194,9 @@ class SpeechSession:
         return chunk
 
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
-        is_held = not self._request.is_streamed
         while (running := self._following) is not None:
             start_s, self._speaking = self.audio_s, running.sentence
-            async for samples in running.pieces(is_held):
+            async for samples in running.pieces():
                 yield PcmChunk(samples, running.index)
             self._record(running, start_s)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
@@ -221,6 +222,7 @@ class SpeechSession:
         try:
             async for sentence in self._sentences:
                 await self._places.acquire()
+                await self._backlog.room(list(self._begun))
                 await self._follow_voice(sentence)
                 running = self._begin(sentence, index)
                 self._begun.append(running)
@@ -252,8 +254,11 @@ class SpeechSession:
         running = RunningSentence(
             *(sentence, speak, self._seed, index),
             speaker=self._speaker,
+            info=self.info,
             admitted=self._admitted,
             demand=demand,
+            backlog=self._backlog,
+            is_held=not self._request.is_streamed,
         )
         if is_chance:
             self._first_of_voice[sentence.voice] = running

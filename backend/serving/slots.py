@@ -68,8 +68,8 @@ class AdmittedRequest:
 
     @property
     def holds_place(self) -> bool:
-        """It has work, or soon will: a listener who does not read, or who writes nothing, keeps
-        nobody else out."""
+        """It has work, or soon will: a client that reads nothing, or writes nothing, keeps no
+        other out."""
         return bool(self.at_work) or self.is_waiting()
 
     @property

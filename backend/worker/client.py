@@ -1,26 +1,27 @@
-"""The server's side of the worker: asks it, and hands each answer to who waits for it.
+"""The server's side of the worker: asks it, and hands each answer to the one that waits for it.
 
-**Back-pressure.** One pipe carries every request's audio, so nothing that a slow listener does may
-stop the one task that reads it: each request has its own unbounded queue, and that task only ever
-appends. What bounds the queue is its content: a listener with more than `MAX_UNREAD_BYTES` of audio
-still unread has its request aborted, and is told so, while the others go on. In the other direction
-a large message waits for the pipe to drain, in its own request's task.
+One pipe carries every request's audio, and one task reads it, which may not wait for anybody: it
+hands each piece of audio to the `take` of its request, which must return at once. What takes the
+pieces bounds what it keeps of them (`serving.backlog`). Here one answer is bounded to
+`MAX_ANSWER_BYTES`, more than a checkpoint's context can say: a worker that says more is at fault.
+In the other direction a large message waits for the pipe to drain, in its own request's task.
 """
 
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from backend.core import MIB, ReferenceCodes
-from backend.errors import Aborted, ShoalError, error_from_code
+from backend.errors import EngineFailed, ShoalError, TimedOut, error_from_code
 from backend.worker.messages import (
     Abort,
+    Answer,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -43,34 +44,26 @@ from backend.worker.supervisor import Patience, Supervisor, WorkerState
 
 __all__ = ["Patience", "WorkerClient", "WorkerState"]
 
-MAX_UNREAD_BYTES = 128 * MIB
-"""About twelve minutes of speech at 44.1 kHz."""
+MAX_ANSWER_BYTES = 128 * MIB
+"""Audio of one answer: about twelve minutes at 44.1 kHz."""
 
-Answer = Pcm | Done | Encoded | Decoded
+Take = Callable[[bytes], None]
+"""Keeps a piece of audio, float32 samples; must not wait."""
 
 
 @dataclass(slots=True)
 class _Listener:
-    """One request in flight: what has arrived for it and is not read yet."""
+    """One request in flight: where its audio goes, and what its last message will be."""
 
-    queue: asyncio.Queue[Answer | ShoalError] = field(default_factory=asyncio.Queue)
-    unread_bytes: int = 0
-    is_over: bool = False
-    """Its last message has arrived."""
+    take: Take
+    last: asyncio.Future[Done | Encoded | Decoded]
+    audio_bytes: int = 0
 
-    async def hear(self) -> Answer:
-        """The next message; raises the error that ended the request."""
-        message = await self.queue.get()
-        if isinstance(message, ShoalError):
-            raise message
-        if isinstance(message, Pcm):
-            self.unread_bytes -= len(message.samples)
-        return message
-
-    def end(self, last: Answer | ShoalError) -> None:
-        """Nothing follows `last`."""
-        self.is_over = True
-        self.queue.put_nowait(last)
+    def fail(self, error: ShoalError) -> None:
+        """Nothing follows `error`."""
+        if not self.last.done():
+            self.last.set_exception(error)
+            self.last.exception()  # its request may have left
 
 
 class WorkerClient(Supervisor):
@@ -101,19 +94,14 @@ class WorkerClient(Supervisor):
         """How its background compilation ended; None while it has not, or where there is none."""
         return self._compile_state
 
-    async def speak(self, speak: Speak) -> AsyncGenerator[Pcm | Done, None]:
-        """Speak; ends after `Done`, raises what the worker's `Failed` says or `EngineDown`.
+    async def speak(self, speak: Speak, take: Take) -> Done:
+        """Speak, handing the audio to `take`; raises what the worker's `Failed` says, `EngineDown`.
 
-        Closing it early, or cancelling, aborts the request in the worker.
+        Cancelling aborts it in the worker.
         """
-        with self._request(speak) as listener:
-            await self._drain()
-            is_over = False
-            while not is_over:
-                message = await listener.hear()
-                assert isinstance(message, Pcm | Done)
-                is_over = isinstance(message, Done)
-                yield message
+        done = await self._answer(speak, take)
+        assert isinstance(done, Done)
+        return done
 
     async def encode(self, encode: EncodeVoice) -> ReferenceCodes:
         """The recording as codes; raises what the worker's `Failed` says or `EngineDown`.
@@ -122,23 +110,17 @@ class WorkerClient(Supervisor):
         """
         # The worker encodes one after another. It need not hold the others' recordings meanwhile.
         async with self._encoding:
-            with self._request(encode) as listener:
-                await self._drain()
-                message = await listener.hear()
-        assert isinstance(message, Encoded)
-        return message.codes
+            encoded = await self._answer(encode, lambda _: None)
+        assert isinstance(encoded, Encoded)
+        return encoded.codes
 
     async def decode(self, decode: DecodeCodes) -> bytes:
         """Codes as float32 samples; raises what the worker's `Failed` says or `EngineDown`.
 
         Cancelling aborts it in the worker.
         """
-        pieces = []
-        with self._request(decode) as listener:
-            await self._drain()
-            while isinstance(message := await listener.hear(), Pcm):
-                pieces.append(message.samples)
-        assert isinstance(message, Decoded)
+        pieces: list[bytes] = []
+        await self._answer(decode, pieces.append)
         return b"".join(pieces)
 
     async def configure(self, configure: Configure) -> Configured:
@@ -148,7 +130,7 @@ class WorkerClient(Supervisor):
         return answer
 
     async def clear_caches(self) -> Cleared:
-        """Let the worker forget what it can; what that freed, or `EngineDown`."""
+        """Let the worker forget what it can; what that freed, or `EngineDown`, `TimedOut`."""
         answer = await self._ask(ClearCaches())
         assert isinstance(answer, Cleared)
         return answer
@@ -159,24 +141,34 @@ class WorkerClient(Supervisor):
         answer: asyncio.Future[Configured | Cleared] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         self._write(frame(question))
-        return await answer
+        try:
+            async with asyncio.timeout(self._patience.answer_s):
+                return await answer
+        except TimeoutError:
+            raise TimedOut(
+                f"The worker has not answered for {self._patience.answer_s:g} s; try again later."
+            ) from None
 
-    @contextmanager
-    def _request(self, message: Asked) -> Iterator[_Listener]:
-        """Send `message` and listen to its answers; who leaves before the last one aborts it."""
+    async def _answer(self, message: Asked, take: Take) -> Done | Encoded | Decoded:
+        """Send `message` and wait for its last answer; leaving before that aborts it."""
         self.loaded()
         # Ids on the wire are ours: two users may send the same one, and what still arrives for an
         # aborted request must not reach the next that has its name.
         wire_id = f"{message.request_id}#{next(self._ids)}"
         data = frame(msgspec.structs.replace(message, request_id=wire_id))
-        listener = self._listeners[wire_id] = _Listener()
+        listener = _Listener(take, asyncio.get_running_loop().create_future())
+        self._listeners[wire_id] = listener
+        is_answered = False
         try:
             self._write(data)
-            yield listener
+            await self._drain()
+            await asyncio.wait({listener.last})
+            is_answered = True
         finally:
-            self._listeners.pop(wire_id, None)
-            if not listener.is_over:
+            del self._listeners[wire_id]
+            if not is_answered:
                 self._abort(wire_id)
+        return listener.last.result()
 
     def _abort(self, wire_id: str) -> None:
         """Tell the worker, without waiting: this runs while a task is being cancelled."""
@@ -200,7 +192,7 @@ class WorkerClient(Supervisor):
                     asked.set_result(message)
             case Pcm() | Done() | Encoded() | Decoded() | Failed():
                 self._deliver(message)
-            case Ready():
+            case Ready() | Beat():
                 pass
 
     def _deliver(self, message: Answer | Failed) -> None:
@@ -208,18 +200,18 @@ class WorkerClient(Supervisor):
         if is_over and (timer := self._aborting.pop(request_id, None)) is not None:
             timer.cancel()
         listener = self._listeners.get(request_id)
-        if listener is None or listener.is_over:
+        if listener is None or listener.last.done():
             return  # it has hung up
         if isinstance(message, Failed):
-            listener.end(error_from_code(message.code, message.message))
+            listener.fail(error_from_code(message.code, message.message))
         elif not isinstance(message, Pcm):
-            listener.end(message)
+            listener.last.set_result(message)
+        elif listener.audio_bytes + len(message.samples) <= MAX_ANSWER_BYTES:
+            listener.audio_bytes += len(message.samples)
+            listener.take(message.samples)
         else:
-            listener.queue.put_nowait(message)
-            listener.unread_bytes += len(message.samples)
-            if listener.unread_bytes > MAX_UNREAD_BYTES:
-                listener.end(Aborted("The audio is not fetched as fast as it is made."))
-                self._abort(request_id)
+            listener.fail(EngineFailed("The worker does not come to an end and was stopped."))
+            self._abort(request_id)
 
     def _lose(self, error: ShoalError) -> None:
         self._load, self._compile_state = Load(0, 0), None
@@ -231,5 +223,4 @@ class WorkerClient(Supervisor):
                 asked.set_exception(error)
         self._asked.clear()
         for listener in self._listeners.values():
-            if not listener.is_over:
-                listener.end(error)
+            listener.fail(error)

@@ -60,7 +60,7 @@ class VoiceEncoding:
         self._answer(failed(request_id, Aborted("The request was given up.")))
 
     def stop(self, error: ShoalError) -> None:
-        """Answer everybody with `error`. The thread leaves at the next piece; none waits for it."""
+        """Answer all with `error`. The thread leaves at the next piece; none waits for it."""
         for request_id in tuple(self._wanted):
             self._answer(failed(request_id, error))
         self._waiting.put(None)

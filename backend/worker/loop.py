@@ -1,4 +1,4 @@
-"""The worker's loop: take in messages, make a frame for everybody, hand out what it made."""
+"""The worker's loop: take in messages, make a frame of every sequence, hand them out."""
 
 import contextlib
 import queue
@@ -16,6 +16,7 @@ from backend.worker.loaded import Loaded, load
 from backend.worker.messages import (
     Abort,
     Asked,
+    Beat,
     ClearCaches,
     Cleared,
     CompileState,
@@ -53,6 +54,7 @@ class WorkerLoop:
         self._inbox, self._send = inbox, send
         self._jobs: dict[Sequence, SpeechJob] = {}
         self._told = Load(0, 0)
+        self._steps, self._busy_with = 0, ""
 
     @property
     def info(self) -> EngineInfo:
@@ -62,6 +64,10 @@ class WorkerLoop:
     def deliver(self, message: ToWorker | None) -> None:
         """Put `message` into the inbox."""
         self._inbox.put(message)
+
+    def beat(self) -> Beat:
+        """Steps made so far, and what it is at; called by another thread than `run`."""
+        return Beat(self._steps, self._busy_with)
 
     def run(self) -> None:
         """Serve until `Shutdown` or the end of messages."""
@@ -84,12 +90,13 @@ class WorkerLoop:
     def _receive(self) -> bool:
         """Take in what has arrived, waiting only if there is nothing else to do; False to leave."""
         is_idle = self._engine.is_idle
+        self._busy_with = "" if is_idle else "taking in messages"
         while True:
             try:
                 message = self._inbox.get(block=is_idle)
             except queue.Empty:
                 return True
-            is_idle = False
+            is_idle, self._busy_with = False, "taking in messages"
             match message:
                 case None | Shutdown():
                     return False
@@ -135,6 +142,7 @@ class WorkerLoop:
         self._send(Configured(wanted.num_threads, wanted.cache_limit_mb))
 
     def _step(self) -> None:
+        self._steps, self._busy_with = self._steps + 1, "speaking"
         for progress in self._engine.step().progress:
             if (job := self._jobs.get(progress.sequence)) is None:
                 continue  # it failed at what the same step told of it before

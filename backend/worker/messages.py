@@ -23,6 +23,8 @@ from backend.core import (
 MAX_MESSAGE_BYTES = 64 * MIB
 MAX_DECODED_S = 10.0
 """Seconds of codes that are decoded for one request."""
+BEAT_S = 0.5
+"""Seconds between two `Beat` of a worker that sends them."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -117,6 +119,17 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The worker has loaded its checkpoint and can speak."""
 
     info: EngineInfo
+    beats: bool = False
+    """From now on it sends a `Beat` every `BEAT_S`; of a worker that does not, none is expected."""
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """The process lives, and this is how far what speaks in it has got."""
+
+    steps: int
+    """Grows whenever it gets on."""
+    busy_with: str
+    """In words for a user; "" while it waits for something to do."""
 
 
 class Pcm(msgspec.Struct, frozen=True, tag="pcm"):
@@ -192,9 +205,9 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 Asked = Speak | EncodeVoice | DecodeCodes
 """What one request asks for: it has an answer, and can be aborted until then."""
 ToWorker = Asked | Abort | Configure | ClearCaches | Shutdown
-FromWorker = (
-    Ready | Pcm | Done | Encoded | Decoded | Failed | Load | Configured | Cleared | CompileState
-)
+Answer = Pcm | Done | Encoded | Decoded
+"""What a request is answered with; nothing follows any but `Pcm`."""
+FromWorker = Ready | Beat | Answer | Failed | Load | Configured | Cleared | CompileState
 
 T = TypeVar("T")
 

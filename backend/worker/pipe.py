@@ -4,10 +4,12 @@ Needs no torch and is the same for every engine: `run_worker` is all that a work
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NoReturn, Protocol
 
@@ -17,6 +19,8 @@ from loguru import logger
 from backend.core import EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
 from backend.worker.messages import (
+    BEAT_S,
+    Beat,
     Failed,
     FromWorker,
     Ready,
@@ -46,6 +50,9 @@ class Worker(Protocol):
     def run(self) -> None:
         """Answer until it is told to leave."""
 
+    def beat(self) -> Beat:
+        """How far it has got; called by another thread than `run`, and must not wait for that."""
+
 
 Deliver = Callable[[ToWorker | None], None]
 """Takes a message in; None is the end of them."""
@@ -54,7 +61,7 @@ Start = Callable[[WorkerConfig, Send], Worker]
 
 
 class Outbox:
-    """Writes messages to a pipe, whole ones whoever calls."""
+    """Writes messages to a pipe, each whole, from any thread."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
@@ -68,7 +75,7 @@ class Outbox:
 
 
 class Reader(threading.Thread):
-    """Delivers the messages of a pipe, so that whoever computes never waits for the pipe."""
+    """Delivers the messages of a pipe, so that the computing thread never waits for it."""
 
     def __init__(self, pipe: BinaryIO, deliver: Deliver, send: Send) -> None:
         super().__init__(name="messages in", daemon=True)
@@ -100,6 +107,21 @@ class Reader(threading.Thread):
         return isinstance(message, Shutdown)
 
 
+class Heart(threading.Thread):
+    """Says every `BEAT_S` that this process lives and how far it has got, until nobody reads."""
+
+    def __init__(self, beat: Callable[[], Beat], send: Send) -> None:
+        super().__init__(name="heart", daemon=True)
+        self._beat, self._send = beat, send
+
+    def run(self) -> None:
+        """Beat; the process's end ends it."""
+        with contextlib.suppress(OSError):
+            while True:
+                time.sleep(BEAT_S)
+                self._send(self._beat())
+
+
 def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     """Serve until stdin ends; the exit code. Messages alone go to stdout, the log to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then tells us
@@ -113,7 +135,8 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
         logger.error("Cannot start: {}", error)
         outbox.send(Failed("", error.code, str(error)))
         return EXIT_BAD_CHECKPOINT if isinstance(error, BadCheckpoint) else EXIT_BAD_SETTING
-    outbox.send(Ready(worker.info))
+    outbox.send(Ready(worker.info, beats=True))
+    Heart(worker.beat, outbox.send).start()
     reader = Reader(sys.stdin.buffer, worker.deliver, outbox.send)
     reader.start()
     try:

@@ -42,11 +42,11 @@ class SpeechJob:
 
     @property
     def request_id(self) -> str:
-        """Who asked."""
+        """The request that it answers."""
         return self._speak.request_id
 
     def take(self, progress: Progress) -> Iterator[Pcm | Done]:
-        """Learn what the sequence made; what there is to be said of it."""
+        """Take in what the sequence made; the messages that it leads to."""
         if progress.error is not None:
             raise progress.error
         if progress.frame is not None:

@@ -1,9 +1,14 @@
-"""Keeps one worker process running: starts it, watches it, starts it again when it dies."""
+"""Keeps one worker process running: starts it, watches it, starts it again when it dies.
+
+A worker that beats (`Ready.beats`) and has said nothing for `Patience.silent_s` is suspected: no
+request begins until it speaks again. After twice as long it is killed, and its requests are told as
+of any death. One that beats and is busy, but makes no step for `unresponsive_s`, is killed too.
+"""
 
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +32,16 @@ from backend.worker.process import (
     read_message,
     start_process,
 )
+from backend.worker.pulse import Pulse
 
-Phase = Literal["starting", "ready", "restarting", "stopped"]
+Phase = Literal["starting", "ready", "silent", "restarting", "stopped"]
+
+_LOOKS = 5
+"""How often a worker is looked at within `Patience.silent_s`."""
+_SETTLED_S = 5.0
+"""A worker that was ready for so long had nothing wrong with it when it died."""
+_LOADABLE_PAUSE_S = 2.0
+"""Longest pause after one that had become ready: the next can be loaded, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +62,38 @@ class Patience:
     restart_delay_s: float = 0.5
     restart_delay_max_s: float = 30.0
     unresponsive_s: float = 120.0
-    """From an Abort to the end of its request; a worker that takes longer hangs, and is killed."""
+    """From an Abort to the end of its request, and from one step to the next; a worker that takes
+    longer hangs, and is killed."""
+    silent_s: float = 2.5
+    """Without a sign of life; then it is suspected, and after twice as long killed."""
+    answer_s: float = 30.0
+    """For the answer to a question that is no request, as `configure` asks."""
     shutdown_grace_s: float = 5.0
     start_attempts: int | None = None
     """Give up when the worker failed to become ready so often in a row; None never does."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before a dead worker is started again.
+
+    The pause doubles each time, up to `most_s`, so that one that cannot start does not keep the
+    machine busy. One that had become ready can: it is started again within `_LOADABLE_PAUSE_S`,
+    whatever killed it how often.
+    """
+
+    first_s: float
+    most_s: float
+    _next_s: float = 0.0
+
+    def pause_s(self, ready_s: float | None) -> float:
+        """The pause after a worker that was ready for so long; None if it never was."""
+        if ready_s is not None and ready_s > _SETTLED_S:
+            self._next_s = 0.0
+        most_s = self.most_s if ready_s is None else min(self.most_s, _LOADABLE_PAUSE_S)
+        pause_s = min(max(self._next_s, self.first_s), most_s)
+        self._next_s = 2 * pause_s
+        return pause_s
 
 
 class Supervisor(ABC):
@@ -71,12 +112,14 @@ class Supervisor(ABC):
         self._patience = patience or Patience()
         self._environment = dict(environment or {})
         self._state = WorkerState("stopped", "not started")
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._info: EngineInfo | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._kill_reason = self._end_reason = ""
-        self._was_ready = False
+        self._ready_s: float | None = None
+        """For how long it has been ready; None before."""
+        self._pulse = Pulse()
 
     @property
     def state(self) -> WorkerState:
@@ -85,35 +128,37 @@ class Supervisor(ABC):
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the worker has loaded; None unless it is ready."""
+        """What the worker has loaded; None unless it is ready or silent."""
         return self._info
+
+    @property
+    def _was_ready(self) -> bool:
+        return self._ready_s is not None
 
     def use(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start workers like this from the next start on."""
         self._command, self._environment = tuple(command), dict(environment)
 
     async def restart(self, reason: str) -> None:
-        """End the worker and wait until it is gone; the supervision starts the next."""
-        async with self._changed:
-            self._kill(reason)
-            await self._changed.wait_for(lambda: self._state.phase != "ready")
+        """End the worker; the supervision starts the next, which `ready` waits for."""
+        self._kill(reason)
+        await self._until(lambda: self._info is None)
 
     def start(self) -> None:
         """Start the worker and its supervision; returns at once."""
         if self._supervision is not None:
             raise RuntimeError("the worker was started already")
-        self._state = WorkerState("starting", "the worker is loading its checkpoint")
+        self._set_state("starting", "it is loading its checkpoint")
         self._supervision = asyncio.create_task(self._supervise(), name="worker supervision")
 
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._state.phase in ("ready", "stopped"))
+        await self._until(lambda: self._state.phase in ("ready", "stopped"))
         return self.loaded()
 
     def loaded(self) -> EngineInfo:
         """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
-        if self._info is None:
+        if self._info is None or self._state.phase != "ready":
             raise EngineDown(f"The worker is {self._state.phase}: {self._state.reason}.")
         return self._info
 
@@ -126,9 +171,9 @@ class Supervisor(ABC):
             return
         supervision, self._supervision = self._supervision, None
         self._end_reason = reason
+        self._set_state("stopped", reason)
         supervision.cancel()
         await asyncio.gather(supervision, return_exceptions=True)
-        await self._set_state("stopped", reason)
 
     @abstractmethod
     def _hear(self, message: FromWorker) -> None:
@@ -136,7 +181,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _lose(self, error: ShoalError) -> None:
-        """Tell `error` to everybody who waits for the worker: it is gone."""
+        """Tell `error` to every request that waits for the worker: it is gone."""
 
     def _write(self, data: bytes) -> None:
         process = self._process
@@ -157,33 +202,32 @@ class Supervisor(ABC):
                 self._process.kill()
 
     async def _supervise(self) -> None:
-        loop = asyncio.get_running_loop()
-        delay_s = self._patience.restart_delay_s
-        failed_starts = 0
+        patience, failed_starts = self._patience, 0
+        backoff = Backoff(patience.restart_delay_s, patience.restart_delay_max_s)
         while True:
-            started_s = loop.time()
             try:
                 reason = await self._run_worker()
             except (BadCheckpoint, BadSetting) as error:
                 # It would fail the same way for ever: stay down and say why.
                 logger.error("The worker cannot start: {}", error)
-                await self._set_state("stopped", str(error))
+                self._set_state("stopped", str(error))
                 return
+            except Exception as error:  # noqa: BLE001 - the supervision's boundary: it goes on
+                logger.exception("The supervision of the worker failed.")
+                reason = f"its supervision failed ({type(error).__name__}: {error})"
+                self._lose(EngineDown(f"The worker is down: {reason}."))
             failed_starts = 0 if self._was_ready else failed_starts + 1
-            if failed_starts == self._patience.start_attempts:
-                await self._set_state("stopped", reason)
+            if failed_starts == patience.start_attempts:
+                self._set_state("stopped", reason)
                 return
-            if loop.time() - started_s > self._patience.restart_delay_max_s:
-                delay_s = self._patience.restart_delay_s
-            logger.error("The worker is down: {}. Starting it again in {:.1f} s.", reason, delay_s)
-            await self._set_state("restarting", reason, self._state.restarts + 1)
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, self._patience.restart_delay_max_s)
+            pause_s = backoff.pause_s(self._ready_s)
+            logger.error("The worker is down: {}. Starting it again in {:.1f} s.", reason, pause_s)
+            self._set_state("restarting", reason, self._state.restarts + 1)
+            await asyncio.sleep(pause_s)
 
     async def _run_worker(self) -> str:
         """Start a worker and listen until it dies; why it did."""
-        self._kill_reason = ""
-        self._was_ready = False
+        self._kill_reason, self._ready_s = "", None
         try:
             process = await start_process(self._command, self._environment)
         except OSError as error:
@@ -194,9 +238,14 @@ class Supervisor(ABC):
         stderr = asyncio.create_task(words.forward(process.stderr), name="worker stderr")
         try:
             await self._listen(process)
+        except Exception as error:
+            self._kill_reason = self._kill_reason or f"{type(error).__name__}: {error}"
+            raise
         finally:
             self._info = self._process = None
             is_closing = self._supervision is None
+            if self._was_ready and not is_closing:
+                self._set_state("restarting", self._kill_reason or "it has ended")
             grace_s: float | None = self._patience.shutdown_grace_s
             if self._kill_reason:
                 grace_s = None
@@ -222,14 +271,7 @@ class Supervisor(ABC):
                 raise error_from_code(first.code, first.message)
             if not isinstance(first, Ready):
                 return  # it died, or says nothing that makes sense; its exit tells
-            self._info, self._was_ready = first.info, True
-            logger.info(
-                "The worker is ready: {0.engine}, {0.checkpoint} on {0.device} in {0.precision}.",
-                first.info,
-            )
-            await self._set_state("ready", "", self._state.restarts)
-            while (message := await read_message(process.stdout)) is not None:
-                self._hear(message)
+            await self._attend(first, process.stdout)
         except TimeoutError:
             self._kill_reason = f"not ready after {self._patience.start_timeout_s:g} s"
         except (ValueError, msgspec.MsgspecError) as error:
@@ -239,11 +281,59 @@ class Supervisor(ABC):
         except ShoalError as error:
             self._kill_reason = str(error)
 
-    async def _set_state(self, phase: Phase, reason: str, restarts: int | None = None) -> None:
+    async def _attend(self, ready: Ready, stdout: asyncio.StreamReader) -> None:
+        """Hear the worker that has become ready, and look after it, until it ends or is killed."""
+        self._info, self._ready_s, self._pulse = ready.info, 0.0, Pulse()
+        logger.info(
+            "The worker is ready: {0.engine}, {0.checkpoint} on {0.device} in {0.precision}.",
+            ready.info,
+        )
+        self._set_state("ready", "")
+        tick_s = self._patience.silent_s / _LOOKS
+        reading = asyncio.create_task(self._read(stdout), name="worker messages")
+        try:
+            while not reading.done() and not self._kill_reason:
+                done, _ = await asyncio.wait({reading}, timeout=tick_s)
+                self._ready_s += tick_s
+                if not done and ready.beats:
+                    self._look(tick_s)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        if not reading.cancelled():
+            reading.result()
+
+    async def _read(self, stdout: asyncio.StreamReader) -> None:
+        while (message := await read_message(stdout)) is not None:
+            self._pulse.hear(message)
+            if self._state.phase == "silent" and not self._kill_reason:
+                logger.info("The worker speaks again.")
+                self._set_state("ready", "")
+            self._hear(message)
+
+    def _look(self, tick_s: float) -> None:
+        """Look after a worker that beats; the server was awake for `tick_s` more."""
+        pulse, patience = self._pulse, self._patience
+        pulse.tick(tick_s)
+        if pulse.silent_s >= 2 * patience.silent_s:
+            self._kill(f"it hangs, it has said nothing for {pulse.silent_s:.1f} s")
+        elif pulse.silent_s >= patience.silent_s and self._state.phase == "ready":
+            logger.warning("The worker has said nothing for {:.1f} s.", pulse.silent_s)
+            self._set_state("silent", f"it has said nothing for {patience.silent_s:g} s")
+        elif pulse.stuck_s >= patience.unresponsive_s:
+            self._kill(
+                f"it hangs, it has got no further for {pulse.stuck_s:.0f} s while {pulse.busy_with}"
+            )
+
+    def _set_state(self, phase: Phase, reason: str, restarts: int | None = None) -> None:
         count = self._state.restarts if restarts is None else restarts
-        async with self._changed:
-            self._state = WorkerState(phase, reason, count)
-            self._changed.notify_all()
+        self._state = WorkerState(phase, reason, count)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            await self._changed.wait()
 
 
 async def _finish(task: asyncio.Task[None]) -> None:

@@ -5,7 +5,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from backend.worker.messages import (
     Configured,
     DecodeCodes,
     EncodeVoice,
-    Pcm,
     Speak,
     WorkerConfig,
 )
@@ -90,12 +89,10 @@ class Engine:
     async def _hear(self, request: Speak) -> Heard:
         heard = Heard()
         try:
-            async with aclosing(self.client.speak(request)) as messages:
-                async for message in messages:
-                    if isinstance(message, Pcm):
-                        heard.pieces.append(np.frombuffer(message.samples, "<f4"))
-                    else:
-                        heard.stats = message.stats
+            done = await self.client.speak(
+                request, lambda piece: heard.pieces.append(np.frombuffer(piece, "<f4"))
+            )
+            heard.stats = done.stats
         except ShoalError as error:
             heard.error = error
         return heard
@@ -270,9 +267,8 @@ def test_abort_frees_it_for_the_next(fish: Engine) -> None:
         speak = Speak("long", TEXT * 4, GREEDY)
         began_s = time.monotonic()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0), aclosing(fish.client.speak(speak)) as messages:
-                async for _ in messages:
-                    pass
+            async with asyncio.timeout(1.0):
+                await fish.client.speak(speak, lambda _: None)
         return time.monotonic() - began_s
 
     assert fish.runner.run(give_up()) < 2.0

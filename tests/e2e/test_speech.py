@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -132,28 +132,55 @@ def test_who_hangs_up_frees_the_row(server: Served) -> None:
     heard(post(server, SENTENCES[60]))
 
 
-def test_a_killed_worker_is_an_answer_and_a_restart() -> None:
-    with serving() as server:
-        answers: list[httpx.Response] = []
-        long_text = " ".join(SENTENCES)
-        speaking = threading.Thread(target=lambda: answers.append(post(server, long_text)))
-        speaking.start()
-        while httpx.get(f"{server.url}/health").json()["worker"]["running"] == 0:
-            time.sleep(0.05)
+def until_ready(server: Served, is_ready: bool = True) -> httpx.Response:
+    """What `/health/ready` says once it is so."""
+    deadline_s = time.monotonic() + 60
+    while (answer := httpx.get(f"{server.url}/health/ready")).is_success != is_ready:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    return answer
+
+
+def at_work(server: Served, pool: ThreadPoolExecutor) -> "Future[httpx.Response]":
+    """A request that has got to the worker, and is sent once it is whole."""
+    answer = pool.submit(post, server, " ".join(SENTENCES[:3]), seed="4")
+    while httpx.get(f"{server.url}/health").json()["worker"]["running"] == 0:
+        time.sleep(0.02)
+    return answer
+
+
+def test_what_was_not_sent_outlives_a_killed_worker() -> None:
+    with serving() as server, ThreadPoolExecutor() as pool:
+        answer = at_work(server, pool)
         worker = server.worker()
         worker.kill()
-        speaking.join(60)
-        assert answers[0].status_code == 503
-        assert "Retry-After" in answers[0].headers
-        deadline_s = time.monotonic() + 60
-        while httpx.get(f"{server.url}/health/ready").status_code != 200:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.2)
-        heard(post(server, SENTENCES[0]))
+        refused = until_ready(server, is_ready=False)
+        assert "Retry-After" in refused.headers
+        assert post(server, "Now?").status_code == 503
+        survived = answer.result()
         assert server.worker().pid != worker.pid
+        assert survived.content == post(server, " ".join(SENTENCES[:3]), seed="4").content
+        heard(survived)
         children = server.process.children(recursive=True)
     gone, alive = psutil.wait_procs([server.process, *children], 10)
     assert not alive, gone
+
+
+def test_a_stopped_worker_is_noticed_and_replaced() -> None:
+    with serving() as server, ThreadPoolExecutor() as pool:
+        answer = at_work(server, pool)
+        worker = server.worker()
+        worker.suspend()
+        refused = until_ready(server, is_ready=False)
+        assert "silent: it has said nothing for 2.5 s" in refused.json()["detail"]
+        health = httpx.get(f"{server.url}/health").json()
+        assert (health["status"], health["worker"]["state"]) == ("degraded", "silent")
+        assert post(server, "Now?").status_code == 503
+        assert httpx.post(f"{server.url}/cache/clear").status_code == 503
+        heard(answer.result())
+        until_ready(server)
+        assert server.worker().pid != worker.pid
+        assert not worker.is_running()
 
 
 def test_say_speaks_without_a_server(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.serving.lane import worker_command
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
-from backend.worker.messages import Done, EncodeVoice, Pcm, Speak
+from backend.worker.messages import Done, EncodeVoice, Speak
 from training.demo_voice.espeak import LEVEL_DBFS, SAMPLE_RATE_HZ, Espeak, apply_gain, level_gain
 from training.demo_voice.measure import (
     Samples,
@@ -87,17 +87,14 @@ async def speak_all(model_dir: Path | None, requests: list[Reading]) -> list[Spo
 
     async def one(reading: Reading) -> Spoken:
         async with gate:
-            speak, pieces = reading.speak, []
+            speak, pieces = reading.speak, list[bytes]()
             if reading.recording:
                 codes = await client.encode(EncodeVoice(speak.request_id, reading.recording))
                 voice = VoicePrompt(codes, reading.said)
                 speak = msgspec.structs.replace(speak, references=(voice,))
-            async for message in client.speak(speak):
-                if isinstance(message, Pcm):
-                    pieces.append(np.frombuffer(message.samples, "<f4"))
-                else:
-                    return Spoken(np.concatenate(pieces), info.sample_rate_hz, message)
-        raise RuntimeError(f"{speak.request_id} was not finished")
+            done = await client.speak(speak, pieces.append)
+            pcm = np.frombuffer(b"".join(pieces), "<f4")
+            return Spoken(pcm, info.sample_rate_hz, done)
 
     try:
         info = await client.ready()

@@ -161,7 +161,7 @@ class CodecConfig:
         most = _KERNEL * self.latent_dim * self.decoder_dim
         for columns, channels, half, stride in self._decoder_blocks(frames):
             source, target = channels * columns, half * columns * stride
-            # Each with oneDNN's copy of the weights. The block's input is held by who called it.
+            # Each with oneDNN's copy of the weights. The caller holds the block's input.
             upsampling = 4 * source + 2 * target + 2 * stride * channels * half
             unit = source + _UNIT_TENSORS * target + _KERNEL * half * half
             most = max(most, upsampling, unit)

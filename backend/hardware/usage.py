@@ -35,7 +35,7 @@ class _Taken:
     worker_bytes: int = 0
 
 
-class LiveMachine:
+class MachineUsage:
     """What a plan's device and the machine around it have left; no call of it waits for a driver.
 
     Until `start`, and until a driver answers, it tells what `hardware` had when it was detected.

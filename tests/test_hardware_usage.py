@@ -9,10 +9,10 @@ import pytest
 
 import backend.nvml
 from backend.core import MIB, EngineInfo
-from backend.hardware import live as live_module
-from backend.hardware.live import LiveMachine
+from backend.hardware import usage as usage_module
 from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryNow
+from backend.hardware.usage import MachineUsage
 from backend.nvml import STALE_S, Card, NvmlUnavailable, WatchedCard
 from backend.watch import IDLE_S, Look
 from tests.monitored import GIB, UUID, FakePynvml, plan
@@ -71,14 +71,14 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     library.goes_on.set()
 
 
-def with_card(worker: Worker, free_bytes: int = 9 * GIB) -> LiveMachine:
+def with_card(worker: Worker, free_bytes: int = 9 * GIB) -> MachineUsage:
     found = HARDWARE["rtx_3060_8gb"]
     (gpu,) = found.gpus
     gpu = replace(gpu, uuid=UUID, free_bytes=free_bytes)
-    return LiveMachine(plan(), replace(found, gpus=(gpu,)), worker)
+    return MachineUsage(plan(), replace(found, gpus=(gpu,)), worker)
 
 
-def read_once(live: LiveMachine) -> None:
+def read_once(live: MachineUsage) -> None:
     """Take a reading of the card in this thread, as the watch does in its own."""
     assert live.card is not None
     live.card._watch._latest = Look(live.card._look(), live.card._watch._clock())
@@ -188,11 +188,11 @@ def test_main_memory_is_read_beside_the_loop_too(monkeypatch: pytest.MonkeyPatch
         threads.add(threading.get_ident())
         return Memory(TOTAL, TOTAL, 5 * GIB, "machine")
 
-    monkeypatch.setattr(live_module, "read_memory", read)
-    monkeypatch.setattr(live_module, "resident_bytes", lambda info: 700 * MIB if info else 0)
+    monkeypatch.setattr(usage_module, "read_memory", read)
+    monkeypatch.setattr(usage_module, "resident_bytes", lambda info: 700 * MIB if info else 0)
     worker = Worker()
     found = HARDWARE["rtx_3060_8gb"]
-    live = LiveMachine(plan("generic_cpu", "cpu"), found, worker)
+    live = MachineUsage(plan("generic_cpu", "cpu"), found, worker)
     assert live.memory().free_bytes == found.memory.available_bytes
     worker.loads(500)
     live.start()
