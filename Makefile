@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve ui test lint format pages parity demo-voice clean help
+.PHONY: serve ui test test-all fuzz lint format pages parity demo-voice clean help
 
 help:
-	@echo "make serve | ui | test | lint | format | pages | parity | demo-voice | clean"
+	@echo "make serve | ui | test | test-all | fuzz | lint | format | pages | parity | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,16 +41,27 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What drives whole servers: with the shipped voice, in a browser, beside fish-speech.
+WHOLE := tests/e2e tests/browser tests/parity
+QUICK := -m "not slow and not gpu"
+
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest $(QUICK) $(WHOLE:%=--ignore=%) -n auto --maxprocesses 8 --dist loadfile
+
+test-all: test
+	$(BIN)/pytest $(QUICK) $(WHOLE)
+
+# The fuzzers that `make test` runs for some twenty seconds, for five minutes.
+fuzz: $(VENV)/.installed-dev
+	FUZZ=long $(BIN)/pytest tests/fuzz --timeout 1200 -n auto --maxprocesses 4 --dist load
 
 # Everything that drives a browser, what CI leaves out because it takes long included.
 pages: $(VENV)/.installed-dev
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest tests/browser
 
 # fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
 parity: $(VENV)/.installed-dev
-	$(BIN)/pytest -m parity
+	$(BIN)/pytest tests/parity tests/e2e/test_fish_engine.py
 
 # Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
 DEMO := .work/demo

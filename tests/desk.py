@@ -122,8 +122,9 @@ def on_a_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
     return run
 
 
-async def settle() -> None:
-    for _ in range(5):
+async def settle(turns: int = 5) -> None:
+    """Let the loop go round, so that everything that can go on has done so."""
+    for _ in range(turns):
         await asyncio.sleep(0)
 
 

@@ -281,7 +281,18 @@ def test_voices_are_there_before_the_worker_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Bob", "%2e%2e", "%2e%2e%2fvoices", "a%00b", "%ff", "x" * 3000, "😀", "a;b", "%252f"]
+    "name",
+    [
+        "Bob",
+        "%2e%2e",
+        "%2e%2e%2fvoices",
+        "a%00b",
+        "%ff",
+        "x" * 3000,
+        "%f0%9f%98%80",
+        "a;b",
+        "%252f",
+    ],
 )
 def test_any_name_may_be_asked_for(tmp_path: Path, name: str) -> None:
     async def work() -> None:
@@ -289,12 +300,10 @@ def test_any_name_may_be_asked_for(tmp_path: Path, name: str) -> None:
             await http.post("/voices", data=GOOD, files=UPLOAD)
             for method in ("GET", "DELETE", "PATCH"):
                 body = {"json": {"name": "Beth"}} if method == "PATCH" else {}
-                url = httpx.URL(
-                    http.base_url, raw_path=b"/voices/" + name.encode("ascii", "ignore")
-                )
+                url = httpx.URL(http.base_url, raw_path=b"/voices/" + name.encode())
                 answer = await http.request(method, url, **body)  # type: ignore[arg-type]
-                assert answer.status_code in (404, 405), (method, answer.text)
-                assert answer.json()["detail"]
+                assert answer.status_code == 404, (method, answer.text)
+                assert answer.json()["detail"].startswith(("No voice '", "There is nothing at /"))
             assert len((await http.get("/voices")).json()["voices"]) == 1
 
     run(work())

@@ -407,8 +407,9 @@ def test_memory_never_holds_two_copies(
     probe = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(probe.stdout)
     full = found["unquantized"]
-    # A second copy, even as the file has it in bfloat16, would be half of the full one.
-    assert found["peak"] - found["final"] < 0.45 * full, found
+    # What is in work takes a quarter to a half of the full one, by how its memory is given back. A
+    # second copy, even as the file has it in bfloat16, would be half of it on top.
+    assert found["peak"] - found["final"] < 0.6 * full, found
     assert found["final"] < found["weights"] + 0.15 * full, found
     assert found["weights"] < {"none": 1.01, "int8": 0.4, "int4": 0.32}[way] * full
 

@@ -5,7 +5,6 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -240,10 +239,9 @@ def test_kill_9_loses_at_most_the_row_being_written(tmp_path: Path) -> None:
             cwd=Path(__file__).parent.parent,
         )
         assert child.stdout is not None
-        child.stdout.readline()  # it has begun
-        time.sleep(0.02 + 0.017 * attempt)
+        told = [child.stdout.readline() for _ in range(1 + 100 * attempt)]  # it has begun
         child.kill()
-        told = child.stdout.read().split()
+        told += child.stdout.read().split()
         child.stdout.close()
         child.wait()
         acknowledged = int(told[-1]) if told else 0

@@ -4,6 +4,9 @@ import asyncio
 import threading
 import time
 
+import pytest
+
+from backend.monitoring import monitor as monitor_module
 from backend.monitoring.monitor import Monitor
 from backend.monitoring.sample import Observed, Sample
 from tests.monitored import ScriptedReader, logged, run
@@ -25,6 +28,8 @@ class Rig:
     async def until_idle(self) -> None:
         while self.monitor.is_sampling:
             await asyncio.sleep(0.005)
+        # Its thread does one thing after another, and this comes after all that it was given.
+        await self.monitor._in_thread(lambda: None)
 
     async def until_recorded(self, count: int) -> None:
         while len(self.recorded) < count:
@@ -54,8 +59,8 @@ def test_samples_only_while_something_is_watched() -> None:
     async def work() -> None:
         rig = Rig()
         await rig.monitor.open()
-        await asyncio.sleep(3 * INTERVAL_S)
-        assert rig.reader.reads == 0
+        await rig.until_idle()
+        assert rig.reader.calls == ["open"]
         for burst in (1, 2):
             observed = Observed()
             rig.monitor.watch(observed)
@@ -63,9 +68,6 @@ def test_samples_only_while_something_is_watched() -> None:
                 await asyncio.sleep(0.001)
             rig.monitor.release(observed)
             await rig.until_idle()
-            reads = rig.reader.reads
-            await asyncio.sleep(3 * INTERVAL_S)
-            assert rig.reader.reads == reads
             assert rig.reader.calls.count("start") == burst
         await rig.monitor.close()
         assert rig.reader.calls[0] == "open"
@@ -74,15 +76,41 @@ def test_samples_only_while_something_is_watched() -> None:
     run(work())
 
 
-def test_every_100_ms() -> None:
+class Pause(threading.Event):
+    """The time between two looks: it passes at once, and each look takes what is in `looks_s`."""
+
+    def __init__(self, *looks_s: float) -> None:
+        super().__init__()
+        self.now_s = 100.0
+        self.began_s: list[float] = []
+        self._looks_s = list(looks_s)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def look(self) -> Sample:
+        self.began_s.append(round(self.now_s - 100.0, 6))
+        self.now_s += self._looks_s.pop(0)
+        return Sample(self.now_s, 50.0, 40.0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now_s += max(0.0, timeout or 0.0)
+        if not self._looks_s:
+            self.set()
+        return self.is_set()
+
+
+def test_every_100_ms(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         rig = Rig(interval_s=0.1)
-        observed = Observed()
-        rig.monitor.watch(observed)
-        await asyncio.sleep(1.05)
-        rig.monitor.release(observed)
-        assert 4 <= observed.samples <= 11  # fewer on a busy machine, never more
+        pause = Pause(0.01, 0.05, 0.25, 0.01, 0.01)
+        monkeypatch.setattr(monitor_module, "time", pause)
+        monkeypatch.setattr(rig.monitor, "_is_closing", pause)
+        monkeypatch.setattr(rig.reader, "read", pause.look)
+        rig.monitor.watch(Observed())
         await rig.until_idle()
+        # No burst after a look that took longer.
+        assert pause.began_s == [0.0, 0.1, 0.2, 0.45, 0.55]
         await rig.monitor.close()
 
     run(work())
@@ -90,18 +118,17 @@ def test_every_100_ms() -> None:
 
 def test_the_loop_goes_on_while_a_reading_blocks() -> None:
     async def work() -> None:
-        rig = Rig(delay_s=0.6)
+        rig = Stepped()
         observed = Observed()
         rig.monitor.watch(observed)
-        longest_s, before_s = 0.0, time.monotonic()
-        while rig.reader.reads < 2:
-            await asyncio.sleep(0.002)
-            now_s = time.monotonic()
-            longest_s, before_s = max(longest_s, now_s - before_s), now_s
-        assert longest_s < 0.5
+        while "read" not in rig.reader.calls:
+            await asyncio.sleep(0.001)
+        assert rig.reader.reads == 0, "it looks, and this goes on"
+        await rig.step(2)
         assert threading.get_ident() not in rig.reader.threads
         assert len(rig.reader.threads) == 1
-        await rig.monitor.close()
+        rig.monitor.release(observed)
+        await rig.close()
 
     run(work())
 
@@ -136,9 +163,8 @@ def test_who_comes_while_the_thread_leaves_is_watched() -> None:
         await rig.step()
         rig.monitor.release(first)
         rig.permits.release()
-        while rig.reader.reads < 2:
-            time.sleep(0.001)  # the loop stands still while the thread finds nobody
-        time.sleep(0.05)
+        while rig.reader.reads < 2 or rig.monitor._latest is not None:
+            time.sleep(0.001)  # the loop stands still while the thread finds nobody and leaves
         rig.monitor.watch(second)
         await rig.step()
         assert second.samples == 1
@@ -216,10 +242,7 @@ def test_a_task_that_is_cancelled_takes_its_thread_along() -> None:
         (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "monitor")
         task.cancel()
         await asyncio.wait([task])
-        await asyncio.sleep(3 * INTERVAL_S)
-        reads = rig.reader.reads
-        await asyncio.sleep(3 * INTERVAL_S)
-        assert rig.reader.reads == reads
+        await rig.until_idle()  # would never be, if its thread went on
         await rig.monitor.close()
 
     run(work())

@@ -14,6 +14,7 @@ import backend.nvml
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.rows import Row
+from backend.monitoring.synthesis import Synthesis
 from tests.monitored import FakePynvml, ScriptedReader, logged, monitored, run, start, stats
 
 
@@ -25,10 +26,16 @@ def rows(directory: Path, kind: str) -> list[dict[str, str]]:
     return found
 
 
-async def spoken(it: Monitoring, request_id: str, seconds: float = 0.15, **values: Any) -> None:
+async def spoken(it: Monitoring, request_id: str, samples: int = 1, **values: Any) -> None:
     synthesis = it.begin(start(request_id, **values))
-    await asyncio.sleep(seconds)
+    await sampled(synthesis, samples)
     synthesis.finish(stats(), total_s=2.0, first_audio_s=0.5, audio_s=4.0)
+
+
+async def sampled(synthesis: Synthesis, samples: int) -> None:
+    """Wait until the machine was looked at so often while it was spoken."""
+    while synthesis.observed.samples < samples:
+        await asyncio.sleep(0.005)
 
 
 def test_one_request(tmp_path: Path) -> None:
@@ -36,8 +43,7 @@ def test_one_request(tmp_path: Path) -> None:
         async with monitored(tmp_path) as it:
             with logged() as lines:
                 synthesis = it.begin(start("a"))
-                while synthesis.peak_gpu_util_pct < 2:
-                    await asyncio.sleep(0.01)
+                await sampled(synthesis, 2)
                 synthesis.finish(stats(), total_s=2.0, first_audio_s=0.5, audio_s=4.0)
                 peak_pct, peak_mb = synthesis.peak_gpu_util_pct, synthesis.peak_vram_mb
             assert peak_pct >= 2
@@ -63,12 +69,15 @@ def test_one_request(tmp_path: Path) -> None:
 def test_twenty_at_once_each_have_their_own_row(tmp_path: Path) -> None:
     async def work() -> None:
         draw = random.Random(1)
-        async with monitored(tmp_path) as it:
+        reader = ScriptedReader()
+        async with monitored(tmp_path, reader=reader) as it:
 
             async def one(number: int) -> tuple[float, float]:
-                await asyncio.sleep(draw.uniform(0, 0.3))
+                begins_after = draw.randint(0, 3) if number else 0
+                while reader.reads < begins_after:
+                    await asyncio.sleep(0.005)
                 synthesis = it.begin(start(f"r{number}", text_length=100 + number))
-                await asyncio.sleep(draw.uniform(0.1, 0.5))
+                await sampled(synthesis, draw.randint(1, 4) if number else 4)
                 own = stats(generated_tokens=1000 + number)
                 synthesis.finish(
                     own, total_s=10.0 + number, first_audio_s=0.1 * number, audio_s=10.0
@@ -133,7 +142,7 @@ def test_leaving_while_requests_run(tmp_path: Path) -> None:
         reader = ScriptedReader(delay_s=0.05)
         async with monitored(tmp_path, reader=reader) as it:
             kept = [it.begin(start(f"r{number}")) for number in range(3)]
-            await asyncio.sleep(0.12)
+            await sampled(kept[0], 1)
         assert reader.calls[-1] == "close"
         for synthesis in kept:  # what a late worker says no longer counts
             synthesis.finish(stats(), total_s=1.0, first_audio_s=0.5, audio_s=1.0)
@@ -152,8 +161,6 @@ def test_sampling_stops_when_idle(tmp_path: Path) -> None:
             while it.aggregates()["sampling"]:
                 await asyncio.sleep(0.01)
             reads = reader.reads
-            await asyncio.sleep(0.3)
-            assert reader.reads == reads
             assert await it.written(30)
             assert len(rows(tmp_path, "realtime")) == reads
             await spoken(it, "b")
@@ -284,7 +291,7 @@ def test_utilization_is_estimated_from_the_workers_memory_without_nvml(
                 it.begin(start("first")).finish(
                     stats(peak_memory_mb=3800.0), total_s=1.0, first_audio_s=0.5, audio_s=1.0
                 )
-                await spoken(it, "second", 0.3)
+                await spoken(it, "second", 2)
         assert len(lines) == 1
         assert "GPU utilization will show 0%" in lines[0]
         _, row = rows(tmp_path, "synthesis")
@@ -301,7 +308,7 @@ def test_on_a_machine_without_a_gpu(tmp_path: Path) -> None:
     async def work() -> None:
         with logged() as lines:
             async with monitored(tmp_path, reader=None, device="cpu", device_uuid="") as it:
-                await spoken(it, "a", 0.3)
+                await spoken(it, "a", 2)
         assert lines == []
         (row,) = rows(tmp_path, "synthesis")
         assert (row["peak_gpu_util_pct"], row["gpu_util_source"]) == ("0.0", "none")

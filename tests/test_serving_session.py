@@ -26,10 +26,13 @@ from backend.serving.backlog import Backlog
 from backend.serving.sentence import ATTEMPTS, WORKERS
 from backend.serving.session import SpeechSession
 from backend.worker.messages import Done, Speak
+from tests.desk import settle
 from tests.monitored import plan, stats
 from tests.test_hardware_memory import Machine
 
 RATE_HZ = 8000
+TURNS = 100
+"""Of the loop, which are more than all that is begun here takes."""
 TONE = (0.5 * np.sin(np.arange(800))).astype("<f4").tobytes()
 SILENCE = np.zeros(800, "<f4").tobytes()
 CODES = ReferenceCodes(b"\1\0", 1, "codec", 0.1)
@@ -185,10 +188,10 @@ def test_the_first_sentence_is_alone_until_it_is_heard_then_a_few_are_at_work() 
         voice = Voice()
         voice.gate = asyncio.Event()
         async with session(voice, written([f"s{n}" for n in range(9)])) as it:
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             assert voice.at_work == 1
             await anext(it)
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             assert voice.at_work == OPEN_SENTENCES
             voice.gate.set()
             await heard(it)
@@ -212,7 +215,7 @@ def test_a_slow_listener_stops_new_sentences() -> None:
         voice = Voice()
         async with session(voice, written([f"s{n}" for n in range(50)])) as it:
             await anext(it)
-            await asyncio.sleep(0.02)
+            await settle(TURNS)
             assert len(voice.asked) == OPEN_SENTENCES
 
     run(work)
@@ -241,7 +244,7 @@ def test_a_stream_tries_again_what_was_not_sent() -> None:
         voice = Voice()
         async with session(voice, written(["runaway one", "fine", "runaway two"])) as it:
             await anext(it)  # the first is on its way to the client
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             await heard(it)
             assert it.stats.retries == 1
             assert "sentence 1 did not come to an end" in it.warnings[1]

@@ -20,6 +20,7 @@ from backend.worker.messages import (
     Done,
     EncodeVoice,
 )
+from tests.desk import settle
 from tests.scripted import children, command, speak
 
 QUICK = Patience(restart_delay_s=0.05, unresponsive_s=0.3, shutdown_grace_s=3.0)
@@ -128,7 +129,7 @@ def test_death_is_told_to_every_listener_and_survived(fault: str, says: str) -> 
     async def work() -> None:
         async with ready_worker() as client:
             other = asyncio.create_task(spoken(client, "wait"))
-            await asyncio.sleep(0.05)
+            await settle()
             with pytest.raises(EngineDown, match=says):
                 await spoken(client, fault)
             with pytest.raises(EngineDown, match=says):
@@ -152,7 +153,7 @@ def test_closing_early_aborts(tmp_path: Path) -> None:
             speaking.cancel()
             await until_logged(log, "Abort")
             task = asyncio.create_task(spoken(client, "wait"))
-            await asyncio.sleep(0.05)
+            await settle()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             while log.read_text().split().count("Abort") < 2:
@@ -217,7 +218,7 @@ def test_who_waits_for_codes_is_told_that_the_worker_died() -> None:
     async def work() -> None:
         async with ready_worker() as client:
             tasks = [asyncio.create_task(client.encode(EncodeVoice("r", b"wait"))) for _ in "ab"]
-            await asyncio.sleep(0.05)
+            await settle()
             with pytest.raises(EngineDown):
                 await spoken(client, "crash")
             for task in tasks:
@@ -268,7 +269,7 @@ def test_worker_that_does_not_abort_is_killed() -> None:
     async def work() -> None:
         async with ready_worker() as client:
             task = asyncio.create_task(spoken(client, "hang"))
-            await asyncio.sleep(0.05)
+            await settle()
             task.cancel()
             await until(client, phase="restarting")
             assert "hangs" in client.state.reason
@@ -356,12 +357,13 @@ def test_no_such_program() -> None:
 def test_close_while_starting_and_in_flight() -> None:
     async def work() -> None:
         async with worker(start_s=30):
-            await asyncio.sleep(0.2)
+            while not children():
+                await asyncio.sleep(0.01)
             closing_s = time.perf_counter()
         assert time.perf_counter() - closing_s < 1.0, "who only loads has nothing to finish"
         async with ready_worker() as client:
             task = asyncio.create_task(spoken(client, "slow"))
-            await asyncio.sleep(0.1)
+            await settle()
         with pytest.raises(Aborted, match="stopping"):
             await task
 

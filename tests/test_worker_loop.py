@@ -93,14 +93,15 @@ class Worker:
             self.error = error
 
     def answers(self, *request_ids: str) -> dict[str, list[FromWorker]]:
-        """What is said of these requests until each is over."""
+        """What is said of these requests until each is over; of no other is anything said."""
         heard: dict[str, list[FromWorker]] = {request_id: [] for request_id in request_ids}
         over = 0
         while over < len(request_ids):
             message = self.said.get(timeout=WAIT_S)
             if isinstance(message, Load):
                 self.loads.append(message)
-            if isinstance(message, Answer) and message.request_id in heard:
+            if isinstance(message, Answer):
+                assert message.request_id in heard, message
                 heard[message.request_id].append(message)
                 over += not isinstance(message, Pcm)
         return heard

@@ -104,34 +104,23 @@ class Synthesis:
         total_s: float,
         first_audio_s: float,
         audio_s: float,
-        status: int = HTTPStatus.OK,
     ) -> None:
         """It was spoken whole. Times are seconds since admission, `audio_s` what was delivered."""
         self._end(
             Ending(
                 "success",
                 total_s,
-                status,
+                HTTPStatus.OK,
                 first_audio_s=first_audio_s,
                 audio_s=audio_s,
                 stats=stats,
             )
         )
 
-    def fail(
-        self,
-        code: str,
-        message: str,
-        status: int | None = None,
-        *,
-        first_audio_s: float | None = None,
-        audio_s: float = 0.0,
-    ) -> None:
-        """It was not; `code` is that of a domain error, and `status` what that is answered with.
-        Say what audio went out before, if any."""
+    def fail(self, code: str, message: str, status: int | None = None) -> None:
+        """It was not; `code` is that of a domain error, and `status` what that is answered with."""
         outcome: Outcome = "aborted" if code == Aborted.code else "failed"
-        total_s = self._clock() - self._began_s
-        self._end(Ending(outcome, total_s, status, code, message, first_audio_s, audio_s))
+        self._end(Ending(outcome, self._clock() - self._began_s, status, code, message))
 
     def __enter__(self) -> Self:
         return self

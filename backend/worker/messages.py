@@ -6,7 +6,7 @@ be a worker, under whatever interpreter.
 """
 
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import msgspec
 
@@ -209,9 +209,27 @@ Answer = Pcm | Done | Encoded | Decoded
 """What a request is answered with; nothing follows any but `Pcm`."""
 FromWorker = Ready | Beat | Answer | Failed | Load | Configured | Cleared | CompileState
 
+T = TypeVar("T")
+
+
+class MessageDecoder(Generic[T]):
+    """Reads the messages of one direction."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def decode(self, body: bytes) -> T:
+        """The message in `body`; `msgspec.DecodeError`, a ValueError, where it is none."""
+        try:
+            message: T = self._decoder.decode(body)
+        except (RecursionError, UnicodeDecodeError) as error:  # msgspec lets both through
+            raise msgspec.DecodeError(str(error)) from None
+        return message
+
+
 _encoder = msgspec.msgpack.Encoder()
-to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)
-from_worker_decoder = msgspec.msgpack.Decoder(FromWorker)
+to_worker_decoder: MessageDecoder[ToWorker] = MessageDecoder(ToWorker)
+from_worker_decoder: MessageDecoder[FromWorker] = MessageDecoder(FromWorker)
 
 
 def frame(message: ToWorker | FromWorker) -> bytes:

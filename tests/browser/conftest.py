@@ -23,10 +23,8 @@ NewTab = Callable[..., Tab]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-            if not CHROMIUM:
-                item.add_marker(pytest.mark.skip("no chromium (Debian: apt install chromium)"))
+        if Path(__file__).parent in item.path.parents and not CHROMIUM:
+            item.add_marker(pytest.mark.skip("no chromium (Debian: apt install chromium)"))
 
 
 @pytest.fixture(scope="module")

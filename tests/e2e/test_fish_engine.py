@@ -36,7 +36,7 @@ from training.demo_voice.espeak import SAMPLE_RATE_HZ, Espeak, apply_gain, level
 from training.demo_voice.measure import level_dbfs
 from training.demo_voice.speakers import Speaker
 
-pytestmark = [pytest.mark.parity, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 """The first test waits for the environment, which pip may have to download."""
 
 TEXT = "The quick brown fox jumps over the lazy dog."

@@ -115,13 +115,14 @@ def test_memory_is_flat_and_short_ones_are_not_kept_waiting(server: Served) -> N
     speak(server, LONG[:400])
     before = [process.memory_info().rss for process in processes]
     peaks = list(before)
-    is_over = threading.Event()
+    begins, is_over = threading.Event(), threading.Event()
 
     def listen() -> int:
         form = {"text": LONG, "long_text": "split", "stream": "true"}
         received = 0
         with httpx.stream("POST", f"{server.url}/tts", data=form, timeout=240) as answer:
             for piece in answer.iter_raw():
+                begins.set()
                 received += len(piece)
                 rss = [process.memory_info().rss for process in processes]
                 peaks[:] = map(max, peaks, rss)
@@ -130,7 +131,7 @@ def test_memory_is_flat_and_short_ones_are_not_kept_waiting(server: Served) -> N
 
     with ThreadPoolExecutor(1) as pool:
         long = pool.submit(listen)
-        time.sleep(1)
+        assert begins.wait(60)
         for _ in range(3):
             speak(server, SHORT)
         assert not is_over.is_set(), "three short ones waited for the long one"
@@ -154,14 +155,14 @@ def test_told_to_stop_it_finishes_what_it_speaks_and_refuses_the_rest() -> None:
         form = {"text": "One more, please. " * 20, "long_text": "split", "optimize_for_memory": "1"}
         # It takes turns with the first, so that a third has nothing yet when the end comes.
         waiting = pool.submit(other.post, "/tts", data=form)
-        time.sleep(0.05)
+        _wait_for(server, speaking=1, waiting=1)
         server.process.send_signal(signal.SIGTERM)
-        statuses = {speaking.result().status_code, waiting.result().status_code}
+        spoken, refused = speaking.result(), waiting.result()
         other.close()
         server.process.wait(60)
-        assert statuses <= {200, 503}
-        assert speaking.result().status_code == 200
-        assert len(samples_of(speaking.result().content)) > 3 * 22_050
+        assert (spoken.status_code, refused.status_code) == (200, 503)
+        assert "stopping" in refused.json()["detail"]
+        assert len(samples_of(spoken.content)) > 3 * 22_050
     assert not psutil.pid_exists(server.process.pid) or not server.process.is_running()
 
 

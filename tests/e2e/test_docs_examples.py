@@ -15,7 +15,7 @@ import pytest
 from backend.monitoring.rows import SynthesisRow, columns, header
 from tests.e2e.serving import Served, serving
 
-API = Path(__file__).parent.parent / "MDs" / "API.md"
+API = Path(__file__).parents[2] / "MDs" / "API.md"
 BASE = "127.0.0.1:8000"
 VOICE = "anna"
 LOGGED = "synthesis_generic_cpu_20261123_025440.csv"

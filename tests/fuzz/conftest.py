@@ -1,0 +1,31 @@
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from backend.smart_backend import SmartBackend
+from tests.scripted import make_app
+
+LIVE_IDLE_S = 2.0
+"""A live connection that is not ended by what is sent is ended by this."""
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of an app with a scripted worker, which runs on a loop in another thread."""
+    app = make_app(
+        None,
+        data_dir=tmp_path_factory.mktemp("data"),
+        live_idle_s=LIVE_IDLE_S,
+        log_level="WARNING",
+    )
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert client.portal is not None
+        client.portal.call(backend_of(app).ready)
+        yield client
+
+
+def backend_of(app: FastAPI) -> SmartBackend:
+    backend: SmartBackend = app.state.backend
+    return backend
