@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from backend.api import (
     docs,
@@ -124,12 +125,25 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {path}; GET / lists what there is."
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        methods = ", ".join(
-            method.upper() for method in request.app.openapi()["paths"].get(path, {})
-        )
+        methods = ", ".join(_methods_at(request))
         headers["Allow"] = methods
-        detail = f"{path} does not take {request.method}; use {methods or 'another method'}."
+        detail = f"{path} does not take {request.method}; use {methods}."
     return _error(request, error.status_code, detail, "", headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of the request's path: as it is documented, else of each route it matches."""
+    documented = request.app.openapi()["paths"].get(request.url.path)
+    if documented:  # `/voices/import` is a `/voices/{name}`, too, which few voices are called
+        return [method.upper() for method in documented]
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:

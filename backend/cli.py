@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +17,7 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from backend.api.guard import first_key
+from backend.api.guard import first_key, refuse_open
 from backend.app import create_app
 from backend.audio.write import AudioWriter
 from backend.core import (
@@ -38,6 +37,7 @@ from backend.fish_worker.install import add_engine, list_engines, remove_engine
 from backend.hardware.deployment import Deployment
 from backend.hardware.report import hardware_json, plan_json, plan_table
 from backend.listening import listen, local_url
+from backend.logs import LogBudget, log_to_stderr
 from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
@@ -77,9 +77,10 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _log_to_stderr(level: str) -> None:
-    logger.remove()
-    logger.add(sys.stderr, level=level, format="<dim>{time:HH:mm:ss}</dim> {level: <7} {message}")
+def _log(level: str, bytes_per_minute: int = 0) -> None:
+    """For people: the time of day, and no more than `bytes_per_minute` unless 0."""
+    budget = LogBudget(bytes_per_minute) if bytes_per_minute else None
+    log_to_stderr(level, format="<dim>{time:HH:mm:ss}</dim> {level: <7} {message}", filter=budget)
 
 
 @app.command()
@@ -96,17 +97,20 @@ def serve(
     with ExitStack() as stack:
         with _one_line_errors():
             settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
+            refuse_open(settings)
             deployment = Deployment.look(settings)
             listener = stack.enter_context(listen(settings.host, settings.port))
             settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-            _log_to_stderr(settings.log_level)
+            _log(settings.log_level, settings.log_bytes_per_minute)
             http = create_app(settings, deployment=deployment)
             page = _page_beside(settings, ui_port, opens_browser) if ui else None
         config = uvicorn.Config(
             http,
             host=settings.host,
             port=settings.port,
+            log_config=None,  # ours, for all libraries
             log_level=settings.log_level.lower(),
+            proxy_headers=False,  # the guard reads them, and believes nobody unless it is told to
             timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
             # A recording may come in one message.
             ws_max_size=settings.max_upload_bytes + _FIELDS_BYTES,
@@ -205,7 +209,7 @@ def say(
         settings = load_settings(model_dir=model_dir, device=device, metrics=False)
         logger.remove()  # one clear line is better than a log; DEBUG asks for it
         if settings.log_level == "DEBUG":
-            _log_to_stderr("DEBUG")
+            _log("DEBUG")
         try:
             asyncio.run(_say(settings, request, out, output))
         except KeyboardInterrupt:
@@ -335,7 +339,7 @@ def _show(
 ) -> NoReturn:
     with _one_line_errors():
         page = make_page(face, host, port, api_environment(api_url), opens_browser)
-    _log_to_stderr("INFO")
+    _log("INFO")
     raise typer.Exit(show(page))
 
 

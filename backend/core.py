@@ -141,16 +141,15 @@ class SamplingParams:
         return self.temperature == 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReferenceAudio:
-    """A recording of the voice to speak in, as it was uploaded.
-
-    `audio` is the bytes of a file, one of `RECORDING_FORMATS`; `transcript` what is said in it, ""
-    if unknown.
-    """
+    """A recording of the voice to speak in, as it was uploaded."""
 
     audio: bytes
+    """A file of one of `RECORDING_FORMATS`, until it is encoded; b"" from then on, for its request
+    lives as long as the speech."""
     transcript: str = ""
+    """What is said in it, "" if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

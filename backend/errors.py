@@ -86,6 +86,18 @@ class Unauthorized(ShoalError):
     code = "unauthorized"
 
 
+class ForeignHost(ShoalError):
+    """The request is for another name than this server has."""
+
+    code = "foreign_host"
+
+
+class ForeignOrigin(ShoalError):
+    """A web page that may not use this server sent the request."""
+
+    code = "foreign_origin"
+
+
 class RateLimited(ShoalError):
     """This client asks more often than it may."""
 

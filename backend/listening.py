@@ -1,5 +1,6 @@
 """Addresses that are listened on, and how this machine reaches them."""
 
+import ipaddress
 import os
 import socket
 
@@ -13,7 +14,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises `BadSetting`.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = _family(host)
     # asyncio sends small pieces at once only where it is told that this is TCP: without, each
     # answer waits 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -31,6 +32,22 @@ def listen(host: str, port: int) -> socket.socket:
         raise BadSetting(f"{host}:{port} cannot be listened on: {why}.") from None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nothing but this machine reaches what listens on `host`, an address or a name."""
+    if not host:  # every address
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, _family(host))
+    except (OSError, UnicodeError):
+        return False
+    return all(is_loopback_address(ipaddress.ip_address(entry[4][0])) for entry in found)
+
+
+def is_loopback_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether `address` is this machine's own, an IPv4 one in the form of IPv6 included."""
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def reached_at(host: str) -> str:
     """The address at which a program on this machine reaches what listens on `host`."""
     return _WILDCARDS.get(host, host)
@@ -40,3 +57,7 @@ def local_url(host: str, port: int) -> str:
     """The same as a URL, without a slash at its end."""
     address = reached_at(host)
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in."""
+    """Address to listen on; 0.0.0.0 lets other machines in, which takes `api_keys`."""
 
     port: int = Field(8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""
@@ -133,9 +133,20 @@ class Settings(BaseSettings):
     """Comma-separated keys, one of which every request but /health must bring; empty asks for
     none. `name:key` gives a key a name for the log."""
 
+    allow_open: bool = False
+    """Whether a server without `api_keys` may listen on an address that other machines reach."""
+
+    allowed_hosts: str = ""
+    """Comma-separated names that requests may call this server beside localhost's, *.name for all
+    below one; checked where it listens on this machine alone, or where names are given."""
+
+    forwarded_allow_ips: str = ""
+    """Comma-separated addresses or networks of reverse proxies whose X-Forwarded-For is believed;
+    empty believes none."""
+
     rate_limit_per_minute: int = Field(0, ge=0)
-    """Requests to speak or encode that one key, or one address without keys, may make a minute; 0
-    is no limit."""
+    """Requests that change, speak, encode or decode something that one key, or one address without
+    keys, may make a minute; 0 is no limit."""
 
     cors_origins: str = ""
     """Comma-separated origins whose pages may call this server, or *; empty lets none."""
@@ -198,6 +209,9 @@ class Settings(BaseSettings):
 
     log_level: LogLevel = "INFO"
     """Least severe messages that are logged: DEBUG, INFO, WARNING or ERROR."""
+
+    log_bytes_per_minute: int = Field(MIB, ge=4096)
+    """Most that is logged in a minute, in bytes; of messages below a warning half as much."""
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -13,6 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from backend.audio.container import open_container
+
 Samples = NDArray[np.float32]
 
 _VIDEO_FRAMES = 10
@@ -60,6 +62,12 @@ def encoded(
             file.mux(stream.encode(frame))
             file.mux(stream.encode(None))
     return out.getvalue()
+
+
+def decode_container(audio: bytes, demuxer: str) -> tuple[Samples, int]:
+    """All that FFmpeg decodes of `audio`, and its rate."""
+    with open_container(audio, demuxer) as container:
+        return np.concatenate(list(container.blocks())), container.rate_hz
 
 
 def _video(file: OutputContainer) -> VideoStream:

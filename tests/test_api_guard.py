@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,15 +13,22 @@ import websockets
 from fastapi import FastAPI, Request, WebSocket
 from loguru import logger
 
-from backend.api import guard
 from backend.api.boundary import RequestBoundary
-from backend.api.guard import OPEN_PATHS, PACED, Pace, first_key, parse_keys, parse_origins, protect
+from backend.api.guard import first_key, parse_keys, protect, refuse_open
+from backend.api.pace import OPEN_PATHS, Pace
 from backend.api.shape import error_response
-from backend.errors import BadSetting
+from backend.api.sites import check_host, parse_hosts, parse_origins
+from backend.errors import BadSetting, ForeignHost
 from backend.settings import Settings
 
 KEY = {"Authorization": "Bearer secret"}
 OTHER = "key-" + hashlib.sha256("öther".encode()).hexdigest()[:8]
+MANY = (
+    ("GET", "/voices/{name}/audio"),
+    *(("POST", path) for path in ("/tts", "/v1/audio/speech", "/v1/tts", "/cache/clear")),
+    *(("POST", path) for path in ("/voices", "/voices/import", "/v1/health")),
+    *((method, "/voices/{name}") for method in ("GET", "PATCH", "DELETE")),
+)
 SHAPES = ("/tts", "/v1/audio/speech", "/v1/tts")
 
 
@@ -38,7 +44,7 @@ def small_app(**values: Any) -> FastAPI:
 
     for path in (*sorted(OPEN_PATHS), "/hardware"):
         app.get(path)(who)
-    for method, path in PACED:
+    for method, path in MANY:
         app.api_route(path, methods=[method])(who)
 
     async def live(socket: WebSocket) -> None:
@@ -60,7 +66,7 @@ def small_app(**values: Any) -> FastAPI:
 
 def client(address: str = "10.0.0.1", **values: Any) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(small_app(**values), client=(address, 5))
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 @asynccontextmanager
@@ -235,7 +241,7 @@ def test_the_first_key_is_one_that_is_let_in(text: str, key: str) -> None:
 def test_rate_is_kept_by_client() -> None:
     async def work() -> None:
         async with client(api_keys="a:1,b:2", rate_limit_per_minute=3) as http:
-            for method, path in sorted(PACED)[:3]:
+            for method, path in (("POST", "/tts"), ("POST", "/voices"), ("PATCH", "/voices/a")):
                 answer = await http.request(method, path, headers={"X-API-Key": "1"})
                 assert answer.status_code == 200
             for path in SHAPES:
@@ -258,9 +264,13 @@ def test_rate_is_kept_by_client() -> None:
         ("GET", "/voices/Anna", False),
         ("GET", "/voices/Anna/export", False),
         ("GET", "/voices/a/b/audio", False),
-        ("POST", "/voices/Anna/audio", False),
-        ("POST", "/voices/import", False),
+        ("POST", "/voices/import", True),
         ("POST", "/voices", True),
+        ("PATCH", "/voices/Anna", True),
+        ("DELETE", "/voices/Anna", True),
+        ("POST", "/cache/clear", True),
+        ("OPTIONS", "/tts", False),
+        ("POST", "/v1/health", False),
     ],
 )
 def test_rate_counts_what_computes(method: str, path: str, is_paced: bool) -> None:
@@ -273,22 +283,47 @@ def test_rate_counts_what_computes(method: str, path: str, is_paced: bool) -> No
     run(work())
 
 
-def test_rate_counts_again_a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    pace, start_s = Pace(2), time.time()
-    assert pace.wait_s("a") == pace.wait_s("a") == 0.0
-    assert 50 < pace.wait_s("a") <= 60
-    monkeypatch.setattr(time, "time", lambda: start_s + 62)
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_rate_counts_again_a_minute_later() -> None:
+    clock = Clock()
+    pace = Pace(2, clock=clock)
     assert pace.wait_s("a") == 0.0
+    clock.now_s += 20
+    assert pace.wait_s("a") == 0.0
+    assert pace.wait_s("a") == 40.0
+    clock.now_s += 40
+    assert pace.wait_s("a") == 0.0
+    assert pace.wait_s("a") == 20.0
 
 
-def test_clients_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_MAX_CLIENTS", 3)
-    pace = Pace(1)
-    assert [pace.wait_s(name) for name in "abc"] == [0.0] * 3
-    assert pace.wait_s("a") > 0
-    assert pace.wait_s("d") == 0.0
-    assert pace.wait_s("d") > 0
-    assert len(pace._clients) == 1
+def test_many_addresses_reset_nobody_who_goes_on_asking() -> None:
+    """The client that is idle longest is forgotten, and no other."""
+    pace = Pace(1, max_clients=100, clock=Clock())
+    assert pace.wait_s("eager") == 0.0
+    for number in range(1000):
+        assert pace.wait_s(f"address {number}") == 0.0
+        if number % 50 == 0:
+            assert pace.wait_s("eager") == 60.0
+        assert pace.remembered <= 100
+    assert pace.wait_s("eager") == 60.0
+    assert pace.wait_s("address 999") == 60.0
+    assert pace.wait_s("address 0") == 0.0
+
+
+def test_clients_that_left_take_no_memory() -> None:
+    clock = Clock()
+    pace = Pace(3, clock=clock)
+    for number in range(1000):
+        pace.wait_s(str(number))
+    clock.now_s += 61
+    pace.wait_s("a")
+    assert pace.remembered == 1
 
 
 @pytest.mark.parametrize(
@@ -391,6 +426,9 @@ def test_websockets_of_other_pages_are_refused() -> None:
                     assert "127.0.0.1" in str(await socket.recv())
             for origin in ("https://b.example", "null", "http://127.0.0.1:1"):
                 assert "origin" in await denied(url, 403, origin=origin)
+            # A page whose name was made to mean 127.0.0.1: its own name is what both say.
+            foreign = {"Host": "evil.example", "Origin": "http://evil.example"}
+            assert "SHOAL_ALLOWED_HOSTS" in await denied(url, 421, additional_headers=foreign)
 
     run(work())
 
@@ -432,3 +470,247 @@ def test_server_that_cannot_deny_closes_before_it_accepts() -> None:
         assert sent == [{"type": "websocket.close", "code": 1008}]
 
     run(work())
+
+
+# -- the name that the server is called ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "localhost",
+            "LOCALHOST:8000",
+            "localhost.",
+            "127.0.0.1",
+            "127.0.0.1:8137",
+            "127.9.9.9:1",
+        ),
+        *("[::1]", "[::1]:8000", "page.localhost:3000", "[::ffff:127.0.0.1]"),
+    ],
+)
+def test_localhost_is_served(host: str) -> None:
+    async def work() -> None:
+        async with client() as http:
+            assert (await http.post("/tts", headers={"Host": host})).status_code == 200
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:8000", "localhost.evil.example", "notlocalhost", ""),
+        *("192.168.1.5:8000", "[fe80::1]", "127.0.0.1.evil.example", "0.0.0.0:8000", "127.0.0.1@e"),
+        *("localhost:8000:1", "[::1", "a" * 5000),
+    ],
+)
+def test_a_foreign_name_is_refused_everywhere(host: str) -> None:
+    async def work() -> None:
+        async with client(api_keys="ann:secret") as http:
+            for path in (*SHAPES, *OPEN_PATHS, "/nothing"):
+                # Before the key: a page that rebinds a name learns nothing, not even of keys.
+                answer = await http.get(path, headers={"Host": host})
+                assert answer.status_code == 421, path
+                assert answer.headers["X-Request-ID"]
+                assert "SHOAL_ALLOWED_HOSTS" in answer.text
+                assert len(answer.text) < 500
+
+    run(work())
+
+
+def test_every_name_that_is_sent_counts() -> None:
+    async def work() -> None:
+        async with client() as http:
+            for hosts in (("localhost", "evil.example"), ("evil.example", "localhost")):
+                sent = [("Host", host) for host in hosts]
+                assert (await http.get("/health", headers=sent)).status_code == 421
+
+    def target(path: str) -> None:
+        check_host(
+            {"type": "http", "path": path, "headers": [(b"host", b"localhost")]}, frozenset()
+        )
+
+    run(work())
+    target("http://localhost:8000/health")
+    with pytest.raises(ForeignHost, match="evil"):
+        target("http://evil.example/health")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        ("shoal.example", "shoal.example", 200),
+        ("other.example, Shoal.Example", "shoal.example:8443", 200),
+        ("shoal.example", "localhost:8000", 200),
+        ("shoal.example", "a.shoal.example", 421),
+        ("*.shoal.example", "a.shoal.example", 200),
+        ("*.shoal.example", "shoal.example", 421),
+        ("*.shoal.example", "evilshoal.example", 421),
+        ("192.168.1.5,[fd00::1]", "192.168.1.5:80", 200),
+        ("192.168.1.5,[fd00::1]", "[fd00::1]:80", 200),
+        ("*.5", "192.168.1.6", 421),
+    ],
+)
+def test_names_that_are_allowed(allowed: str, host: str, status: int) -> None:
+    async def work() -> None:
+        for bound in ("127.0.0.1", "0.0.0.0"):
+            async with client(allowed_hosts=allowed, host=bound) as http:
+                answer = await http.post("/tts", headers={"Host": host})
+                assert answer.status_code == status
+
+    run(work())
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0", "::", "192.0.2.7", ""])
+def test_on_a_public_address_any_name_is_served(bound: str) -> None:
+    async def work() -> None:
+        async with client(host=bound) as http:
+            answer = await http.post("/tts", headers={"Host": "shoal.example"})
+            assert answer.status_code == 200
+
+    run(work())
+
+
+@pytest.mark.parametrize("text", ["http://a.example", "a.example:80", "a b", "*", "a/b", "*.*.a"])
+def test_names_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadSetting, match="SHOAL_ALLOWED_HOSTS"):
+        parse_hosts(text)
+
+
+# -- web pages -------------------------------------------------------------------------------------
+
+UNSAFE = (
+    "POST /tts",
+    "POST /cache/clear",
+    "PATCH /voices/a",
+    "DELETE /voices/a",
+    "POST /v1/health",
+)
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_let_in"),
+    [
+        ("http://localhost", True),
+        ("https://LOCALHOST", True),
+        ("https://a.example", True),
+        ("https://b.example", False),
+        ("http://a.example", False),
+        ("http://localhost:3000", False),
+        ("http://localhost.evil.example", False),
+        ("null", False),
+        ("localhost", False),
+        ("chrome-extension://localhost.x", False),
+    ],
+)
+def test_pages_that_may_change_something(origin: str, is_let_in: bool) -> None:
+    async def work() -> None:
+        async with client(cors_origins="https://a.example") as http:
+            for name in UNSAFE:
+                method, _, path = name.partition(" ")
+                answer = await http.request(method, path, headers={"Origin": origin})
+                assert answer.status_code == (200 if is_let_in else 403), name
+                assert is_let_in or "SHOAL_CORS_ORIGINS" in answer.text
+            # Reading changes nothing, and the browser shows no answer to the page.
+            assert (await http.get("/hardware", headers={"Origin": origin})).status_code == 200
+
+    run(work())
+
+
+def test_programs_and_all_pages() -> None:
+    async def work() -> None:
+        async with client() as http:  # curl sends no Origin
+            assert (await http.post("/tts")).status_code == 200
+        async with client(cors_origins="*") as http:
+            for origin in ("https://b.example", "null"):
+                assert (await http.post("/tts", headers={"Origin": origin})).status_code == 200
+
+    run(work())
+
+
+def test_order_of_what_is_checked() -> None:
+    """Name, key, page, rate: who is refused for one learns nothing of the next."""
+
+    async def work() -> None:
+        async with client(api_keys="secret", rate_limit_per_minute=1) as http:
+            wrong = {"Host": "evil.example", "Origin": "http://evil.example"}
+            statuses = []
+            for right in ({"Host": "localhost"}, KEY, {"Origin": "http://localhost"}, {}):
+                statuses.append((await http.post("/tts", headers=wrong)).status_code)
+                wrong |= right
+            statuses.append((await http.post("/tts", headers=wrong)).status_code)
+            statuses.append((await http.post("/tts", headers=wrong)).status_code)
+            assert statuses == [421, 401, 403, 200, 429, 429]
+
+    run(work())
+
+
+# -- reverse proxies -------------------------------------------------------------------------------
+
+PROXY = "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "told", "name"),
+    [
+        ("", PROXY, "10.0.0.1", PROXY),
+        (PROXY, PROXY, "10.0.0.1", "10.0.0.1"),
+        (PROXY, PROXY, "", PROXY),
+        (PROXY, "10.0.0.9", "10.0.0.1", "10.0.0.9"),
+        (PROXY, PROXY, "6.6.6.6, 10.0.0.1", "10.0.0.1"),  # the first is the client's own word
+        (f"{PROXY},192.168.0.0/16", PROXY, "6.6.6.6, 10.0.0.1, 192.168.3.4", "10.0.0.1"),
+        (PROXY, PROXY, "10.0.0.1, nonsense", PROXY),
+        (PROXY, PROXY, "1.2.3.4\x1b[31m FAKE\x1b[0m", PROXY),
+        (PROXY, PROXY, "fe80::1%\x1b[31m", "fe80::/64"),
+        (PROXY, PROXY, "2001:db8:1:2::5", "2001:db8:1:2::/64"),
+        (PROXY, PROXY, "[2001:db8:1:2::5]:443", "2001:db8:1:2::/64"),
+        (PROXY, PROXY, "10.0.0.1:5678", "10.0.0.1"),
+        (PROXY, PROXY, "::ffff:10.0.0.1", "10.0.0.1"),
+        (PROXY, "::ffff:127.0.0.1", "10.0.0.1", "10.0.0.1"),
+        (PROXY, PROXY, "127.0.0.1, 127.0.0.1", PROXY),
+        (PROXY, PROXY, "a," * 20_000 + "10.0.0.1", "10.0.0.1"),
+        ("0.0.0.0/0", PROXY, "9.9.9.9," * 40 + "10.0.0.1", "9.9.9.9"),
+    ],
+)
+def test_client_behind_a_proxy(proxies: str, peer: str, told: str, name: str) -> None:
+    async def work() -> None:
+        async with client(peer, forwarded_allow_ips=proxies) as http:
+            sent = {b"X-Forwarded-For": told.encode()}
+            assert (await http.get("/hardware", headers=sent)).json()["client"] == name
+
+    run(work())
+
+
+def test_nobody_escapes_the_rate_by_a_header() -> None:
+    async def work() -> None:
+        async with client(PROXY, rate_limit_per_minute=2) as http:
+            statuses = [
+                (await http.post("/tts", headers={"X-Forwarded-For": f"10.0.0.{n}"})).status_code
+                for n in range(4)
+            ]
+            assert statuses == [200, 200, 429, 429]
+
+    run(work())
+
+
+@pytest.mark.parametrize("text", ["*", "localhost", "127.0.0.1/8", "127.0.0.1 10.0.0.1"])
+def test_proxies_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadSetting, match="SHOAL_FORWARDED_ALLOW_IPS"):
+        protect(FastAPI(), Settings(_env_file=None, forwarded_allow_ips=text))
+
+
+# -- the start -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "", "0", "fd00::7"])
+def test_a_public_address_asks_for_keys(host: str) -> None:
+    with pytest.raises(BadSetting, match=r"SHOAL_API_KEYS=.*SHOAL_ALLOW_OPEN=true"):
+        refuse_open(Settings(_env_file=None, host=host))
+    refuse_open(Settings(_env_file=None, host=host, api_keys="secret"))
+    refuse_open(Settings(_env_file=None, host=host, allow_open=True))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_this_machine_asks_for_none(host: str) -> None:
+    refuse_open(Settings(_env_file=None, host=host))

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from backend.api.live_body import LiveText, SessionStart, parse_message
 from backend.errors import BadField, ShoalError, TextTooLong, UploadTooLarge
+from tests.monitored import logged
 from tests.scripted import children, server
 
 FIRST = "Once upon a time there was a test. "
@@ -70,6 +71,32 @@ def kinds(said: Sequence[dict[str, Any]]) -> list[str]:
 async def running(http: httpx.AsyncClient) -> int:
     worker = (await http.get("/health")).json()["worker"]
     return int(worker["running"]) + int(worker["waiting"])
+
+
+def frame_of(text: bytes) -> bytes:
+    """A text frame of a client, masked with zeros."""
+    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/stream", "/v1/tts/live"])
+def test_two_mistakes_in_one_segment_are_no_fault_of_the_servers(path: str) -> None:
+    """The second ends the connection before the first is answered."""
+
+    async def work() -> None:
+        async with server() as http:
+            with logged("WARNING") as lines:
+                for _ in range(5):
+                    url = str(http.base_url).replace("http", "ws").rstrip("/") + path
+                    async with connect(url) as socket:
+                        socket.transport.write(frame_of(b"junk") + frame_of(b"\xff\xff"))
+                        with pytest.raises(ConnectionClosed):
+                            while True:
+                                await socket.recv()
+                        assert socket.close_code == 1007
+                assert (await http.get("/health")).status_code == 200
+            assert not lines
+
+    run(work())
 
 
 def test_sentences_are_spoken_in_order() -> None:

@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest
 
-from backend.api.guard import OPEN_PATHS, PACED
 from backend.api.openapi import errors, example
+from backend.api.pace import OPEN_PATHS, is_paced
 from backend.api.status import STATUS
 from tests.scripted import _app, client
 
 Operation = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
-NO_RATE = frozenset(
-    {
-        *("/estimate-memory", "/optimize-for-hardware", "/cache/clear", "/v1/health"),
-        *("/v1/references/update", "/voices/import"),
-    }
-)
-"""Routes that take a POST and neither speak nor encode."""
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -99,7 +92,9 @@ def test_operation_documents_its_errors(name: str) -> None:
     told = operation(name)["responses"]
     assert "500" in told
     assert ("401" in told) == (path not in OPEN_PATHS)
-    assert ("429" in told) == ((method.upper(), path) in PACED)
+    assert "421" in told
+    assert ("403" in told) == (method != "get")
+    assert ("429" in told) == is_paced(method.upper(), path)
     known = {str(status.value) for status in STATUS.values()}
     for status, response in told.items():
         if status.startswith("2"):
@@ -123,12 +118,12 @@ def test_errors_have_the_shape_of_their_route() -> None:
     assert content["example"]["message"] == ours["detail"]
 
 
-def test_every_post_is_paced_or_named_here() -> None:
-    posts = {name.partition(" ")[2] for name in named("/") if name.startswith("post ")}
-    paced = {path for method, path in PACED if method == "POST"}
-    assert paced | NO_RATE == posts
-    assert not paced & NO_RATE
-    assert posts | OPEN_PATHS <= {path for _, path, _ in operations()}
+def test_what_counts_towards_the_rate() -> None:
+    """All that changes, speaks, encodes or decodes something, and nothing that only tells."""
+    counted = {name for name in named("/") if "429" in operation(name)["responses"]}
+    gets = {name for name in named("/") if name.startswith("get ")}
+    assert counted & gets == {"get /voices/{name}/audio"}
+    assert set(named("/")) - counted - gets == {"post /v1/health"}
 
 
 def test_keys_are_told() -> None:

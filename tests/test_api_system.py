@@ -114,6 +114,32 @@ def test_unknown_path_and_method_are_json() -> None:
     run(work())
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/voices", "GET, POST"),
+        ("PUT", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("PUT", "/voices/import", "POST"),
+        ("DELETE", "/voices/Anna/audio", "GET"),
+        ("POST", "/v1/models/some/model", "GET"),
+        ("POST", "/model/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60", "GET, PATCH, DELETE"),
+        ("HEAD", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("OPTIONS", "/tts", "POST"),
+        ("POST", "/docs", "GET"),
+        ("TRACE", "/health", "GET"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
+    async def work() -> None:
+        async with client(is_ready=False) as http:
+            answer = await http.request(method, path)
+            assert answer.status_code == 405
+            assert answer.headers["Allow"] == allowed
+            assert method == "HEAD" or f"use {allowed}" in answer.text
+
+    run(work())
+
+
 def test_a_driver_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     monkeypatch.setattr(backend.nvml, "pynvml", driver)

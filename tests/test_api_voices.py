@@ -30,7 +30,7 @@ def encodings(log: Path) -> int:
 def test_a_voice_lives_from_creation_to_deletion(tmp_path: Path) -> None:
     async def work() -> None:
         async with client(data_dir=tmp_path) as http:
-            assert (await http.get("/voices")).json() == {"voices": []}
+            assert (await http.get("/voices")).json() == {"voices": [], "damaged": []}
             made = await http.post("/voices", data=GOOD, files=UPLOAD)
             assert made.status_code == 201, made.text
             told = made.json()
@@ -61,6 +61,26 @@ def test_a_voice_lives_from_creation_to_deletion(tmp_path: Path) -> None:
             assert (gone.status_code, gone.content) == (204, b"")
             assert (await http.delete("/voices/Anja")).status_code == 404
             assert len((await http.get("/voices")).json()["voices"]) == 1
+
+    run(work())
+
+
+def test_a_damaged_voice_is_listed_and_deleted(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with client(data_dir=tmp_path) as http:
+            for name in ("Anna", "Ben"):
+                made = await http.post("/voices", data=GOOD | {"name": name}, files=UPLOAD)
+            damaged = made.json()["id"]
+            (tmp_path / "voices" / f"{damaged}.voice").write_bytes(b"damaged")
+            listed = (await http.get("/voices")).json()
+            assert [voice["name"] for voice in listed["voices"]] == ["Anna"]
+            assert listed["damaged"] == [damaged]
+            refused = await http.get(f"/voices/{damaged}")
+            assert refused.status_code == 404
+            assert "damaged; delete it" in refused.json()["detail"]
+            assert (await http.delete(f"/voices/{damaged}")).status_code == 204
+            assert (await http.get("/voices")).json()["damaged"] == []
+            assert not (tmp_path / "voices" / f"{damaged}.voice").exists()
 
     run(work())
 
@@ -115,7 +135,7 @@ def test_what_cannot_be_saved_is_refused_before_it_is_encoded(
             answer = await http.post("/voices", files=[*parts, *files.items()])
             assert answer.status_code == status, answer.text
             assert says in answer.json()["detail"]
-            assert (await http.get("/voices")).json() == {"voices": []}
+            assert (await http.get("/voices")).json() == {"voices": [], "damaged": []}
 
     run(work())
     assert encodings(log) == 0
@@ -182,7 +202,7 @@ def test_a_recording_that_cannot_be_decoded_saves_nothing(tmp_path: Path) -> Non
             answer = await http.post("/voices", data=GOOD, files=bad)
             assert answer.status_code == 422
             assert "decoded" in answer.json()["detail"]
-            assert (await http.get("/voices")).json() == {"voices": []}
+            assert (await http.get("/voices")).json() == {"voices": [], "damaged": []}
             assert (await http.post("/voices", data=GOOD, files=UPLOAD)).status_code == 201
 
     run(work())
@@ -322,7 +342,7 @@ def test_who_hangs_up_while_it_is_encoded_saves_nothing(tmp_path: Path) -> None:
                 )
             while "Abort" not in log.read_text():
                 await asyncio.sleep(0.02)
-            assert (await http.get("/voices")).json() == {"voices": []}
+            assert (await http.get("/voices")).json() == {"voices": [], "damaged": []}
             assert (await http.post("/voices", data=GOOD, files=UPLOAD)).status_code == 201
 
     run(work())

@@ -19,12 +19,14 @@ import soundfile
 import soxr
 
 from backend.audio import container, demux
-from backend.audio.container import MAX_MEMORY_BYTES, decode_container, find_demuxer
+from backend.audio.container import max_memory_bytes
 from backend.audio.limits import MAX_CHANNELS, MAX_RATE_HZ, MAX_RECORDING_S, MIN_RATE_HZ
 from backend.audio.read import read_reference
+from backend.audio.sniff import find_demuxer
 from backend.errors import BadReference
 from backend.fish_worker import install
-from tests.recordings import Samples, encoded, speech_like
+from tests.hostile import FOR_FFMPEG, code_books, table_bomb
+from tests.recordings import Samples, decode_container, encoded, speech_like
 
 SECONDS = 3.0
 EXACT = 2.0**-14
@@ -51,6 +53,8 @@ KINDS = (
     Kind("mov", "pcm_f64be", 48_000, "mov", EXACT),
     Kind("webm", "libopus", 48_000, "matroska"),
     Kind("matroska", "libmp3lame", 44_100, "matroska"),
+    Kind("ogg", "libopus", 48_000, "ogg"),
+    Kind("ogg", "flac", 48_000, "ogg", EXACT),
     Kind("adts", "aac", 44_100, "aac"),
     Kind("amr", "libopencore_amrnb", 8_000, "amr"),
     Kind("aiff", "pcm_s16be", 44_100, "aiff", EXACT),
@@ -142,7 +146,7 @@ def test_it_comes_out_at_the_rate_of_the_codec_without_its_silence() -> None:
 
 def test_what_libsndfile_reads_never_reaches_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "_PROGRAM", "/nowhere")
-    for kind in ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"):
+    for kind in ("WAV", "WAVEX", "RF64", "FLAC", "MP3"):
         file = io.BytesIO()
         soundfile.write(file, speech_like(2.0, 16_000), 16_000, format=kind)
         assert find_demuxer(file.getvalue()) is None
@@ -238,7 +242,8 @@ def decoded(audio: bytes) -> Samples | None:
     rates_hz = (MIN_RATE_HZ, MAX_RATE_HZ)
     try:
         demuxer = str(find_demuxer(audio))
-        return demux.decode(audio, demuxer, MAX_CHANNELS, rates_hz, MAX_RECORDING_S)[0]
+        frames = demux.decode(audio, demuxer, MAX_CHANNELS, rates_hz, MAX_RECORDING_S)
+        return np.concatenate([samples for _, samples in frames])
     except (demux.Problem, av.FFmpegError):
         return None
 
@@ -315,17 +320,6 @@ def test_an_honest_hour_is_refused_without_decoding_it_all() -> None:
 # -- what takes too much ---------------------------------------------------------------------------
 
 
-def table_bomb() -> bytes:
-    """30 kB whose sample table claims 80 million samples: 2.8 GB of index, were it believed."""
-    changed, samples = bytearray(m4a()), 80_000_000
-    struct.pack_into(">II", changed, changed.index(b"stsz") + 8, 1, samples)
-    at = changed.index(b"stsc")
-    (entries,) = struct.unpack_from(">I", changed, at + 8)
-    for entry in range(entries):
-        struct.pack_into(">I", changed, at + 16 + 12 * entry, samples)
-    return bytes(changed)
-
-
 class _Heaviest:
     """The most memory that a child of this process was seen to take, in bytes."""
 
@@ -350,12 +344,34 @@ class _Heaviest:
 
 
 def test_a_table_that_claims_gigabytes_takes_none() -> None:
-    own_bytes = psutil.Process().memory_info().rss
+    own_bytes, bomb = psutil.Process().memory_info().rss, table_bomb()
     with _Heaviest() as heaviest, pytest.raises(BadReference, match="claims more than"):
-        decode_container(table_bomb(), "mov")
-    assert heaviest.bytes > MAX_MEMORY_BYTES / 4, "it claimed nothing"
-    assert heaviest.bytes < MAX_MEMORY_BYTES * 1.5
+        decode_container(bomb, "mov")
+    assert heaviest.bytes > max_memory_bytes(bomb) * 3 / 4, "it claimed nothing"
+    assert heaviest.bytes < max_memory_bytes(bomb) * 1.5
     assert psutil.Process().memory_info().rss - own_bytes < 50 << 20
+
+
+@pytest.mark.parametrize("name", FOR_FFMPEG)
+def test_hostile_recordings_are_decoded_in_what_is_leased(name: str) -> None:
+    audio = FOR_FFMPEG[name]()
+    own_bytes = psutil.Process().memory_info().rss
+    with _Heaviest() as heaviest, pytest.raises(BadReference):
+        read_reference(audio, 16_000, 30.0)
+    assert heaviest.bytes < max_memory_bytes(audio) * 1.5
+    assert psutil.Process().memory_info().rss - own_bytes < 50 << 20
+
+
+def test_code_books_never_reach_libsndfile() -> None:
+    """Which would take 2 GiB for 3 kB of them, behind tags too."""
+    tag = b"ID3\4\0\0\0\0\0\0"
+    for tags in range(5):
+        assert find_demuxer(tag * tags + code_books(1)) == "ogg"
+    with pytest.raises(BadReference, match="more tags"):
+        read_reference(tag * 5 + code_books(1), 16_000, 30.0)
+    for end in (tag[:7], tag + b"ID3"):
+        with pytest.raises(BadReference, match="cannot be decoded"):
+            read_reference(end, 16_000, 30.0)
 
 
 def test_what_computes_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,10 +390,13 @@ def test_the_longest_honest_recording_stays_below_the_limits() -> None:
     assert len(heard) == len(samples)
 
 
-def test_a_bug_of_ours_is_none_of_the_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_is_none_of_the_recordings(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(container, "MAX_CHANNELS", "eight")
-    with pytest.raises(RuntimeError, match="TypeError"):
+    with pytest.raises(RuntimeError, match="as the log says"):
         decode_container(m4a(), "mov")
+    assert "TypeError" in capfd.readouterr().err
 
 
 def test_the_program_needs_nothing_of_ours() -> None:

@@ -14,13 +14,21 @@ import pytest
 import soundfile
 
 from backend.audio import demux
-from backend.audio.container import decode_container, find_demuxer
 from backend.audio.read import read_reference
+from backend.audio.sniff import find_demuxer
 from backend.errors import BadReference
-from tests.recordings import encoded, speech_like
+from tests.recordings import decode_container, encoded, speech_like
 
-DEMUXERS = ("mov", "matroska", "aac", "amr", "aiff", "caf")
-HEADS = (b"", b"\0\0\0\x18ftypM4A ", b"\x1aE\xdf\xa3", b"#!AMR\n", b"caff\0\1\0\0", b"\xff\xf1")
+DEMUXERS = ("mov", "matroska", "ogg", "aac", "amr", "aiff", "caf")
+HEADS = (
+    b"",
+    b"\0\0\0\x18ftypM4A ",
+    b"\x1aE\xdf\xa3",
+    b"#!AMR\n",
+    b"OggS",
+    b"caff\0\1\0\0",
+    b"\xff\xf1",
+)
 
 
 class Bait:
@@ -104,7 +112,7 @@ def test_no_demuxer_of_ours_follows_a_disguise(bait: Bait, demuxer: str) -> None
     for place in (str(bait.pipe), bait.url):
         for text in disguises(place).values():
             with pytest.raises((demux.Problem, av.FFmpegError)):
-                demux.decode(text.encode(), demuxer, 8, (4_000, 192_000), 120.0)
+                list(demux.decode(text.encode(), demuxer, 8, (4_000, 192_000), 120.0))
     assert not bait.was_called()
     assert not bait.was_opened()
 
@@ -160,7 +168,7 @@ def test_a_movie_that_points_to_another_file_holds_no_sound(
     told = {**demux._OPTIONS, "enable_drefs": "1", "use_absolute_path": "1"}
     monkeypatch.setattr(demux, "_OPTIONS", told)
     with pytest.raises(demux.Problem, match="elsewhere"):
-        demux.decode(movie, "mov", 8, (4_000, 192_000), 120.0)
+        list(demux.decode(movie, "mov", 8, (4_000, 192_000), 120.0))
     assert not bait.was_opened()
 
 

@@ -57,6 +57,7 @@ def test_say(scripted: CliRunner, tmp_path: Path) -> None:
         (["say", "a", "-o", "nowhere/out.wav"], "cannot be written"),
         (["say", "crash"], "exit code 3"),
         (["serve", "--port", "-1"], "SHOAL_PORT"),
+        (["serve", "--host", "0.0.0.0"], "SHOAL_ALLOW_OPEN=true"),
         (["serve", "--device", "cuda:7"], "DEVICE=cuda:7"),
         (["serve", "--model-dir", "nowhere"], "there is no checkpoint folder nowhere"),
         (["plan", "--device", "cuda:7"], "DEVICE=cuda:7"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from backend.api.guard import OPEN_PATHS
 from backend.api.live_body import _MESSAGES
 from backend.api.openapi import JSON
+from backend.api.pace import OPEN_PATHS
 from backend.api.schemas import FIELD_NAMES
 from backend.api.sse import EVENT_STREAM
 from backend.api.status import STATUS
@@ -32,8 +32,8 @@ BODIES = {
     "application/msgpack": "msgpack",
 }
 """What the page calls a body's media type."""
-BESIDE_THE_DOCUMENT = frozenset({403, 405})
-"""Answered before there is a route: to a WebSocket of another origin, and to a wrong method."""
+BESIDE_THE_DOCUMENT = frozenset({405})
+"""Answered where no route is: to a wrong method."""
 
 Operation = dict[str, Any]
 Schema = dict[str, Any]
@@ -109,9 +109,10 @@ def test_route_takes_and_answers_what_the_table_says(route: str) -> None:
     successes = {status for status in statuses if status.startswith("2")}
     assert answer == ", ".join(sorted(successes))
     # What the page says of all routes at once.
-    assert "500" in statuses
+    assert {"421", "500"} <= statuses
+    assert ("403" in statuses) == (not route.startswith("GET "))
     assert ("401" in statuses) == (route.split()[1] not in OPEN_PATHS)
-    assert errors.split() == sorted(statuses - successes - {"401", "500"})
+    assert errors.split() == sorted(statuses - successes - {"401", "403", "421", "500"})
 
 
 @pytest.mark.parametrize("route", OPERATIONS)

@@ -331,6 +331,9 @@ def test_a_recording_is_leased_what_encoding_takes() -> None:
     encoding = replace(demand(1), encoded_s=60.0)
     with machine.manager.lease(encoding):
         assert machine.manager.leased_bytes == machine.manager.need_bytes(encoding) > 0
+    decoding = replace(encoding, decoding_bytes=7_000_000)
+    more = machine.manager.need_bytes(decoding) - machine.manager.need_bytes(encoding)
+    assert more == 7_000_000
 
 
 def test_a_voice_is_leased_what_decoding_takes() -> None:

@@ -209,6 +209,16 @@ def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
     assert together.total_bytes == spoken.total_bytes + sixty.own_bytes
 
 
+def test_a_recording_is_counted_by_what_is_used_and_by_its_file() -> None:
+    ten, twenty = (S1.encoding_need(s) for s in (10.0, 20.0))
+    samples = 10 * S1.codec.sample_rate_hz
+    assert twenty.own_bytes - ten.own_bytes == 8 * samples, "as decoded, and filled up"
+    file = S1.encoding_need(10.0, 50 * MIB)
+    assert file.own_bytes == ten.own_bytes + 50 * MIB
+    workspace = S1.codec.encode_workspace_bytes()
+    assert S1.encoding_need(10.0, 50 * MIB, "cuda:0").own_bytes == 2 * workspace
+
+
 def test_a_voice_is_decoded_beside_what_is_spoken() -> None:
     one, ten = (S1.decoding_need(s) for s in (1.0, 10.0))
     samples = 9 * S1.codec.sample_rate_hz

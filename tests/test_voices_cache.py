@@ -1,6 +1,7 @@
 """Encoded references: the least recently used is forgotten, and the disk is never an error."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,6 +136,25 @@ def test_a_damaged_file_is_a_miss_and_removed(tmp_path: Path, damage: str) -> No
     assert not file.exists()
     cache.put(key, CODES)
     assert ReferenceCache(tmp_path, 0, LARGE).get(key) == CODES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or links in folders")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_what_is_no_file_of_ours_is_a_miss_and_removed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "k.codes"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 33)  # which takes no room
+    cache = ReferenceCache(tmp_path, LARGE, LARGE)
+    assert cache.get("k") is None
+    assert not path.is_symlink() and not path.exists()
+    cache.put("k", CODES)
+    assert ReferenceCache(tmp_path, LARGE, LARGE).get("k") == CODES
 
 
 def test_disk_trouble_is_one_warning(tmp_path: Path) -> None:

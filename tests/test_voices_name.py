@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from backend.errors import BadField
-from backend.voices.name import MAX_NAME_CHARACTERS, checked_name, is_id, name_key
+from backend.voices.name import MAX_NAME_CHARACTERS, checked_name, is_id, look_key, name_key
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,36 @@ def test_other_names_are_refused_in_one_sentence(name: str) -> None:
         checked_name(name)
     assert len(str(refused.value)) < 200
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "scripts"),
+    [
+        ("\u0410nna", "Latin and Cyrillic"),
+        ("Ann\u0430", "Latin and Cyrillic"),
+        ("\u0391nna 2", "Latin and Greek"),
+        ("\u13a0nna", "Latin and Cherokee"),
+        ("\u0391\u0410", "Greek and Cyrillic"),
+        ("Anna Анна", "Latin and Cyrillic"),
+    ],
+)
+def test_letters_that_look_alike_are_of_one_script(name: str, scripts: str) -> None:
+    with pytest.raises(BadField, match=f"mixes {scripts} letters"):
+        checked_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Anna 小明", "DJ たろう", "Anna 2", "Анна 2", "Zoë", "Voice हिन्दी"]
+)
+def test_scripts_that_nobody_mistakes_may_be_mixed(name: str) -> None:
+    assert checked_name(name)
+
+
+def test_forms_of_a_letter_look_like_it() -> None:
+    for alike in ("Ａｎｎａ", "𝐀𝐧𝐧𝐚", "ᴬnna", "ANNA"):
+        assert look_key(alike) == look_key("Anna")
+    assert look_key("Anne") != look_key("Anna")
+    assert name_key("Ａｎｎａ") != name_key("Anna"), "an old name is still found by itself"
 
 
 def test_a_name_is_kept_composed() -> None:

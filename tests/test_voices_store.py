@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +20,11 @@ from backend.core import ReferenceCodes, VoicePrompt
 from backend.errors import BadField, ShoalError, StorageFull, UnknownVoice, VoiceConflict
 from backend.voices import sealed
 from backend.voices.store import Voice, VoiceStore
-from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
+from backend.voices.voice import (
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_TRANSCRIPT_CHARACTERS,
+    Saved,
+)
 from tests.monitored import logged
 
 ROOT = Path(__file__).parent.parent
@@ -275,6 +279,102 @@ def test_damage_is_warned_of_once_and_never_served(tmp_path: Path) -> None:
     assert store.create("Bad 1", CODES).name == "Bad 1"
 
 
+def zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 33)  # which takes no room
+
+
+def link(path: Path) -> None:
+    elsewhere = path.with_suffix(".elsewhere")
+    (path.parent / f"{path.stem[::-1]}.voice").rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes, links or devices in folders")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("put", [zero, pipe, huge, link, Path.mkdir])
+def test_what_is_no_file_of_ours_is_not_read(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    store = store_at(tmp_path)
+    good = store.create("Good", CODES)
+    other = store.create("Other", CODES)
+    strange = other.id[::-1]
+    put(tmp_path / f"{strange}.voice")
+    for there in (store, store_at(tmp_path)):
+        assert good in there.list()
+        assert strange in there.damaged()
+        for call in (there.get, lambda name, of=there: of.prompt(name, "codec a")):
+            with pytest.raises(UnknownVoice, match="is damaged"):
+                call(strange)
+        assert there.prompt("Good", "codec a").codes == CODES
+
+
+def test_a_damaged_voice_is_deleted_by_its_id(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    ann, bad = store.create("Ann", CODES), store.create("Bad", CODES)
+    assert store.damaged() == ()
+    file_of(tmp_path, bad).write_bytes(b"damaged")
+    for there in (store_at(tmp_path), store_at(tmp_path)):
+        assert there.list() == (ann,)
+        assert there.damaged() == (bad.id,)
+    with pytest.raises(UnknownVoice):
+        there.delete("Bad")
+    there.delete(bad.id)
+    assert there.damaged() == store_at(tmp_path).damaged() == ()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{ann.id}.voice"]
+    with pytest.raises(UnknownVoice):
+        there.delete(bad.id)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or links in folders")
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_nothing_is_written_through_what_lies_in_the_way(tmp_path: Path, is_pipe: bool) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"not to be written to")
+    path = tmp_path / "a.voice"
+    in_the_way = tmp_path / f"a.voice.{os.getpid()}.tmp"
+    if is_pipe:
+        os.mkfifo(in_the_way)
+    else:
+        in_the_way.symlink_to(mine)
+    sealed.write(path, sealed.seal(CODES))
+    assert sealed.read(path, ReferenceCodes, 1_000) == CODES
+    assert mine.read_bytes() == b"not to be written to"
+
+
+@pytest.mark.parametrize("name", ["Ａｎｎ", "𝐀nn", "ＡＮＮ"])
+def test_a_name_that_looks_like_anothers_is_taken(tmp_path: Path, name: str) -> None:
+    store = store_at(tmp_path)
+    store.create("Ann", CODES)
+    for attempt in (lambda: store.create(name, CODES), lambda: store.check_name(name)):
+        with pytest.raises(VoiceConflict, match="called Ann already"):
+            attempt()
+
+
+def test_a_name_of_two_scripts_that_was_saved_before_is_still_spoken_in(tmp_path: Path) -> None:
+    mixed = "\u0410nna"  # its first letter is Cyrillic
+    made = store_at(tmp_path).create("Anna", CODES)
+    with pytest.raises(BadField, match="Latin and Cyrillic"):
+        store_at(tmp_path).create(mixed, CODES)
+    old = replace(made, id="0" * 32, name=mixed)
+    sealed.write(file_of(tmp_path, old), sealed.seal(Saved(1, old, CODES.codes)))
+    store = store_at(tmp_path)
+    assert store.get(mixed) == old
+    assert store.get("Anna") == made
+    assert store.prompt(mixed, "codec a").codes == CODES
+    assert store.update(mixed, name=mixed, transcript="Hi.").transcript == "Hi."
+    with pytest.raises(BadField, match="Latin and Cyrillic"):
+        store.update(mixed, name=mixed + "2")
+
+
 def test_damage_while_it_serves_is_seen(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     ann = store.create("Ann", CODES)
@@ -299,7 +399,7 @@ def test_what_cannot_be_read_now_is_there_when_it_can(
     os.utime(tmp_path, (long_ago_s, long_ago_s))
     new = store_at(tmp_path)
     with monkeypatch.context() as patch, logged("WARNING") as lines:
-        patch.setattr(Path, "read_bytes", full)
+        patch.setattr(sealed, "open_regular", full)
         assert new.list() == new.list() == ()
         assert known.list() == (ann,)
         for call in (lambda: known.prompt("Ann", "codec a"), lambda: known.update("Ann", "Beth")):
@@ -393,7 +493,7 @@ def test_kill_9_leaves_every_voice_whole(tmp_path: Path) -> None:
     for attempt in range(8):
         with child(BUSY, tmp_path, attempt) as process:
             assert process.stdout is not None
-            told = [process.stdout.readline() for _ in range(1 + 5 * attempt)]  # it has begun
+            told = [process.stdout.readline() for _ in range(3 + 2 * attempt)]
             process.kill()
             told += process.stdout.readlines()
         lines = [line[:-1] for line in told if line.endswith("\n")]

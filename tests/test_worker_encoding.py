@@ -1,6 +1,10 @@
 """Recordings are encoded, and codes decoded, beside the speech; each is answered once."""
 
+import gc
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -25,7 +29,9 @@ from backend.worker.messages import (
     FromWorker,
     Pcm,
     Shutdown,
+    frame,
 )
+from backend.worker.pipe import Reader
 from tests.test_worker_loop import CODEC_ID, WAIT_S, Worker, loaded, recording, request, samples
 
 Encode = Callable[[DAC, Tensor, Stream | None], Tensor]
@@ -198,6 +204,42 @@ def test_frames_are_made_in_step_with_the_codec(monkeypatch: pytest.MonkeyPatch)
         assert isinstance(encoded, Encoded)
         assert encoded.codes == alone.codes
     worker.leave()
+
+
+def test_no_recording_is_kept_until_the_next_one_comes(worker: Worker) -> None:
+    assert isinstance(worker.encode(recording(1.5)), Encoded)
+    deadline_s = time.monotonic() + WAIT_S
+    while any(type(each) is EncodeVoice for each in gc.get_objects()):
+        assert time.monotonic() < deadline_s, "it is still held"
+        threading.Event().wait(0.01)
+
+
+def test_no_message_is_kept_until_the_next_one_comes() -> None:
+    out, into = os.pipe()
+    delivered = threading.Event()
+    with os.fdopen(out, "rb") as pipe, os.fdopen(into, "wb") as sent:
+        reader = Reader(pipe, lambda _: delivered.set(), lambda _: None)
+        reader.start()
+        sent.write(frame(EncodeVoice("voice", bytes(100_000))))
+        sent.flush()
+        assert delivered.wait(WAIT_S)
+        deadline_s = time.monotonic() + WAIT_S
+        while _longest_local(reader) >= 100_000:
+            assert time.monotonic() < deadline_s, "it is still held"
+            threading.Event().wait(0.01)
+        sent.write(frame(Shutdown()))
+        sent.flush()
+        reader.join(WAIT_S)
+
+
+def _longest_local(thread: threading.Thread) -> int:
+    """Bytes of the longest message that a variable of `thread` holds."""
+    found, frame = 0, sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        values = frame.f_locals.values()
+        found = max([found, *(len(value) for value in values if isinstance(value, bytes))])
+        frame = frame.f_back
+    return found
 
 
 # -- codes to sound --------------------------------------------------------------------------------

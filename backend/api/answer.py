@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from backend.api.dependencies import unless_hung_up
 from backend.api.headers import STREAMED, figures, figures_at_start
+from backend.api.scratch import on_disk
 from backend.api.sse import EVENT_STREAM
 from backend.audio.subtitles import srt, webvtt
 from backend.audio.write import AudioWriter, Outlet, carried_rate_hz, content_type
@@ -131,13 +132,14 @@ async def _speak_json(
     try:
         with _temporary_file() as audio:
             session = await _speak_into(audio, backend, speech, output)
-            file.write(json.dumps(_timing(session, output, subtitles)).encode()[:-1])
-            file.write(b', "audio": "')
-            audio.seek(0)
-            while data := audio.read(PIECE_BYTES):
-                file.write(base64.b64encode(data))
-                await asyncio.sleep(0)
-            file.write(b'"}')
+            with on_disk():
+                file.write(json.dumps(_timing(session, output, subtitles)).encode()[:-1])
+                file.write(b', "audio": "')
+                audio.seek(0)
+                while data := audio.read(PIECE_BYTES):
+                    file.write(base64.b64encode(data))
+                    await asyncio.sleep(0)
+                file.write(b'"}')
     except BaseException:
         file.close()
         raise
@@ -152,7 +154,8 @@ async def _speak_into(
     file: IO[bytes], backend: SmartBackend, speech: SpeechRequest, output: AudioOutput
 ) -> SpeechSession:
     async with backend.speak(speech) as session:
-        with closing(AudioWriter(file, output, session.info.sample_rate_hz)) as writer:
+        rate_hz = session.info.sample_rate_hz
+        with on_disk(), closing(AudioWriter(file, output, rate_hz)) as writer:
             async for _ in _write(writer, session):
                 pass
     return session

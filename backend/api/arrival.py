@@ -5,6 +5,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from backend.api.scratch import on_disk
 from backend.core import MIB
 from backend.errors import BadField, UploadTooLarge
 
@@ -23,12 +24,14 @@ async def read_form(
 ) -> FormData:
     """The form in the body, files past 1 MB on disk; close it after use.
 
-    Raises `BadField` for what is no form, `UploadTooLarge` with `advice` past `max_bytes`.
+    Raises `BadField` for what is no form, `UploadTooLarge` with `advice` past `max_bytes`,
+    `StorageFull`.
     """
     try:
-        return await _limited(request, max_bytes, advice).form(
-            max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=max_bytes
-        )
+        with on_disk():
+            return await _limited(request, max_bytes, advice).form(
+                max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=max_bytes
+            )
     except HTTPException as error:
         raise BadField(f"The form cannot be read: {error.detail}") from None
 

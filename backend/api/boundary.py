@@ -9,13 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from backend.api.shape import error_response, takes_response
+from backend.logs import log_fault
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,64}")
 _CARRIES_ID = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
+_TO_CLIENT = frozenset({"websocket.send", "websocket.close"})
 _INTERNAL_ERROR = 1011
+_LEFT = 1006
 
 
 class RequestBoundary:
@@ -40,15 +43,21 @@ class RequestBoundary:
             if last in _CARRIES_ID:
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
-            await send(message)
+            try:
+                await send(message)
+            except RuntimeError:
+                if scope["type"] == "http" or last not in _TO_CLIENT:
+                    raise
+                # The server has closed the connection for what came next, which is not read yet.
+                raise WebSocketDisconnect(_LEFT) from None
 
         try:
             with logger.contextualize(request_id=request_id):
                 await self._app(scope, receive, send_with_id)
         except WebSocketDisconnect:
             return  # the client left: nobody reads an answer
-        except Exception:  # the request boundary: report it, answer it
-            logger.exception("Request {} failed by a fault of the server's.", request_id)
+        except Exception as error:  # the request boundary: report it, answer it
+            log_fault("Request {} failed by a fault of the server's.", request_id, error=error)
             detail = f"The server made a mistake; its log tells more under {request_id}."
             if not last and takes_response(scope):
                 response = error_response(scope["path"], 500, detail)

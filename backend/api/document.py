@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from backend.api.guard import OPEN_PATHS, PACED
 from backend.api.openapi import JSON, OUR_ERROR, error
+from backend.api.pace import OPEN_PATHS, SAFE_METHODS, is_paced
 from backend.api.shape import error_body, error_status
 
 _RETRIED = frozenset({"429", "503"})
@@ -110,12 +110,14 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         del responses["422"]
         if any(each["in"] == "query" for each in operation.get("parameters", ())):
             responses["422"] = error(422)
-    added = [500]
+    added = [421, 500]
     if path in OPEN_PATHS:
         operation["security"] = []
     else:
         added.append(401)
-    if (method.upper(), path) in PACED:
+    if method.upper() not in SAFE_METHODS:
+        added.append(403)
+    if is_paced(method.upper(), path):
         added.append(429)
     if "422" in responses and error_status(path, 422) != 422:
         del responses["422"]

@@ -16,6 +16,10 @@ _ERRORS: dict[int, tuple[str, str]] = {
         "The server asks for an API key, and none or a wrong one was sent.",
         "An API key is needed; send Authorization: Bearer <key>, or X-API-Key.",
     ),
+    403: (
+        "A web page of another origin sent it.",
+        "A page of another origin sent this; SHOAL_CORS_ORIGINS names the origins that may.",
+    ),
     404: (
         "There is no such voice, file or route.",
         "There is no voice anna; GET /voices lists what there is.",
@@ -32,6 +36,11 @@ _ERRORS: dict[int, tuple[str, str]] = {
     415: (
         "The body is of a type that is not understood.",
         "The body is neither JSON nor msgpack; set Content-Type.",
+    ),
+    421: (
+        "The server listens on this machine alone and is not called what `Host` says.",
+        "This server is not called 'shoal.example'; call it localhost or 127.0.0.1, or name it in "
+        "SHOAL_ALLOWED_HOSTS.",
     ),
     422: (
         "A field is wrong or unknown; the message says which, and how to put it right.",
@@ -65,8 +74,8 @@ _ERRORS: dict[int, tuple[str, str]] = {
 def errors(*statuses: int) -> Responses:
     """A route's `responses` for those `statuses`: description, schema and example of each.
 
-    401, 429 and 500 need not be named: `document.describe` adds them where they apply. It also
-    gives the routes of OpenAI and Fish their own shape of an error.
+    401, 403, 421, 429 and 500 need not be named: `document.describe` adds them where they apply.
+    It also gives the routes of OpenAI and Fish their own shape of an error.
     """
     return {status: error(status) for status in statuses}
 

@@ -12,6 +12,8 @@ from backend.errors import (
     BlankText,
     EngineDown,
     EngineFailed,
+    ForeignHost,
+    ForeignOrigin,
     NotEnoughMemory,
     OverCapacity,
     PromptTooLong,
@@ -30,6 +32,8 @@ from backend.errors import (
 STATUS: dict[type[ShoalError], HTTPStatus] = {
     BlankText: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
+    ForeignOrigin: HTTPStatus.FORBIDDEN,
+    ForeignHost: HTTPStatus.MISDIRECTED_REQUEST,
     UnknownVoice: HTTPStatus.NOT_FOUND,
     UnknownFile: HTTPStatus.NOT_FOUND,
     VoiceConflict: HTTPStatus.CONFLICT,

@@ -28,7 +28,7 @@ class NewVoice(BaseModel):
     model_config = _DOCUMENTED
 
     name: str
-    """1 to 64 letters and digits of any script, with spaces, `_`, `-` and `.` between them; upper
+    """1 to 64 letters and digits of one script, with spaces, `_`, `-` and `.` between them; upper
     and lower case are not told apart."""
     transcript: str = Field("", max_length=MAX_TRANSCRIPT_CHARACTERS)
     """What is said in the recording, if known."""
@@ -82,7 +82,11 @@ class CreatedVoice(VoiceAnswer):
 class VoiceList(BaseModel):
     """Every saved voice, the oldest first."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     voices: list[VoiceAnswer]
+    damaged: list[str] = Field([], examples=[[]])
+    """Ids of files that hold no voice any more; `DELETE /voices/{name}` removes one by its id."""
 
 
 CREATED: dict[str, Any] = {
@@ -182,7 +186,9 @@ async def save_voice(
 async def list_voices(backend: Backend) -> VoiceList:
     """Every saved voice, the oldest first."""
     voices = await asyncio.to_thread(backend.voices.list)
-    return VoiceList(voices=[VoiceAnswer.model_validate(voice) for voice in voices])
+    damaged = await asyncio.to_thread(backend.voices.damaged)
+    answers = [VoiceAnswer.model_validate(voice) for voice in voices]
+    return VoiceList(voices=answers, damaged=list(damaged))
 
 
 @router.get("/{name}", responses=errors(404))
@@ -209,5 +215,8 @@ async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAn
 
 @router.delete("/{name}", status_code=204, responses=errors(404, 507))
 async def delete_voice(name: str, backend: Backend) -> None:
-    """Delete a voice; what is being spoken in it is spoken to its end."""
+    """Delete a voice; what is being spoken in it is spoken to its end.
+
+    A damaged one, as `GET /voices` lists it, is deleted by its id.
+    """
     await asyncio.to_thread(backend.voices.delete, name)

@@ -1,8 +1,6 @@
-"""Recordings from phones and browsers, which libsndfile does not read: decoded by FFmpeg, apart.
+"""Recordings from phones and browsers: decoded by FFmpeg, apart.
 
-Which demuxer FFmpeg uses is chosen here by a file's first bytes, from a closed list without
-playlists: left to itself it would guess, and some of what it guesses opens files and addresses. A
-process of its own decodes (`demux.py`), and ends where that takes more memory or time than an
+A process of its own decodes (`demux.py`), and ends where that takes more memory or time than an
 honest recording can.
 """
 
@@ -10,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,86 +25,108 @@ from backend.audio.limits import (
     check_rate,
 )
 from backend.audio.pcm import Samples
+from backend.audio.sniff import find_demuxer, without_tags
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
-MAX_MEMORY_BYTES = 512 << 20
-"""Of the decoding process: 20 MiB of file and two minutes at 192 kHz take about 300 MiB."""
+MAX_PROCESS_BYTES = 96 << 20
+"""Of the decoding process beside the file: Python, FFmpeg and a block take about 50 MiB."""
+MAX_BLOCKS_BYTES = 8 << 20
+"""Of a block of eight channels as it is decoded, mixed, measured and resampled: 4 MiB measured."""
+_FILE_COPIES = 2
+"""In the worker: the message that brought it, and the file that was in that."""
 MAX_CPU_S = 20.0
-"""Two minutes of Opus or AAC take about one on a slow core."""
+"""Two minutes of Opus or AAC, decoded twice, take about two on a slow core."""
 
 _PROGRAM = Path(__file__).with_name("demux.py")
-_ID3_HEADER_BYTES = 10
 
 
-def find_demuxer(audio: bytes) -> str | None:
-    """FFmpeg's name for what `audio` is in; None is nothing for FFmpeg."""
-    if audio[4:8] == b"ftyp":
-        return "mov"  # m4a, mp4, mov, 3gp
-    if audio.startswith(b"\x1aE\xdf\xa3"):
-        return "matroska"  # webm
-    if audio.startswith((b"#!AMR\n", b"#!AMR-WB\n")):
-        return "amr"
-    if audio.startswith(b"FORM") and audio[8:12] in (b"AIFF", b"AIFC"):
-        return "aiff"
-    if audio.startswith(b"caff"):
-        return "caf"
-    return "aac" if _is_adts(_after_id3(audio)) else None
+def max_memory_bytes(audio: bytes) -> int:
+    """Memory at which the process that decodes `audio` is ended."""
+    return MAX_PROCESS_BYTES + len(audio) * 5 // 4  # what is read from a pipe grows by an eighth
 
 
-def decode_container(audio: bytes, demuxer: str) -> tuple[Samples, int]:
-    """Mono samples of the first audio track, and their rate; `demuxer` is from `find_demuxer`.
+def decoding_bytes(audio: bytes) -> int:
+    """Memory that decoding `audio` takes at most, beside the samples that are used of it."""
+    process = max_memory_bytes(audio) if find_demuxer(audio) else 0
+    return _FILE_COPIES * len(audio) + MAX_BLOCKS_BYTES + process
 
-    Raises `BadReference` with what is wrong and what to do.
+
+class Container:
+    """What `open_container` opens: the sound that a process decodes, twice."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self.rate_hz = 0
+        self._ahead: Samples | None = self._receive()  # it tells the rate
+
+    def blocks(self) -> Iterator[Samples]:
+        """The first audio track from its beginning, mixed down; `BadReference` where it is broken.
+
+        May be read twice, to its end the first time.
+        """
+        while len(block := self._receive() if self._ahead is None else self._ahead):
+            self._ahead = None
+            yield block
+        self._ahead = None
+
+    def _receive(self) -> Samples:
+        """The next block, an empty one at the end."""
+        assert self._process.stdout is not None
+        header = self._process.stdout.readline()
+        answer = json.loads(header) if header.endswith(b"\n") else self._ended()
+        if "problem" in answer:
+            raise _bad_reference(answer["problem"], answer["detail"])
+        self.rate_hz, length = int(answer["rate_hz"]), 4 * answer["samples"]
+        if len(samples := self._process.stdout.read(length)) < length:
+            self._ended()
+        return np.frombuffer(samples, dtype="<f4").astype(np.float32, copy=False)
+
+    def _ended(self) -> NoReturn:
+        """Say why it ended before the sound did."""
+        if self._process.wait() in (0, 1):  # a traceback: our fault, and none of the recording's
+            raise RuntimeError("demux.py failed, as the log says.")
+        raise BadReference(
+            "speaker_file claims more than a recording can hold, or is damaged; export it again."
+        )
+
+
+@contextmanager
+def open_container(audio: bytes, demuxer: str) -> Iterator[Container]:
+    """`audio`, decoded by a process that ends with the block.
+
+    `demuxer` is from `sniff.find_demuxer`. Raises `BadReference` with what is wrong and what to do.
     """
+    audio = without_tags(audio)
     asked = {
         "demuxer": demuxer,
         "max_channels": MAX_CHANNELS,
         "rates_hz": (MIN_RATE_HZ, MAX_RATE_HZ),
         "max_s": MAX_RECORDING_S,
-        "max_memory_bytes": MAX_MEMORY_BYTES,
+        "max_memory_bytes": max_memory_bytes(audio),
         "max_cpu_s": MAX_CPU_S,
     }
-    header, _, samples = _run(json.dumps(asked), _after_id3(audio)).partition(b"\n")
-    answer = json.loads(header)
-    if "problem" in answer:
-        raise _bad_reference(answer["problem"], answer["detail"])
-    decoded: Samples = np.frombuffer(samples, dtype="<f4").astype(np.float32)
-    return decoded, int(answer["rate_hz"])
-
-
-def _after_id3(audio: bytes) -> bytes:
-    """`audio` without the ID3v2 tag that some recorders put in front of AAC."""
-    if not audio.startswith(b"ID3") or len(audio) < _ID3_HEADER_BYTES:
-        return audio
-    length = 0
-    for byte in audio[6:_ID3_HEADER_BYTES]:
-        length = length << 7 | byte & 0x7F
-    return audio[_ID3_HEADER_BYTES + length :]
-
-
-def _is_adts(audio: bytes) -> bool:
-    """Whether AAC begins here: mp3's sync word differs in the two bits of its layer."""
-    return len(audio) > 1 and audio[0] == 0xFF and audio[1] & 0xF6 == 0xF0
-
-
-def _run(asked: str, audio: bytes) -> bytes:
-    """What the program answers; `BadReference` where it ended itself, or crashed."""
-    done = subprocess.run(
-        (sys.executable, "-I", str(_PROGRAM), asked),
-        input=audio,
-        capture_output=True,
+    with subprocess.Popen(
+        (sys.executable, "-I", str(_PROGRAM), json.dumps(asked)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,  # its stderr is ours: only a bug writes there
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each would set memory aside
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        check=False,
-    )
-    if done.returncode == 1:  # a traceback: our fault, and none of the recording's
-        raise RuntimeError(f"demux.py failed: {done.stderr.decode(errors='replace')[-2_000:]}")
-    if done.returncode:
-        raise BadReference(
-            "speaker_file claims more than a recording can hold, or is damaged; export it again."
-        )
-    return done.stdout
+    ) as process:
+        try:
+            _feed(process, audio)
+            yield Container(process)
+        finally:
+            process.kill()
+
+
+def _feed(process: "subprocess.Popen[bytes]", audio: bytes) -> None:
+    """Give the program the file: it reads all of it before it answers."""
+    assert process.stdin is not None
+    with suppress(OSError):  # it has ended, and will be asked why
+        process.stdin.write(audio)
+    with suppress(OSError):
+        process.stdin.close()
 
 
 def _bad_reference(problem: str, detail: Any) -> BadReference:

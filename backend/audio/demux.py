@@ -1,10 +1,11 @@
-"""The program that decodes one m4a, mp4, webm, aac, amr, aiff or caf file with FFmpeg (PyAV).
+"""The program that decodes one m4a, mp4, webm, ogg, aac, amr, aiff or caf file with FFmpeg (PyAV).
 
     python -I …/backend/audio/demux.py '{"demuxer": "mov", …}' < recording
 
 `container.py` runs it in a process of its own: FFmpeg believes what a file's tables claim, so a few
 kilobytes can ask for gigabytes. It imports nothing of ours, so it runs under any interpreter that
-has `av`, numpy and psutil, and answers on stdout: a line of JSON, then the samples as float32.
+has `av`, numpy and psutil, and answers on stdout, as often as it is read: for each block a line of
+JSON and its samples as float32, then a line for a block of none.
 """
 
 import errno
@@ -37,6 +38,7 @@ CODECS = (
 TOO_MUCH = 3
 """The exit code where more was taken than may be."""
 
+_BLOCK_SAMPLES = 1 << 14
 _LOOK_S = 0.01
 _OPTIONS = {
     # Nothing beside the file itself may be opened, whatever it names.
@@ -61,19 +63,22 @@ class Problem(Exception):
 class _Memory(io.BytesIO):
     """The file; seeking before its start fails as FFmpeg expects, where `BytesIO` would raise."""
 
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._length_bytes = len(data)  # to look at the buffer would be to copy it
+
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        base = (0, self.tell(), len(self.getbuffer()))[whence]
+        base = (0, self.tell(), self._length_bytes)[whence]
         return super().seek(base + offset) if base + offset >= 0 else -errno.EINVAL
 
 
 def decode(
     audio: bytes, demuxer: str, max_channels: int, rates_hz: tuple[int, int], max_s: float
-) -> tuple[NDArray[np.float32], int]:
-    """Samples of the first audio track, mixed down, and their rate.
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The first audio track, mixed down, a frame after another: rate and samples, never none.
 
     Raises `Problem`, or `av.FFmpegError` where the file is broken.
     """
-    blocks: list[NDArray[np.float32]] = []
     frames, rate_hz = 0, 0
     with av.open(
         _Memory(audio),
@@ -95,10 +100,10 @@ def decode(
             frames += frame.samples
             if frames > max_s * rate_hz:
                 raise Problem("long")
-            blocks.append(_mono(frame))
+            if frame.samples:
+                yield rate_hz, _mono(frame)
     if not frames:
         raise Problem("no_sound")
-    return np.concatenate(blocks), rate_hz
 
 
 def _frames(container: InputContainer) -> Iterator[AudioFrame]:
@@ -135,20 +140,41 @@ def _open_nothing(url: str, *_: object) -> NoReturn:
     raise Problem("elsewhere")
 
 
-def _answer(asked: dict[str, Any]) -> tuple[dict[str, object], bytes]:
+def _blocks(
+    frames: Iterator[tuple[int, NDArray[np.float32]]],
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The same in fewer pieces."""
+    waiting: list[NDArray[np.float32]] = []
+    rate_hz = 0
+    for rate_hz, samples in frames:
+        waiting.append(samples)
+        if sum(map(len, waiting)) >= _BLOCK_SAMPLES:
+            yield rate_hz, np.concatenate(waiting)
+            waiting.clear()
+    if waiting:
+        yield rate_hz, np.concatenate(waiting)
+
+
+def _say(header: dict[str, object], samples: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + samples)
+
+
+def _answer(audio: bytes, asked: dict[str, Any]) -> bool:
+    """Say all that is in `audio`, and that it has ended; False where that was too early."""
+    rate_hz, rates_hz = 0, tuple(asked["rates_hz"])
     try:
-        samples, rate_hz = decode(
-            sys.stdin.buffer.read(),
-            asked["demuxer"],
-            asked["max_channels"],
-            tuple(asked["rates_hz"]),
-            asked["max_s"],
-        )
+        frames = decode(audio, asked["demuxer"], asked["max_channels"], rates_hz, asked["max_s"])
+        for rate_hz, samples in _blocks(frames):
+            said = samples.astype("<f4", copy=False).tobytes()
+            _say({"rate_hz": rate_hz, "samples": len(samples)}, said)
     except Problem as problem:
-        return {"problem": problem.kind, "detail": problem.detail}, b""
+        _say({"problem": problem.kind, "detail": problem.detail})
     except av.FFmpegError as error:
-        return {"problem": "broken", "detail": error.strerror}, b""
-    return {"rate_hz": rate_hz}, samples.astype("<f4").tobytes()
+        _say({"problem": "broken", "detail": error.strerror})
+    else:
+        _say({"rate_hz": rate_hz, "samples": 0})
+        return True
+    return False
 
 
 def _watch(max_memory_bytes: int, max_cpu_s: float) -> None:
@@ -166,8 +192,13 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     limits = (asked["max_memory_bytes"], asked["max_cpu_s"])
     threading.Thread(target=_watch, args=limits, daemon=True).start()
-    header, samples = _answer(asked)
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + samples)
+    audio = sys.stdin.buffer.read()
+    try:
+        while _answer(audio, asked):  # as often as it is read: `container.py` ends this process
+            pass
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the worker was killed
+        os._exit(TOO_MUCH)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from loguru import logger
 from torch import Tensor
 
 from backend.core import FinishReason
@@ -15,6 +14,7 @@ from backend.engine.runner import Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
 from backend.errors import EngineFailed, ShoalError
+from backend.logs import log_fault
 from backend.model.dual_ar import DualAR
 
 
@@ -152,9 +152,7 @@ class Engine:
                 torch.cuda.empty_cache()
         else:
             told = EngineFailed(f"The engine failed: {type(error).__name__}: {error}")
-        logger.opt(exception=error).error(
-            "A sequence of {} prompt tokens failed.", sequence.prompt_tokens
-        )
+        log_fault("A sequence of {} prompt tokens failed.", sequence.prompt_tokens, error=error)
         step.progress.append(Progress(sequence, error=told))
 
     def _leave(self, sequence: Sequence) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import psutil
+from filelock import FileLock, Timeout
 
 from backend.core import EngineName
 from backend.errors import BadSetting
@@ -314,28 +314,15 @@ def _size_bytes(folder: Path) -> int:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keeps two processes from making the same environment at once; `BadSetting` for the second."""
+    """Keeps two processes from making the same environment at once; `BadSetting` for the second.
+
+    The system gives the lock back when its process ends, however that ends.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(folder.name + ".lock")
-    if owner := _owner(lock):
-        raise BadSetting(f"Process {owner} is at work in {folder}; wait until it is done.")
-    lock.unlink(missing_ok=True)
     try:
-        with lock.open("x", encoding="ascii") as file:
-            file.write(str(os.getpid()))
-    except FileExistsError:
-        raise BadSetting(f"Another process has begun in {folder}; wait until it is done.") from None
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _owner(lock: Path) -> int:
-    """The process that holds `lock`; 0 where there is none, or it was killed."""
-    try:
-        owner, written_s = int(lock.read_text("ascii")), lock.stat().st_mtime
-        # A process younger than the lock has only been given the same number.
-        return owner if psutil.Process(owner).create_time() <= written_s else 0
-    except (OSError, ValueError, psutil.Error):
-        return 0
+        with FileLock(folder.with_name(folder.name + ".lock"), timeout=0):
+            yield
+    except Timeout:
+        raise BadSetting(
+            f"Another process is at work in {folder}; wait until it is done."
+        ) from None

@@ -7,13 +7,13 @@ from collections import deque
 from pathlib import Path
 
 import torch
-from loguru import logger
 
 from backend.core import MIB, EngineInfo
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.fish_worker.loaded_package import Loaded, load
 from backend.fish_worker.package import NAME
 from backend.fish_worker.speech import Speech, decode, encode
+from backend.logs import log_fault
 from backend.monitoring.fish_log import FishLog
 from backend.worker.device import use_threads
 from backend.worker.messages import (
@@ -144,15 +144,22 @@ class FishWorker:
     def _work(self) -> None:
         try:
             use_threads(self._loaded.info.num_threads)  # what was set before was another thread's
-            while (task := self._next()) is not None:
-                if isinstance(task, Configure | ClearCaches):
-                    self._obey(task)
-                else:
-                    self._answer(*task)
+            while self._serve(self._next()):
+                pass  # a recording is not kept until the next task comes
         except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
             with self._changed:
                 self._crash = error
                 self._changed.notify_all()
+
+    def _serve(self, task: Configure | ClearCaches | tuple[Asked, float] | None) -> bool:
+        """Do `task`; False where none follows."""
+        if task is None:
+            return False
+        if isinstance(task, Configure | ClearCaches):
+            self._obey(task)
+        else:
+            self._answer(*task)
+        return True
 
     def _next(self) -> Configure | ClearCaches | tuple[Asked, float] | None:
         """What to do now, waiting until there is something; None to leave."""
@@ -227,7 +234,7 @@ class FishWorker:
 
     def _tell_failed(self, request_id: str, error: Exception) -> None:
         if not isinstance(error, ShoalError):
-            logger.opt(exception=error).error("Request {} failed.", request_id)
+            log_fault("Request {} failed.", request_id, error=error)
             error = EngineFailed(f"{NAME} failed: {type(error).__name__}: {error}")
         self._send(Failed(request_id, error.code, str(error)))
 

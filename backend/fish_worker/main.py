@@ -13,6 +13,7 @@ from pathlib import Path
 from loguru import logger
 
 from backend.hardware.affinity import CPUAffinityManager
+from backend.logs import log_to_stderr
 from backend.worker.messages import WorkerConfig
 from backend.worker.pipe import Send, Worker, leave, run_worker
 
@@ -36,8 +37,7 @@ def _keep_texts_out_of_the_log(log_level: str) -> None:
     levels: dict[str | None, str | int | bool] = {"": log_level}
     if log_level == "INFO":
         levels["fish_speech"] = "WARNING"
-    logger.remove()
-    logger.add(sys.stderr, level=log_level, filter=levels)
+    log_to_stderr(log_level, filter=levels)
 
 
 def main(arguments: list[str]) -> int:

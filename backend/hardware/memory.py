@@ -48,6 +48,8 @@ class Demand:
     """Seconds of recordings that it is spoken after."""
     encoded_s: float = 0.0
     """Seconds of a recording that is encoded; nothing is spoken then."""
+    decoding_bytes: int = 0
+    """Main memory that is taken while that recording is decoded, beside its samples."""
     decoded_s: float = 0.0
     """Seconds of a saved voice that are decoded; nothing is spoken then."""
     wide_share: float = 0.0
@@ -237,7 +239,9 @@ class MemoryBudgetManager:
 
     def _need(self, demand: Demand, reading: Reading = "longest") -> RequestNeed:
         if demand.encoded_s:
-            return self._shape.encoding_need(demand.encoded_s, self._plan.device.value)
+            return self._shape.encoding_need(
+                demand.encoded_s, demand.decoding_bytes, self._plan.device.value
+            )
         if demand.decoded_s:
             return self._shape.decoding_need(demand.decoded_s, self._plan.device.value)
         return self._shape.request_need(

@@ -49,9 +49,9 @@ _GROUP_COLUMNS, _SCALE_BYTES = 32, 2
 """Of `model.quantize`: columns that share a scale and an offset in int4, both bfloat16."""
 _PACKED_ROWS = {"cpu": 64, "cuda": 8}
 """Rows that torch's int4 kernels want a multiple of."""
-_RECORDING_BYTES = 32
-"""Beside a sample of a reference at the codec's rate, while the file is decoded and trimmed: 15
-measured for a file at 44.1 kHz, 36 at 96 kHz."""
+_RECORDING_BYTES = 8
+"""Of a sample of a reference at the codec's rate: as it was decoded, and filled up to whole pieces.
+The file's own rate does not matter, for it is decoded in blocks."""
 _DECODED_BYTES = 12
 """Beside a sample that is decoded: the server has it in pieces, whole, and encoded."""
 _FIRST_USE_BYTES = 24 * MIB
@@ -223,13 +223,21 @@ class CheckpointShape:
         is_spelt = self.model.vocab_size - self.model.codebook_size < _FEW_TOKENS
         return 1.0 if is_spelt else _BYTES_PER_TOKEN
 
-    def encoding_need(self, recording_s: float, device: str = "cpu") -> RequestNeed:
-        """What encoding a recording adds: it goes on beside whatever is being spoken."""
+    def encoding_need(
+        self, recording_s: float, decoding_bytes: int = 0, device: str = "cpu"
+    ) -> RequestNeed:
+        """What encoding a recording adds: it goes on beside whatever is being spoken.
+
+        `decoding_bytes` are what its file takes beside the samples while it is decoded.
+        """
         recording_s = min(recording_s, self.info.max_reference_s)
         samples = int(recording_s * self.codec.sample_rate_hz)
-        encoding = self.codec.encode_workspace_bytes() + samples * _RECORDING_BYTES
-        times = _CUDA_HOLDS if device.startswith("cuda") else 1
-        return RequestNeed(rows=0, row_bytes=0, own_bytes=times * encoding, passing_bytes=0)
+        encoding = self.codec.encode_workspace_bytes()
+        if device.startswith("cuda"):  # the recording lies in main memory, which is not leased then
+            own = _CUDA_HOLDS * encoding
+        else:
+            own = encoding + samples * _RECORDING_BYTES + decoding_bytes
+        return RequestNeed(rows=0, row_bytes=0, own_bytes=own, passing_bytes=0)
 
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
         """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""

@@ -14,6 +14,7 @@ from backend.core import MIB
 from backend.errors import BadSetting, UnknownFile
 from backend.monitoring.csv_log import FILE_NAME, NOT_IN_A_NAME
 from backend.monitoring.rows import timestamp
+from backend.regular_file import open_regular
 
 Kind = Literal["synthesis", "realtime", "hardware"]
 
@@ -28,12 +29,6 @@ _LINE_BYTES = MIB
 """No line of ours comes near it: where no line end is found within, there is no line."""
 _NAME_CHARACTERS = 200
 _HARDWARE_NAME = re.compile(r"hardware_specs_(.+)\.json")
-_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe of that name must not keep us waiting for its writer
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +150,9 @@ def open_file(directory: Path | None, name: str, last_bytes: int = WHOLE_BYTES) 
     if directory is None:
         raise _unknown(name)
     try:
-        # Here for systems whose open() follows links; elsewhere O_NOFOLLOW leaves no gap.
-        if not stat.S_ISREG((directory / name).lstat().st_mode):
-            raise _unknown(name)
-        descriptor = os.open(directory / name, _FLAGS)
+        file = open_regular(directory / name)
     except OSError:
         raise _unknown(name) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _unknown(name)
-    file = os.fdopen(descriptor, "rb")
     try:
         return Excerpt(file, kind, last_bytes)
     except OSError:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from backend.audio.container import decoding_bytes
 from backend.core import (
     MIB,
     OPEN_SENTENCES,
@@ -189,10 +190,14 @@ class Intake:
     def _encode(
         self, lane: Lane, admitted: AdmittedRequest, request_id: str, info: EngineInfo
     ) -> Encode:
-        # How long the recording is, the worker will know; it uses no more of it than this.
-        demand = Demand(1, 1, open_segments=1, encoded_s=info.max_reference_s)
-
         async def encode(audio: bytes) -> ReferenceCodes:
+            # How long the recording is, the worker will know; it uses no more of it than this.
+            demand = Demand(
+                *(1, 1),
+                open_segments=1,
+                encoded_s=info.max_reference_s,
+                decoding_bytes=decoding_bytes(audio),
+            )
             with await admitted.slot(demand, "encode"):
                 return await lane.worker.encode(EncodeVoice(request_id, audio))
 

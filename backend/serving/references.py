@@ -76,8 +76,9 @@ class References:
     async def recorded(
         self, reference: ReferenceAudio, info: EngineInfo, encode: Encode
     ) -> VoicePrompt:
-        """A recording as codes, from the cache or through `encode`."""
+        """A recording as codes, from the cache or through `encode`; `reference` lets it go."""
         codes = await self.codes(reference.audio, info, encode)
+        reference.audio = b""
         return VoicePrompt(codes, fold(reference.transcript))
 
     async def codes(self, audio: bytes, info: EngineInfo, encode: Encode) -> ReferenceCodes:

@@ -11,6 +11,7 @@ from loguru import logger
 
 from backend.core import ReferenceCodes
 from backend.voices import sealed
+from backend.voices.voice import MAX_FILE_BYTES
 
 _SUFFIX = ".codes"
 _ENTRY_BYTES = 512
@@ -90,7 +91,7 @@ class _Disk:
         path = self._path(key)
         try:
             sizes = self._look()
-            codes = sealed.read(path, ReferenceCodes)
+            codes = sealed.read(path, ReferenceCodes, MAX_FILE_BYTES)
             sizes[path] = path.stat().st_size
             sizes.move_to_end(path)
         except FileNotFoundError:
@@ -107,7 +108,7 @@ class _Disk:
 
     def put(self, key: str, codes: ReferenceCodes) -> None:
         path, data = self._path(key), sealed.seal(codes)
-        if len(data) > self._max_bytes:
+        if len(data) > min(self._max_bytes, MAX_FILE_BYTES):
             return
         try:
             sizes = self._look()
@@ -128,7 +129,7 @@ class _Disk:
             found = []
             for path in self._directory.glob(f"*{_SUFFIX}"):
                 with suppress(FileNotFoundError):
-                    status = path.stat()
+                    status = path.lstat()
                     found.append((status.st_mtime_ns, path, status.st_size))
             self._sizes = OrderedDict((path, size) for _, path, size in sorted(found))
         return self._sizes

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+import regex
+
 from backend.errors import BadField
 
 MAX_NAME_CHARACTERS = 64
@@ -13,6 +15,11 @@ NAME_RULE = (
     "'_', '-' and '.' between them"
 )
 _BETWEEN = " _-."
+_ALIKE = {
+    script: regex.compile(rf"\p{{Script={script}}}")
+    for script in ("Latin", "Greek", "Cyrillic", "Armenian", "Cherokee", "Coptic", "Lisu")
+}
+"""Scripts with letters that look like another's: who sees a name cannot tell which were typed."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -35,6 +42,11 @@ def checked_name(name: str) -> str:
         if not (_is_letter(character, place) or (is_inside and character in _BETWEEN)):
             where = "" if is_inside or character not in _BETWEEN else " at its start or end"
             raise BadField(f"name holds {character!a}{where}; {NAME_RULE}.")
+    mixed = [script for script, letter in _ALIKE.items() if letter.search(composed)]
+    if len(mixed) > 1:
+        raise BadField(
+            f"name mixes {' and '.join(mixed)} letters, which look alike; write it in one script."
+        )
     if is_id(composed.casefold()):
         raise BadField("name looks like the id of a voice; choose one that does not.")
     return composed
@@ -43,6 +55,14 @@ def checked_name(name: str) -> str:
 def name_key(name: str) -> str:
     """The same for names that differ in nothing but upper and lower case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def look_key(name: str) -> str:
+    """The same for names that differ in nothing but case and the forms of their letters.
+
+    Those are wide, bold, superscript and the like: what Unicode calls compatible.
+    """
+    return name_key(unicodedata.normalize("NFKC", name))
 
 
 def _is_letter(character: str, place: int) -> bool:

@@ -10,6 +10,8 @@ from typing import TypeVar
 import msgspec
 import psutil
 
+from backend.regular_file import NotRegular, open_regular
+
 T = TypeVar("T")
 
 _MAGIC = b"shoal\x01"
@@ -37,7 +39,8 @@ def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)
+        with unfinished.open("xb") as file:  # new: through a link it would be another's
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -49,9 +52,19 @@ def write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read(path: Path, kind: type[T]) -> T:
-    """What was sealed in the file at `path`; raises OSError, or `DamagedFile`."""
-    return opened(path.read_bytes(), kind)
+def read(path: Path, kind: type[T], max_bytes: int) -> T:
+    """What was sealed in the file at `path`; raises OSError, or `DamagedFile`.
+
+    More than `max_bytes` are damage, and so is what is no regular file: neither is read.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(max_bytes + 1)
+    except NotRegular:
+        raise DamagedFile("it is no regular file") from None
+    if len(data) > max_bytes:
+        raise DamagedFile(f"it has more than {max_bytes} bytes")
+    return opened(data, kind)
 
 
 def opened(data: bytes, kind: type[T]) -> T:

@@ -19,9 +19,10 @@ from backend.voices.name import (
     MAX_UNCOMPOSED_CHARACTERS,
     checked_name,
     is_id,
+    look_key,
     name_key,
 )
-from backend.voices.voice import Saved, Voice, check_texts, new_time, open_foreign
+from backend.voices.voice import MAX_FILE_BYTES, Saved, Voice, check_texts, new_time, open_foreign
 
 __all__ = ["Voice", "VoiceStore"]
 
@@ -73,6 +74,12 @@ class VoiceStore:
         with self._lock:
             self._look()
             return tuple(sorted(self._voices(), key=_age))
+
+    def damaged(self) -> tuple[str, ...]:
+        """Ids of the files that hold no voice; `delete` takes them."""
+        with self._lock:
+            self._look()
+            return tuple(sorted(stem for stem, e in self._entries.items() if e.voice is None))
 
     def get(self, name_or_id: str) -> Voice:
         """The voice of that name, in upper or lower case, or id; `UnknownVoice` names near ones."""
@@ -152,7 +159,7 @@ class VoiceStore:
             found = self._find(name_or_id)
             changed = replace(
                 found,
-                name=found.name if name is None else self._free_name(name, found.id),
+                name=found.name if name in (None, found.name) else self._free_name(name, found.id),
                 transcript=found.transcript if transcript is None else transcript,
                 description=found.description if description is None else description,
             )
@@ -161,20 +168,24 @@ class VoiceStore:
             return changed
 
     def delete(self, name_or_id: str) -> None:
-        """Delete a voice; raises `UnknownVoice`, `StorageFull` where the disk refuses."""
+        """Delete a voice, or a damaged file by its id.
+
+        Raises `UnknownVoice`, `StorageFull` where the disk refuses.
+        """
         with self._lock:
             self._look()
-            voice = self._find(name_or_id)
+            is_damaged = self._is_damaged(name_or_id)
+            voice_id = name_or_id if is_damaged else self._find(name_or_id).id
             try:
-                self._path(voice.id).unlink(missing_ok=True)
+                self._path(voice_id).unlink(missing_ok=True)
             except OSError as error:
                 raise StorageFull(
-                    f"The voice {voice.name} cannot be deleted from {self._directory}: "
+                    f"The voice {name_or_id} cannot be deleted from {self._directory}: "
                     f"{_reason(error)}."
                 ) from None
             sealed.sync_folder(self._directory)
             self._looked_at_ns = None
-            del self._entries[voice.id]
+            del self._entries[voice_id]
 
     def prompt(self, name_or_id: str, codec_id: str) -> VoicePrompt:
         """The voice as a model with the codec `codec_id` hears it.
@@ -214,6 +225,10 @@ class VoiceStore:
         named = (e.voice for e in self._entries.values() if e.voice is not None and e.key == key)
         return min(named, key=_age, default=None)
 
+    def _is_damaged(self, voice_id: str) -> bool:
+        entry = self._entries.get(voice_id)
+        return entry is not None and entry.voice is None
+
     def _find(self, name_or_id: str) -> Voice:
         entry = self._entries.get(name_or_id)
         found = entry.voice if entry is not None else self._named(name_or_id)
@@ -222,6 +237,8 @@ class VoiceStore:
         return found
 
     def _unknown(self, name_or_id: str) -> str:
+        if self._is_damaged(name_or_id):
+            return f"The file of the voice {name_or_id} is damaged; delete it, and create it again."
         shown = name_or_id[:MAX_NAME_CHARACTERS]
         names = {name_key(v.name): v.name for v in islice(self._voices(), _MAX_COMPARED)}
         near = difflib.get_close_matches(name_key(shown), names, n=3)
@@ -241,7 +258,10 @@ class VoiceStore:
 
     def _free_name(self, name: str, own_id: str = "") -> str:
         checked = checked_name(name)
-        holder = self._named(checked)
+        key = look_key(checked)
+        holder = self._named(checked) or next(
+            (voice for voice in self._voices() if look_key(voice.name) == key), None
+        )
         if holder is not None and holder.id != own_id:
             raise VoiceConflict(
                 f"A voice is called {holder.name} already; choose another name, or delete that one."
@@ -289,7 +309,7 @@ class VoiceStore:
             self._warn(error)
             return known
         except sealed.DamagedFile as error:
-            logger.warning("A saved voice is left out; delete its file {}: {}.", path, error)
+            logger.warning("A saved voice is left out, its file {} is damaged: {}.", path, error)
             return _Entry(stamp, None)
         return _Entry(stamp, voice, name_key(voice.name))
 
@@ -335,7 +355,7 @@ class VoiceStore:
 
 def _load(path: Path) -> Saved:
     """The voice in a file; raises OSError, or `DamagedFile` where it is not one we wrote."""
-    saved = sealed.read(path, Saved)
+    saved = sealed.read(path, Saved, MAX_FILE_BYTES)
     if saved.voice.id != path.stem:
         raise sealed.DamagedFile("it is another voice's")
     saved.check()
@@ -343,7 +363,7 @@ def _load(path: Path) -> Saved:
 
 
 def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
+    status = path.lstat()
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 

@@ -155,12 +155,11 @@ class WorkerClient(Supervisor):
         # Ids on the wire are ours: two users may send the same one, and what still arrives for an
         # aborted request must not reach the next that has its name.
         wire_id = f"{message.request_id}#{next(self._ids)}"
-        data = frame(msgspec.structs.replace(message, request_id=wire_id))
         listener = _Listener(take, asyncio.get_running_loop().create_future())
         self._listeners[wire_id] = listener
         is_answered = False
         try:
-            self._write(data)
+            self._write(frame(msgspec.structs.replace(message, request_id=wire_id)))
             await self._drain()
             await asyncio.wait({listener.last})
             is_answered = True

@@ -66,13 +66,20 @@ class VoiceEncoding:
         self._waiting.put(None)
 
     def _run(self) -> None:
-        while (asked := self._waiting.get()) is not None:
-            use_threads(max(1, self.num_threads // 2))  # torch counts each thread's apart
-            try:
-                answer = self._work(asked)
-            except Exception as error:  # noqa: BLE001 - the request's boundary
-                answer = failed(asked.request_id, error)
-            self._answer(answer)
+        while self._serve(self._waiting.get()):
+            pass  # a recording is not kept until the next one comes
+
+    def _serve(self, asked: EncodeVoice | DecodeCodes | None) -> bool:
+        """Answer `asked`; False where nothing follows."""
+        if asked is None:
+            return False
+        use_threads(max(1, self.num_threads // 2))  # torch counts each thread's apart
+        try:
+            answer = self._work(asked)
+        except Exception as error:  # noqa: BLE001 - the request's boundary
+            answer = failed(asked.request_id, error)
+        self._answer(answer)
+        return True
 
     def _work(self, asked: EncodeVoice | DecodeCodes) -> Encoded | Decoded | Failed:
         def check_wanted() -> None:

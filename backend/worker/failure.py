@@ -1,9 +1,8 @@
 """How a request's failure is told."""
 
-from loguru import logger
-
 from backend.engine.out_of_memory import is_out_of_memory
 from backend.errors import EngineFailed, ShoalError
+from backend.logs import log_fault
 from backend.worker.messages import Failed
 
 
@@ -11,7 +10,7 @@ def failed(request_id: str, error: Exception) -> Failed:
     """The answer to the request that `error` ended; whatever is not meant for a user is logged."""
     if isinstance(error, ShoalError):
         return Failed(request_id, error.code, str(error))
-    logger.opt(exception=error).error("Request {} failed.", request_id)
+    log_fault("Request {} failed.", request_id, error=error)
     if is_out_of_memory(error):
         message = "There is not enough memory for this; try again later, or with less."
     else:

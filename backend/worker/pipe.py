@@ -18,6 +18,7 @@ from loguru import logger
 
 from backend.core import EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
+from backend.logs import log_fault, log_to_stderr
 from backend.worker.messages import (
     BEAT_S,
     Beat,
@@ -85,9 +86,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Read to the end, to a `Shutdown`, or to where the pipe makes no sense."""
         try:
-            while (body := read_body(self._pipe)) is not None:
-                if self._take(body):
-                    return
+            while self._take(read_body(self._pipe)):
+                pass  # a recording is not kept until the next message comes
         except (ValueError, OSError) as error:
             # Where the next message begins is lost: only a new worker can go on.
             logger.error("Leaving, stdin makes no sense: {}", error)
@@ -95,16 +95,19 @@ class Reader(threading.Thread):
         finally:
             self._deliver(None)
 
-    def _take(self, body: bytes) -> bool:
+    def _take(self, body: bytes | None) -> bool:
+        """Deliver what is in `body`; False where nothing follows it."""
+        if body is None:
+            return False
         try:
             message = to_worker_decoder.decode(body)
         except msgspec.MsgspecError as error:
             logger.error("Ignored what is no message: {}", error)
             if request_id := _request_id(body):
                 self._send(Failed(request_id, BadField.code, f"not a valid message: {error}"))
-            return False
+            return True
         self._deliver(message)
-        return isinstance(message, Shutdown)
+        return not isinstance(message, Shutdown)
 
 
 class Heart(threading.Thread):
@@ -144,8 +147,8 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         logger.warning("Leaving, nobody reads what is said.")
         return EXIT_FAILED
-    except Exception:  # noqa: BLE001 - the process boundary; every request has been told
-        logger.exception("The worker failed.")
+    except Exception as error:  # noqa: BLE001 - the process boundary; every request has been told
+        log_fault("The worker failed.", error=error)
         return EXIT_FAILED
     return reader.exit_code
 
@@ -165,8 +168,7 @@ def _configured(argument: str) -> WorkerConfig:
         config = WorkerConfig.from_json(argument)
     except msgspec.MsgspecError as error:
         raise BadSetting(f"--config is not a WorkerConfig: {error}") from error
-    logger.remove()
-    logger.add(sys.stderr, level=config.log_level)
+    log_to_stderr(config.log_level)
     return config
 
 

@@ -24,6 +24,7 @@ from backend.errors import (
     ShoalError,
     error_from_code,
 )
+from backend.logs import log_fault
 from backend.worker.messages import Failed, FromWorker, Ready
 from backend.worker.process import (
     WorkerLog,
@@ -213,7 +214,7 @@ class Supervisor(ABC):
                 self._set_state("stopped", str(error))
                 return
             except Exception as error:  # noqa: BLE001 - the supervision's boundary: it goes on
-                logger.exception("The supervision of the worker failed.")
+                log_fault("The supervision of the worker failed.", error=error)
                 reason = f"its supervision failed ({type(error).__name__}: {error})"
                 self._lose(EngineDown(f"The worker is down: {reason}."))
             failed_starts = 0 if self._was_ready else failed_starts + 1

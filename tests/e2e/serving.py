@@ -38,7 +38,7 @@ def serving(**environment: str) -> Iterator[Served]:
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,
-        stdout=subprocess.DEVNULL,  # a line for each request
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={

@@ -76,7 +76,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         capture_output=True,
     )
     port = free_port()
-    with serving(SHOAL_API_KEYS=f"anna:{KEY}", SHOAL_RATE_LIMIT_PER_MINUTE="60") as server:
+    with serving(
+        SHOAL_ALLOWED_HOSTS=HOST,
+        SHOAL_FORWARDED_ALLOW_IPS="127.0.0.1",
+        SHOAL_API_KEYS=f"anna:{KEY}",
+        SHOAL_RATE_LIMIT_PER_MINUTE="60",
+    ) as server:
         config = configuration(folder, port, server.url.removeprefix("http://"))
         command = [NGINX, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
         subprocess.run([*command, "-t"], check=True, capture_output=True)

@@ -74,7 +74,8 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
 
     with serving(SHOAL_DATA_DIR=data_dir) as server:
         assert httpx.get(f"{server.url}/voices").json() == {
-            "voices": [{k: v for k, v in voice.items() if k != "warnings"}]
+            "voices": [{k: v for k, v in voice.items() if k != "warnings"}],
+            "damaged": [],
         }
         assert speak(server, "The rain has stopped.", voice=voice["id"]).content == saved
         speak(server, "The rain has stopped.", again, prompt_text=SAID)
@@ -86,7 +87,7 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
     with serving(SHOAL_DATA_DIR=data_dir) as server:
         assert httpx.get(f"{server.url}/voices/anja").json()["id"] == voice["id"]
         assert httpx.delete(f"{server.url}/voices/anja").status_code == 204
-        assert httpx.get(f"{server.url}/voices").json() == {"voices": []}
+        assert httpx.get(f"{server.url}/voices").json() == {"voices": [], "damaged": []}
 
 
 def sound(audio: bytes) -> tuple[Samples, int]:

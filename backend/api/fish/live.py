@@ -73,13 +73,17 @@ class _Conversation(LiveConnection):
     async def hold(self, origin: Origin) -> None:
         """Speak what comes until it is over; raises what ends it early."""
         with self._clients.one_more(origin.client):
-            event = await self._receive()
-            if not isinstance(event, _Start):
-                raise BadField("event: the first event is to be start, with a request.")
-            headers = self._socket.headers
-            asked = await asyncio.to_thread(wanted, event.request, "msgpack", headers, origin)
+            asked = await self._start(origin)
             self._text.write(asked.speech.text)
             await self._race(self._read(), self._speak(asked))
+
+    async def _start(self, origin: Origin) -> Wanted:
+        # Apart from the conversation, which would hold the event and its recordings to its end.
+        event = await self._receive()
+        if not isinstance(event, _Start):
+            raise BadField("event: the first event is to be start, with a request.")
+        headers = self._socket.headers
+        return await asyncio.to_thread(wanted, event.request, "msgpack", headers, origin)
 
     async def _speak(self, asked: Wanted) -> None:
         await self._text.begun()  # who has nothing to say yet, takes nobody's place
