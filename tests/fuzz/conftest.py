@@ -20,7 +20,8 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         live_idle_s=LIVE_IDLE_S,
         log_level="WARNING",
     )
-    with TestClient(app, raise_server_exceptions=False) as client:
+    url = "http://127.0.0.1:8000"  # no other host is served
+    with TestClient(app, url, raise_server_exceptions=False) as client:
         assert client.portal is not None
         client.portal.call(backend_of(app).ready)
         yield client

@@ -27,6 +27,8 @@ MOST_ECHOED = 100
 TEXT = {"text": "Hi.", "input": "Hi.", "voice": "", "name": "anna", "title": "anna", "id": "anna"}
 """Values that are right, of fields that routes need."""
 CONTENT_TYPES = ("", "; charset=utf-16", '; charset="', "; boundary=other")
+UNREAD = (401, 421, 429)
+"""Refusals that would come before the body is looked at."""
 Route = tuple[str, str, tuple[str, ...]]
 """Method, path, and the fields it knows."""
 
@@ -54,6 +56,7 @@ def send(http: TestClient, route: Route, content_type: str, body: bytes) -> None
     with no_fault_logged(), in_proportion(len(body)):
         answer = http.request(method, path, content=body, headers={"Content-Type": content_type})
     assert answer.status_code < 500, answer.text
+    assert answer.status_code not in UNREAD, answer.text
     if answer.status_code >= 400:
         told = answer.json()
         detail = told["error"]["message"] if "error" in told else told["detail"]  # OpenAI's, ours

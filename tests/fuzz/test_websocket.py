@@ -67,7 +67,11 @@ def talk(http: TestClient, path: str, messages: Sequence[Message]) -> tuple[list
     last = _texts(_ours[-1]) if path == OURS else packed(_fishs[-1])
     heard: list[Any] = []
     size_bytes = sum(map(len, messages))
-    with no_fault_logged(), in_proportion(size_bytes), http.websocket_connect(path) as socket:
+    with (
+        no_fault_logged(),
+        in_proportion(size_bytes),
+        http.websocket_connect(f"ws://127.0.0.1:8000{path}") as socket,
+    ):
         for message in (*messages, last):
             say(socket, message)
         while (event := socket.receive())["type"] != "websocket.close":
