@@ -7,23 +7,11 @@ from fastapi import APIRouter, Request, Response
 from backend.api import examples
 from backend.api.dependencies import Backend, EstimateBody
 from backend.api.emotions import EMOTIONS
-from backend.api.openapi import errors, example
+from backend.api.openapi import JSON, MULTIPART, URLENCODED, errors, example, request_body
 from backend.api.schemas import EstimateFields, schema_of
 
 router = APIRouter(tags=["machine"])
 
-_ESTIMATE_SCHEMA = schema_of(EstimateFields)
-_ESTIMATE_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        kind: {"schema": _ESTIMATE_SCHEMA, "example": {"text": "Hello from Shoal."}}
-        for kind in (
-            "application/x-www-form-urlencoded",
-            "multipart/form-data",
-            "application/json",
-        )
-    },
-}
 _PROMETHEUS = {
     "text/plain": {"schema": {"type": "string"}, "example": examples.PROMETHEUS},
 }
@@ -43,7 +31,9 @@ async def system_status(backend: Backend) -> dict[str, Any]:
 
 @router.post(
     "/estimate-memory",
-    openapi_extra={"requestBody": _ESTIMATE_BODY},
+    openapi_extra=request_body(
+        (URLENCODED, MULTIPART, JSON), schema_of(EstimateFields), {"text": "Hello from Shoal."}
+    ),
     responses={
         **example(examples.ESTIMATE, "What it would take, and whether that is safe."),
         **errors(400, 413, 422, 503),

@@ -1,6 +1,6 @@
 """What routes tell the OpenAPI document: their errors, and examples of their answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from backend.api.sse import EVENT_STREAM, event
@@ -9,6 +9,11 @@ Responses = dict[int | str, dict[str, Any]]
 """What a route's `responses` takes: of each status its description and content."""
 
 JSON = "application/json"
+MULTIPART = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+MSGPACK = "application/msgpack"
+FORMS = (MULTIPART, URLENCODED)
+Schema = dict[str, Any]
 OUR_ERROR = {"$ref": "#/components/schemas/Error"}
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("The text is blank.", "text is blank; send what is to be spoken."),
@@ -70,6 +75,35 @@ _ERRORS: dict[int, tuple[str, str]] = {
     ),
 }
 """Of each status that is an error: when it is answered, and the sentence of its example."""
+
+
+def request_body(
+    kinds: Iterable[str],
+    schema: Schema | Callable[[str], Schema],
+    example: Any | Callable[[str], Any],
+    *,
+    is_required: bool = True,
+) -> dict[str, Any]:
+    """A route's `openapi_extra` for a body that the route reads itself: FastAPI cannot know it.
+
+    `schema` and `example` may be functions of the kind of body.
+    """
+    content = {
+        kind: {
+            "schema": schema(kind) if callable(schema) else schema,
+            "example": example(kind) if callable(example) else example,
+        }
+        for kind in kinds
+    }
+    required = {"required": True} if is_required else {}
+    return {"requestBody": required | {"content": content}}
+
+
+def file_in(kind: str, description: str = "") -> Schema:
+    """The schema of a file in a body of that `kind`: in JSON it is base64."""
+    coded = {"contentEncoding": "base64"} if kind == JSON else {"format": "binary"}
+    told = {"description": description} if description else {}
+    return {"type": "string"} | coded | told
 
 
 def errors(*statuses: int) -> Responses:

@@ -1,5 +1,6 @@
 """`POST /tts`: text in, speech out."""
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
@@ -8,7 +9,16 @@ from backend.api.answer import answer, answer_json
 from backend.api.dependencies import Backend, SpeechBody
 from backend.api.events import answer_events
 from backend.api.examples import EVENTS
-from backend.api.openapi import errors, event_stream
+from backend.api.openapi import (
+    FORMS,
+    JSON,
+    URLENCODED,
+    Schema,
+    errors,
+    event_stream,
+    file_in,
+    request_body,
+)
 from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields, schema_of
 from backend.audio.write import media_type
 from backend.core import RECORDING_FORMATS, AudioFormat
@@ -33,28 +43,23 @@ _TIMESTAMPS_EXAMPLE = {
 }
 
 
-def _body_documentation() -> dict[str, Any]:
-    """The body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
+def _schema() -> Callable[[str], Schema]:
     fields = schema_of(SpeechFields)
     # References into the schema lead nowhere from within the document.
     del fields["$defs"]
     fields["properties"]["dialogue"]["anyOf"][0]["items"] = DialogueLine.model_json_schema()
 
-    def with_upload(upload: dict[str, str]) -> dict[str, Any]:
-        upload |= {"description": f"A recording of the voice to speak in: {RECORDING_FORMATS}."}
-        properties = fields["properties"] | {UPLOAD_FIELD: upload}
-        return {"schema": fields | {"properties": properties}}
+    def of(kind: str) -> Schema:
+        if kind == URLENCODED:
+            return fields
+        upload = file_in(kind, f"A recording of the voice to speak in: {RECORDING_FORMATS}.")
+        return fields | {"properties": fields["properties"] | {UPLOAD_FIELD: upload}}
 
-    return {
-        "required": True,
-        "content": {
-            "multipart/form-data": with_upload({"type": "string", "format": "binary"})
-            | {"example": _FORM_EXAMPLE},
-            "application/x-www-form-urlencoded": {"schema": fields, "example": _FORM_EXAMPLE},
-            "application/json": with_upload({"type": "string", "contentEncoding": "base64"})
-            | {"example": _JSON_EXAMPLE},
-        },
-    }
+    return of
+
+
+def _example(kind: str) -> dict[str, Any]:
+    return _JSON_EXAMPLE if kind == JSON else _FORM_EXAMPLE
 
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -74,7 +79,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     "/tts",
     response_class=Response,
     responses=_RESPONSES,
-    openapi_extra={"requestBody": _body_documentation()},
+    openapi_extra=request_body((*FORMS, JSON), _schema(), _example),
 )
 async def tts(request: Request, backend: Backend, order: SpeechBody) -> Response:
     """Speak `text`: in a saved voice, in that of `speaker_file`, or in the default voice."""

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from contextlib import closing
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +12,13 @@ from starlette.datastructures import FormData, UploadFile
 from backend.api import voices
 from backend.api.arrival import read_form
 from backend.api.dependencies import Asked, Backend, unless_hung_up
-from backend.api.openapi import Responses, errors
+from backend.api.openapi import (
+    MULTIPART,
+    Responses,
+    errors,
+    file_in,
+    request_body,
+)
 from backend.api.voices import CreatedVoice, VoiceAnswer
 from backend.audio.write import AudioWriter, media_type
 from backend.core import AudioFormat, AudioOutput, EngineInfo
@@ -48,32 +54,22 @@ _EXPORTED: Responses = {
         },
     }
 }
-_IMPORT: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [_FILE],
-                    "additionalProperties": False,
-                    "properties": {
-                        _FILE: {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "What `GET /voices/{name}/export` answered.",
-                        },
-                        _NAME: {
-                            "type": "string",
-                            "description": "What it is called here; without it, as it was there.",
-                        },
-                    },
-                },
-                "example": {_FILE: "c2hvYWwB…", _NAME: "Anna"},
-            }
+_IMPORT = request_body(
+    (MULTIPART,),
+    {
+        "type": "object",
+        "required": [_FILE],
+        "additionalProperties": False,
+        "properties": {
+            _FILE: file_in(MULTIPART, "What `GET /voices/{name}/export` answered."),
+            _NAME: {
+                "type": "string",
+                "description": "What it is called here; without it, as it was there.",
+            },
         },
-    }
-}
+    },
+    {_FILE: "c2hvYWwB…", _NAME: "Anna"},
+)
 
 
 @router.get(

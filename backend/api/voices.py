@@ -10,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
 from backend.api.listing import Listing
-from backend.api.openapi import JSON, errors
+from backend.api.openapi import (
+    FORMS,
+    JSON,
+    MULTIPART,
+    Schema,
+    errors,
+    file_in,
+    request_body,
+)
 from backend.api.schemas import UPLOAD_FIELD, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
@@ -106,35 +114,28 @@ CREATED: dict[str, Any] = {
 """What the OpenAPI page says of a voice that was made."""
 
 
-def _body(fields: type[BaseModel], example: dict[str, str], has_upload: bool) -> dict[str, Any]:
-    """A body for the OpenAPI page: it is parsed by hand, so FastAPI cannot know it."""
-    schema = fields.model_json_schema()
-
-    def content(upload: dict[str, str]) -> dict[str, Any]:
-        if not has_upload:
-            return {"schema": schema, "example": example}
-        both = {
-            _UPLOAD_FIELDS[0]: upload | {"description": _FILE},
-            _UPLOAD_FIELDS[1]: upload | {"description": "The same, as `POST /tts` calls it."},
-        }
-        with_upload = schema | {
-            "properties": schema["properties"] | both,
-            "oneOf": [{"required": [name]} for name in _UPLOAD_FIELDS],
-        }
-        return {"schema": with_upload, "example": example | {_UPLOAD_FIELDS[0]: "UklGRiQAAABX…"}}
-
-    kinds = {"multipart/form-data": content({"type": "string", "format": "binary"})}
-    if not has_upload:
-        kinds["application/x-www-form-urlencoded"] = content({})
-    kinds[JSON] = content({"type": "string", "contentEncoding": "base64"})
-    return {"requestBody": {"required": True, "content": kinds}}
+def _made_of(kind: str) -> Schema:
+    """A new voice's fields and its recording, under either name."""
+    schema = NewVoice.model_json_schema()
+    both = {
+        _UPLOAD_FIELDS[0]: file_in(kind, _FILE),
+        _UPLOAD_FIELDS[1]: file_in(kind, "The same, as `POST /tts` calls it."),
+    }
+    return schema | {
+        "properties": schema["properties"] | both,
+        "oneOf": [{"required": [name]} for name in _UPLOAD_FIELDS],
+    }
 
 
 @router.post(
     "",
     status_code=201,
     responses={201: CREATED, **errors(409, 413, 422, 503, 504, 507)},
-    openapi_extra=_body(NewVoice, {"name": "Anna", "transcript": "Good evening."}, has_upload=True),
+    openapi_extra=request_body(
+        (MULTIPART, JSON),
+        _made_of,
+        {"name": "Anna", "transcript": "Good evening.", _UPLOAD_FIELDS[0]: "UklGRiQAAABX…"},
+    ),
 )
 async def create_voice(
     request: Request, response: Response, backend: Backend, asked: Asked
@@ -208,7 +209,7 @@ async def get_voice(name: str, backend: Backend) -> VoiceAnswer:
 @router.patch(
     "/{name}",
     responses=errors(404, 409, 413, 422, 507),
-    openapi_extra=_body(VoiceChange, {"name": "Anja"}, has_upload=False),
+    openapi_extra=request_body((*FORMS, JSON), VoiceChange.model_json_schema(), {"name": "Anja"}),
 )
 async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAnswer:
     """Rename a voice, or put right what is said of it."""

@@ -14,7 +14,15 @@ from backend.api.dependencies import Asked, Backend, read_body, unless_hung_up
 from backend.api.fish.body import decode, wire_of
 from backend.api.fish.voices import naming
 from backend.api.headers import add_warnings
-from backend.api.openapi import Responses, errors
+from backend.api.openapi import (
+    JSON,
+    MULTIPART,
+    Responses,
+    Schema,
+    errors,
+    file_in,
+    request_body,
+)
 from backend.api.voices import save_voice
 from backend.errors import BadField
 
@@ -56,8 +64,7 @@ def _body(example: dict[str, str]) -> dict[str, Any]:
     schema = _schema(example)
     for field in schema["properties"].values():
         field["minLength"] = 1
-    content = {kind: {"schema": schema, "example": example} for kind in _KINDS}
-    return {"requestBody": {"required": True, "content": content}}
+    return request_body(_KINDS, schema, example)
 
 
 _DONE = {"success": True, "message": "Done.", "reference_id": "anna"}
@@ -70,37 +77,28 @@ _RENAMED = {
 }
 
 
-def _added(audio: dict[str, str]) -> dict[str, Any]:
+def _new(kind: str) -> Schema:
     return {
         "type": "object",
         "required": ["id", "audio"],
         "properties": {
             "id": {"type": "string", "minLength": 1, "description": "What the voice is called."},
-            "audio": audio,
+            "audio": file_in(kind),
             "text": {"type": ["string", "null"], "description": "What is said in it."},
         },
     }
+
+
+def _new_example(kind: str) -> dict[str, str]:
+    sent = {"id": "anna", "text": "Good morning."}
+    return sent | {"audio": "UklGRiQAAABXQVZF"} if kind == JSON else sent
 
 
 @router.post(
     "/add",
     response_class=Response,
     responses=_answers(_DONE) | errors(409, 413, 422, 503, 504, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": _added({"type": "string", "format": "binary"}),
-                    "example": {"id": "anna", "text": "Good morning."},
-                },
-                "application/json": {
-                    "schema": _added({"type": "string", "contentEncoding": "base64"}),
-                    "example": {"id": "anna", "text": "Good morning.", "audio": "UklGRiQAAABXQVZF"},
-                },
-            },
-        }
-    },
+    openapi_extra=request_body((MULTIPART, JSON), _new, _new_example),
 )
 async def add(request: Request, backend: Backend, origin: Asked) -> Response:
     """Save a voice, made of a recording."""

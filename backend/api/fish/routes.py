@@ -18,7 +18,13 @@ from backend.api.fish.body import (
     wire_of,
 )
 from backend.api.headers import add_warnings
-from backend.api.openapi import errors, example
+from backend.api.openapi import (
+    JSON,
+    MSGPACK,
+    errors,
+    example,
+    request_body,
+)
 from backend.audio.write import media_type
 from backend.core import AudioFormat
 from backend.settings import Settings
@@ -57,15 +63,7 @@ _AUDIO = {
         200: {"description": "The speech, whole or as it is made.", "content": _AUDIO},
         **errors(400, 404, 409, 413, 422, 503, 504),
     },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                kind: {"schema": speech_schema(), "example": _EXAMPLE}
-                for kind in ("application/json", "application/msgpack")
-            },
-        }
-    },
+    openapi_extra=request_body((JSON, MSGPACK), speech_schema(), _EXAMPLE),
 )
 async def speak(request: Request, backend: Backend, origin: Asked) -> Response:
     """Speak `text`, as the Fish Audio service and the Fish server do.

@@ -13,7 +13,13 @@ from backend.api.arrival import FIELDS_BYTES, read_form
 from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, unless_hung_up
 from backend.api.headers import add_warnings
-from backend.api.openapi import JSON, errors
+from backend.api.openapi import (
+    FORMS,
+    JSON,
+    MULTIPART,
+    errors,
+    request_body,
+)
 from backend.api.voices import save_voice
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadField, BadReference, UploadTooLarge
@@ -104,35 +110,29 @@ async def list_models(
     "",
     status_code=201,
     responses=errors(409, 413, 422, 503, 504, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["title", "voices"],
-                        "properties": _CHANGES
-                        | {
-                            "voices": {
-                                "type": "array",
-                                "items": _FILE,
-                                "minItems": 1,
-                                "maxItems": _MAX_RECORDINGS,
-                                "description": "Recordings of it; the first is used.",
-                            },
-                            "texts": {
-                                "type": "array",
-                                "items": _TEXT,
-                                "description": "What is said in them.",
-                            },
-                        },
-                    },
-                    "example": {"title": "anna", "texts": ["Good morning."]},
-                }
+    openapi_extra=request_body(
+        (MULTIPART,),
+        {
+            "type": "object",
+            "required": ["title", "voices"],
+            "properties": _CHANGES
+            | {
+                "voices": {
+                    "type": "array",
+                    "items": _FILE,
+                    "minItems": 1,
+                    "maxItems": _MAX_RECORDINGS,
+                    "description": "Recordings of it; the first is used.",
+                },
+                "texts": {
+                    "type": "array",
+                    "items": _TEXT,
+                    "description": "What is said in them.",
+                },
             },
-        }
-    },
+        },
+        {"title": "anna", "texts": ["Good morning."]},
+    ),
 )
 async def create_model(
     request: Request, response: Response, backend: Backend, origin: Asked
@@ -177,17 +177,12 @@ async def get_model(backend: Backend, model_id: str) -> FishModel:
 @router.patch(
     "/{model_id}",
     responses=errors(404, 409, 413, 422, 507),
-    openapi_extra={
-        "requestBody": {
-            "content": {
-                kind: {
-                    "schema": {"type": "object", "properties": _CHANGES},
-                    "example": {"title": "anna"},
-                }
-                for kind in ("multipart/form-data", "application/x-www-form-urlencoded")
-            }
-        }
-    },
+    openapi_extra=request_body(
+        FORMS,
+        {"type": "object", "properties": _CHANGES},
+        {"title": "anna"},
+        is_required=False,
+    ),
 )
 async def update_model(
     request: Request, response: Response, backend: Backend, model_id: str
