@@ -123,7 +123,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     detail, path = str(error.detail), request.url.path
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = f"There is nothing at {path}; GET / lists what there is."
+        detail = f"There is nothing at {path}; GET / lists the routes."
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         methods = ", ".join(_methods_at(request))
         headers["Allow"] = methods

@@ -118,7 +118,7 @@ def _page_beside(settings: Settings, port: int | None, opens_browser: bool) -> P
 
     page = make_page(GRADIO, None, port, told, opens_browser, has_ended)
     if key and not page.is_local:
-        logger.warning("Whoever reaches {}:{} speaks without a key.", page.host, page.port)
+        logger.warning("Anybody who reaches {}:{} speaks without a key.", page.host, page.port)
     return page
 
 

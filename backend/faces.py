@@ -101,7 +101,7 @@ class Page:
             start_new_session=not is_windows,
             creationflags=_CREATE_NEW_PROCESS_GROUP if is_windows else 0,
         )
-        # Apart, as a browser may keep whoever opens it until it is closed.
+        # Apart, as a browser may keep the thread that opens it until it is closed.
         for name, work in (("page", self._watch), ("page announcement", self._announce)):
             threading.Thread(target=work, name=name, daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""What the parts of a page share: the server, the takes, and who has the page open."""
+"""What the parts of a page share: the server, the takes, and the tabs that are open."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""What the pages call things: languages, lengths of time, sizes, and who decided something."""
+"""What the pages call things: languages, lengths of time, sizes, and sources of a choice."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ DECIDED_BY = {
     "checkpoint": "the checkpoint",
     "user": "your setting",
 }
-"""Of each source of a choice in a plan, who that is."""
+"""Of each source of a choice in a plan, its name."""
 
 
 def state_of(health: dict[str, Any]) -> tuple[str, str]:

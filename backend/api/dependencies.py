@@ -57,13 +57,13 @@ def get_request_id(connection: HTTPConnection) -> str:
 
 
 def client_of(connection: HTTPConnection) -> str:
-    """Who asks: as the guard has found, else its address."""
+    """The client: as the guard has found, else its address."""
     named = getattr(connection.state, "client", "")
     return str(named) or (connection.client.host if connection.client else "")
 
 
 def get_origin(connection: HTTPConnection) -> Origin:
-    """Who asks; `BadField` where its deadline is none."""
+    """Where the request comes from; `BadField` where its deadline is none."""
     headers = connection.headers
     return Origin(
         request_id=get_request_id(connection),

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: the server's name, API keys, web pages, and a rate a client."""
+"""Which requests are let in: by the server's name, API keys, web pages, and a rate a client."""
 
 import hashlib
 import hmac
@@ -62,7 +62,7 @@ def refuse_open(settings: Settings) -> None:
             "key: set SHOAL_API_KEYS=name:long-random-key, or SHOAL_ALLOW_OPEN=true to let "
             "everybody use this server."
         )
-    logger.warning("Whoever reaches {} uses this server without a key.", settings.host)
+    logger.warning("Anybody who reaches {} uses this server without a key.", settings.host)
 
 
 def parse_keys(text: str) -> dict[bytes, str]:
@@ -93,7 +93,7 @@ def first_key(text: str) -> str:
 
 
 class Guard:
-    """ASGI middleware: refuses who may not ask, and names the others in `state.client`.
+    """ASGI middleware: refuses requests, and names the client of the others in `state.client`.
 
     `hosts` are the names that requests may call the server beside localhost's, None checks none;
     `origins` are the pages that may use it beside its own.

@@ -142,7 +142,7 @@ class _Connection(LiveConnection):
                 format=output.format,
                 sample_rate=writer.sample_rate_hz,
             )
-            await self._text.begun()  # who has nothing to say yet, takes nobody's place
+            await self._text.begun()  # a client without text takes no place
             async with self._backend.speak(request, self._text) as session:
                 self._session = session
                 await self._play(session, writer, outlet, output.speed)

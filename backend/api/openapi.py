@@ -27,7 +27,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     ),
     404: (
         "There is no such voice, file or route.",
-        "There is no voice anna; GET /voices lists what there is.",
+        "There is no voice anna; GET /voices lists the saved ones.",
     ),
     405: ("The route does not take this method; `Allow` says which.", "/tts does not take GET."),
     408: ("The body did not arrive in time.", "The body did not come in time; send it faster."),

@@ -37,7 +37,7 @@ class Pace:
     ) -> None:
         self.per_minute = per_minute
         self._max_clients, self._clock = max_clients, clock
-        # Of each client when it was let in, never empty; who asked last is last.
+        # Of each client when it was let in, never empty; the one that asked last is last.
         self._let_in_s: OrderedDict[str, deque[float]] = OrderedDict()
 
     @property
@@ -59,7 +59,7 @@ class Pace:
         return 0.0
 
     def _forget(self, now_s: float) -> None:
-        """Make room for one, and drop those of whom nothing counts any more."""
+        """Make room for one, and drop those of which nothing counts any more."""
         while self._let_in_s:
             idle_longest = next(iter(self._let_in_s.values()))
             is_over = idle_longest[-1] <= now_s - _MINUTE_S

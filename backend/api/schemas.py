@@ -101,7 +101,7 @@ class SpeechFields(TextFields):
     dialogue: tuple[DialogueLine, ...] | None = Field(
         None, min_length=1, max_length=MAX_LINES, fail_fast=True
     )
-    """A scene instead of `text`, in JSON: who says what."""
+    """A scene instead of `text`, in JSON: lines, each in its voice."""
     voice: str = Field("", max_length=MAX_VOICE_NAME)
     """Name or id of a saved voice."""
     prompt_text: str = Field("", max_length=MAX_PROMPT_CHARACTERS)

@@ -8,7 +8,7 @@ BUFFER_BYTES = 16 * 1024
 
 
 class Shared:
-    """The limits, who has what of them, and whether the server stops."""
+    """The limits, what each address holds of them, and whether the server stops."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits

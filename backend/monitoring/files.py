@@ -186,5 +186,5 @@ def _next_line(file: BinaryIO, at: int, end: int) -> int:
 def _unknown(name: str) -> UnknownFile:
     return UnknownFile(
         f"There is no file {name[:_NAME_CHARACTERS]!r} in the request log; GET /metrics/files "
-        "lists what there is."
+        "lists the files."
     )

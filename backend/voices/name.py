@@ -19,7 +19,7 @@ _ALIKE = {
     script: regex.compile(rf"\p{{Script={script}}}")
     for script in ("Latin", "Greek", "Cyrillic", "Armenian", "Cherokee", "Coptic", "Lisu")
 }
-"""Scripts with letters that look like another's: who sees a name cannot tell which were typed."""
+"""Scripts with letters that look like another's: a reader cannot tell which were typed."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

@@ -102,7 +102,7 @@ class SpeakTab:
             **latest,
         )
         for field, button in self.mends.items():
-            # In the browser: who presses Speak right after it means it, too.
+            # In the browser: a click on Speak right after it means it, too.
             value = "'split'" if field == "long_text" else "true"
             button.click(None, None, controls[field], js=f"() => {value}")
         voice = [self._kept, self.voice.recording, self.voice.transcript]

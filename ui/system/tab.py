@@ -83,7 +83,7 @@ class SystemTab:
 
 
 def plan_table(hardware: dict[str, Any]) -> str:
-    """The plan as a table of choice, value, who decided and why."""
+    """The plan as a table of choice, value, source and reason."""
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for row in plan_rows(hardware)

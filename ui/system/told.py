@@ -60,7 +60,7 @@ def advice(status: dict[str, Any]) -> tuple[bool, str, str]:
 
 
 def plan_rows(hardware: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """The plan as choice, value, who decided, and why."""
+    """The plan as choice, value, source, and reason."""
     chosen = hardware["selected_configuration"]
     rows = [("tier", chosen["tier"], "this machine", chosen.get("tier_reason", ""))]
     for name, choice in chosen["choices"].items():

@@ -55,7 +55,7 @@ async def live(socket: WebSocket, backend: Backend, origin: Asked) -> None:
     try:
         await _Conversation(socket, backend).hold(origin)
     except BlankText:
-        pass  # no text is no mistake of who passes on what another program writes
+        pass  # no text is no mistake: the client may pass on what another program writes
     except ShoalError as error:
         logger.info("Live request {} ended: {}", origin.request_id, error)
         finish |= {"reason": "error", "message": str(error)[:_MAX_REASON_CHARACTERS]}
@@ -87,7 +87,7 @@ class _Conversation(LiveConnection):
         return await in_bulk(lambda: wanted(event.request, "msgpack", headers, origin))
 
     async def _speak(self, asked: Wanted) -> None:
-        await self._text.begun()  # who has nothing to say yet, takes nobody's place
+        await self._text.begun()  # a client without text takes no place
         # Its deadline counts from here: until now it was the client's turn.
         speech = replace(asked.speech, text="", is_streamed=True, arrived_s=None)
         async with self._backend.speak(speech, texts=self._text) as session:
