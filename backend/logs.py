@@ -76,7 +76,7 @@ def _tame_record(record: "Record") -> None:
 
 
 class Faults:
-    """Tracebacks, each in full once a minute: clients that provoke faults must not fill the disk."""
+    """Tracebacks, each in full once a minute: clients that provoke one must not fill the disk."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
