@@ -29,7 +29,9 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 async def raw(port: int, target: str) -> tuple[int, bytes]:
     """Status and body of what is asked for exactly so: clients tidy up paths."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+    writer.write(
+        f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1")
+    )
     answer = await reader.read()
     writer.close()
     await writer.wait_closed()

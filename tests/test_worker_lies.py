@@ -97,11 +97,11 @@ def test_a_recording_that_claims_ten_hours(
     else:
         assert isinstance(answer, Encoded)
         assert answer.codes.audio_s < 2.0
-        assert samples < 2 * RATE_HZ
+        assert samples < 2 * 2 * RATE_HZ  # heard twice: where the voice is, and what is used
 
 
-@pytest.mark.parametrize("kind", ["FLAC", "OGG"])
-def test_ten_hours_of_silence_are_small_and_refused(worker: Worker, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "says"), [("FLAC", "1800 s long"), ("OGG", "longer than 120 s")])
+def test_ten_hours_of_silence_are_small_and_refused(worker: Worker, kind: str, says: str) -> None:
     """Honest ones: a few kilobytes for each hour."""
     out = io.BytesIO()
     with soundfile.SoundFile(out, "w", 4_000, 1, format=kind) as file:
@@ -109,4 +109,4 @@ def test_ten_hours_of_silence_are_small_and_refused(worker: Worker, kind: str) -
             file.write(np.zeros(180 * 4_000, np.float32))
     answer = worker.encode(out.getvalue())
     assert isinstance(answer, Failed)
-    assert "1800 s long" in answer.message
+    assert says in answer.message
