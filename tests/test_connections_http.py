@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from backend.api.arrival import FIELDS_BYTES
 from backend.api.boundary import RequestBoundary
 from backend.connections.patience import Patience
 from backend.listening import network_of
@@ -198,10 +199,10 @@ async def test_uploads_share_a_budget_and_sentences_do_not() -> None:
         wire(port) as other,
     ):
         await app.state.backend.worker.ready()
-        head = POST + b"Content-Length: %d\r\n\r\n" % (4 * MIB)
-        part = b'{"text": "' + b"a" * (3 * MIB)
+        head = POST + b"Content-Length: %d\r\n\r\n" % FIELDS_BYTES
+        part = b'{"text": "' + b"a" * (FIELDS_BYTES * 3 // 4)
         await holder.send(head + part)
-        await held(server, 2 * MIB)
+        await held(server, FIELDS_BYTES // 2)
         await other.send(head + part)
         status, headers, body = await other.answer()
         assert (status, headers["retry-after"]) == (503, "10")
@@ -213,7 +214,7 @@ async def test_uploads_share_a_budget_and_sentences_do_not() -> None:
         holder.writer.write_eof()
         assert (await holder.answer())[0] == 400
         async with wire(port) as third:  # what was held is to be had again
-            await third.send(head + part + b"a" * (MIB - 12) + b'"}')
+            await third.send(head + part + b"a" * (FIELDS_BYTES // 4 - 12) + b'"}')
             assert (await third.answer())[0] == 413  # it was read whole: too long a text
 
 

@@ -5,6 +5,7 @@ import errno
 
 import pytest
 
+from backend.api.arrival import FIELDS_BYTES
 from backend.connections.limits import limits_of
 from backend.connections.quota import Holding, Quota
 from backend.connections.server import Server
@@ -34,7 +35,7 @@ def test_descriptors_are_kept_back(
 
 def test_the_budget_of_uploads_holds_the_largest_request() -> None:
     limits = limits_of(settings(uploads_mb=1, max_upload_bytes=20 * MIB))
-    assert limits.uploads_bytes == limits.uploads_bytes_per_address == 84 * MIB
+    assert limits.uploads_bytes == limits.uploads_bytes_per_address == FIELDS_BYTES + 80 * MIB
     limits = limits_of(settings(uploads_mb=256))
     assert (limits.uploads_bytes, limits.uploads_bytes_per_address) == (256 * MIB, 128 * MIB)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from backend.api.arrival import FIELDS_BYTES
 from tests.test_connections_http import in_loop
 from tests.wire import HANDSHAKE, OK, frame, greet, held, logged, serving, websocket, wire
 
@@ -48,14 +49,14 @@ async def test_half_a_message_is_given_up() -> None:
 @in_loop
 async def test_unfinished_messages_share_the_budget_of_uploads() -> None:
     async with serving(Ear(most=1), uploads_mb=1, max_upload_bytes=1024) as (server, port):
-        half = frame(b"a" * (3 * MIB), BINARY, 4 * MIB)
+        half = frame(b"a" * (FIELDS_BYTES * 3 // 4), BINARY, FIELDS_BYTES)
         async with websocket(port) as holder, websocket(port) as other:
             await holder.send(half)
-            await held(server, 2 * MIB)
+            await held(server, FIELDS_BYTES // 2)
             await other.send(half)
             assert await other.close_code() == 1013
         async with websocket(port) as client:  # what was held is to be had again
-            await client.send(frame(b"a" * (3 * MIB), BINARY))
+            await client.send(frame(b"a" * (FIELDS_BYTES * 3 // 4), BINARY))
             assert await client.close_code() == 1000
 
 
