@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     max_batch: int = Field(16, ge=1, le=1024)
     """Most segments of text that are spoken side by side; more wait."""
 
+    max_batch_per_client: int = Field(8, ge=1, le=1024)
+    """Most of them that are of one key, or of one address without keys; the others are for the next
+    client."""
+
     max_text_characters: int = Field(100_000, ge=1, le=100_000)
     """Longest text of one request, in characters."""
 

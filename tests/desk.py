@@ -57,6 +57,7 @@ class Desk:
     room: Room = field(default_factory=Room)
     rows: int = 1
     queue_limit: int = 100
+    rows_per_client: int | None = None
     characters_per_s: float = 10.0
     clock: Clock = field(default_factory=Clock)
     grants: list[str] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Desk:
             self.room,
             rows=self.rows,
             queue_limit=self.queue_limit,
+            rows_per_client=self.rows_per_client,
             characters_per_s=self.characters_per_s,
             clock=self.clock,
         )
@@ -102,7 +104,7 @@ class Desk:
         assert admission.waiting == admission.speaking == admission.characters_ahead == 0
         assert self.room.taken == 0
         with admission.enter("last", 0) as admitted, ExitStack() as held:
-            for _ in range(self.rows):
+            for _ in range(self.rows_per_client or self.rows):
                 held.enter_context(await granted(admitted))
         return self.room.taken == 0
 

@@ -634,3 +634,24 @@ async def test_encoding_does_not_count_as_time_spent_speaking() -> None:
     with desk.admission.enter("a", 1) as request, await request.slot(SMALL, "encode"):
         desk.clock.now_s += 1000
     assert desk.admission.characters_per_s == before
+
+
+# --- rows that stay free for the next client
+
+
+@on_a_loop
+async def test_the_next_client_finds_a_row() -> None:
+    desk = Desk(rows=4, rows_per_client=2)
+    with ExitStack() as inside:
+        many = [inside.enter_context(desk.admission.enter("many", 10)) for _ in range(6)]
+        held = [await granted(each) for each in many[:2]]
+        waits = [await asking(each) for each in many[2:]]
+        assert desk.admission.wait_s("many") > 0
+        assert desk.admission.wait_s("one") == 0
+        one = inside.enter_context(desk.admission.enter("one", 10))
+        (await granted(one)).release()
+        for slot in held:
+            slot.release()
+        for task in waits:
+            (await task).release()
+    assert await desk.is_idle()

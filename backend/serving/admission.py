@@ -33,6 +33,8 @@ class Admission:
     then likewise. A short text thus waits for a sentence of a long one, never for all of it, and
     one client's many requests share one client's turns.
 
+    Some rows stay free for the next client: it begins at once, whatever others have at work.
+
     Recordings take turns in the same way, but no row: one is encoded at a time, beside speech.
 
     Where the one whose turn it is does not fit the memory beside what is being spoken, the others
@@ -49,15 +51,18 @@ class Admission:
         rows: int,
         queue_limit: int,
         characters_per_s: float,
+        rows_per_client: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rows`: sentences at work together. `queue_limit`: requests that may wait beside as many.
+        """`rows`: sentences at work together, `rows_per_client` those of one client.
 
+        `queue_limit`: requests that may wait beside as many.
         `characters_per_s` is the speed that is expected until it is measured.
         """
         self._memory, self._clock = memory, clock
         self._most: dict[Work, int] = {"speak": rows, "encode": 1}
         """Slots of each kind that are held together."""
+        self._rows_per_client = rows_per_client or rows
         self._places = rows + queue_limit
         self.speed = Speed(characters_per_s)
         self._requests: set[AdmittedRequest] = set()
@@ -121,9 +126,11 @@ class Admission:
         for other in {each.client for each in rivals} - {client}:
             theirs = [each for each in rivals if each.client == other]
             before += theirs[: max(0, turns - at_work[other])]
-        # Where any request asks in vain, memory is short if rows are not.
-        is_full = any(each.is_asking() for each in self._requests)
-        if not is_full and len(before) < self._most["speak"] - len(rows):
+        # Where a request asks in vain that has not all its rows, memory is short if rows are not.
+        most = self._rows_per_client
+        is_full = any(each.is_asking() and at_work[each.client] < most for each in self._requests)
+        free = min(self._most["speak"] - len(rows), most - at_work[client])
+        if not is_full and len(before) < free:
             return 0.0
         first_free = sum(slot.characters for slot in rows) / max(1, len(rows))
         ahead = first_free + sum(each.pending_characters for each in before)
@@ -234,19 +241,21 @@ class Admission:
             request.pending.popleft().granted.set_result(slot)
 
     def _first(self) -> AdmittedRequest | None:
-        """The request whose turn it is, of those that ask for a slot of a kind that is free."""
+        """The request whose turn it is, of those that ask for a slot that they may have now."""
         held = Counter(slot.work for slot in self._slots)
         of_client = Counter(slot.request.client for slot in self._slots)
+        rows = Counter(slot.request.client for slot in self._slots if slot.work == "speak")
+
+        def may_have_one(request: AdmittedRequest) -> bool:
+            work = request.pending[0].work
+            has_all = work == "speak" and rows[request.client] >= self._rows_per_client
+            return held[work] < self._most[work] and not has_all
 
         def served(request: AdmittedRequest) -> tuple[int, int, int, int]:
             client = request.client
             return of_client[client], self._last_turn[client], request.at_work, request.last_turn
 
-        asking = [
-            each
-            for each in self._requests
-            if each.is_asking() and held[each.pending[0].work] < self._most[each.pending[0].work]
-        ]
+        asking = [each for each in self._requests if each.is_asking() and may_have_one(each)]
         return min(asking, key=served, default=None)
 
     def _make_room(self, client: str) -> None:

@@ -69,6 +69,7 @@ class Lane:
             # The published package speaks one sentence after another: fairness is decided here.
             rows=settings.max_batch if settings.engine == "shoal" else 1,
             queue_limit=settings.queue_limit,
+            rows_per_client=settings.max_batch_per_client,
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
         )
 
