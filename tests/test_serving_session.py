@@ -429,13 +429,13 @@ def test_what_was_not_sent_outlives_a_worker(is_streamed: bool) -> None:
         voice = Voice()
         voice.gate = asyncio.Event()
         async with session(voice, written(["one", "two"], 0.0), is_streamed=is_streamed) as it:
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             first = [speak.text for speak in voice.asked]
             assert voice.at_work == len(first) == (1 if is_streamed else 2)
             voice.is_up.clear()
             voice.death.set()
             voice.gate.set()
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             assert voice.at_work == 0, "it waits for the next worker"
             voice.death.clear()
             voice.is_up.set()
@@ -529,10 +529,10 @@ def test_with_much_unread_a_request_begins_its_next_sentence_once_it_has_fetched
     async def work() -> None:
         backlog, voice = Backlog(4 * len(TONE) - 1), Voice()
         async with session(voice, written(["one", "two"]), backlog=backlog) as it:
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             assert backlog.waiting_bytes == SENTENCE_BYTES
             await anext(it)  # there is a place for the other now
-            await asyncio.sleep(0.01)
+            await settle(TURNS)
             assert [speak.text for speak in voice.asked] == ["one"]
             await heard(it)
             assert it.audio_s == pytest.approx(0.6)
