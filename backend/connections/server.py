@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -20,6 +21,9 @@ from backend.settings import Settings
 
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _POLL_S = 0.05
+_SWITCH_S = 0.001
+"""For so long a thread that reads a text or a list keeps the loop waiting; by default five times as
+long, at each of the loop's turns."""
 _GOODBYE_S = 2.0
 """What requests that are given up have to be answered."""
 
@@ -65,6 +69,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then show the page."""
         asyncio.get_running_loop().set_exception_handler(self._report)
+        sys.setswitchinterval(_SWITCH_S)
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(BACKLOG)  # asyncio knows one number for this and for what it accepts
