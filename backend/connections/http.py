@@ -220,10 +220,9 @@ class HttpProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         arrival.received_bytes += len(body)
         if arrival.problem is not None or arrival.cycle.response_complete:
             return
-        if arrival.holding.grow_to(arrival.received_bytes):
+        if self._shared.has_room(arrival.holding, arrival.received_bytes):
             super().on_body(body)
             return
-        self._shared.seldom.warn("Uploads are refused: those of others hold all room for them.")
         arrival.fail(
             OverCapacity(
                 "Other uploads hold all the room there is for them; try again.", _UPLOADS_FULL_S

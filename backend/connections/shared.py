@@ -1,7 +1,7 @@
 """What all connections of a server share."""
 
 from backend.connections.limits import Limits
-from backend.connections.quota import Quota
+from backend.connections.quota import Holding, Quota
 from backend.connections.seldom import Seldom
 
 BUFFER_BYTES = 16 * 1024
@@ -18,3 +18,10 @@ class Shared:
         self.is_stopping = False
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         """Where bytes of any connection arrive, to be copied in the same turn of the loop."""
+
+    def has_room(self, upload: Holding, size_bytes: int) -> bool:
+        """Whether `upload` may hold so many bytes; where not, the log tells once in a while."""
+        if upload.grow_to(size_bytes):
+            return True
+        self.seldom.warn("Uploads are refused: those of others hold all room for them.")
+        return False

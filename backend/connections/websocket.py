@@ -146,8 +146,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         unfinished_bytes = self._unfinished_bytes()
         if unfinished_bytes:
             self._message.start()
-        if not self._holding.grow_to(self._largest_bytes + unfinished_bytes):
-            self._shared.seldom.warn("Uploads are refused: those of others hold all room for them.")
+        if not self._shared.has_room(self._holding, self._largest_bytes + unfinished_bytes):
             self._fail(_TRY_AGAIN_LATER, "Other uploads hold all the room there is for them.")
 
     def _arrived_bytes(self) -> float | None:
