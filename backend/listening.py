@@ -6,6 +6,8 @@ import socket
 
 from backend.errors import BadSetting
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
 
 
@@ -43,9 +45,14 @@ def is_loopback(host: str) -> bool:
     return all(is_loopback_address(ipaddress.ip_address(entry[4][0])) for entry in found)
 
 
-def is_loopback_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether `address` is this machine's own, an IPv4 one in the form of IPv6 included."""
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+def unmapped(address: Address) -> Address:
+    """`address`, as IPv4 where it is such a one in the form of IPv6."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_loopback_address(address: Address) -> bool:
+    """Whether `address` is this machine's own."""
+    return unmapped(address).is_loopback
 
 
 def reached_at(host: str) -> str:
@@ -66,11 +73,9 @@ def _family(host: str) -> socket.AddressFamily:
 def network_of(host: str) -> str:
     """Whose address `host` is: of IPv6 the network, as each customer has one of their own."""
     try:
-        address = ipaddress.ip_address(host)
+        address = unmapped(ipaddress.ip_address(host))
     except ValueError:
         return host or "unknown"
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((int(address), 64), strict=False))

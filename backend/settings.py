@@ -284,6 +284,11 @@ def load_settings(dotenv_file: Path | None = Path(".env"), **overrides: Any) -> 
         raise BadSetting(f"{name}: {first['msg']}, got {first['input']!r}.") from None
 
 
+def listed(text: str) -> list[str]:
+    """The entries of a setting that names several, separated by commas."""
+    return [entry for part in text.split(",") if (entry := part.strip())]
+
+
 def _refuse_unknown(names: Iterable[str], where: str) -> None:
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     for name in names:

@@ -19,7 +19,7 @@ from backend.api.sites import check_host, check_origin, parse_hosts, parse_origi
 from backend.api.status import retry_headers, status_of
 from backend.errors import BadSetting, RateLimited, ShoalError, Unauthorized
 from backend.listening import is_loopback
-from backend.settings import Settings
+from backend.settings import Settings, listed
 
 _KEY_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _POLICY_VIOLATION = 1008
@@ -68,7 +68,7 @@ def refuse_open(settings: Settings) -> None:
 def parse_keys(text: str) -> dict[bytes, str]:
     """Of each key's SHA-256 the client's name; `text` is `key` or `name:key`, comma-separated."""
     keys = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
+    for entry in listed(text):
         name, colon, key = entry.partition(":")
         if not colon:
             name, key = "", entry
@@ -86,7 +86,7 @@ def parse_keys(text: str) -> dict[bytes, str]:
 
 def first_key(text: str) -> str:
     """The key that comes first in `text`, which `parse_keys` accepts; "" without any."""
-    for entry in filter(None, (part.strip() for part in text.split(","))):
+    for entry in listed(text):
         name, colon, key = entry.partition(":")
         return key if colon else name
     return ""

@@ -8,9 +8,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from backend.errors import BadSetting
-from backend.listening import network_of
+from backend.listening import Address, network_of, unmapped
+from backend.settings import listed
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([0-9.]+):\d+")
@@ -21,8 +21,7 @@ _MAX_PROXIES = 16
 def parse_proxies(text: str) -> tuple[Network, ...]:
     """The addresses and networks of `text`, comma-separated."""
     try:
-        entries = filter(None, (part.strip() for part in text.split(",")))
-        return tuple(ipaddress.ip_network(entry) for entry in entries)
+        return tuple(ipaddress.ip_network(entry) for entry in listed(text))
     except ValueError as error:
         raise BadSetting(
             f"SHOAL_FORWARDED_ALLOW_IPS: write addresses or networks, as 127.0.0.1: {error}."
@@ -59,7 +58,6 @@ def _address(text: str) -> Address | None:
     found = _WITH_PORT.fullmatch(text)
     bare = found[1] or found[2] if found else text
     try:
-        address = ipaddress.ip_address(bare.partition("%")[0])  # a zone may be any text
+        return unmapped(ipaddress.ip_address(bare.partition("%")[0]))  # a zone may be any text
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address

@@ -8,13 +8,13 @@ browsers send no `Origin`.
 
 import ipaddress
 import re
-from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from backend.errors import BadSetting, ForeignHost, ForeignOrigin
 from backend.listening import is_loopback_address
+from backend.settings import listed
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(:\d*)?")
@@ -25,7 +25,7 @@ _SHOWN_CHARACTERS = 100
 
 def parse_origins(text: str) -> frozenset[str]:
     """The origins of `text`, comma-separated: scheme://host[:port], or * for all."""
-    origins = frozenset(entry.rstrip("/") for entry in _entries(text))
+    origins = frozenset(entry.rstrip("/") for entry in listed(text))
     for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise BadSetting(
@@ -36,7 +36,7 @@ def parse_origins(text: str) -> frozenset[str]:
 
 def parse_hosts(text: str) -> frozenset[str]:
     """The names of `text`, comma-separated: name, *.name for all below it, or an address."""
-    names = frozenset(entry.lower().strip("[]") for entry in _entries(text))
+    names = frozenset(entry.lower().strip("[]") for entry in listed(text))
     for name in names:
         if not _LISTED.fullmatch(name):
             raise BadSetting(
@@ -92,7 +92,3 @@ def _is_loopback(name: str) -> bool:
         return is_loopback_address(ipaddress.ip_address(name))
     except ValueError:
         return False
-
-
-def _entries(text: str) -> Iterable[str]:
-    return filter(None, (part.strip() for part in text.split(",")))
