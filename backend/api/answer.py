@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from backend.api.dependencies import unless_hung_up
 from backend.api.headers import STREAMED, figures, figures_at_start
+from backend.api.openapi import JSON
 from backend.api.scratch import on_disk
 from backend.api.sse import EVENT_STREAM
 from backend.audio.subtitles import srt, webvtt
@@ -143,7 +144,7 @@ async def _speak_json(
     except BaseException:
         file.close()
         raise
-    return FileAnswer(file, "application/json", figures(session, output.speed))
+    return FileAnswer(file, JSON, figures(session, output.speed))
 
 
 def _temporary_file() -> IO[bytes]:

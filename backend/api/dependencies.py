@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from backend.api.arrival import FIELDS_BYTES, check_fields, read_bytes, read_form
 from backend.api.bulk import by_size
 from backend.api.json_body import from_base64, read_object
+from backend.api.openapi import JSON, MULTIPART, URLENCODED
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, quoted
@@ -150,15 +151,15 @@ async def read_body(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     advice = f"send at most {max_upload_bytes} bytes of audio and {FIELDS_BYTES} of all else"
-    if kind == "application/json":
+    if kind == JSON:
         # Base64 takes four bytes for three.
         max_bytes = FIELDS_BYTES + max_upload_bytes * 4 // 3
         body = await read_bytes(request, max_bytes, advice)
         return await by_size(len(body), lambda: _split_json(body, upload_fields))
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         form = await read_form(request, FIELDS_BYTES + max_upload_bytes, advice=advice)
         return await _split_form(form, upload_fields)
-    if kind == "application/x-www-form-urlencoded":
+    if kind == URLENCODED:
         form = await read_form(request, FIELDS_BYTES, advice="send less text")
         return await _split_form(form, upload_fields)
     raise BadField(

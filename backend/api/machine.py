@@ -75,7 +75,7 @@ async def emotions() -> dict[str, Any]:
         200: {
             "description": "JSON, or Prometheus text.",
             "content": {
-                "application/json": {"schema": {"type": "object"}, "example": examples.METRICS},
+                JSON: {"schema": {"type": "object"}, "example": examples.METRICS},
                 **_PROMETHEUS,
             },
         }

@@ -67,7 +67,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The speech; with `timestamps` JSON of it, with `stream=events` events.",
         "content": {
             **{media_type(name): {} for name in get_args(AudioFormat)},
-            "application/json": {"example": _TIMESTAMPS_EXAMPLE},
+            JSON: {"example": _TIMESTAMPS_EXAMPLE},
             **event_stream(EVENTS, is_named=True),
         },
     },

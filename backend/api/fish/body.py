@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 
 from backend.api.dependencies import Origin
 from backend.api.json_body import check_values, from_base64
+from backend.api.openapi import JSON, MSGPACK
 from backend.core import (
     MAX_SEED,
     RECORDING_FORMATS,
@@ -27,8 +28,8 @@ T = TypeVar("T")
 Wire = Literal["json", "msgpack"]
 
 MEDIA_TYPES: dict[str, Wire] = {
-    "application/json": "json",
-    "application/msgpack": "msgpack",
+    JSON: "json",
+    MSGPACK: "msgpack",
     "application/x-msgpack": "msgpack",
 }
 _MAX_PROBLEM_CHARACTERS = 200

@@ -16,6 +16,7 @@ from backend.api.fish.voices import naming
 from backend.api.headers import add_warnings
 from backend.api.openapi import (
     JSON,
+    MSGPACK,
     MULTIPART,
     Responses,
     Schema,
@@ -28,8 +29,7 @@ from backend.errors import BadField
 
 router = APIRouter(prefix="/v1/references")
 
-_MSGPACK = "application/msgpack"
-_KINDS = ("application/json", _MSGPACK)
+_KINDS = (JSON, MSGPACK)
 _BODY_BYTES = 64 * 1024
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -184,7 +184,7 @@ def _answer(request: Request, said: dict[str, Any]) -> Response:
     nothing."""
     wanted = request.query_params.get("format", "").strip().lower()
     accepted = request.headers.get("accept", "").lower()
-    is_json = "application/json" in accepted and _MSGPACK not in accepted
-    if wanted in ("json", "application/json") or (wanted not in ("msgpack", _MSGPACK) and is_json):
+    is_json = JSON in accepted and MSGPACK not in accepted
+    if wanted in ("json", JSON) or (wanted not in ("msgpack", MSGPACK) and is_json):
         return JSONResponse(said)
-    return Response(msgspec.msgpack.encode(said), media_type=_MSGPACK)
+    return Response(msgspec.msgpack.encode(said), media_type=MSGPACK)
