@@ -97,6 +97,8 @@ class Plan:
     """Memory that keys and values may take."""
     safety_margin_mb: int
     """Memory that admission leaves to everybody else."""
+    fast_mb: int
+    """VRAM for the fast ways of a frame; 0 without a GPU, or where there is no room for them."""
     estimate_base_mb: float
     """The changelog's formula: base + tokens / 100 x per_100_tokens + overhead."""
     estimate_per_100_tokens_mb: float

@@ -39,7 +39,7 @@ class Room:
         def release(lease: Lease) -> None:
             self.taken -= characters
 
-        return Lease(RequestNeed(1, 0, 0, 0), release)
+        return Lease(RequestNeed(0, 0, 0, 0), release)
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ def plan(tier: str = "gpu_high", device: str = "cuda:0") -> Plan:
         chunk_length=choice(200),
         cache_limit_mb=choice(1024),
         safety_margin_mb=1024,
+        fast_mb=0,
         estimate_base_mb=2000.0,
         estimate_per_100_tokens_mb=50.0,
         estimate_cache_overhead_mb=100.0,

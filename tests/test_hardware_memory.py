@@ -96,13 +96,14 @@ def test_requests_add_up_and_share_what_they_pass_through() -> None:
     assert sums[1] < sums[2] < 3 * alone
 
 
-def test_a_long_request_makes_the_rows_of_short_ones_longer() -> None:
-    manager = Machine().manager
+def test_a_long_request_leaves_the_rows_of_short_ones_as_they_are() -> None:
+    manager, precision = Machine().manager, plan_for(I5_8GB, S1).precision.value
     long, short = demand(150), demand(10)
-    manager.lease(short)
     manager.lease(long)
-    both = manager.leased_bytes
-    assert both > manager.need_bytes(long) + S1.codec.stream_bytes
+    alone = manager.leased_bytes
+    manager.lease(short)
+    row_bytes = S1.request_need(10, precision, 150).cache_bytes
+    assert manager.leased_bytes == alone + row_bytes + S1.codec.stream_bytes
 
 
 def test_keys_and_values_have_a_limit_of_their_own() -> None:
@@ -110,9 +111,11 @@ def test_keys_and_values_have_a_limit_of_their_own() -> None:
     small = replace(plan, cache_limit_mb=Choice(64, "as told"))
     limited, free = (Machine(plan=made).manager for made in (small, plan))
     three = Demand(450, 150)
-    assert limited.need_bytes(three) < free.need_bytes(three)
-    one_row = S1.request_need(150, plan.precision.value, 150).row_bytes
-    assert limited.need_bytes(three) >= max(one_row, 64 * MIB)
+    need = S1.request_need(450, plan.precision.value, 150)
+    beside = need.own_bytes + need.passing_bytes
+    assert free.need_bytes(three) == need.cache_bytes + beside
+    one_row = need.longest_row_bytes
+    assert limited.need_bytes(three) == max(one_row, 64 * MIB) + beside < free.need_bytes(three)
 
 
 def test_fifty_at_once_never_get_more_than_there_is() -> None:

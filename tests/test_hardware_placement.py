@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from backend.core import MIB
 from backend.errors import NotEnoughMemory
+from backend.hardware.deployment import Deployment
 from backend.hardware.machine import GIB, Hardware
+from backend.hardware.need import CUDA_FAST_BYTES
 from tests.computers import (
     A100,
     I7,
@@ -57,6 +60,27 @@ def test_a_full_gpu_is_passed_over_with_the_reason() -> None:
     assert any("The GPU is not used" in note for note in made.notes)
     just_enough = replace(RTX_3060, free_bytes=3500 * 2**20)
     assert plan_for(computer(I7, 32, just_enough), SIZED).device.value == "cuda:0"
+
+
+def test_a_gpu_with_no_room_for_the_fast_ways_speaks_without_them() -> None:
+    least_mb = 3000 + 500 + CUDA_FAST_BYTES // MIB  # as int8
+    for free_mb, fast_mb in ((least_mb, CUDA_FAST_BYTES // MIB), (least_mb - 1, 0)):
+        gpu = replace(RTX_3060, free_bytes=free_mb * MIB)
+        made = plan_for(computer(I7, 32, gpu), SIZED)
+        assert (made.device.value, made.quantization.value) == ("cuda:0", "int8")
+        assert made.fast_mb == fast_mb
+    others = (plan_for(computer(I7, 32), SIZED), plan_for(mac(memory_gib=16), SIZED))
+    package = plan_for(computer(I7, 32, V100), SIZED, engine="fish-speech")
+    assert package.device.value == "cuda:0"
+    assert [each.fast_mb for each in (*others, package)] == [0, 0, 0]
+
+
+def test_a_worker_with_the_fast_ways_is_expected_to_take_them() -> None:
+    machine = computer(I7, 32, V100)
+    made = plan_for(machine, SIZED)
+    assert Deployment(machine, SIZED, made).resident_bytes == (4000 + made.fast_mb) * MIB
+    without = replace(made, fast_mb=0)
+    assert Deployment(machine, SIZED, without).resident_bytes == 4000 * MIB
 
 
 def test_the_next_gpu_before_the_cpu() -> None:

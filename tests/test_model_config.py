@@ -14,9 +14,7 @@ from backend.model.config import (
     ENCODE_FRAMES,
     CodecConfig,
     DualARConfig,
-    TransformerConfig,
     WindowConfig,
-    kv_capacity,
 )
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
@@ -89,22 +87,6 @@ def test_parameters_of_the_transformer(raw: dict[str, Any]) -> None:
     linears = [m for m in model.layers.modules() if isinstance(m, nn.Linear)]
     shapes = [tuple(linear.weight.shape) for linear in linears]
     assert sorted(shapes) == sorted(config.slow.matrices * config.slow.n_layer)
-
-
-SHAPE = TransformerConfig(
-    dim=32, n_layer=2, n_head=4, n_local_heads=2, head_dim=8, intermediate_size=64
-)
-
-
-@pytest.mark.parametrize(("prompt", "frames"), [(1, 0), (64, 0), (64, 1), (20, 500), (300, 1000)])
-def test_capacity_of_the_cache(prompt: int, frames: int) -> None:
-    cache = KVCache(SHAPE, torch.bfloat16, CPU)
-    cache.add_row(prompt)
-    for _ in range(frames):
-        cache.advance()
-    capacity = kv_capacity(prompt, prompt + frames)
-    assert cache.capacity == capacity
-    assert cache.allocated_bytes == capacity * SHAPE.kv_bytes_per_position(2)
 
 
 @pytest.mark.parametrize("config", [CodecConfig(**TINY_CODEC), DEMO.codec], ids=["tiny", "demo"])

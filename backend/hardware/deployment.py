@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from backend.core import Plan
+from backend.core import MIB, Plan
 from backend.hardware.detect import detect
 from backend.hardware.machine import Hardware
 from backend.hardware.need import CheckpointShape
@@ -31,6 +31,7 @@ class Deployment:
     def resident_bytes(self) -> int:
         """Memory that the worker is expected to take once it has loaded."""
         plan = self.plan
-        return self.shape.resident_bytes(
+        loaded = self.shape.resident_bytes(
             plan.precision.value, plan.quantization.value, plan.device.value
         )
+        return loaded + plan.fast_mb * MIB

@@ -20,9 +20,6 @@ PLENTY_SHARE = 0.5
 _MARGIN_SHARE = 0.5
 """Of the free memory, at most kept back: a margin larger than what is free would silence a machine
 on which everything fits."""
-_CACHE_OVERSHOOT = 9 / 4
-"""How far keys and values may exceed their limit: it counts positions and rows that are used, while
-room for either grows by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,9 @@ class MemoryBudgetManager:
 
     A lease is a bound: every open segment read as slowly as the engine lets it be. What requests
     need together is less than the sum of what each needs alone, because they pass through the same
-    workspace one after another, and keys and values have a limit of their own.
+    workspace one after another, and keys and values have a limit of their own. Those of voices'
+    prompts, kept for the next request, lie within that limit and give way to rows: nobody is
+    promised them.
     """
 
     def __init__(
@@ -265,10 +264,7 @@ class MemoryBudgetManager:
             return RequestNeed.together((*more, *(lease.need for lease in self._leases)))
 
     def _size_bytes(self, need: RequestNeed) -> int:
-        # A sequence that is alone runs whatever the limit says.
-        limit = int(self._plan.cache_limit_mb.value * MIB * _CACHE_OVERSHOOT)
-        cache = min(need.cache_bytes, max(limit, need.row_bytes))
-        return cache + need.own_bytes + need.passing_bytes
+        return need.within(self._plan.cache_limit_mb.value * MIB)
 
     def _peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
         """The worker's expected peak while it speaks `demand` alone."""

@@ -14,10 +14,11 @@ from typing import Literal, Self
 from backend.core import MIB, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.config import (
+    CacheGeometry,
     CheckpointInfo,
     CodecConfig,
     DualARConfig,
-    kv_capacity,
+    capacities,
     read_json,
 )
 from backend.model.reading import expected_s, longest_s
@@ -36,6 +37,10 @@ torch 2.13 has beside its weights, 30 more in bfloat16 (`python -m benchmarks.me
 CUDA_RUNTIME_BYTES = 810 * MIB
 """The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
 what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""
+CUDA_FAST_BYTES = 300 * MIB
+"""What the fast ways of a frame take of a GPU beside that: buffers of every slot, a workspace that
+all graphs share, the graphs, their kernels. Where it does not fit, frames are made without them.
+MEASURE: assumed, half of the 600 MB that is the most they may take."""
 
 _PROMPT_TOKENS = 8
 """Tokens beside those of the text: control tokens, some of them spelt out."""
@@ -69,10 +74,10 @@ Measured on an H200: 230 to 290 MiB for workspaces of 126."""
 class RequestNeed:
     """What a request, or several together, add to an idle worker."""
 
-    rows: int
-    """Segments at work together: rows of the cache."""
-    row_bytes: int
-    """Keys and values of one row; every row of the cache is as long as the longest."""
+    cache_bytes: int
+    """Keys and values of all its rows: one for each segment at work."""
+    longest_row_bytes: int
+    """Those of the row that takes most."""
     own_bytes: int
     """What lives as long as the request beside that: streams of the codec, audio that waits."""
     passing_bytes: int
@@ -83,20 +88,23 @@ class RequestNeed:
         """All of it."""
         return self.cache_bytes + self.own_bytes + self.passing_bytes
 
-    @property
-    def cache_bytes(self) -> int:
-        """Keys and values; room for rows grows by half."""
-        return max(self.rows, 3 * (self.rows - 1) // 2) * self.row_bytes
+    def within(self, cache_limit_bytes: int) -> int:
+        """All of it where keys and values have a limit, past which rows wait.
+
+        A row that is alone is spoken whatever the limit says.
+        """
+        cache = min(self.cache_bytes, max(cache_limit_bytes, self.longest_row_bytes))
+        return cache + self.own_bytes + self.passing_bytes
 
     @classmethod
     def together(cls, needs: Iterable["RequestNeed"]) -> "RequestNeed":
         """What requests need that are spoken side by side."""
-        rows = row_bytes = own_bytes = passing_bytes = 0
+        cache_bytes = longest_row_bytes = own_bytes = passing_bytes = 0
         for need in needs:
-            rows, own_bytes = rows + need.rows, own_bytes + need.own_bytes
-            row_bytes = max(row_bytes, need.row_bytes)
+            cache_bytes, own_bytes = cache_bytes + need.cache_bytes, own_bytes + need.own_bytes
+            longest_row_bytes = max(longest_row_bytes, need.longest_row_bytes)
             passing_bytes = max(passing_bytes, need.passing_bytes)
-        return cls(rows, row_bytes, own_bytes, passing_bytes)
+        return cls(cache_bytes, longest_row_bytes, own_bytes, passing_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ class CheckpointShape:
     def resident_bytes(self, precision: str, quantization: Quantization, device: str) -> int:
         """Memory of the worker once it has loaded and tried everything.
 
-        On a GPU, what lies in its memory.
+        On a GPU, what lies in its memory, without the fast ways of a frame.
         """
         is_cuda = device.startswith("cuda")
         runtime = CUDA_RUNTIME_BYTES if is_cuda else CPU_RUNTIME_BYTES
@@ -194,15 +202,22 @@ class CheckpointShape:
         # All that is sent: several recordings are together longer than the longest.
         prompt += math.ceil(reference_s * self.codec.frame_rate_hz)
         prompt = min(prompt, self.model.max_seq_len)
-        positions = min(prompt + frames, self.model.max_seq_len)
-        capacity = kv_capacity(prompt, positions)
-        row_bytes = capacity * self.model.kv_bytes_per_frame(element)
-        passing = self._passing_bytes(rows, row_bytes, prompt, element)
+        length = min(prompt + frames, self.model.max_seq_len)
+        most = prompt + self.frames(segment, "longest", wide_share)
+        most = min(most, self.model.max_seq_len)
+        geometry = CacheGeometry.of(self.model.slow, element)
+        row_bytes = geometry.row_bytes(capacities(prompt, length, most)[-1])
+        passing = max(
+            self.codec.decode_workspace_bytes(),
+            self.model.prefill_workspace_bytes(prompt, element),
+            self.model.sampling_bytes(rows),
+            geometry.growing_bytes(prompt, length, most),
+        )
         is_cuda = device.startswith("cuda")
         waiting = (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
         return RequestNeed(
-            rows=rows,
-            row_bytes=row_bytes,
+            cache_bytes=rows * row_bytes,
+            longest_row_bytes=row_bytes,
             own_bytes=rows * self.codec.stream_bytes + waiting,
             passing_bytes=passing * _CUDA_HOLDS if is_cuda else passing + _FIRST_USE_BYTES,
         )
@@ -237,7 +252,7 @@ class CheckpointShape:
             own = _CUDA_HOLDS * encoding
         else:
             own = encoding + samples * _RECORDING_BYTES + decoding_bytes
-        return RequestNeed(rows=0, row_bytes=0, own_bytes=own, passing_bytes=0)
+        return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
         """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""
@@ -247,17 +262,7 @@ class CheckpointShape:
             own = _CUDA_HOLDS * decoding
         else:
             own = _THREAD_HOLDS * decoding + heard + _FIRST_USE_BYTES
-        return RequestNeed(rows=0, row_bytes=0, own_bytes=own, passing_bytes=0)
-
-    def _passing_bytes(self, rows: int, row_bytes: int, prompt: int, element: int) -> int:
-        # While the cache grows, one layer's keys or values stand there twice.
-        growing = rows * row_bytes // (2 * self.model.slow.n_layer)
-        return max(
-            self.codec.decode_workspace_bytes(),
-            self.model.prefill_workspace_bytes(prompt, element),
-            self.model.sampling_bytes(rows),
-            growing,
-        )
+        return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
 
 def _int8_bytes(rows: int, columns: int) -> int:

@@ -13,7 +13,7 @@ from backend.core import MIB, Choice, Quantization
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.classify import tier_of
 from backend.hardware.machine import GIB, Gpu, Hardware
-from backend.hardware.need import CheckpointShape
+from backend.hardware.need import CUDA_FAST_BYTES, CheckpointShape
 from backend.hardware.precision import choose_precision
 from backend.hardware.quantization import (
     LOW_MEMORY_BYTES,
@@ -41,6 +41,9 @@ class Placement:
     precision: Choice[str]
     quantization: Choice[Quantization]
     resident_bytes: int
+    """Once it is loaded, `fast_bytes` included."""
+    fast_bytes: int
+    """For the fast ways of a frame on a GPU; 0 where there is no room for them."""
     peak_bytes: int
     """With a request as long as the text limit."""
     room_bytes: int
@@ -171,6 +174,7 @@ def _wished(
         precision=choose_precision(tier, hardware.cpu, gpu, device, settings, shape),
         quantization=quantization,
         resident_bytes=0,
+        fast_bytes=0,
         peak_bytes=0,
         room_bytes=gpu.free_bytes if gpu else room,
     )
@@ -185,7 +189,13 @@ def _measured(placement: Placement, settings: Settings, shape: CheckpointShape) 
     characters = settings.max_text_length or text.limit
     chunk = choose_chunk_length(placement.tier, settings, shape)
     request = shape.request_bytes(characters, precision, chunk.value)
-    return replace(placement, resident_bytes=resident, peak_bytes=resident + request)
+    fast = CUDA_FAST_BYTES if placement.gpu and settings.engine == "shoal" else 0
+    if resident + fast + request > placement.room_bytes:
+        fast = 0
+    resident += fast
+    return replace(
+        placement, resident_bytes=resident, fast_bytes=fast, peak_bytes=resident + request
+    )
 
 
 def _with_fewer_bits(

@@ -56,6 +56,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
         chunk_length=choose_chunk_length(tier, settings, shape),
         cache_limit_mb=_cache_limit(hardware, placement, settings),
         safety_margin_mb=_safety_margin_mb(hardware, placement),
+        fast_mb=placement.fast_bytes // MIB,
         estimate_base_mb=tier.estimate.base_mb,
         estimate_per_100_tokens_mb=tier.estimate.per_100_tokens_mb,
         estimate_cache_overhead_mb=tier.estimate.cache_overhead_mb,

@@ -25,8 +25,11 @@ def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
     for name, choice in _choices(plan).items():
         table.add_row(name, _shown(choice.value), choice.source, Text(choice.reason))
     quantization, precision = plan.quantization.value, plan.precision.value
-    resident = shape.resident_bytes(precision, quantization, plan.device.value)
-    table.add_row("memory, loaded", f"{resident // MIB} MB", "checkpoint", "weights and runtime")
+    resident = shape.resident_bytes(precision, quantization, plan.device.value) // MIB
+    taken = "weights and runtime"
+    if plan.fast_mb:
+        taken += f", and {plan.fast_mb} MB to make frames fast"
+    table.add_row("memory, loaded", f"{resident + plan.fast_mb} MB", "checkpoint", taken)
     expected = f"RTF {plan.expected_rtf:g}, {plan.expected_memory_gb:g} GB"
     table.add_row("expected", expected, "tier", "with openaudio-s1-mini")
     return table

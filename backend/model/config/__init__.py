@@ -2,20 +2,26 @@
 
 Field names and defaults are those of `fish-speech==0.1.0` (`DualARModelArgs` and
 `modded_dac_vq.yaml`), so that the official `config.json` is read as it stands. What a shape costs
-in weights and in bytes is computed here too.
+in weights and in bytes is computed here too, and how long rows of keys and values are.
 """
 
+from backend.model.config.cache import (
+    KV_BUCKET,
+    CacheGeometry,
+    capacities,
+    first_capacity,
+    grown_capacity,
+    last_capacity,
+)
 from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
 from backend.model.config.files import read_json
 from backend.model.config.fingerprint import codec_fingerprint
 from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
-    KV_BUCKET,
     MODEL_TYPES,
     RESIDUAL_CODEBOOK_SIZE,
     DualARConfig,
     TransformerConfig,
-    kv_capacity,
 )
 
 __all__ = [
@@ -24,12 +30,16 @@ __all__ = [
     "KV_BUCKET",
     "MODEL_TYPES",
     "RESIDUAL_CODEBOOK_SIZE",
+    "CacheGeometry",
     "CheckpointInfo",
     "CodecConfig",
     "DualARConfig",
     "TransformerConfig",
     "WindowConfig",
+    "capacities",
     "codec_fingerprint",
-    "kv_capacity",
+    "first_capacity",
+    "grown_capacity",
+    "last_capacity",
     "read_json",
 ]

@@ -11,21 +11,9 @@ MODEL_TYPES = ("dual_ar",)
 RESIDUAL_CODEBOOK_SIZE = 1024
 """Residual codebooks hold this many codes, whatever the semantic one holds."""
 
-KV_BUCKET = 64
-"""Capacity of the cache is a multiple of this many positions."""
-
 
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
-
-
-def kv_capacity(prompt: int, positions: int) -> int:
-    """Positions that a row of the cache has room for, once it has grown from a prompt of so many
-    to `positions`, one by one: by half whenever it is full."""
-    capacity = _round_up(prompt, KV_BUCKET)
-    while capacity < positions:
-        capacity = _round_up(max(capacity + 1, capacity * 3 // 2), KV_BUCKET)
-    return capacity
 
 
 @dataclass(frozen=True, slots=True)
