@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace, folder: Path, size: Size) -> Report:
     case = Case(folder, arguments.device, arguments.precision, size.many, not arguments.eager)
     with report.stage(*ENGINE_ROWS):
         engine_rows(report, case, size, floor, arguments.ways)
+    gpu_decode.give_back()
     with report.stage(*WORKER_ROWS):
         asyncio.run(worker_rows(report, case, size, floor))
     with report.stage("demo_1", "demo_many"):

@@ -73,9 +73,6 @@ def engine_rows(report: Report, case: Case, size: Size, floor: Floor, ways: Sequ
                     row.work += f" (mean {middle.positions / len(contexts):.0f})"
                 if name == "decode_long" and (short := report.last("decode_1")) is not None:
                     row.ours += f" ({middle.frames_s / short:.2f} of the short one)"
-    del checkpoint
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 # -- a worker over its pipe ------------------------------------------------------------------------
