@@ -1,6 +1,7 @@
 """A checkpoint small enough for any test: random weights, real formats, our own layout."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,20 @@ def randomize_(module: nn.Module, seed: int) -> None:
     """Random weights that keep activations near 1 and leave no scale or bias at its default."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():
-        randomize_weight_(name, weight, generator)
+        randomize_weight_(name, weight, lambda shape: torch.randn(shape, generator=generator))
 
 
 @torch.no_grad()
-def randomize_weight_(name: str, weight: torch.Tensor, generator: torch.Generator) -> None:
-    """Fill a weight, or some of its rows, as what its full name says it is."""
+def randomize_weight_(
+    name: str, weight: torch.Tensor, draw: Callable[[torch.Size], torch.Tensor]
+) -> None:
+    """Fill a weight, or some of its rows, as what its full name says it is.
+
+    `draw` gives normally distributed numbers of a shape, a tensor that may be written to.
+    """
 
     def fill(mean: float, std: float) -> None:
-        weight.copy_(torch.randn(weight.shape, generator=generator) * std + mean)
+        weight.copy_(draw(weight.shape).mul_(std).add_(mean))
 
     kind = name.rpartition(".")[2]
     if kind == "bias":
