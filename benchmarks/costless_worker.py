@@ -149,7 +149,6 @@ class CostlessWorker:
                 case Speak():
                     frames = max(1, round(len(message.text) * FRAMES_PER_CHARACTER))
                     self._rows[message.request_id] = _Row(message, received_s, frames)
-                    return True
                 case EncodeVoice():
                     self._send(Encoded(message.request_id, reference()))
                 case Abort():
@@ -163,7 +162,7 @@ class CostlessWorker:
 
     def _step(self) -> None:
         self._steps += 1
-        for m in self._messages(time.monotonic()): self._send(m)
+        self._send(*self._messages(time.monotonic()))
 
     def _messages(self, now_s: float) -> Iterator[Pcm | Done | Load]:
         for request_id, row in list(self._rows.items()):

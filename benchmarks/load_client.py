@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import cast
 from urllib.parse import urlencode
 
 import httptools
@@ -22,10 +23,34 @@ try:
 except ImportError:
     uvloop = None
 
-WORDS = (
-    "the old lighthouse keeper climbed narrow stairs every evening and watched quiet ships come "
-    "home over grey water while lamps were lit along the harbour wall"
-).split()
+WORDS = [
+    "the",
+    "old",
+    "lighthouse",
+    "keeper",
+    "climbed",
+    "narrow",
+    "stairs",
+    "every",
+    "evening",
+    "and",
+    "watched",
+    "quiet",
+    "ships",
+    "come",
+    "home",
+    "over",
+    "grey",
+    "water",
+    "while",
+    "lamps",
+    "were",
+    "lit",
+    "along",
+    "the",
+    "harbour",
+    "wall",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +113,7 @@ class _Listener(asyncio.Protocol):
         self._now_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         self._now_s = time.monotonic()
