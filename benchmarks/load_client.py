@@ -11,17 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import cast
 from urllib.parse import urlencode
 
 import httptools
 
 from benchmarks.marks import MARK_BYTES, read_mark
-
-try:
-    import uvloop
-except ImportError:
-    uvloop = None
 
 WORDS = [
     "the",
@@ -113,7 +107,8 @@ class _Listener(asyncio.Protocol):
         self._now_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._now_s = time.monotonic()
@@ -231,6 +226,4 @@ def run(part: Part, parent: Connection) -> None:
     """Say that it is ready, wait for when to start, send what was heard."""
     parent.send("ready")
     start_s: float = parent.recv()
-    loop_factory = None if uvloop is None else uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        parent.send(runner.run(_listen(part, start_s)))
+    parent.send(asyncio.run(_listen(part, start_s)))
