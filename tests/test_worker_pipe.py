@@ -36,6 +36,13 @@ def read(out: int, count: int) -> list[FromWorker]:
     return [from_worker_decoder.decode(body or b"") for body in bodies]
 
 
+@pytest.fixture(params=["quick", "waiting"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, too, where a pipe cannot be told not to wait."""
+    if request.param == "waiting":
+        monkeypatch.setattr("backend.worker.pipe._make_quick", lambda _: False)
+
+
 def test_messages_of_one_call_follow_each_other(pipe: tuple[int, int]) -> None:
     out, into = pipe
     outbox = Outbox(into)
