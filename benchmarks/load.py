@@ -152,7 +152,10 @@ class Watch:
         return server.user + server.system, worker.user + worker.system
 
     def _gpu_pct(self) -> float | None:
-        return None if self._card is None else self._card.read().utilization_pct
+        try:
+            return None if self._card is None else self._card.read().utilization_pct
+        except NvmlUnavailable:
+            return None
 
 
 def figures(
@@ -172,6 +175,7 @@ def figures(
         "first_audio_p50_ms": round(percentile(first_ms, 50), 1),
         "first_audio_p95_ms": round(percentile(first_ms, 95), 1),
         "first_audio_max_ms": round(max(first_ms, default=math.nan), 1),
+        **_first_audio_of_server(spoken),
         "rtf_p50": round(percentile(rtf, 50), 4),
         "rtf_p95": round(percentile(rtf, 95), 4),
         "server_cpu_pct": _percent(computed.server_s, computed.wall_s),
@@ -192,6 +196,18 @@ def figures(
             "to_client_p95_ms": round(percentile(travel_ms, 95), 2),
         }
     return found
+
+
+def _first_audio_of_server(spoken: Sequence[Answer]) -> dict[str, float]:
+    """Where the first audio was, by the server's clock: what is left went to HTTP and the text."""
+    queue_ms = [answer.queue_ms for answer in spoken]
+    spoken_ms = [answer.server_first_ms for answer in spoken]
+    return {
+        "of_it_queue_p50_ms": round(percentile(queue_ms, 50), 1),
+        "of_it_queue_p95_ms": round(percentile(queue_ms, 95), 1),
+        "of_it_spoken_p50_ms": round(percentile(spoken_ms, 50), 1),
+        "of_it_spoken_p95_ms": round(percentile(spoken_ms, 95), 1),
+    }
 
 
 def _rate(spoken: Sequence[Answer]) -> float:

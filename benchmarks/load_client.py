@@ -79,6 +79,10 @@ class Answer:
     audio_bytes: int = 0
     received_s: float = math.nan
     """When the worker had the text, by a mark."""
+    queue_ms: float = math.nan
+    """Until it was its turn, by the server's clock."""
+    server_first_ms: float = math.nan
+    """From then to the first audio."""
 
 
 @dataclass(slots=True)
@@ -116,6 +120,14 @@ class _Listener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end("cut off")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._answer is None:
+            return
+        if name.lower() == b"x-queue-ms":
+            self._answer.queue_ms = float(value)
+        elif name.lower() == b"x-time-to-first-audio-ms":
+            self._answer.server_first_ms = float(value)
 
     def on_body(self, body: bytes) -> None:
         answer, now_s = self._answer, self._now_s
