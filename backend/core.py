@@ -93,6 +93,8 @@ class Plan:
     """How far free memory may raise `max_text_length`; equal to it where heat or a user decides."""
     chunk_length: Choice[int]
     """Characters of one segment that is spoken in one piece."""
+    max_batch: Choice[int]
+    """Segments that are spoken side by side."""
     cache_limit_mb: Choice[int]
     """Memory that keys and values may take."""
     safety_margin_mb: int

@@ -113,12 +113,13 @@ class Settings(BaseSettings):
     metrics_limit_mb: int = Field(256, ge=0, le=1 << 30)
     """The oldest CSV files are deleted where all of them take more than this; 0 keeps all."""
 
-    max_batch: int = Field(16, ge=1, le=1024)
-    """Most segments of text that are spoken side by side; more wait."""
+    max_batch: int | None = Field(None, ge=1, le=1024)
+    """Most segments of text that are spoken side by side; more wait. Not set, 16, and 128 on a GPU
+    of 24 GB or more."""
 
-    max_batch_per_client: int = Field(8, ge=1, le=1024)
+    max_batch_per_client: int | None = Field(None, ge=1, le=1024)
     """Most of them that are of one key, or of one address without keys; the others are for the next
-    client."""
+    client. Not set, half of them."""
 
     max_text_characters: int = Field(100_000, ge=1, le=100_000)
     """Longest text of one request, in characters."""
@@ -161,8 +162,9 @@ class Settings(BaseSettings):
     """A request that is not spoken after this many seconds is given up; `X-Timeout-S` may ask for
     less."""
 
-    queue_limit: int = Field(112, ge=0, le=10_000)
-    """Requests that may wait beside those that are being spoken; more are refused (503)."""
+    queue_limit: int | None = Field(None, ge=0, le=10_000)
+    """Requests that may wait beside those that are being spoken; more are refused (503). Not set,
+    seven for each that is spoken."""
 
     api_keys: str = Field("", repr=False)
     """Comma-separated keys, one of which every request but /health must bring; empty asks for

@@ -40,6 +40,7 @@ def plan(tier: str = "gpu_high", device: str = "cuda:0") -> Plan:
         max_text_length=choice(2000),
         max_text_length_ceiling=2000,
         chunk_length=choice(200),
+        max_batch=choice(16),
         cache_limit_mb=choice(1024),
         safety_margin_mb=1024,
         fast_mb=0,

@@ -83,7 +83,7 @@ async def client(
     ):
         if is_ready:
             backend: SmartBackend = app.state.backend
-            await backend.worker.ready()
+            await backend.ready()
         yield http
 
 
@@ -101,7 +101,7 @@ async def server(
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         backend: SmartBackend = app.state.backend
-        await backend.worker.ready()
+        await backend.ready()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             yield http
     finally:

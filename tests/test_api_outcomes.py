@@ -111,7 +111,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_failure(route: str, tmp_path: 
                 while heard < 3:
                     heard += len(await anext(pieces)) > 0
                 while not (await http.get("/health")).json()["queue"]["speaking"]:
-                    pass
+                    await asyncio.sleep(0)
             assert await ended(http, tmp_path) == ("aborted", "aborted", "")
 
     run(work())

@@ -165,7 +165,7 @@ def test_a_sample_waits_its_turn_up_to_its_deadline(tmp_path: Path) -> None:
 
             busy = [asyncio.create_task(slow()) for _ in range(2)]
             while (await http.get("/health")).json()["queue"]["waiting"] != 2:
-                pass  # neither is a sentence: one is decoded, and the other waits for it
+                await asyncio.sleep(0)  # neither is a sentence: the other waits for the one decoded
             full = await http.get("/voices/Anna/audio")
             assert full.status_code == 503
             assert "queue is full" in full.json()["detail"]

@@ -142,9 +142,9 @@ class Running:
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
-    def _hear(self, message: FromWorker) -> None:
+    def _hear(self, *messages: FromWorker) -> None:
         with self._heard:
-            self.said.append(message)
+            self.said += messages
             self._heard.notify_all()
 
     def _run(self) -> None:
@@ -431,7 +431,7 @@ def test_orders_are_obeyed_between_two_tokens(running: Running, voice: SilentVoi
 
 
 def test_a_speaking_thread_that_dies_ends_the_worker(voice: SilentVoice, loaded: Loaded) -> None:
-    def broken(message: FromWorker) -> None:
+    def broken(*messages: FromWorker) -> None:
         raise BrokenPipeError
 
     running = Running(voice, loaded)

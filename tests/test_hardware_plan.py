@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backend.core import Choice, Plan
+from backend.core import MIB, Choice, Plan
 from backend.errors import BadSetting
 from backend.hardware.machine import GIB, Hardware
 from backend.hardware.pressure import RunningConfig
@@ -134,6 +134,24 @@ def test_threads() -> None:
     assert plan_for(computer(I7, 32, V100)).num_threads.value == 4
 
 
+@pytest.mark.parametrize(
+    ("machine", "rows"),
+    [
+        (computer(I7), 16),
+        (computer(I7, 32, V100), 16),
+        (computer(I7, 32, replace(V100, total_bytes=24_000 * MIB)), 128),
+        (computer(I7, 32, A100), 128),
+    ],
+    ids=["cpu", "16 GB", "24 GB", "A100"],
+)
+def test_rows(machine: Hardware, rows: int) -> None:
+    made = plan_for(machine)
+    assert (made.max_batch.value, made.max_batch.source) == (rows, "machine")
+    assert plan_for(machine, max_batch=3).max_batch == Choice(
+        3, "SHOAL_MAX_BATCH asks for it", "user"
+    )
+
+
 def test_text_limit_and_ceiling() -> None:
     made = plan_for(computer(I5))
     assert (made.max_text_length.value, made.max_text_length_ceiling) == (300, 600)
@@ -245,6 +263,7 @@ def test_the_airs_note_tells_of_its_heat() -> None:
         ("cpu_affinity", "0-7", "cpu_affinity", tuple(range(8))),
         ("max_text_length", 77, "max_text_length", 77),
         ("chunk_length", 55, "chunk_length", 55),
+        ("max_batch", 5, "max_batch", 5),
         ("cache_limit_mb", 300, "cache_limit_mb", 300),
         ("torch_compile", "off", "compile", False),
         ("force_torch_compile", True, "compile", True),

@@ -46,6 +46,7 @@ def test_json_of_a_plan() -> None:
         "cpu_affinity": [0, 2],
         "max_text_length": 300,
         "chunk_length": 150,
+        "max_batch": 16,
         "cache_limit": 1536,
     }
     for name, choice in told["choices"].items():

@@ -3,19 +3,21 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.errors import NotEnoughMemory
+from backend.errors import NotEnoughMemory, OverCapacity
 from backend.hardware.deployment import Deployment
 from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryBudgetManager
 from backend.serving import lane as lane_module
-from backend.serving.lane import CpuLane
+from backend.serving.lane import CpuLane, Lane, worker_command
 from backend.smart_backend import SmartBackend
-from tests.scripted import children, client
+from backend.worker.messages import WorkerConfig
+from tests.scripted import children, client, command, settings
 from tests.test_hardware_plans_of_machines import HARDWARE
 
 FORCED = {"text": "Hello.", "force_cpu": "true"}
@@ -124,3 +126,15 @@ def test_what_is_free_is_looked_at_when_it_is_wanted(monkeypatch: pytest.MonkeyP
             assert len(children()) == 1
 
     run(work())
+
+
+@pytest.mark.parametrize(("name", "places"), [("rtx_3060_8gb", 8 * 16), ("h200_141gb", 8 * 128)])
+def test_the_queue_is_as_long_as_the_plan_has_rows(name: str, places: int) -> None:
+    chosen = settings()
+    lane = Lane(chosen, Deployment.look(chosen, HARDWARE[name]), command())
+    assert WorkerConfig.from_json(worker_command(chosen, lane.plan)[-1]).max_batch == places // 8
+    with ExitStack() as inside:
+        for _ in range(places):
+            inside.enter_context(lane.admission.enter("me", 10))
+        with pytest.raises(OverCapacity):
+            lane.admission.enter("me", 10)

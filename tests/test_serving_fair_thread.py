@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from backend.serving.fair_thread import FairThread
+from backend.serving.fair_thread import SHORT_CHARACTERS, FairThread
 
 
 class Held:
@@ -78,3 +78,21 @@ def test_what_was_cancelled_before_its_turn_is_not_done() -> None:
 
     asyncio.run(work())
     assert done == [0, 2]
+
+
+def test_a_short_text_is_read_at_once_and_a_longer_one_in_its_turn() -> None:
+    async def work() -> None:
+        thread, held = FairThread("test"), Held()
+        busy = asyncio.create_task(thread.run("a", held))
+        await asyncio.sleep(0)
+        here = threading.get_ident()
+        assert await thread.read("b", SHORT_CHARACTERS, threading.get_ident) == here
+        longer = asyncio.create_task(thread.read("b", SHORT_CHARACTERS + 1, threading.get_ident))
+        await asyncio.sleep(0)
+        assert not longer.done()
+        held.let_go()
+        assert await longer != here
+        await busy
+        thread.close()
+
+    asyncio.run(work())

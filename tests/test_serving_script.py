@@ -28,7 +28,7 @@ def test_only_what_is_needed_is_read() -> None:
 
     async def work() -> None:
         thread = FairThread("test")
-        script = Script(counted(), thread, "a")
+        script = Script(counted(), len(LONG), thread, "a")
         await script.begin()
         assert len(read) == 1
         sentences = script.sentences()
@@ -47,7 +47,7 @@ def test_another_client_does_not_wait_for_long_texts() -> None:
     order: list[str] = []
 
     async def read(thread: FairThread, client: str, text: str) -> None:
-        await Script(written((Line(text, ""),), SPELLING), thread, client).whole()
+        await Script(written((Line(text, ""),), SPELLING), len(text), thread, client).whole()
         order.append(client)
 
     async def work() -> None:
@@ -67,7 +67,7 @@ def test_text_that_comes_to_nothing_is_told_before_its_turn(text: str) -> None:
     async def work() -> None:
         thread = FairThread("test")
         with pytest.raises(BlankText):
-            await Script(written((Line(text, ""),), SPELLING), thread, "a").begin()
+            await Script(written((Line(text, ""),), SPELLING), len(text), thread, "a").begin()
         thread.close()
 
     asyncio.run(work())

@@ -23,7 +23,7 @@ from backend.errors import Aborted, BlankText, EngineDown, EngineFailed, TextToo
 from backend.monitoring.sample import Observed
 from backend.serving.admission import Admission
 from backend.serving.backlog import Backlog
-from backend.serving.sentence import ATTEMPTS, WORKERS
+from backend.serving.sentence import ATTEMPTS, JOINED_BYTES, WORKERS
 from backend.serving.session import SpeechSession
 from backend.worker.messages import Done, Speak
 from tests.desk import settle
@@ -34,6 +34,8 @@ RATE_HZ = 8000
 TURNS = 100
 """Of the loop, which are more than all that is begun here takes."""
 TONE = (0.5 * np.sin(np.arange(800))).astype("<f4").tobytes()
+LARGE = TONE * (JOINED_BYTES // len(TONE) + 1)
+"""A piece that leaves alone."""
 SILENCE = np.zeros(800, "<f4").tobytes()
 CODES = ReferenceCodes(b"\1\0", 1, "codec", 0.1)
 
@@ -41,7 +43,8 @@ CODES = ReferenceCodes(b"\1\0", 1, "codec", 0.1)
 class Voice:
     """A worker: three tones a sentence, less as its words say."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece: bytes = TONE) -> None:
+        self.piece = piece
         self.asked: list[Speak] = []
         self.ended: list[str] = []
         self.at_work = self.most_at_work = 0
@@ -69,7 +72,7 @@ class Voice:
                 raise EngineFailed("out of memory")
             is_mute = "mute" in speak.text and not tries
             for piece in range(3):
-                take(SILENCE if is_mute else TONE)
+                take(SILENCE if is_mute else self.piece)
                 if self.gate is not None and piece == 0:
                     await self.gate.wait()
                 if self.death.is_set() or "deadly" in speak.text:
@@ -153,6 +156,10 @@ async def session(
 
 async def heard(it: SpeechSession) -> list[PcmChunk]:
     return [chunk async for chunk in it]
+
+
+def sound(chunks: Sequence[PcmChunk]) -> bytes:
+    return b"".join(chunk.samples for chunk in chunks)
 
 
 def run(work: Callable[[], Any]) -> None:
@@ -497,6 +504,29 @@ def test_the_deadline_counts_while_there_is_no_worker() -> None:
     run(work)
 
 
+def test_what_waits_to_be_fetched_leaves_together() -> None:
+    async def work() -> None:
+        voice = Voice()
+        async with session(voice, written(["behind"])) as it:
+            while not voice.ended:
+                await asyncio.sleep(0)
+            assert [chunk.samples for chunk in await heard(it)] == [3 * TONE, b""]
+
+    run(work)
+
+
+def test_what_leaves_together_is_bounded() -> None:
+    async def work() -> None:
+        piece = TONE * (JOINED_BYTES // len(TONE))
+        voice = Voice(piece)
+        async with session(voice, written(["far behind"])) as it:
+            while not voice.ended:
+                await asyncio.sleep(0)
+            assert [chunk.samples for chunk in await heard(it)] == [2 * piece, piece, b""]
+
+    run(work)
+
+
 # -- a client that does not fetch ------------------------------------------------------------------
 
 SENTENCE_BYTES = 3 * len(TONE)
@@ -512,14 +542,14 @@ def test_who_never_reads_is_given_up_where_the_bound_is_reached_and_nobody_else(
         ):
             while backlog.waiting_bytes < SENTENCE_BYTES:
                 await asyncio.sleep(0)
-            assert len(await heard(other)) == 4
+            assert sound(await heard(other)) == 3 * TONE
             loud = Voice()
             async with session(loud, written(["one too many"]), backlog=backlog) as late:
                 while len(loud.ended) == 0:
                     await asyncio.sleep(0)
                 with pytest.raises(Aborted, match="not fetched as fast"):
                     await heard(deaf)
-                assert len(await heard(late)) == 4
+                assert sound(await heard(late)) == 3 * TONE
         assert backlog.waiting_bytes == 0
 
     run(work)
@@ -527,15 +557,15 @@ def test_who_never_reads_is_given_up_where_the_bound_is_reached_and_nobody_else(
 
 def test_with_much_unread_a_request_begins_its_next_sentence_once_it_has_fetched_the_last() -> None:
     async def work() -> None:
-        backlog, voice = Backlog(4 * len(TONE) - 1), Voice()
+        backlog, voice = Backlog(4 * len(LARGE) - 1), Voice(LARGE)
         async with session(voice, written(["one", "two"]), backlog=backlog) as it:
             await settle(TURNS)
-            assert backlog.waiting_bytes == SENTENCE_BYTES
+            assert backlog.waiting_bytes == 3 * len(LARGE)
             await anext(it)  # there is a place for the other now
             await settle(TURNS)
             assert [speak.text for speak in voice.asked] == ["one"]
             await heard(it)
-            assert it.audio_s == pytest.approx(0.6)
+            assert it.audio_s == pytest.approx(6 * len(LARGE) / 4 / RATE_HZ)
         assert backlog.waiting_bytes == 0
 
     run(work)
@@ -556,13 +586,13 @@ def test_audio_that_is_sent_whole_is_no_backlog() -> None:
 
 def test_leaving_and_trying_again_take_the_audio_off_the_backlog() -> None:
     async def work() -> None:
-        backlog, voice = Backlog(1 << 20), Voice()
+        backlog, voice = Backlog(1 << 20), Voice(LARGE)
         async with session(voice, written(["runaway"]), backlog=backlog) as it:
             while len(voice.ended) < 2:
                 await asyncio.sleep(0)
-            assert backlog.waiting_bytes == SENTENCE_BYTES, "of the second attempt alone"
+            assert backlog.waiting_bytes == 3 * len(LARGE), "of the second attempt alone"
             await anext(it)
-            assert backlog.waiting_bytes == SENTENCE_BYTES - len(TONE)
+            assert backlog.waiting_bytes == 2 * len(LARGE)
         assert backlog.waiting_bytes == 0
 
     run(work)

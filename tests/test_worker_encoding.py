@@ -218,7 +218,7 @@ def test_no_message_is_kept_until_the_next_one_comes() -> None:
     out, into = os.pipe()
     delivered = threading.Event()
     with os.fdopen(out, "rb") as pipe, os.fdopen(into, "wb") as sent:
-        reader = Reader(pipe, lambda _: delivered.set(), lambda _: None)
+        reader = Reader(pipe, lambda _: delivered.set(), lambda *_: None)
         reader.start()
         sent.write(frame(EncodeVoice("voice", bytes(100_000))))
         sent.flush()

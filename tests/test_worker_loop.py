@@ -88,9 +88,13 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            WorkerLoop(self.held, self.inbox, self.said.put).run()
+            WorkerLoop(self.held, self.inbox, self._hear).run()
         except Exception as error:  # noqa: BLE001 - for the test to look at
             self.error = error
+
+    def _hear(self, *messages: FromWorker) -> None:
+        for message in messages:
+            self.said.put(message)
 
     def answers(self, *request_ids: str) -> dict[str, list[FromWorker]]:
         """What is said of these requests until each is over; of no other is anything said."""
@@ -295,10 +299,11 @@ def test_abort_frees_the_row_within_two_frames(monkeypatch: pytest.MonkeyPatch) 
             inbox.put(None)
         return step(engine)
 
-    def send(message: FromWorker) -> None:
-        if isinstance(message, Failed):
-            assert message.code == "aborted"
-            told[message.request_id] = steps
+    def send(*messages: FromWorker) -> None:
+        for message in messages:
+            if isinstance(message, Failed):
+                assert message.code == "aborted"
+                told[message.request_id] = steps
 
     monkeypatch.setattr(Engine, "step", counted)
     inbox.put(request("one", "a" * 30))

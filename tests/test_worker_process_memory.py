@@ -57,13 +57,14 @@ def test_the_peak_begins_anew_when_an_idle_worker_begins_to_speak(
     monkeypatch.setattr(loop, "reset_peak", resets.append)
     done: list[str] = []
 
-    def send(message: FromWorker) -> None:
-        if isinstance(message, Done):
-            done.append(message.request_id)
-            if len(done) == 2:
-                worker.deliver(Speak("third", "Three.", SamplingParams(seed=3)))
-            elif len(done) == 3:
-                worker.deliver(Shutdown())
+    def send(*messages: FromWorker) -> None:
+        for message in messages:
+            if isinstance(message, Done):
+                done.append(message.request_id)
+                if len(done) == 2:
+                    worker.deliver(Speak("third", "Three.", SamplingParams(seed=3)))
+                elif len(done) == 3:
+                    worker.deliver(Shutdown())
 
     worker = WorkerLoop(loaded(), Inbox(), send)
     worker.deliver(Speak("first", "One.", SamplingParams(seed=1)))

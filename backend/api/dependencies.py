@@ -46,14 +46,22 @@ class Origin:
     trace_parent: str
 
 
-def get_backend(connection: HTTPConnection) -> SmartBackend:
+# What FastAPI calls is async, though it waits for nothing: the rest would be sent through a thread.
+
+
+async def get_backend(connection: HTTPConnection) -> SmartBackend:
     """The backend of this app."""
     backend: SmartBackend = connection.app.state.backend
     return backend
 
 
-def get_request_id(connection: HTTPConnection) -> str:
+async def get_request_id(connection: HTTPConnection) -> str:
     """The id that `RequestBoundary` gave this request."""
+    return request_id_of(connection)
+
+
+def request_id_of(connection: HTTPConnection) -> str:
+    """The same."""
     return str(connection.state.request_id)
 
 
@@ -63,11 +71,16 @@ def client_of(connection: HTTPConnection) -> str:
     return str(named) or (connection.client.host if connection.client else "")
 
 
-def get_origin(connection: HTTPConnection) -> Origin:
+async def get_origin(connection: HTTPConnection) -> Origin:
     """Where the request comes from; `BadField` where its deadline is none."""
+    return origin_of(connection)
+
+
+def origin_of(connection: HTTPConnection) -> Origin:
+    """The same."""
     headers = connection.headers
     return Origin(
-        request_id=get_request_id(connection),
+        request_id=request_id_of(connection),
         client=client_of(connection),
         timeout_s=_timeout_s(headers.get(TIMEOUT_HEADER, "")),
         arrived_s=connection.state.arrived_s,
@@ -115,7 +128,7 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
         raise BadField("speaker_file is not needed here; leave it out.")
     fields = parse_estimate(values)
     return SpeechRequest(
-        request_id=get_request_id(request),
+        request_id=request_id_of(request),
         text=fields.text,
         language=fields.language,
         long_text=fields.long_text,

@@ -32,7 +32,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from loguru import logger
 
 from backend.api.bulk import by_size
-from backend.api.dependencies import Backend, Origin, RequestId, get_origin
+from backend.api.dependencies import Backend, Origin, RequestId, origin_of
 from backend.api.live_body import (
     End,
     Flush,
@@ -61,7 +61,7 @@ async def stream(socket: WebSocket, backend: Backend, request_id: RequestId) -> 
     await socket.accept()
     connection = _Connection(socket, backend)
     try:
-        await connection.serve(get_origin(socket))
+        await connection.serve(origin_of(socket))
     except WebSocketDisconnect:
         logger.info("Live request {}: the client left.", request_id)
     except ShoalError as error:

@@ -30,7 +30,7 @@ class Outlet(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._written = bytearray()
+        self._written: list[bytes] = []
 
     def writable(self) -> bool:
         """It is."""
@@ -38,12 +38,12 @@ class Outlet(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Keep `data` for the next `take`."""
-        before = len(self._written)
-        self._written += data
-        return len(self._written) - before
+        kept = bytes(data)  # itself, where it is bytes
+        self._written.append(kept)
+        return len(kept)
 
     def take(self) -> bytes:
         """What was written since the last call."""
-        taken = bytes(self._written)
+        taken = b"".join(self._written)
         self._written.clear()
         return taken

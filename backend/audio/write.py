@@ -103,7 +103,7 @@ class AudioWriter:
             for stage in stages:
                 samples = stage.push(samples)
             # Filters overshoot by a little where speech is as loud as it can be.
-            self._encoder.write(np.clip(samples, -1.0, 1.0))
+            self._encoder.write(np.clip(samples, -1.0, 1.0) if self._stages else samples)
         except BaseException:
             self._is_closed = True  # what follows would not fit what is written
             raise

@@ -132,6 +132,7 @@ def _choices(plan: Plan) -> dict[str, Choice[Any]]:
         "cpu_affinity": plan.cpu_affinity,
         "max_text_length": plan.max_text_length,
         "chunk_length": plan.chunk_length,
+        "max_batch": plan.max_batch,
         "cache_limit": plan.cache_limit_mb,
     }
 

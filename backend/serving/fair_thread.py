@@ -7,6 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+SHORT_CHARACTERS = 256
+"""A text that is no longer is read within a millisecond, two where it is full of figures: less than
+it waits until the thread has begun, while the event loop is busy."""
+
 T = TypeVar("T")
 
 _Work = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -24,6 +28,11 @@ class FairThread:
         self._waiting: dict[str, deque[_Work]] = {}
         """Of each client, in the order of their turns."""
         self._is_busy = False
+
+    async def read(self, client: str, characters: int, work: Callable[[], T]) -> T:
+        """What `work` makes of a text of so many characters: at once where it is short, else as
+        `run`."""
+        return work() if characters <= SHORT_CHARACTERS else await self.run(client, work)
 
     async def run(self, client: str, work: Callable[[], T]) -> T:
         """What `work` returns, in the turn of `client`; cancelled before, nothing is done."""

@@ -237,7 +237,9 @@ class Intake:
 
     async def _text(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
         """What of the text is spoken, in turns with other clients: it may be long."""
-        return await self._texts.run(request.client, lambda: self._limited(request, lane, info))
+        return await self._texts.read(
+            request.client, len(request.text), lambda: self._limited(request, lane, info)
+        )
 
     def _limited(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
         length = len(request.text)
@@ -267,7 +269,7 @@ class Intake:
         self, request: SpeechRequest, text: "_Text", lane: Lane, info: EngineInfo
     ) -> Script:
         steps = written(text.lines, _spelling(request, lane, info))
-        return Script(steps, self._texts, request.client)
+        return Script(steps, text.characters, self._texts, request.client)
 
     def _live(
         self, request: SpeechRequest, texts: AsyncIterator[str], lane: Lane, info: EngineInfo

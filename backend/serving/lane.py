@@ -22,6 +22,9 @@ from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Configure, WorkerConfig
 
+_WAITING_FOR_EACH = 7
+"""Requests that may wait for each row, where no setting says how many."""
+
 
 class Lane:
     """Everything that a request passes on its way to one worker.
@@ -61,15 +64,17 @@ class Lane:
         """What the plan has become under pressure."""
         self.usage = MachineUsage(deployment.plan, deployment.hardware, self._worker_now)
         settings = self._settings
+        # The published package speaks one sentence after another: fairness is decided here.
+        rows = deployment.plan.max_batch.value if settings.engine == "shoal" else 1
+        waiting = _WAITING_FOR_EACH * deployment.plan.max_batch.value
         self.memory = MemoryBudgetManager(
             deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
         )
         self.admission = Admission(
             self.memory,
-            # The published package speaks one sentence after another: fairness is decided here.
-            rows=settings.max_batch if settings.engine == "shoal" else 1,
-            queue_limit=settings.queue_limit,
-            rows_per_client=settings.max_batch_per_client,
+            rows=rows,
+            queue_limit=waiting if settings.queue_limit is None else settings.queue_limit,
+            rows_per_client=settings.max_batch_per_client or max(1, rows // 2),
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
         )
 
@@ -253,7 +258,7 @@ def worker_command(
         try_compile=plan.compile.value,
         compile_dir=str(settings.data_dir / "compiled"),
         cache_limit_mb=config.cache_limit_mb,
-        max_batch=settings.max_batch,
+        max_batch=plan.max_batch.value,
         log_level=settings.log_level,
     )
     if settings.engine == "fish-speech":

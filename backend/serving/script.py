@@ -86,11 +86,14 @@ def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sente
 
 
 class Script:
-    """The sentences of text that is there, made in turns with other clients as they are needed."""
+    """The sentences of text of so many `characters` that is there, made in turns with other clients
+    as they are needed."""
 
-    def __init__(self, steps: Iterator[list[Sentence]], thread: FairThread, client: str) -> None:
+    def __init__(
+        self, steps: Iterator[list[Sentence]], characters: int, thread: FairThread, client: str
+    ) -> None:
         self._steps: Iterator[list[Sentence] | None] = steps
-        self._thread, self._client = thread, client
+        self._characters, self._thread, self._client = characters, thread, client
         self._ready: list[Sentence] = []
         self._is_whole = False
 
@@ -118,7 +121,9 @@ class Script:
                 await self._read()
 
     async def _read(self) -> None:
-        step = await self._thread.run(self._client, lambda: next(self._steps, None))
+        step = await self._thread.read(
+            self._client, self._characters, lambda: next(self._steps, None)
+        )
         if step is None:
             self._is_whole = True
         else:

@@ -218,7 +218,7 @@ class MessageDecoder(Generic[T]):
     def __init__(self, kind: Any) -> None:
         self._decoder = msgspec.msgpack.Decoder(kind)
 
-    def decode(self, body: bytes) -> T:
+    def decode(self, body: bytes | memoryview) -> T:
         """The message in `body`; `msgspec.DecodeError`, a ValueError, where it is none."""
         try:
             message: T = self._decoder.decode(body)
@@ -232,17 +232,23 @@ to_worker_decoder: MessageDecoder[ToWorker] = MessageDecoder(ToWorker)
 from_worker_decoder: MessageDecoder[FromWorker] = MessageDecoder(FromWorker)
 
 
-def frame(message: ToWorker | FromWorker) -> bytes:
-    """The bytes that carry `message` on the pipe."""
-    body = _encoder.encode(message)
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of {len(body)} bytes is over {MAX_MESSAGE_BYTES}")
-    return _LENGTH.pack(len(body)) + body
+def frame(*messages: ToWorker | FromWorker) -> bytearray:
+    """The bytes that carry `messages` on the pipe; each is copied once."""
+    framed = bytearray()
+    for message in messages:
+        start = len(framed) + _LENGTH.size
+        framed += bytes(_LENGTH.size)
+        _encoder.encode_into(message, framed, start)
+        length = len(framed) - start
+        if length > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message of {length} bytes is over {MAX_MESSAGE_BYTES}")
+        _LENGTH.pack_into(framed, start - _LENGTH.size, length)
+    return framed
 
 
-def frame_length(header: bytes) -> int:
-    """Length of the body that follows the four bytes of `header`."""
-    (length,) = _LENGTH.unpack(header)
+def frame_length(header: bytes | bytearray, at: int = 0) -> int:
+    """Length of the body that follows the four bytes of `header` from `at` on."""
+    (length,) = _LENGTH.unpack_from(header, at)
     if length > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {length} bytes is over {MAX_MESSAGE_BYTES}")
     return int(length)

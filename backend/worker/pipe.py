@@ -6,17 +6,19 @@ Needs no torch and is the same for every engine: `run_worker` is all that a work
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NoReturn, Protocol
 
 import msgspec
 from loguru import logger
 
-from backend.core import EngineInfo
+from backend.core import MIB, EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
 from backend.logs import log_fault, log_to_stderr
 from backend.worker.messages import (
@@ -33,9 +35,20 @@ from backend.worker.messages import (
     to_worker_decoder,
 )
 
+MOST_UNREAD_BYTES = 8 * MIB
+"""What is said and not read yet, before the worker waits: a piece of every row. More would only be
+heard later, where the server is behind."""
+PIPE_BYTES = MIB
+"""Held by the pipe itself where the system lets it: a piece of every row. By default it is 64 KiB,
+and the server wakes for each."""
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTING, EXIT_BAD_CHECKPOINT, EXIT_BAD_MESSAGE = range(5)
 
-Send = Callable[[FromWorker], None]
+
+class Send(Protocol):
+    """Says something to the server."""
+
+    def __call__(self, *messages: FromWorker) -> None:
+        """Say all of it, in this order and with nothing in between."""
 
 
 class Worker(Protocol):
@@ -62,17 +75,69 @@ Start = Callable[[WorkerConfig, Send], Worker]
 
 
 class Outbox:
-    """Writes messages to a pipe, each whole, from any thread."""
+    """Writes messages to a pipe, each whole, from any thread.
 
-    def __init__(self, pipe: BinaryIO) -> None:
-        self._pipe, self._lock = pipe, threading.Lock()
+    What speaks does not wait for the server to read: what the pipe does not take at once, a thread
+    writes. Only with `MOST_UNREAD_BYTES` waiting for that does `send` wait.
+    """
 
-    def send(self, message: FromWorker) -> None:
-        """Write `message` now."""
-        data = frame(message)
-        with self._lock:
-            self._pipe.write(data)
-            self._pipe.flush()
+    def __init__(self, descriptor: int) -> None:
+        """Takes `descriptor` over, the pipe's writing end."""
+        self._descriptor = descriptor
+        self._changed = threading.Condition()
+        self._unread: deque[memoryview] = deque()
+        self._unread_bytes = 0
+        self._error: OSError | None = None
+        self._is_quick = _make_quick(descriptor)
+        threading.Thread(target=self._write_on, name="messages out", daemon=True).start()
+
+    def send(self, *messages: FromWorker) -> None:
+        """Say `messages`; raises OSError once nobody reads any more."""
+        data = memoryview(frame(*messages))
+        with self._changed:
+            self._changed.wait_for(self._has_room)
+            if self._is_quick and not self._unread:
+                data = data[self._write(data) :]
+            if self._error is not None:
+                raise self._error
+            if data:
+                self._unread.append(data)
+                self._unread_bytes += len(data)
+                self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all is written, or nobody reads any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unread or self._error is not None)
+
+    def _has_room(self) -> bool:
+        return self._unread_bytes < MOST_UNREAD_BYTES or self._error is not None
+
+    def _write_on(self) -> None:
+        """In the thread: write what waits, in its order."""
+        while self._error is None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._unread)
+                data = self._unread[0]
+            if self._is_quick:
+                select.select((), (self._descriptor,), ())
+            written = self._write(data)
+            with self._changed:
+                self._unread[0] = data[written:]
+                self._unread_bytes -= written
+                if not self._unread[0]:
+                    self._unread.popleft()
+                self._changed.notify_all()
+
+    def _write(self, data: memoryview) -> int:
+        """How much of `data` the pipe took."""
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._error = error
+            return 0
 
 
 class Reader(threading.Thread):
@@ -129,18 +194,25 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     """Serve until stdin ends; the exit code. Messages alone go to stdout, the log to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then tells us
     outbox = Outbox(_take_stdout())
+    try:
+        return _run(start, outbox.send, arguments)
+    finally:
+        outbox.flush()
+
+
+def _run(start: Start, send: Send, arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True, help="WorkerConfig as JSON")
     argument = parser.parse_args(arguments).config
     try:
-        worker = start(_configured(argument), outbox.send)
+        worker = start(_configured(argument), send)
     except ShoalError as error:
         logger.error("Cannot start: {}", error)
-        outbox.send(Failed("", error.code, str(error)))
+        send(Failed("", error.code, str(error)))
         return EXIT_BAD_CHECKPOINT if isinstance(error, BadCheckpoint) else EXIT_BAD_SETTING
-    outbox.send(Ready(worker.info, beats=True))
-    Heart(worker.beat, outbox.send).start()
-    reader = Reader(sys.stdin.buffer, worker.deliver, outbox.send)
+    send(Ready(worker.info, beats=True))
+    Heart(worker.beat, send).start()
+    reader = Reader(sys.stdin.buffer, worker.deliver, send)
     reader.start()
     try:
         worker.run()
@@ -172,13 +244,31 @@ def _configured(argument: str) -> WorkerConfig:
     return config
 
 
-def _take_stdout() -> BinaryIO:
+def _take_stdout() -> int:
     """Stdout for messages alone: whatever else prints, Python or a library, prints to stderr."""
     sys.stdout.flush()
-    messages = os.fdopen(os.dup(1), "wb")
+    messages = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return messages
+
+
+if sys.platform == "win32":
+
+    def _make_quick(descriptor: int) -> bool:
+        """Whether writing to the pipe never waits; `descriptor`'s cannot be told."""
+        return False
+
+else:
+    import fcntl
+
+    def _make_quick(descriptor: int) -> bool:
+        """Let writing to the pipe never wait, and let it hold much; whether that was done."""
+        os.set_blocking(descriptor, False)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # a system may allow less
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return True
 
 
 def _request_id(body: bytes) -> str:

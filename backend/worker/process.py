@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from loguru import logger
 
 from backend.worker.messages import (
@@ -50,18 +51,56 @@ async def start_process(
     )
 
 
-async def read_message(stdout: asyncio.StreamReader) -> FromWorker | None:
-    """The next message, or None when the worker has closed its end, in the midst of one or not.
+class MessageReader:
+    """What a worker says. All that has come is taken at once: many rows' audio comes together."""
 
-    Raises `ValueError` or `msgspec.MsgspecError` where it wrote something that is no message.
-    """
-    try:
-        header = await stdout.readexactly(_HEADER_BYTES)
-        body = await stdout.readexactly(frame_length(header))
-        message: FromWorker = from_worker_decoder.decode(body)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-    return message
+    def __init__(self, stdout: asyncio.StreamReader) -> None:
+        self._stdout = stdout
+        self._unread = bytearray()
+        """Ends with the beginning of a message that is not whole."""
+
+    async def first(self) -> FromWorker | None:
+        """The next message alone, else as `read`."""
+        messages = await self._read(1)
+        return messages[0] if messages else None
+
+    async def read(self) -> list[FromWorker]:
+        """The next messages; none when the worker has closed its end, in the midst of one or not.
+
+        Raises `ValueError` or `msgspec.MsgspecError` where it wrote something that is no message.
+        """
+        return await self._read(sys.maxsize)
+
+    async def _read(self, most: int) -> list[FromWorker]:
+        while not (messages := self._whole(most)):
+            try:
+                block = await self._stdout.read(PIPE_BYTES)
+            except ConnectionError:
+                return []
+            if not block:
+                return []
+            self._unread += block
+        return messages
+
+    def _whole(self, most: int) -> list[FromWorker]:
+        """Up to `most` messages that are whole, and no longer unread."""
+        messages: list[FromWorker] = []
+        start = 0
+        with memoryview(self._unread) as unread:
+            while len(messages) < most and len(unread) - start >= _HEADER_BYTES:
+                try:
+                    body = start + _HEADER_BYTES
+                    end = body + frame_length(self._unread, start)
+                    if end > len(unread):
+                        break
+                    messages.append(from_worker_decoder.decode(unread[body:end]))
+                except (ValueError, msgspec.MsgspecError):
+                    if messages:
+                        break  # what came before it is heard
+                    raise
+                start = end
+        del self._unread[:start]
+        return messages
 
 
 async def end_process(process: asyncio.subprocess.Process, grace_s: float | None) -> None:

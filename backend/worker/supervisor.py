@@ -27,10 +27,10 @@ from backend.errors import (
 from backend.logs import log_fault
 from backend.worker.messages import Failed, FromWorker, Ready
 from backend.worker.process import (
+    MessageReader,
     WorkerLog,
     describe_exit,
     end_process,
-    read_message,
     start_process,
 )
 from backend.worker.pulse import Pulse
@@ -184,7 +184,7 @@ class Supervisor(ABC):
     def _lose(self, error: ShoalError) -> None:
         """Tell `error` to every request that waits for the worker: it is gone."""
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         process = self._process
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(data)
@@ -265,14 +265,15 @@ class Supervisor(ABC):
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
+        reader = MessageReader(process.stdout)
         try:
             async with asyncio.timeout(self._patience.start_timeout_s):
-                first = await read_message(process.stdout)
+                first = await reader.first()
             if isinstance(first, Failed):
                 raise error_from_code(first.code, first.message)
             if not isinstance(first, Ready):
                 return  # it died, or says nothing that makes sense; its exit tells
-            await self._attend(first, process.stdout)
+            await self._attend(first, reader)
         except TimeoutError:
             self._kill_reason = f"not ready after {self._patience.start_timeout_s:g} s"
         except (ValueError, msgspec.MsgspecError) as error:
@@ -282,7 +283,7 @@ class Supervisor(ABC):
         except ShoalError as error:
             self._kill_reason = str(error)
 
-    async def _attend(self, ready: Ready, stdout: asyncio.StreamReader) -> None:
+    async def _attend(self, ready: Ready, reader: MessageReader) -> None:
         """Hear the worker that has become ready, and look after it, until it ends or is killed."""
         self._info, self._ready_s, self._pulse = ready.info, 0.0, Pulse()
         logger.info(
@@ -291,7 +292,7 @@ class Supervisor(ABC):
         )
         self._set_state("ready", "")
         tick_s = self._patience.silent_s / _LOOKS
-        reading = asyncio.create_task(self._read(stdout), name="worker messages")
+        reading = asyncio.create_task(self._read(reader), name="worker messages")
         try:
             while not reading.done() and not self._kill_reason:
                 done, _ = await asyncio.wait({reading}, timeout=tick_s)
@@ -304,13 +305,14 @@ class Supervisor(ABC):
         if not reading.cancelled():
             reading.result()
 
-    async def _read(self, stdout: asyncio.StreamReader) -> None:
-        while (message := await read_message(stdout)) is not None:
-            self._pulse.hear(message)
-            if self._state.phase == "silent" and not self._kill_reason:
-                logger.info("The worker speaks again.")
-                self._set_state("ready", "")
-            self._hear(message)
+    async def _read(self, reader: MessageReader) -> None:
+        while messages := await reader.read():
+            for message in messages:
+                self._pulse.hear(message)
+                if self._state.phase == "silent" and not self._kill_reason:
+                    logger.info("The worker speaks again.")
+                    self._set_state("ready", "")
+                self._hear(message)
 
     def _look(self, tick_s: float) -> None:
         """Look after a worker that beats; the server was awake for `tick_s` more."""

@@ -32,9 +32,12 @@ class Served:
 
 
 @contextmanager
-def serving(**environment: str) -> Iterator[Served]:
-    """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end."""
-    command = (sys.executable, "-m", "backend.cli", "serve")
+def serving(*command: str, **environment: str) -> Iterator[Served]:
+    """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end.
+
+    `command` starts another server in the place of `shoal serve`.
+    """
+    command = command or (sys.executable, "-m", "backend.cli", "serve")
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     process = subprocess.Popen(
         command,

@@ -1,0 +1,76 @@
+"""How what a worker says is read: many messages at once, in pieces, up to what is none."""
+
+import asyncio
+
+import pytest
+
+from backend.worker.messages import Beat, FromWorker, Pcm, Ready, frame
+from backend.worker.process import MessageReader
+from tests.test_serving_session import info
+
+PIECE = Pcm("a", bytes(32_768))
+
+
+def read_all(*blocks: bytes) -> list[list[FromWorker]]:
+    """What each `read` gives of a worker that wrote these `blocks`, with a turn between two."""
+
+    async def work() -> list[list[FromWorker]]:
+        stdout = asyncio.StreamReader()
+        reader, read = MessageReader(stdout), []
+
+        async def write() -> None:
+            for block in blocks:
+                stdout.feed_data(block)
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            stdout.feed_eof()
+
+        writing = asyncio.create_task(write())
+        while messages := await reader.read():
+            read.append(messages)
+        await writing
+        return read
+
+    return asyncio.run(work())
+
+
+def test_all_that_has_come_is_read_at_once() -> None:
+    said: list[FromWorker] = [PIECE, Beat(1, ""), PIECE]
+    assert read_all(bytes(frame(*said))) == [said]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 32_000, 32_800])
+def test_a_message_may_come_in_pieces(cut: int) -> None:
+    data = bytes(frame(PIECE, Beat(1, "")))
+    assert [each for read in read_all(data[:cut], data[cut:]) for each in read] == [
+        PIECE,
+        Beat(1, ""),
+    ]
+
+
+def test_what_ends_in_the_midst_of_a_message_has_ended() -> None:
+    data = bytes(frame(Beat(1, ""), PIECE))
+    assert read_all(data[:-1]) == [[Beat(1, "")]]
+
+
+def test_what_came_before_what_is_no_message_is_heard() -> None:
+    async def work() -> None:
+        stdout = asyncio.StreamReader()
+        stdout.feed_data(bytes(frame(Beat(1, ""), PIECE)) + b"\x02\0\0\0\xff\xff")
+        reader = MessageReader(stdout)
+        assert await reader.read() == [Beat(1, ""), PIECE]
+        with pytest.raises(ValueError):
+            await reader.read()
+
+    asyncio.run(work())
+
+
+def test_the_first_message_is_read_alone() -> None:
+    async def work() -> None:
+        stdout, ready = asyncio.StreamReader(), Ready(info(), beats=True)
+        stdout.feed_data(bytes(frame(ready, PIECE, Beat(1, ""))))
+        reader = MessageReader(stdout)
+        assert await reader.first() == ready
+        assert await reader.read() == [PIECE, Beat(1, "")]
+
+    asyncio.run(work())
