@@ -16,62 +16,59 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from backend.codec.way import DTYPES, PLAIN, Way
 from backend.model.codec_kernels import Tiles, conv
-from backend.model.codec_layout import DecoderLayout, lay_out_decoder_
+from backend.model.codec_layout import Kernels, lay_out_decoder_
 from backend.model.config import CodecConfig
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 
 FRAME_GFLOP = 6.3
 """Of the decoder's products, a frame at full size."""
-ROWS, FRAMES = (1, 16, 64, 128), (2, 4, 8, 16)
+ROWS, FRAMES = (1, 4, 8, 16, 32, 64, 128), (2, 4, 8, 16)
 FEW_ROWS, FEW_FRAMES = (1, 64), (2, 8)
 MEASURED_S = 0.12
 DEVICE = torch.device("cuda")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A layout, and how it is run."""
+class Run:
+    """A way to compute, and how it is run."""
 
-    name: str
-    layout: DecoderLayout
+    way: Way
     is_graph: bool = False
     tries_kernels: bool = False
     """`torch.backends.cudnn.benchmark`."""
     everything: bool = False
     """All sizes, instead of a few."""
 
+    @property
+    def name(self) -> str:
+        kind = "graph" if self.is_graph else "eager"
+        return f"{self.way} {kind}{' tries' if self.tries_kernels else ''}"
 
-def ways() -> list[Way]:
+
+def runs() -> list[Run]:
     """What is measured, the most telling first: the time may end before the list does."""
-    fp32, bf16, fp16 = (
-        DecoderLayout(dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)
-    )
-    last = replace(fp16, channels_last=True)
-    products = replace(last, upsampling_products=True)
-    snakes = replace(products, one_pass_snakes=True)
-    fused = replace(snakes, fused_units=True)
     return [
-        Way("fp16 last products snakes graph", snakes, is_graph=True, everything=True),
-        Way("fp16 fused graph", fused, is_graph=True, everything=True),
-        Way("fp16 last products snakes eager", snakes),
-        Way("fp16 last snakes graph", replace(last, one_pass_snakes=True), is_graph=True),
-        Way("fp16 last products graph", products, is_graph=True),
-        Way("fp16 snakes graph", replace(fp16, one_pass_snakes=True), is_graph=True),
-        Way("fp16 graph", fp16, is_graph=True),
-        Way("bf16 last products snakes graph", replace(snakes, dtype=torch.bfloat16), True),
-        Way("bf16 eager", bf16),
-        Way("fp32 eager", fp32),
-        Way("fp32 last products snakes graph", replace(snakes, dtype=torch.float32), True),
-        Way("fp16 last products snakes graph tries", snakes, is_graph=True, tries_kernels=True),
+        Run(Way("fp16", "fused"), is_graph=True, everything=True),
+        Run(Way("fp16", "channels last"), is_graph=True, everything=True),
+        Run(Way("fp16", "fused")),
+        Run(Way("bf16", "fused"), is_graph=True),
+        Run(Way("fp32", "plain")),
+        Run(Way("fp32", "plain"), is_graph=True),
+        Run(Way("fp32", "fused"), is_graph=True),
+        Run(Way("fp32", "channels last"), is_graph=True),
+        Run(Way("fp16", "plain"), is_graph=True),
+        Run(Way("fp16", "channels last"), is_graph=True, tries_kernels=True),
     ]
 
 
@@ -119,10 +116,10 @@ def some_codes(codec: DAC, rows: int, frames: int) -> Tensor:
     return codes
 
 
-def laid_out(codec: DAC, layout: DecoderLayout) -> DAC:
+def laid_out(codec: DAC, way: Way) -> DAC:
     """A copy of `codec`."""
     codec = copy.deepcopy(codec)
-    lay_out_decoder_(codec, layout)
+    lay_out_decoder_(codec, way.dtype, way.kernels)
     return codec
 
 
@@ -146,7 +143,7 @@ def call_of(
 
     if not is_graph:
         return call
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(2):
@@ -171,13 +168,16 @@ def seconds(call: Callable[[], Tensor]) -> float:
     call()
     torch.cuda.synchronize()
     times = max(2, min(200, int(MEASURED_S / (time.perf_counter() - began_s))))
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (
+        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        for _ in range(2)
+    )
     begin.record()
     for _ in range(times):
         call()
     end.record()
     torch.cuda.synchronize()
-    return begin.elapsed_time(end) / times / 1e3
+    return float(begin.elapsed_time(end)) / times / 1e3
 
 
 def snr_db(wanted: Tensor, found: Tensor) -> float:
@@ -187,52 +187,24 @@ def snr_db(wanted: Tensor, found: Tensor) -> float:
 
 
 def print_snr(codec: DAC) -> None:
-    """Each type against float32 without TF32."""
+    """Each way against float32 without TF32."""
     codes = some_codes(codec, 4, 48)
     with kernels(tries=False, tf32=False):
-        wanted = laid_out(codec, DecoderLayout()).decode(codes)
+        wanted = laid_out(codec, PLAIN).decode(codes)
     print(
         f"SNR against fp32 without TF32 (sound of rms {float(wanted.square().mean().sqrt()):.3f}):"
     )
-    last = DecoderLayout(channels_last=True, upsampling_products=True, one_pass_snakes=True)
-    cases: list[tuple[str, DecoderLayout, torch.dtype | None]] = [
-        ("fp32 with TF32", DecoderLayout(), None),
-        ("fp32 last products snakes", last, None),
-        ("fp16", DecoderLayout(torch.float16), None),
-        ("fp16 last products snakes", replace(last, dtype=torch.float16), None),
-        (
-            "fp16 last products snakes, transformer fp32",
-            replace(last, dtype=torch.float16),
-            torch.float32,
-        ),
-        ("fp16 fused", replace(last, dtype=torch.float16, fused_units=True), None),
-        ("bf16", DecoderLayout(torch.bfloat16), None),
-        ("bf16 last products snakes", replace(last, dtype=torch.bfloat16), None),
-        (
-            "bf16 last products snakes, transformer fp32",
-            replace(last, dtype=torch.bfloat16),
-            torch.float32,
-        ),
-    ]
-    for name, layout, transformer in cases:
-        with saying(name):
-            changed = laid_out(codec, layout)
-            if transformer is not None:
-                _keep_transformer(codec, changed)
-            found = changed.decode(codes)
-            stream, pieces = Stream(5), []
-            stream.select(torch.arange(4, device=DEVICE))
-            for piece in torch.split(codes, [2, 4, 8, 16, 18], -1):
-                pieces.append(changed.decode(piece, stream))
-            streamed = snr_db(wanted, torch.cat(pieces, -1))
-            print(f"  {name:46} {snr_db(wanted, found):6.1f} dB, in pieces {streamed:6.1f} dB")
-
-
-def _keep_transformer(codec: DAC, changed: DAC) -> None:
-    upsample = changed.quantizer.upsample
-    changed.quantizer.post_module = copy.deepcopy(codec.quantizer.post_module)
-    dtype = next(upsample.parameters()).dtype
-    upsample.register_forward_pre_hook(lambda _, given: (given[0].to(dtype), *given[1:]))
+    for precision in DTYPES:
+        for kind in get_args(Kernels):
+            way = Way(precision, kind)
+            with saying(str(way)):
+                changed = laid_out(codec, way)
+                stream, pieces = Stream(5), []
+                stream.select(torch.arange(4, device=DEVICE))
+                for piece in torch.split(codes, [2, 4, 8, 16, 18], -1):
+                    pieces.append(changed.decode(piece, stream).float())
+                found = snr_db(wanted, torch.cat(pieces, -1))
+                print(f"  {way!s:24} {found:6.1f} dB")
 
 
 @contextmanager
@@ -248,26 +220,26 @@ def saying(name: str) -> Iterator[None]:
         torch.cuda.empty_cache()
 
 
-def measure(codec: DAC, way: Way, until_s: float) -> Iterator[dict[str, object]]:
-    """Print and yield the figures of one way."""
-    changed = laid_out(codec, way.layout)
-    all_rows, all_frames = (ROWS, FRAMES) if way.everything else (FEW_ROWS, FEW_FRAMES)
+def measure(codec: DAC, run: Run, until_s: float) -> Iterator[dict[str, object]]:
+    """Print and yield the figures of one run."""
+    changed = laid_out(codec, run.way)
+    all_rows, all_frames = (ROWS, FRAMES) if run.everything else (FEW_ROWS, FEW_FRAMES)
     stream = Stream(max(all_rows) + 1)
     for rows in all_rows:
         for frames in all_frames:
             if time.perf_counter() > until_s:
-                print(f"  {way.name}: no time left")
+                print(f"  {run.name}: no time left")
                 return
-            with saying(f"{way.name}, {rows} x {frames}"), kernels(way.tries_kernels):
-                one_s = seconds(call_of(changed, stream, rows, frames, way.is_graph))
+            with saying(f"{run.name}, {rows} x {frames}"), kernels(run.tries_kernels):
+                one_s = seconds(call_of(changed, stream, rows, frames, run.is_graph))
                 made = rows * frames / one_s
                 print(
-                    f"  {way.name:40} {rows:4} rows x {frames:2} frames {one_s * 1e3:9.3f} ms "
+                    f"  {run.name:40} {rows:4} rows x {frames:2} frames {one_s * 1e3:9.3f} ms "
                     f"{made:9.0f} frames/s {made * FRAME_GFLOP / 1e3:7.1f} TFLOP/s",
                     flush=True,
                 )
                 yield {
-                    "way": way.name,
+                    "way": run.name,
                     "rows": rows,
                     "frames": frames,
                     "ms": one_s * 1e3,
@@ -275,16 +247,16 @@ def measure(codec: DAC, way: Way, until_s: float) -> Iterator[dict[str, object]]
                 }
 
 
-def print_profile(codec: DAC, layout: DecoderLayout, rows: int, frames: int) -> None:
+def print_profile(codec: DAC, way: Way, rows: int, frames: int) -> None:
     """Where the device's time goes."""
-    changed, stream = laid_out(codec, layout), Stream(rows + 1)
+    changed, stream = laid_out(codec, way), Stream(rows + 1)
     call = call_of(changed, stream, rows, frames, is_graph=False)
     seconds(call)
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         for _ in range(3):
             call()
         torch.cuda.synchronize()
-    print(f"Kernels of 3 pieces of {rows} rows x {frames} frames, {layout}:")
+    print(f"Kernels of 3 pieces of {rows} rows x {frames} frames, {way}:")
     by_time = sorted(profiled.key_averages(), key=lambda e: -e.self_device_time_total)
     whole_us = sum(event.self_device_time_total for event in by_time)
     for event in by_time[:24]:
@@ -317,11 +289,13 @@ def conv_of(
     length, dilation = COLUMNS[channels] * frames, 3
     x = torch.randn(rows, (taps - 1) * dilation + length, channels, device=DEVICE).half()
     weight = torch.randn(channels, taps, channels, device=DEVICE).half() / (taps * channels) ** 0.5
-    weight = weight.transpose(1, 2)
     bias, alpha = (torch.ones(channels, device=DEVICE).half() for _ in range(2))
     if tiles is None:
         return lambda: F.conv2d(
-            x.transpose(1, 2)[:, :, None], weight[:, :, None], bias, dilation=(1, dilation)
+            x.transpose(1, 2)[:, :, None],
+            weight.transpose(1, 2)[:, :, None],
+            bias,
+            dilation=(1, dilation),
         )
     if taps == 1:
         return lambda: conv(x, weight, bias, residual=x, tiles=tiles)
@@ -368,12 +342,13 @@ def main() -> None:
     parser.add_argument("--compile", nargs=2, type=int, metavar=("CHANNELS", "TAPS"))
     asked = parser.parse_args()
     if asked.compile:
+        channels, taps = asked.compile
         for tiles in TILES:
             with contextlib.suppress(Exception):
-                conv_of(*asked.compile, tiles, rows=1, frames=2)()
+                conv_of(channels, taps, tiles, rows=1, frames=2)()
         return
     until_s = time.perf_counter() + asked.seconds
-    print(torch.__version__, torch.cuda.get_device_name(), "cuDNN", torch.backends.cudnn.version())
+    print(torch.__version__, torch.cuda.get_device_name())
     if asked.tune:
         tune(until_s)
         return
@@ -381,14 +356,13 @@ def main() -> None:
     with saying("SNR"):
         print_snr(codec)
     results: list[dict[str, object]] = []
-    wanted = [way for way in ways() if asked.only in way.name]
-    for way in wanted:
-        with saying(way.name):
-            results += measure(codec, way, until_s)
-        if way.everything:
-            for rows, frames in ((128, 8), (1, 4)):
+    for run in (run for run in runs() if asked.only in run.name):
+        with saying(run.name):
+            results += measure(codec, run, until_s)
+        if run.everything:
+            for rows, frames in ((64, 8), (1, 4)):
                 with saying("profile"):
-                    print_profile(codec, way.layout, rows, frames)
+                    print_profile(codec, run.way, rows, frames)
     print(f"Peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB.")
     print(json.dumps(results))
 

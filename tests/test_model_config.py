@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from backend.codec.stream import MOST_FRAMES
+from backend.model.config import DECODE_FRAMES as MOST_FRAMES
 from backend.model.config import (
     ENCODE_FRAMES,
     CodecConfig,

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.codec.stream import MOST_FRAMES
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.engine.engine import Engine, Step
+from backend.model.config import DECODE_FRAMES as MOST_FRAMES
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 from backend.worker.messages import (

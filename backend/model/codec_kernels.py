@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator, no-untyped-def, unused-ignore"
 """Triton's kernels of the codec's decoder, over signals whose channels lie last: [B, T, C].
 
 Each computes in float32 and rounds once, to the type of what it writes.
@@ -17,7 +18,7 @@ else:
     is_available = True
 
     @triton.jit
-    def _snaked(x, alpha):  # type: ignore[no-untyped-def]
+    def _snaked(x, alpha):
         """x + sin²(αx)/α, to 1e-7 of sin². Its period is π, so a few terms do for the sine."""
         angle = alpha * x
         turns = tl.floor(angle * 0.3183098861837907 + 0.5)
@@ -31,17 +32,7 @@ else:
         return x + sine * sine / (alpha + 1e-9)
 
     @triton.jit
-    def _snake(  # type: ignore[no-untyped-def]
-        x_ptr, alpha_ptr, y_ptr, size, channels, inner, block: tl.constexpr
-    ):
-        at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-        inside = at < size
-        alpha = tl.load(alpha_ptr + at // inner % channels, mask=inside, other=1.0).to(tl.float32)
-        x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        tl.store(y_ptr + at, _snaked(x, alpha), mask=inside)
-
-    @triton.jit
-    def _snake_behind(  # type: ignore[no-untyped-def]
+    def _snake_behind(
         x_ptr,  # [B, T, C]
         tails_ptr,  # [slots, P, C]
         rows_ptr,  # [B]
@@ -63,7 +54,7 @@ else:
         tl.store(y_ptr + row * (past_size + new_size) + at, y, mask=is_past | is_new)
 
     @triton.jit
-    def _conv(  # type: ignore[no-untyped-def]
+    def _conv(
         x_ptr,  # [B, (taps - 1) · dilation + T, C]
         weight_ptr,  # [C', taps, C]
         bias_ptr,  # [C']
@@ -73,7 +64,7 @@ else:
         length,  # T
         channels_in: tl.constexpr,
         channels_out: tl.constexpr,
-        dilation: tl.constexpr,
+        dilation,
         taps: tl.constexpr,
         has_snake: tl.constexpr,
         has_residual: tl.constexpr,
@@ -117,18 +108,39 @@ else:
             total += tl.load(residual_ptr + at, mask=inside, other=0.0).to(tl.float32)
         tl.store(y_ptr + at, total, mask=inside)
 
+    @triton.jit
+    def _to_one(
+        x_ptr,  # [B, taps - 1 + T, C]
+        weight_ptr,  # [taps, C]
+        bias_ptr,  # [1]
+        y_ptr,  # [B, T], float32
+        length,  # T
+        channels: tl.constexpr,
+        taps: tl.constexpr,
+        block_t: tl.constexpr,
+        block_c: tl.constexpr,
+    ):
+        blocks = tl.cdiv(length, block_t)
+        row = (tl.program_id(0) // blocks).to(tl.int64)
+        column = (tl.program_id(0) % blocks) * block_t + tl.arange(0, block_t)
+        channel = tl.arange(0, block_c)
+        x_ptr += row * (length + taps - 1) * channels
+        total = tl.zeros((block_t, block_c), dtype=tl.float32)
+        for tap in range(taps):
+            x = tl.load(
+                x_ptr + (column + tap)[:, None] * channels + channel[None],
+                mask=(column < length)[:, None] & (channel < channels)[None],
+                other=0.0,
+            )
+            weight = tl.load(
+                weight_ptr + tap * channels + channel, mask=channel < channels, other=0.0
+            )
+            total += x.to(tl.float32) * weight.to(tl.float32)[None]
+        y = tl.sum(total, axis=1) + tl.load(bias_ptr).to(tl.float32)
+        tl.store(y_ptr + row * length + column, y, mask=column < length)
+
 
 BLOCK = 1024
-
-
-def snake(x: Tensor, alpha: Tensor) -> Tensor:
-    """x + sin²(αx)/α of x [B, C, T], its columns or its channels contiguous, and α [1, C, 1]."""
-    if not (x.is_contiguous() or x.transpose(1, 2).is_contiguous()):
-        x = x.contiguous()  # part of a longer signal
-    y = torch.empty_like(x)
-    grid = (-(-x.numel() // BLOCK),)
-    _snake[grid](x, alpha, y, x.numel(), x.shape[1], x.stride(1), block=BLOCK)
-    return y
 
 
 def snake_behind(x: Tensor, tails: Tensor, rows: Tensor, alpha: Tensor) -> Tensor:
@@ -168,12 +180,11 @@ def conv(
     residual: Tensor | None = None,
     tiles: Tiles | None = None,
 ) -> Tensor:
-    """The convolution of x [B, P + T, C], its past included, by weight [C', C, taps]: [B, T, C'].
+    """The convolution of x [B, P + T, C], its past included, by weight [C', taps, C]: [B, T, C'].
 
-    The weight's channels lie last: strides (taps · C, 1, C). With `alpha` its snake is taken, then
-    `residual` [B, T, C'] is added.
+    With `alpha` [C'] its snake is taken, then `residual` [B, T, C'] is added.
     """
-    channels_out, channels_in, taps = weight.shape
+    channels_out, taps, channels_in = weight.shape
     batch, length = x.shape[0], x.shape[1] - (taps - 1) * dilation
     y = x.new_empty(batch, length, channels_out)
     block_t, block_out, block_in, warps, stages = tiles or tiles_of(channels_out)
@@ -197,5 +208,26 @@ def conv(
         block_out=block_out,
         block_in=block_in,
         **options,
+    )
+    return y
+
+
+def to_one(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of x [B, taps - 1 + T, C] to one channel by weight [taps, C]: [B, T].
+
+    In float32, whatever x is.
+    """
+    taps, channels = weight.shape
+    batch, length = x.shape[0], x.shape[1] - taps + 1
+    y = x.new_empty(batch, length, dtype=torch.float32)
+    block_c = triton.next_power_of_2(channels)
+    block_t = max(1, 4096 // block_c)
+    grid = (batch * -(-length // block_t),)
+    _to_one[grid](
+        *(x, weight, bias, y, length),
+        channels=channels,
+        taps=taps,
+        block_t=block_t,
+        block_c=block_c,
     )
     return y

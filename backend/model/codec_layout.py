@@ -1,51 +1,53 @@
-"""How a codec's decoder is laid out and computed on a GPU."""
+"""How the half of a codec that decodes is laid out in memory, and which kernels compute it."""
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
-from backend.model.dac import DAC, ResidualUnit
-from backend.model.stream import CausalConv, CausalTransposedConv, Snake
+from backend.model.dac import DAC
+from backend.model.fused_decoder import FusedDecoder
+from backend.model.stream import (
+    CausalConv,
+    CausalTransposedConv,
+    StreamSequential,
+    WindowTransformer,
+)
+
+Kernels = Literal["plain", "channels last", "fused"]
+"""As on a CPU; laid out for tensor cores; and that with Triton's kernels in the decoder."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecoderLayout:
-    """What is done to the half of a codec that decodes; the encoder stays as it is."""
-
-    dtype: torch.dtype = torch.float32
-    channels_last: bool = False
-    one_pass_snakes: bool = False
-    """Triton's."""
-    fused_units: bool = False
-    """Triton's convolutions, snakes and sum of residual units; they want channels last."""
-    upsampling_products: bool = False
-    """Transposed convolutions as one product each; they want channels last."""
+DecodingParts = tuple[WindowTransformer, StreamSequential, nn.Module]
+"""What of a codec only decodes: behind the code books, between them and the decoder, and it."""
 
 
-def lay_out_decoder_(codec: DAC, layout: DecoderLayout) -> None:
-    """Lay the decoding half of `codec` out; what it computes stays the same but for rounding."""
-    for part in (codec.quantizer.post_module, codec.quantizer.upsample, codec.decoder):
-        part.to(layout.dtype)
-        for module in part.modules():
-            _lay_out(module, layout)
+def decoding_parts(codec: DAC) -> DecodingParts:
+    """Those of `codec`."""
+    return codec.quantizer.post_module, codec.quantizer.upsample, codec.decoder
 
 
-def _lay_out(module: nn.Module, layout: DecoderLayout) -> None:
+def use_decoding_parts_(codec: DAC, parts: DecodingParts) -> None:
+    """Let `codec` decode with others."""
+    codec.quantizer.post_module, codec.quantizer.upsample, decoder = parts
+    codec.register_module("decoder", decoder)
+
+
+def lay_out_decoder_(codec: DAC, dtype: torch.dtype, kernels: Kernels) -> None:
+    """Lay the decoding half of a plain `codec` out; its sound stays the same but for rounding."""
+    for part in decoding_parts(codec):
+        part.to(dtype)
+        if kernels != "plain":
+            for module in part.modules():
+                _lay_channels_last_(module)
+    if kernels == "fused":
+        codec.register_module("decoder", FusedDecoder(codec.decoder))
+
+
+def _lay_channels_last_(module: nn.Module) -> None:
     if isinstance(module, CausalConv | CausalTransposedConv):
-        module.channels_last = layout.channels_last
-        weight = module.conv.weight.detach()
-        if layout.channels_last:
-            weight = weight.transpose(1, 2).contiguous().transpose(1, 2)
-        else:
-            weight = weight.contiguous()
+        weight = module.conv.weight.detach().transpose(1, 2).contiguous().transpose(1, 2)
         module.conv.weight = nn.Parameter(weight, requires_grad=False)
-        if isinstance(module, CausalTransposedConv):
-            if layout.upsampling_products:
-                module.as_product_()
-            else:
-                module.product = None
-    elif isinstance(module, Snake):
-        module.in_one_pass = layout.one_pass_snakes
-    elif isinstance(module, ResidualUnit):
-        module.is_fused = layout.fused_units
+        module.channels_last = True
+    if isinstance(module, CausalTransposedConv):
+        module.product = module.as_product()

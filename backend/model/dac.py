@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from backend.model.codec_kernels import conv, snake_behind
 from backend.model.config import ENCODE_FRAMES, CodecConfig, WindowConfig
 from backend.model.rvq import Quantizer
 from backend.model.stream import (
@@ -27,7 +26,6 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.is_fused = False
         self.block = StreamSequential(
             Snake(channels),
             CausalConv(channels, channels, 7, dilation=dilation),
@@ -36,30 +34,7 @@ class ResidualUnit(nn.Module):
         )
 
     def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
-        if self.is_fused and stream is not None and stream.rows is not None:
-            return self._fused(x, stream, stream.rows)
         return cast(Tensor, x + self.block(x, stream))
-
-    def _fused(self, x: Tensor, stream: Stream, rows: Tensor) -> Tensor:
-        """The same by two of Triton's convolutions, whose snakes and sum are theirs."""
-        first, wide, second, narrow = self.block
-        assert isinstance(first, Snake)
-        assert isinstance(second, Snake)
-        assert isinstance(wide, CausalConv)
-        assert isinstance(narrow, CausalConv)
-        columns = x.transpose(1, 2).contiguous()
-        tails = stream.tails(wide, columns, wide.past, 1)
-        joined = snake_behind(columns, tails, rows, first.alpha)
-        stream.remember(wide, joined, 1)
-        y = conv(
-            joined,
-            wide.conv.weight,
-            wide.conv.bias,
-            dilation=wide.conv.dilation[0],
-            alpha=second.alpha,
-        )
-        y = conv(y, narrow.conv.weight, narrow.conv.bias, residual=columns)
-        return y.transpose(1, 2)
 
 
 class EncoderBlock(nn.Module):

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from backend.codec.one_by_one import decode_codes
 from backend.codec.reference import encode_reference
-from backend.codec.stream import FrameDecoder, decode_codes
+from backend.codec.stage import CodecStage
 from backend.model.dac import DAC
+from backend.worker.loaded import stage_of
 from tests.gpu.forced import GPU, said, voice
 
 pytestmark = GPU
@@ -15,11 +17,30 @@ pytestmark = GPU
 
 def spoken(codec: DAC, frames: Tensor) -> Tensor:
     """PCM of `frames` [T, N], piece by piece."""
-    decoder = FrameDecoder(codec)
-    pieces = [decoder.push(frame) for frame in frames] + [decoder.flush()]
-    heard = [piece for piece in pieces if piece is not None]
-    assert all(piece.device.type == "cpu" for piece in heard)
-    return torch.cat(heard)
+    return together(stage_of(codec, 1), [frames])[0]
+
+
+def together(stage: CodecStage, sequences: list[Tensor]) -> list[Tensor]:
+    """PCM of each sequence's frames [T, N], which are made side by side."""
+    heard: list[list[Tensor]] = [[] for _ in sequences]
+    for step in range(max(map(len, sequences))):
+        for key, frames in enumerate(sequences):
+            if step < len(frames):
+                stage.push(key, frames[step])
+            if step == len(frames) - 1:
+                stage.end(key)
+        _collect(stage, heard, wait=False)
+    while not stage.is_idle:
+        _collect(stage, heard, wait=True)
+    return [torch.cat(pieces) for pieces in heard]
+
+
+def _collect(stage: CodecStage, into: list[list[Tensor]], wait: bool) -> None:
+    for told in stage.heard(wait):
+        assert told.error is None
+        if told.samples is not None:
+            assert told.samples.device.type == "cpu"
+            into[int(str(told.key))].append(told.samples.clone())
 
 
 def distance_db(wanted: Tensor, found: Tensor) -> float:
