@@ -6,12 +6,9 @@ Triton where its kernels are measured. What fails says so, and the rest goes on.
 """
 
 import argparse
-import contextlib
 import copy
 import json
 import math
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,11 +18,11 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from backend.codec.way import DTYPES, PLAIN, Way
-from backend.model.codec_kernels import Tiles, conv
+from backend.codec.slots import SlotDecoder
+from backend.codec.stage import CodecStage
+from backend.codec.way import DTYPES, PLAIN, Way, take_fastest_, ways
 from backend.model.codec_layout import Kernels, lay_out_decoder_
 from backend.model.config import CodecConfig
 from backend.model.dac import DAC
@@ -267,67 +264,63 @@ def print_profile(codec: DAC, way: Way, rows: int, frames: int) -> None:
         )
 
 
-TILES: tuple[Tiles, ...] = (
-    (128, 128, 64, 8, 3),
-    (128, 128, 64, 4, 3),
-    (128, 128, 32, 8, 4),
-    (128, 64, 64, 4, 3),
-    (64, 128, 64, 4, 4),
-    (256, 64, 32, 8, 4),
-    (128, 32, 32, 4, 5),
-    (128, 256, 32, 8, 3),
-    (64, 64, 64, 4, 4),
-)
-COLUMNS = {768: 32, 384: 256, 192: 1024, 96: 2048}
-"""Of a frame, by channels."""
+def print_stage(plain: DAC) -> None:
+    """The stage as a worker has it: how soon it is ready, what it takes, how fast it decodes."""
+    codec = copy.deepcopy(plain)
+    began_s = time.perf_counter()
+    way = take_fastest_(codec, ways(DEVICE))
+    torch.cuda.synchronize()
+    print(f"Stage: {way}, chosen in {time.perf_counter() - began_s:.1f} s.")
+    torch.cuda.empty_cache()
+    before, began_s = torch.cuda.memory_reserved(), time.perf_counter()
+    decoder = SlotDecoder(codec, 128)
+    decoder.warm_up()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    taken = (torch.cuda.memory_reserved() - before) / 2**20
+    print(f"  made ready in {time.perf_counter() - began_s:.1f} s, {taken:.0f} MiB with 129 slots")
+    for streams, frames in ((1, 200), (16, 200), (64, 100), (128, 100)):
+        with saying(f"stage, {streams} streams"):
+            _speak(plain, CodecStage(decoder), streams, frames)
 
 
-def conv_of(
-    channels: int, taps: int, tiles: Tiles | None, rows: int = 64, frames: int = 8
-) -> Callable[[], Tensor]:
-    """A residual unit's convolution, Triton's with `tiles` or, with None, cuDNN's alone."""
-    length, dilation = COLUMNS[channels] * frames, 3
-    x = torch.randn(rows, (taps - 1) * dilation + length, channels, device=DEVICE).half()
-    weight = torch.randn(channels, taps, channels, device=DEVICE).half() / (taps * channels) ** 0.5
-    bias, alpha = (torch.ones(channels, device=DEVICE).half() for _ in range(2))
-    if tiles is None:
-        return lambda: F.conv2d(
-            x.transpose(1, 2)[:, :, None],
-            weight.transpose(1, 2)[:, :, None],
-            bias,
-            dilation=(1, dilation),
-        )
-    if taps == 1:
-        return lambda: conv(x, weight, bias, residual=x, tiles=tiles)
-    return lambda: conv(x, weight, bias, dilation=dilation, alpha=alpha, tiles=tiles)
+def _speak(plain: DAC, stage: CodecStage, streams: int, frames: int) -> None:
+    """Decode so many streams, a frame of each at a time, and compare the last with the whole."""
+    codes = some_codes(plain, streams, frames)
+    on_cpu = codes.cpu()
+    heard: list[Tensor] = []
+    first_s, samples, host_s, began_s = 0.0, 0, 0.0, time.perf_counter()
 
+    def collect(wait: bool) -> None:
+        nonlocal first_s, samples
+        for told in stage.heard(wait):
+            if told.error is not None:
+                raise told.error
+            if told.samples is not None:
+                first_s = first_s or time.perf_counter() - began_s
+                samples += len(told.samples)
+                if told.key == streams - 1:
+                    heard.append(told.samples)
 
-def tune(until_s: float) -> None:
-    """Print how long each convolution takes with each way to cut it."""
-    shapes = [(channels, taps) for channels in COLUMNS for taps in (7, 1)]
-    compiling = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.codec_gpu", "--compile", str(channels), str(taps)]
-        )
-        for channels, taps in shapes
-    ]
-    for each in compiling:
-        each.wait()
-    print("64 rows x 8 frames, columns x channels out x channels in, warps, stages:")
-    for channels, taps in shapes:
-        work = 2 * taps * channels**2 * COLUMNS[channels] * 64 * 8
-        for tiles in (None, *TILES):
-            if time.perf_counter() > until_s:
-                print("no time left")
-                return
-            with saying(f"{channels} {taps} {tiles}"):
-                one_s = seconds(conv_of(channels, taps, tiles))
-                name = "cuDNN, without snake or sum" if tiles is None else str(tiles)
-                print(
-                    f"  {channels:4} channels {taps} taps {name:28} {one_s * 1e3:8.3f} ms "
-                    f"{work / one_s / 1e12:6.0f} TFLOP/s",
-                    flush=True,
-                )
+    for step in range(frames):
+        step_s = time.perf_counter()
+        for row in range(streams):
+            stage.push(row, on_cpu[row, :, step])
+            if step == frames - 1:
+                stage.end(row)
+        collect(wait=False)
+        host_s += time.perf_counter() - step_s
+    while not stage.is_idle:
+        collect(wait=True)
+    whole_s = time.perf_counter() - began_s
+    with kernels(tries=False, tf32=False):
+        wanted = plain.decode(codes[-1:])[0].cpu()
+    assert samples == streams * frames * plain.config.frame_samples
+    print(
+        f"  {streams:4} streams: {streams * frames / whole_s:7.0f} frames/s, first sound after "
+        f"{first_s * 1e3:.2f} ms, {host_s / frames * 1e3:.2f} ms of the host a step, "
+        f"{snr_db(wanted, torch.cat(heard)):.1f} dB"
+    )
 
 
 @torch.inference_mode()
@@ -336,25 +329,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=80.0, help="how long it may take")
     parser.add_argument("--only", default="", help="ways whose names contain this")
-    parser.add_argument(
-        "--tune", action="store_true", help="blocks of Triton's convolutions instead"
-    )
-    parser.add_argument("--compile", nargs=2, type=int, metavar=("CHANNELS", "TAPS"))
     asked = parser.parse_args()
-    if asked.compile:
-        channels, taps = asked.compile
-        for tiles in TILES:
-            with contextlib.suppress(Exception):
-                conv_of(channels, taps, tiles, rows=1, frames=2)()
-        return
     until_s = time.perf_counter() + asked.seconds
     print(torch.__version__, torch.cuda.get_device_name())
-    if asked.tune:
-        tune(until_s)
-        return
     codec = random_codec()
     with saying("SNR"):
         print_snr(codec)
+    with saying("stage"):
+        print_stage(codec)
     results: list[dict[str, object]] = []
     for run in (run for run in runs() if asked.only in run.name):
         with saying(run.name):
