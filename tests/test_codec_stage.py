@@ -182,6 +182,19 @@ def test_what_comes_while_the_device_is_at_work_is_decoded_together_afterwards()
     assert decoder.calls[2:] == [(8, [2, 3, 4, 5])]
 
 
+def test_who_was_given_up_in_flight_is_not_heard() -> None:
+    decoder = Watched(8)
+    stage = CodecStage(decoder)
+    decoder.may_land = False
+    for key in range(2):
+        push(stage, key, 2)
+    assert not list(stage.heard())
+    stage.forget(0)
+    decoder.may_land = True
+    assert [heard.key for heard in stage.heard()] == [1]
+    assert stage.is_idle
+
+
 def test_a_call_has_no_more_frames_than_fit_and_few_rows_of_nobody() -> None:
     decoder = Watched(64)
     stage = CodecStage(decoder)

@@ -77,7 +77,7 @@ class SpeechJob:
         if not self._samples:
             self._first_audio_s = time.perf_counter() - self._arrived_s
         self._samples += len(samples)
-        return Pcm(self.request_id, samples.numpy().astype("<f4").tobytes())
+        return Pcm(self.request_id, samples.numpy().astype("<f4", copy=False).tobytes())
 
     def _codes(self) -> ReferenceCodes | None:
         if not self._frames:
