@@ -9,10 +9,10 @@ from torch import Tensor
 
 from backend.codec.one_by_one import OneByOne, decode_codes
 from backend.codec.pieces import FIRST_FRAMES, Piece, Pieces, piece_sizes
-from backend.codec.slots import MOST_TOGETHER, SlotDecoder
+from backend.codec.slots import SlotDecoder
 from backend.codec.stage import CodecStage, Flight, Heard, Key, PieceDecoder
 from backend.errors import EngineFailed
-from backend.model.config import DECODE_FRAMES
+from backend.model.config import DECODE_FRAMES, STAGE_FRAMES_TOGETHER
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 from tests.engines import tiny
@@ -201,7 +201,7 @@ def test_a_call_has_no_more_frames_than_fit_and_few_rows_of_nobody() -> None:
     for key in range(21):
         push(stage, key, 16)
     assert len(list(stage.heard())) == 21
-    rows = MOST_TOGETHER // 16
+    rows = STAGE_FRAMES_TOGETHER // 16
     assert [len(keys) for _, keys in decoder.calls] == [rows, rows, 4, 1]
 
 

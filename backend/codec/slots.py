@@ -12,14 +12,9 @@ from torch import Tensor
 from backend.codec.one_by_one import Landed
 from backend.codec.pieces import Piece, piece_sizes
 from backend.codec.stage import Flight, Key
+from backend.model.config import STAGE_FRAMES, STAGE_FRAMES_TOGETHER
 from backend.model.dac import DAC
 from backend.model.stream import Stream
-
-MOST_FRAMES = 16
-"""Of a piece: powers of two, so that the sizes below are."""
-MOST_TOGETHER = 128
-"""Frames of a call, rows times frames: enough to fill a large card, at 2 MB each of passing memory
-in 16 bits at full size."""
 
 
 class SlotDecoder:
@@ -30,7 +25,7 @@ class SlotDecoder:
     """
 
     def __init__(self, codec: DAC, slots: int) -> None:
-        self.sizes, self.frame_samples = piece_sizes(MOST_FRAMES), codec.config.frame_samples
+        self.sizes, self.frame_samples = piece_sizes(STAGE_FRAMES), codec.config.frame_samples
         self.most_flights = 2  # one computes while the next lies ready: what comes later is batched
         self._codec, self._device = codec, next(codec.decoder.parameters()).device
         self._stream = Stream(slots + 1)
@@ -40,7 +35,7 @@ class SlotDecoder:
         self._slots: dict[Key, int] = {}
         self._calls: dict[tuple[int, int], _Call] = {}
         self._most_rows = {
-            frames: min(_power_of_two(slots), max(1, MOST_TOGETHER // frames))
+            frames: min(_power_of_two(slots), max(1, STAGE_FRAMES_TOGETHER // frames))
             for frames in self.sizes
         }
         is_cuda = self._device.type == "cuda"

@@ -5,7 +5,14 @@ Field names and defaults are those of `fish-speech==0.1.0` (`DualARModelArgs` an
 in weights and in bytes is computed here too.
 """
 
-from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
+from backend.model.config.codec import (
+    DECODE_FRAMES,
+    ENCODE_FRAMES,
+    STAGE_FRAMES,
+    STAGE_FRAMES_TOGETHER,
+    CodecConfig,
+    WindowConfig,
+)
 from backend.model.config.files import read_json
 from backend.model.config.fingerprint import codec_fingerprint
 from backend.model.config.info import CheckpointInfo
@@ -24,6 +31,8 @@ __all__ = [
     "KV_BUCKET",
     "MODEL_TYPES",
     "RESIDUAL_CODEBOOK_SIZE",
+    "STAGE_FRAMES",
+    "STAGE_FRAMES_TOGETHER",
     "CheckpointInfo",
     "CodecConfig",
     "DualARConfig",
