@@ -4,6 +4,7 @@ Each way is tried on this machine with the codec's own weights, and compared wit
 """
 
 import copy
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ import torch
 from loguru import logger
 from torch import Tensor
 
-from backend.model import codec_kernels
 from backend.model.codec_layout import (
     DecodingParts,
     Kernels,
@@ -54,12 +54,17 @@ PLAIN = Way("fp32", "plain")
 """What every other is compared with, and what a CPU does best."""
 
 
+def has_triton() -> bool:
+    """Whether Triton is installed: it comes with CUDA's torch for Linux alone."""
+    return importlib.util.find_spec("triton") is not None
+
+
 def ways(device: torch.device) -> Sequence[Way]:
     """What is worth trying on `device`, the fastest first."""
     if device.type != "cuda":
         return ()
     kernels: tuple[Kernels, ...] = ("channels last",)
-    if codec_kernels.is_available:
+    if has_triton():
         kernels = ("fused", *kernels)
     # Both are as fast; fp16 rounds eight times less, bf16 overflows later.
     return [Way(precision, kind) for kind in kernels for precision in ("fp16", "bf16")]

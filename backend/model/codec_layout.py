@@ -1,12 +1,12 @@
 """How the half of a codec that decodes is laid out in memory, and which kernels compute it."""
 
+import importlib
 from typing import Literal
 
 import torch
 from torch import nn
 
 from backend.model.dac import DAC
-from backend.model.fused_decoder import FusedDecoder
 from backend.model.stream import (
     CausalConv,
     CausalTransposedConv,
@@ -41,7 +41,9 @@ def lay_out_decoder_(codec: DAC, dtype: torch.dtype, kernels: Kernels) -> None:
             for module in part.modules():
                 _lay_channels_last_(module)
     if kernels == "fused":
-        codec.register_module("decoder", FusedDecoder(codec.decoder))
+        # Here, since it brings Triton along.
+        fused = importlib.import_module("backend.model.fused_decoder")
+        codec.register_module("decoder", fused.FusedDecoder(codec.decoder))
 
 
 def _lay_channels_last_(module: nn.Module) -> None:

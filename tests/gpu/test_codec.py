@@ -11,8 +11,7 @@ from torch import Tensor
 from backend.codec.one_by_one import decode_codes
 from backend.codec.reference import encode_reference
 from backend.codec.stage import CodecStage
-from backend.codec.way import PLAIN, take_fastest_, ways
-from backend.model import codec_kernels
+from backend.codec.way import PLAIN, has_triton, take_fastest_, ways
 from backend.model.codec_layout import lay_out_decoder_
 from backend.model.dac import DAC
 from backend.worker.loaded import stage_of
@@ -77,7 +76,7 @@ def test_the_fastest_way_sounds_alike_whoever_shares_its_calls() -> None:
     way = take_fastest_(codec, ways(torch.device("cuda")))
     print("the codec computes in", way)
     assert way.precision == "fp16"
-    assert way.kernels == ("fused" if codec_kernels.is_available else "channels last")
+    assert way.kernels == ("fused" if has_triton() else "channels last")
     sequences = [codes, codes[:7], *(said()[row % 3] for row in range(6))]
     stage = stage_of(codec, 4)  # fewer slots than there are sequences
     for wanted, found in zip(sequences, together(stage, sequences), strict=True):
