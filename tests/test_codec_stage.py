@@ -268,12 +268,19 @@ def test_too_little_memory_for_many_rows_means_fewer(monkeypatch: pytest.MonkeyP
     call = SlotDecoder._call
 
     def small(self: SlotDecoder, rows: int, frames: int) -> object:
-        if rows > 2:
+        if rows > 4:
             raise torch.OutOfMemoryError("no")
+        if rows > 2:
+            try:
+                raise torch.OutOfMemoryError("no")
+            finally:
+                raise RuntimeError("the capture was given up")
         return call(self, rows, frames)
 
     monkeypatch.setattr(SlotDecoder, "_call", small)
     decoder.warm_up()
+    made = {(rows, frames) for rows in (1, 2) for frames in (2, 4, 8, 16)}
+    assert decoder._calls.keys() == made
     stage = CodecStage(decoder)
     for key in range(5):
         push(stage, key, 2)

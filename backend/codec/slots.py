@@ -47,7 +47,9 @@ class SlotDecoder:
         for frames in reversed(self.sizes):
             rows = self._most_rows[frames]
             while rows:
-                rows = self._made_ready(rows, frames) // 2
+                rows = self._made_ready(rows, frames)
+                self._call(rows, frames)
+                rows //= 2
 
     def fitting(self, frames: int, keys: Sequence[Key]) -> Sequence[Key]:
         """As many as a call has rows, of those that have a slot or get one."""
@@ -98,7 +100,9 @@ class SlotDecoder:
         while rows > 1:
             try:
                 self._call(rows, frames)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 rows //= 2
                 self._most_rows[frames] = rows
                 torch.cuda.empty_cache()
@@ -192,6 +196,13 @@ class _Flying:
 
 def _stream_of(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch's own
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether it began with that: a graph that is given up in its midst raises once more."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error is not None
 
 
 def _power_of_two(count: int) -> int:
