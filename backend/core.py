@@ -394,6 +394,8 @@ class EngineInfo:
     computed: what speech takes is less. 0 where nothing was tried."""
     has_default_voice: bool = False
     """Without a reference it always speaks in the same voice, instead of one by chance."""
+    codec_precision: str = "fp32"
+    """What codes are decoded in."""
 
     @property
     def frame_rate_hz(self) -> float:

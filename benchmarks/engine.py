@@ -22,13 +22,15 @@ import psutil
 import torch
 
 import backend
-from backend.codec.stream import FrameDecoder
+from backend.codec.stage import CodecStage
+from backend.codec.way import take_fastest_, ways
 from backend.core import SamplingParams
 from backend.engine.background import BackgroundCompile
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.worker.loaded import stage_of
 
 UPSTREAM_CONTEXT_TOKENS = 8192
 """What openaudio-s1-mini's config says; the package attends over all of it at every step."""
@@ -39,27 +41,33 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def speak(
-    checkpoint: Checkpoint, engine: Engine, rows: int, frames: int, with_codec: bool
+    checkpoint: Checkpoint,
+    engine: Engine,
+    stage: CodecStage,
+    rows: int,
+    frames: int,
+    with_codec: bool,
 ) -> tuple[int, float]:
     """Frames made by `rows` sequences of at most `frames` side by side, and the seconds it took."""
-    decoders: dict[Sequence, FrameDecoder] = {}
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, TEXT)
     for row in range(rows):
         sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=row)
         sequence = Sequence(prompt, sampling, frames, checkpoint.config.max_seq_len)
-        decoders[sequence] = FrameDecoder(checkpoint.codec)
         engine.add(sequence)
     made, began_s = 0, time.perf_counter()
-    while not engine.is_idle:
+    while not (engine.is_idle and stage.is_idle):
         for progress in engine.step().progress:
             if progress.error is not None:
                 raise progress.error
             if progress.frame is not None:
                 made += 1
                 if with_codec:
-                    decoders[progress.sequence].push(progress.frame)
+                    stage.push(progress.sequence, progress.frame)
             if with_codec and progress.finish is not None:
-                decoders[progress.sequence].flush()
+                stage.end(progress.sequence)
+        for heard in stage.heard(wait=engine.is_idle):
+            if heard.error is not None:
+                raise heard.error
     return made, time.perf_counter() - began_s
 
 
@@ -107,7 +115,9 @@ def upstream_frames_s(checkpoint: Checkpoint, frames: int) -> float:
     return made / float(answers[f"{frames}/seconds"])
 
 
-def table(arguments: argparse.Namespace, checkpoint: Checkpoint, engine: Engine) -> dict[str, Any]:
+def table(
+    arguments: argparse.Namespace, checkpoint: Checkpoint, engine: Engine, stage: CodecStage
+) -> dict[str, Any]:
     """Speed at each number of rows, printed and returned."""
     result: dict[str, Any] = {}
     rate_hz = checkpoint.codec_config.frame_rate_hz
@@ -116,7 +126,9 @@ def table(arguments: argparse.Namespace, checkpoint: Checkpoint, engine: Engine)
         speeds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(arguments.repeats):
             for with_codec, found in speeds.items():  # in turn: others' load falls on both alike
-                frames, seconds = speak(checkpoint, engine, rows, arguments.frames, with_codec)
+                frames, seconds = speak(
+                    checkpoint, engine, stage, rows, arguments.frames, with_codec
+                )
                 found.append(frames / seconds)
         alone, whole = (statistics.median(found) for found in speeds.values())
         rtf = rate_hz * rows / whole
@@ -224,12 +236,15 @@ def main() -> None:
     model = checkpoint.model
     device = model.embeddings.weight.device
     engine = Engine(model, max(arguments.rows))
+    way = take_fastest_(checkpoint.codec, ways(device))
+    stage = stage_of(checkpoint.codec, max(arguments.rows))
     result: dict[str, Any] = {
         "checkpoint": checkpoint.info.name,
         "machine": platform.processor() or platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": arguments.precision,
         "quantization": arguments.quantization,
+        "codec": str(way),
         "threads": arguments.threads,
         "torch": str(torch.__version__),
         "load_s": time.perf_counter() - began_s,
@@ -237,13 +252,13 @@ def main() -> None:
         "copy_gb_s": copy_gb_s(device),
     }
     result["floor_frames_s"] = result["copy_gb_s"] * 1e3 / result["weight_mb_per_frame"]
-    speak(checkpoint, engine, 1, arguments.frames, True)
-    result |= table(arguments, checkpoint, engine)
+    speak(checkpoint, engine, stage, 1, arguments.frames, True)
+    result |= table(arguments, checkpoint, engine, stage)
     if arguments.compile:
         compiling, result["compile"] = compile_beside(checkpoint, engine, arguments.frames)
         if result["compile"]["is_active"]:
-            speak(checkpoint, engine, 1, arguments.frames, True)
-            result["compiled"] = table(arguments, checkpoint, engine)
+            speak(checkpoint, engine, stage, 1, arguments.frames, True)
+            result["compiled"] = table(arguments, checkpoint, engine, stage)
         compiling.stop()
     result["memory_mb"] = memory_mb(device)
     if arguments.upstream:

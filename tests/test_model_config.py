@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from backend.codec.stream import MOST_FRAMES
 from backend.model.config import (
+    DECODE_FRAMES,
     ENCODE_FRAMES,
+    STAGE_FRAMES,
     CodecConfig,
     DualARConfig,
     WindowConfig,
@@ -93,10 +94,28 @@ def test_parameters_of_the_transformer(raw: dict[str, Any]) -> None:
 def test_bytes_of_a_stream(config: CodecConfig) -> None:
     codec, stream = DAC(config), Stream()
     for _ in range(3):
-        codes = torch.zeros(1, config.num_codebooks, MOST_FRAMES, dtype=torch.long)
+        codes = torch.zeros(1, config.num_codebooks, DECODE_FRAMES, dtype=torch.long)
         codec.decode(codes, stream)
-    held = sum(tail.untyped_storage().nbytes() for tail in stream._tails.values())
-    assert held == config.stream_bytes
+    assert stream.stored_bytes == config.stream_bytes
+
+
+@pytest.mark.parametrize("config", [CodecConfig(**TINY_CODEC), DEMO.codec], ids=["tiny", "demo"])
+def test_bytes_of_a_stage(config: CodecConfig) -> None:
+    codec, sequences = DAC(config), 3
+    slots = Stream(sequences + 1)
+    slots.select(torch.arange(sequences))
+    codec.decode(torch.zeros(sequences, config.num_codebooks, 2, dtype=torch.long), slots)
+    calls = STAGE_FRAMES * sequences * 4 * max(_columns(config)) * 4
+    assert config.stage_bytes(sequences, 4) == slots.stored_bytes + calls
+    assert config.stage_bytes(64) - config.stage_bytes(63) == config.stream_bytes // 2
+
+
+def _columns(config: CodecConfig) -> Iterator[int]:
+    """Numbers that a frame is after each block."""
+    columns, channels = math.prod(config.downsample_factor), config.decoder_dim
+    for stride in config.decoder_rates:
+        columns, channels = columns * stride, channels // 2
+        yield columns * channels
 
 
 def peak_bytes(work: Any) -> int:
@@ -119,7 +138,7 @@ def assert_close(predicted: int, measured: int) -> None:
     assert math.isclose(predicted, measured, rel_tol=1 / 3), (predicted, measured)
 
 
-@pytest.mark.parametrize("frames", [8, MOST_FRAMES])
+@pytest.mark.parametrize("frames", [8, DECODE_FRAMES])
 def test_workspace_of_decoding(frames: int) -> None:
     codec, stream = DAC(DEMO.codec), Stream()
     codes = torch.zeros(1, DEMO.codec.num_codebooks, frames, dtype=torch.long)

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from backend.codec.stream import MOST_FRAMES
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.engine.engine import Engine, Step
+from backend.model.config import DECODE_FRAMES
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 from backend.worker.messages import (
@@ -279,11 +279,11 @@ def kinds(messages: list[FromWorker]) -> list[type[FromWorker]]:
     return [type(message) for message in messages]
 
 
-@pytest.mark.parametrize("frames", [1, MOST_FRAMES, 1000])
+@pytest.mark.parametrize("frames", [1, DECODE_FRAMES, 1000])
 def test_codes_are_heard_in_pieces(worker: Worker, frames: int) -> None:
     codes = kept(frames)
     said = worker.decode(codes)
-    pieces = -(-frames // MOST_FRAMES)
+    pieces = -(-frames // DECODE_FRAMES)
     assert kinds(said) == [*[Pcm] * pieces, Decoded]
     grid = np.frombuffer(codes.codes, "<u2").reshape(BOOKS, -1).astype(np.int64)
     with torch.inference_mode():

@@ -13,13 +13,13 @@ import soundfile
 import torch
 
 from backend.audio.read import read_reference
-from backend.codec.stream import FrameDecoder
+from backend.codec.one_by_one import OneByOne
 from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
 from backend.engine.engine import Engine, Step
 from backend.engine.runner import Runner
 from backend.worker import loop
 from backend.worker.device import resolve
-from backend.worker.loaded import Loaded
+from backend.worker.loaded import Loaded, stage_of
 from backend.worker.loop import Inbox, WorkerLoop
 from backend.worker.messages import (
     Abort,
@@ -71,7 +71,8 @@ def loaded(max_batch: int = 4, end_scale: float = 1.0) -> Loaded:
         load_s=0.0,
         codec_id=CODEC_ID,
     )
-    return Loaded(checkpoint, resolve("cpu", "fp32"), Engine(checkpoint.model, max_batch), info)
+    engine, stage = Engine(checkpoint.model, max_batch), stage_of(checkpoint.codec, max_batch)
+    return Loaded(checkpoint, resolve("cpu", "fp32"), engine, stage, info)
 
 
 class Worker:
@@ -357,12 +358,12 @@ def test_a_broken_engine_is_told_to_all_and_ends_the_loop(
 
 def test_a_codec_that_fails_costs_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(loaded())
-    push = FrameDecoder.push
-    monkeypatch.setattr(FrameDecoder, "push", lambda *_: (_ for _ in ()).throw(ValueError("no")))
+    begin = OneByOne.begin
+    monkeypatch.setattr(OneByOne, "begin", lambda *_: (_ for _ in ()).throw(ValueError("no")))
     (failed,) = worker.speak("Hello.")
     assert isinstance(failed, Failed)
     assert failed.code == "engine_failed"
-    monkeypatch.setattr(FrameDecoder, "push", push)
+    monkeypatch.setattr(OneByOne, "begin", begin)
     assert isinstance(worker.speak("Hello.")[-1], Done)
     worker.leave()
 

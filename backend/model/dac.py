@@ -122,7 +122,7 @@ class DAC(nn.Module):
         """
         short = -audio.shape[-1] % self.config.frame_samples
         padded = nn.functional.pad(audio, (0, short))[:, None]
-        stream = stream or Stream()
+        stream = stream or Stream(audio.shape[0])
         pieces = torch.split(padded, ENCODE_FRAMES * self.config.frame_samples, dim=-1)
         codes = [self.quantizer.encode(self.encoder(piece, stream), stream) for piece in pieces]
         return torch.cat(codes, dim=-1)
@@ -132,5 +132,5 @@ class DAC(nn.Module):
 
         With a `Stream`, the codes go on where that stream's last ones ended.
         """
-        z = self.quantizer.look_up(codes)
-        return cast(Tensor, self.decoder(self.quantizer.expand(z, stream), stream)[:, 0])
+        z = self.quantizer.expand(self.quantizer.look_up(codes), stream)
+        return cast(Tensor, self.decoder(z, stream)[:, 0])

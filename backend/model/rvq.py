@@ -62,16 +62,6 @@ class CodeBooks(nn.Module):
             z = z - book.look_up(codes[-1])
         return torch.stack(codes, dim=1), z
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, count, T] -> latents [B, C, T]."""
-        total = None
-        for index, book in enumerate(self.quantizers):
-            assert isinstance(book, CodeBook)
-            part = book.look_up(codes[:, index])
-            total = part if total is None else total + part
-        assert total is not None
-        return total
-
 
 class Quantizer(nn.Module):
     """Latents at the encoder's rate ↔ codes at the frame rate."""
@@ -83,6 +73,7 @@ class Quantizer(nn.Module):
         self.quantizer = CodeBooks(
             config.residual_codebooks, dim, config.residual_codebook_size, size
         )
+        self.semantic_codes = config.semantic_codebook_size
         self.residual_codes = config.residual_codebook_size
         self.downsample = StreamSequential(
             *(
@@ -110,10 +101,21 @@ class Quantizer(nn.Module):
         return torch.cat((semantic, residual), dim=1)
 
     def look_up(self, codes: Tensor) -> Tensor:
-        """Codes [B, N, T] -> quantised latents [B, C, T]."""
+        """Codes [B, N, T] -> quantised latents [B, C, T].
+
+        All books in one product: some tens of small operations less than one book after another.
+        """
+        books = [*self.semantic_quantizer.quantizers, *self.quantizer.quantizers]
+        points = torch.cat([book.codebook.weight for book in books])
+        weight = torch.cat([book.out_proj.weight[:, :, 0] for book in books], dim=1)
+        bias = torch.stack([book.out_proj.bias for book in books]).sum(0)
         residual = codes[:, 1:].clamp(max=self.residual_codes - 1)
-        return self.semantic_quantizer.decode(codes[:, :1]) + self.quantizer.decode(residual)
+        begin = torch.arange(residual.shape[1], device=codes.device)[:, None] * self.residual_codes
+        rows = torch.cat((codes[:, :1], residual + begin + self.semantic_codes), dim=1)
+        z = F.linear(F.embedding(rows.transpose(1, 2), points).flatten(2), weight, bias)
+        return z.transpose(1, 2)
 
     def expand(self, quantised: Tensor, stream: Stream | None = None) -> Tensor:
         """Quantised latents [B, C, T] -> decoder input [B, C, T·factor]."""
-        return cast(Tensor, self.upsample(self.post_module(quantised, stream), stream))
+        z = quantised.to(self.post_module.norm.weight.dtype)
+        return cast(Tensor, self.upsample(self.post_module(z, stream), stream))

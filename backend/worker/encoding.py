@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 
 from backend.audio.read import read_reference
+from backend.codec.one_by_one import decode_codes
 from backend.codec.reference import encode_reference
-from backend.codec.stream import decode_codes
 from backend.engine.prompt import checked_codes, wire_codes
 from backend.errors import Aborted, ShoalError
 from backend.worker.device import use_threads

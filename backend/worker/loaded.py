@@ -9,13 +9,18 @@ from pathlib import Path
 import torch
 from loguru import logger
 
-from backend.codec.stream import FIRST_FRAMES, FrameDecoder
+from backend.codec.one_by_one import OneByOne
+from backend.codec.pieces import FIRST_FRAMES
+from backend.codec.slots import SlotDecoder
+from backend.codec.stage import CodecStage
+from backend.codec.way import take_fastest_, ways
 from backend.core import MIB, EngineInfo, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
+from backend.model.dac import DAC
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
 from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
@@ -33,6 +38,8 @@ class Loaded:
     checkpoint: Checkpoint
     place: Place
     engine: Engine
+    stage: CodecStage
+    """What decodes the frames that the engine makes."""
     info: EngineInfo
 
     def clear_caches(self) -> int:
@@ -51,7 +58,7 @@ def load(config: WorkerConfig) -> Loaded:
     logger.info(
         "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
     )
-    # The codec stays in float32: it is small beside its sound, and 16 bits can be heard.
+    # The codec's encoder stays in float32: codes of a voice are the same on every machine.
     checkpoint = load_checkpoint(
         Path(config.model_dir),
         device=place.device,
@@ -68,7 +75,10 @@ def load(config: WorkerConfig) -> Loaded:
         else config.cache_limit_mb * MIB
     )
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
-    trial_s = _warm_up(checkpoint, engine)
+    way = take_fastest_(checkpoint.codec, ways(place.device))
+    logger.info("The codec computes in {}.", way)
+    stage = stage_of(checkpoint.codec, config.max_batch)
+    trial_s = _warm_up(checkpoint, engine, stage)
     give_back_unused(place.device)  # holes that loading and the trial left
     said, codec = checkpoint.info, checkpoint.codec_config
     info = EngineInfo(
@@ -99,8 +109,18 @@ def load(config: WorkerConfig) -> Loaded:
         codec_id=codec_fingerprint(Path(config.model_dir)),
         trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
         has_default_voice=said.has_default_voice,
+        codec_precision=way.precision,
     )
-    return Loaded(checkpoint, place, engine, info)
+    return Loaded(checkpoint, place, engine, stage, info)
+
+
+def stage_of(codec: DAC, max_batch: int) -> CodecStage:
+    """What decodes the frames of as many sequences as are spoken at once, its calls made ready."""
+    if next(codec.parameters()).device.type != "cuda":
+        return CodecStage(OneByOne(codec))
+    decoder = SlotDecoder(codec, max_batch)
+    decoder.warm_up()
+    return CodecStage(decoder)
 
 
 def _quantized(checkpoint: Checkpoint) -> str:
@@ -117,24 +137,28 @@ def _quantized(checkpoint: Checkpoint) -> str:
     return " ".join((*parts, *checkpoint.quantization_notes))
 
 
-def _warm_up(checkpoint: Checkpoint, engine: Engine) -> float:
+def _warm_up(checkpoint: Checkpoint, engine: Engine, stage: CodecStage) -> float:
     """Speak a few frames that nobody hears: the first use of a kernel or a buffer is slow.
 
     Seconds that the last `_TIMED_FRAMES` of them took.
     """
     prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, "Hello.")
     sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=0)
-    engine.add(Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len))
-    decoder = FrameDecoder(checkpoint.codec)
+    sequence = Sequence(prompt, sampling, _TRIAL_FRAMES, checkpoint.config.max_seq_len)
+    engine.add(sequence)
     frames, began_s = 0, time.perf_counter()
-    while not engine.is_idle:
+    while not (engine.is_idle and stage.is_idle):
         for progress in engine.step().progress:
             if progress.error is not None:
                 raise progress.error
             if progress.frame is not None:
-                decoder.push(progress.frame)
+                stage.push(sequence, progress.frame)
                 frames += 1
-                if frames == _TRIAL_FRAMES - _TIMED_FRAMES:
-                    began_s = time.perf_counter()
-    decoder.flush()
+            if progress.finish is not None:
+                stage.end(sequence)
+        for heard in stage.heard(wait=True):
+            if heard.error is not None:
+                raise heard.error
+            if heard.samples is not None and frames == _TRIAL_FRAMES - _TIMED_FRAMES:
+                began_s = time.perf_counter()
     return time.perf_counter() - began_s

@@ -3,7 +3,9 @@
 import contextlib
 import queue
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from backend.core import MIB, EngineInfo
 from backend.engine.background import BackgroundCompile
@@ -48,7 +50,7 @@ class WorkerLoop:
         send: Send,
         compilation: BackgroundCompile | None = None,
     ) -> None:
-        self._loaded, self._engine = loaded, loaded.engine
+        self._loaded, self._engine, self._stage = loaded, loaded.engine, loaded.stage
         self._compilation = compilation
         self._encoding = VoiceEncoding(loaded, send)
         self._inbox, self._send = inbox, send
@@ -89,7 +91,7 @@ class WorkerLoop:
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting only if there is nothing else to do; False to leave."""
-        is_idle = self._engine.is_idle
+        is_idle = self._engine.is_idle and self._stage.is_idle
         self._busy_with = "" if is_idle else "taking in messages"
         while True:
             try:
@@ -131,8 +133,7 @@ class WorkerLoop:
     def _abort(self, request_id: str) -> None:
         self._encoding.abort(request_id)
         if (job := self._job(request_id)) is not None:
-            del self._jobs[job.sequence]
-            self._engine.abort(job.sequence)
+            self._drop(job)
             self._send(failed(request_id, Aborted("The request was given up.")))
 
     def _configure(self, wanted: Configure) -> None:
@@ -144,20 +145,32 @@ class WorkerLoop:
     def _step(self) -> None:
         self._steps, self._busy_with = self._steps + 1, "speaking"
         for progress in self._engine.step().progress:
-            if (job := self._jobs.get(progress.sequence)) is None:
-                continue  # it failed at what the same step told of it before
-            is_over = progress.finish is not None or progress.error is not None
-            try:
-                for message in job.take(progress):
-                    self._send(message)
-            except OSError:
-                raise  # nobody reads any more
-            except Exception as error:  # noqa: BLE001 - the request's boundary
-                is_over = True
-                self._engine.abort(job.sequence)
-                self._send(failed(job.request_id, error))
-            if is_over:
-                del self._jobs[job.sequence]
+            if (job := self._jobs.get(progress.sequence)) is not None:
+                with self._boundary_of(job):
+                    job.take(progress)
+        # Frames that are still to come are not waited for by sound that is: they overlap.
+        for heard in self._stage.heard(wait=self._engine.is_idle):
+            if (job := self._jobs.get(cast(Sequence, heard.key))) is not None:
+                with self._boundary_of(job):
+                    self._send(job.tell(heard))
+                    if heard.is_over:
+                        del self._jobs[job.sequence]
+
+    @contextlib.contextmanager
+    def _boundary_of(self, job: SpeechJob) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            raise  # nobody reads any more
+        except Exception as error:  # noqa: BLE001 - the request's boundary
+            self._drop(job)
+            self._send(failed(job.request_id, error))
+
+    def _drop(self, job: SpeechJob) -> None:
+        """Make no more of it."""
+        del self._jobs[job.sequence]
+        self._engine.abort(job.sequence)
+        self._stage.forget(job.sequence)
 
     def _job(self, request_id: str) -> SpeechJob | None:
         return next((job for job in self._jobs.values() if job.request_id == request_id), None)

@@ -2,13 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from backend.codec.stream import FrameDecoder
+from backend.codec.stage import Heard
 from backend.core import MAX_SEED, ReferenceCodes, SpeechStats
 from backend.engine.engine import Progress
 from backend.engine.prompt import Prompt, Reference, check_fits, frame_limit, wire_codes
@@ -38,24 +37,30 @@ class SpeechJob:
             frame_limit(speak.text, info.frame_rate_hz),
             info.context_tokens,
         )
-        self._decoder = FrameDecoder(loaded.checkpoint.codec)
 
     @property
     def request_id(self) -> str:
         """The request that it answers."""
         return self._speak.request_id
 
-    def take(self, progress: Progress) -> Iterator[Pcm | Done]:
-        """Take in what the sequence made; the messages that it leads to."""
+    def take(self, progress: Progress) -> None:
+        """Take in what the sequence made."""
         if progress.error is not None:
             raise progress.error
         if progress.frame is not None:
             if self._speak.return_codes:
                 self._frames.append(progress.frame)
-            yield from self._pcm(self._decoder.push(progress.frame))
+            self._loaded.stage.push(self.sequence, progress.frame)
         if progress.finish is not None:
-            yield from self._pcm(self._decoder.flush())
-            yield Done(self.request_id, self._stats(), self._codes())
+            self._loaded.stage.end(self.sequence)
+
+    def tell(self, heard: Heard) -> Pcm | Done:
+        """The message that follows from what was heard of the sequence."""
+        if heard.error is not None:
+            raise heard.error
+        if heard.samples is not None:
+            return self._pcm(heard.samples)
+        return Done(self.request_id, self._stats(), self._codes())
 
     def _prompt(self) -> Prompt:
         checkpoint, info, text = self._loaded.checkpoint, self._loaded.info, self._speak.text
@@ -68,12 +73,11 @@ class SpeechJob:
         check_fits(prompt, text, info.frame_rate_hz, info.context_tokens)
         return prompt
 
-    def _pcm(self, samples: Tensor | None) -> Iterator[Pcm]:
-        if samples is not None:
-            if not self._samples:
-                self._first_audio_s = time.perf_counter() - self._arrived_s
-            self._samples += len(samples)
-            yield Pcm(self.request_id, samples.numpy().astype("<f4").tobytes())
+    def _pcm(self, samples: Tensor) -> Pcm:
+        if not self._samples:
+            self._first_audio_s = time.perf_counter() - self._arrived_s
+        self._samples += len(samples)
+        return Pcm(self.request_id, samples.numpy().astype("<f4", copy=False).tobytes())
 
     def _codes(self) -> ReferenceCodes | None:
         if not self._frames:

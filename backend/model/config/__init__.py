@@ -13,7 +13,14 @@ from backend.model.config.cache import (
     grown_capacity,
     last_capacity,
 )
-from backend.model.config.codec import DECODE_FRAMES, ENCODE_FRAMES, CodecConfig, WindowConfig
+from backend.model.config.codec import (
+    DECODE_FRAMES,
+    ENCODE_FRAMES,
+    STAGE_FRAMES,
+    STAGE_FRAMES_TOGETHER,
+    CodecConfig,
+    WindowConfig,
+)
 from backend.model.config.files import read_json
 from backend.model.config.fingerprint import codec_fingerprint
 from backend.model.config.info import CheckpointInfo
@@ -30,6 +37,8 @@ __all__ = [
     "KV_BUCKET",
     "MODEL_TYPES",
     "RESIDUAL_CODEBOOK_SIZE",
+    "STAGE_FRAMES",
+    "STAGE_FRAMES_TOGETHER",
     "CacheGeometry",
     "CheckpointInfo",
     "CodecConfig",

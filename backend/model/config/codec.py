@@ -12,11 +12,18 @@ from backend.model.config.transformer import RESIDUAL_CODEBOOK_SIZE
 ENCODE_FRAMES, DECODE_FRAMES = 32, 24
 """Frames of a recording that are encoded together, of speech that are decoded together at most."""
 
+STAGE_FRAMES, STAGE_FRAMES_TOGETHER = 16, 128
+"""Where many rows are decoded together: frames of a row's piece at most, and of all rows of a call,
+which are enough to fill a large card."""
+
 _ENCODER_HEAD_DIM = 64
 _ELEMENT_BYTES = 4
 """Codecs compute in float32 whatever the transformer does."""
 _KERNEL, _DILATIONS = 7, (1, 3, 9)
 """Of the residual units' convolutions."""
+_STAGE_TENSORS = 4
+"""Activations of a residual unit that live at once where its convolutions are fused: its input, the
+snake behind its past, and the outputs of both convolutions."""
 _UNIT_TENSORS = 6
 """Activations of a residual unit that live at once, in its convolution: its input, the snake's
 output, that behind its past, the output, and oneDNN's copies of both in a layout of its own."""
@@ -166,6 +173,16 @@ class CodecConfig:
             unit = source + _UNIT_TENSORS * target + _KERNEL * half * half
             most = max(most, upsampling, unit)
         return most * _ELEMENT_BYTES
+
+    def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
+        """What a GPU's stage that decodes `sequences` takes beside weights: slots and activations.
+
+        There is a slot more than sequences, of rows that only fill a call up.
+        """
+        slots = (sequences + 1) * self.stream_bytes // _ELEMENT_BYTES
+        frames = min(STAGE_FRAMES_TOGETHER, STAGE_FRAMES * sequences)
+        widest = max(half * c * s for c, _, half, s in self._decoder_blocks(frames))
+        return (slots + _STAGE_TENSORS * widest) * element_bytes
 
     def encode_workspace_bytes(self, frames: int = ENCODE_FRAMES) -> int:
         """Memory beside the weights while a recording is encoded, `frames` at a time."""

@@ -1,0 +1,126 @@
+"""Which type and which kernels the decoder of a codec computes with: the fastest that sounds alike.
+
+Each way is tried on this machine with the codec's own weights, and compared with float32.
+"""
+
+import copy
+import importlib.util
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from loguru import logger
+from torch import Tensor
+
+from backend.model.codec_layout import (
+    DecodingParts,
+    Kernels,
+    decoding_parts,
+    lay_out_decoder_,
+    use_decoding_parts_,
+)
+from backend.model.dac import DAC
+from backend.model.stream import Stream
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LEAST_SNR_DB = 40.0
+"""How far what rounding changes must lie below the sound."""
+_ROWS, _PIECES = 2, (2, 4, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the decoder computes."""
+
+    precision: str
+    kernels: Kernels
+    snr_db: float = math.inf
+    """How far its rounding lies below the sound in float32, once it was tried."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and activations."""
+        return DTYPES[self.precision]
+
+    def __str__(self) -> str:
+        tried = (
+            "" if self.snr_db == math.inf else f", rounding {self.snr_db:.0f} dB below the sound"
+        )
+        return f"{self.precision} ({self.kernels}{tried})"
+
+
+PLAIN = Way("fp32", "plain")
+"""What every other is compared with, and what a CPU does best."""
+
+
+def has_triton() -> bool:
+    """Whether Triton is installed: it comes with CUDA's torch for Linux alone."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def ways(device: torch.device) -> Sequence[Way]:
+    """What is worth trying on `device`, the fastest first."""
+    if device.type != "cuda":
+        return ()
+    kernels: tuple[Kernels, ...] = ("channels last",)
+    if has_triton():
+        kernels = ("fused", *kernels)
+    # Both are as fast; fp16 rounds eight times less, bf16 overflows later.
+    return [Way(precision, kind) for kind in kernels for precision in ("fp16", "bf16")]
+
+
+def take_fastest_(codec: DAC, ways: Sequence[Way]) -> Way:
+    """Let the decoder of `codec` compute in the first of `ways` that sounds alike; `PLAIN` if none.
+
+    Its encoder stays as it is: codes are the same whatever decodes them.
+    """
+    wanted = _sound(codec) if ways else None
+    originals = decoding_parts(codec)
+    for way in ways:
+        assert wanted is not None
+        use_decoding_parts_(codec, _copied(originals, way.dtype))
+        try:
+            lay_out_decoder_(codec, way.dtype, way.kernels)
+            snr_db = _snr_db(wanted, _sound(codec))
+        except Exception as error:  # noqa: BLE001 - a kernel's compiler may raise anything
+            logger.warning("The codec does not compute in {}: {}", way, error)
+        else:
+            tried = replace(way, snr_db=snr_db)
+            if snr_db >= LEAST_SNR_DB:
+                return tried
+            logger.info("The codec is not computed in {}.", tried)
+    use_decoding_parts_(codec, originals)
+    return PLAIN
+
+
+@torch.inference_mode()
+def _sound(codec: DAC) -> Tensor:
+    """What some codes sound like, piece by piece: [rows, samples]."""
+    config, device = codec.config, next(codec.decoder.parameters()).device
+    chance = torch.Generator().manual_seed(0)
+    shape = (_ROWS, config.num_codebooks, sum(_PIECES))
+    least = min(config.semantic_codebook_size, config.residual_codebook_size)
+    codes = torch.randint(0, least, shape, generator=chance).to(device)
+    parts = torch.split(codes, list(_PIECES), -1)
+    stream = Stream(_ROWS)
+    stream.select(torch.arange(_ROWS, device=device))
+    # Otherwise TF32 would round what is compared with.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return torch.cat([codec.decode(part, stream) for part in parts], -1)
+
+
+def _copied(parts: DecodingParts, dtype: torch.dtype) -> DecodingParts:
+    transformer, upsample, decoder = parts
+    # One after another: each has but its own copy in float32 beside it.
+    return (
+        copy.deepcopy(transformer).to(dtype),
+        copy.deepcopy(upsample).to(dtype),
+        copy.deepcopy(decoder).to(dtype),
+    )
+
+
+def _snr_db(wanted: Tensor, found: Tensor) -> float:
+    wanted, found = wanted.double(), found.double()
+    noise = (wanted - found).square().mean()
+    return float(10 * torch.log10(wanted.square().mean() / noise))
