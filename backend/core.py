@@ -10,21 +10,8 @@ MIB = 1024 * 1024
 FinishReason = Literal["end", "frame_limit", "context_full"]
 
 LANGUAGES = (
-    "auto",
-    "en",
-    "zh",
-    "ja",
-    "ko",
-    "fr",
-    "de",
-    "es",
-    "pl",
-    "ru",
-    "it",
-    "pt",
-    "ar",
-    "hi",
-    "tr",
+    *("auto", "en", "zh", "ja", "ko", "fr", "de", "es"),
+    *("pl", "ru", "it", "pt", "ar", "hi", "tr"),
 )
 """What a request may name as its language."""
 
@@ -36,7 +23,6 @@ SAMPLING_LIMITS: dict[str, tuple[float, float]] = {
 """Least and greatest value of each sampling parameter that a request may ask for."""
 
 MAX_SEED = 2**63 - 1
-
 
 LongText = Literal["truncate", "split", "reject"]
 """What to do with text past the limit: cut it off, speak it all in pieces, or refuse it."""
@@ -83,7 +69,7 @@ class Plan:
     """fp32, bf16 or fp16."""
     quantization: Choice[Quantization]
     compile: Choice[bool]
-    """Whether torch.compile is tried in the background."""
+    """Whether compiled code is tried: on a GPU Triton's kernels, on a CPU torch.compile's."""
     num_threads: Choice[int]
     cpu_affinity: Choice[tuple[int, ...]]
     """Logical CPUs the worker is pinned to; empty is not pinned."""
@@ -115,6 +101,8 @@ class Plan:
     """Response notes: what to know about this configuration, one sentence each."""
     log_lines: tuple[tuple[str, str], ...]
     """(level, text) to be logged once at start, the fix for a misconfiguration among them."""
+    way: str = ""
+    """In which frames are computed, as the worker told it; "" before it has."""
 
     @property
     def strategy(self) -> str:
@@ -122,7 +110,9 @@ class Plan:
         parts = [self.tier, self.device.value.partition(":")[0], self.precision.value]
         if self.quantization.value != "none":
             parts.append(self.quantization.value)
-        if self.compile.value:
+        if self.way:
+            parts.append(self.way)
+        elif self.compile.value:
             parts.append("compile")
         return " ".join(parts)
 
@@ -396,6 +386,10 @@ class EngineInfo:
     """Without a reference it always speaks in the same voice, instead of one by chance."""
     codec_precision: str = "fp32"
     """What codes are decoded in."""
+    way: str = "eager"
+    """In which frames are computed: eager, graph, fused or compiled."""
+    way_detail: str = ""
+    """Why, in words for a user; "" where there was nothing to choose."""
 
     @property
     def frame_rate_hz(self) -> float:

@@ -290,12 +290,15 @@ class SmartBackend:
         return {
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "selected_configuration": plan_json(self.plan),
-            "running_configuration": config_json(self.lane.config),
+            "running_configuration": {
+                **config_json(self.lane.config),
+                "way": self.lane.running_plan.way or None,
+            },
         }
 
     def health(self) -> dict[str, Any]:
         """What `GET /health` says beside the worker's state; waits for nothing."""
-        load, compiled = self.worker.load, self.worker.compile_state
+        load, way = self.worker.load, self.worker.way_state
         return {
             "cache_stats": {
                 "kv_cache_mb": round(load.cache_bytes / MIB, 2),
@@ -312,7 +315,7 @@ class SmartBackend:
             },
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "current_resources": self.lane.usage.load(),
-            "smart_insights": [*self.plan.notes, *([compiled.detail] if compiled else [])],
+            "smart_insights": [*self.plan.notes, *([way.detail] if way and way.detail else [])],
         }
 
     def metrics(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from backend.core import SamplingParams
 from backend.engine.engine import Engine, Progress
 from backend.engine.prompt import Prompt, Reference
 from backend.engine.sequence import Sequence
+from backend.engine.ways import settle
 from backend.model.checkpoint import Checkpoint
 from benchmarks.engine import wait
 
@@ -18,7 +19,7 @@ WARM_STEPS = 20
 """After the last row has made its first frame, before the clock starts."""
 CACHE_SHARE = 0.6
 """Of the memory that is free beside the weights, for keys and values."""
-WAYS = ("auto",)
+WAYS = ("auto", "eager", "graph")
 """Names that `--ways` knows: how the engine makes its frames."""
 
 
@@ -47,6 +48,8 @@ class Spoken:
             free_bytes, _ = torch.cuda.mem_get_info(self.device)
             cache_bytes = int(CACHE_SHARE * free_bytes)
         self._engine = Engine(checkpoint.model, max_batch, cache_bytes)
+        if self.device.type == "cuda" and way != "eager":
+            print(settle(self._engine, may_use_triton=way == "auto").detail, flush=True)
         self._running: list[Sequence] = []
 
     def add(self, prompt_tokens: int, frame_limit: int, seed: int) -> None:

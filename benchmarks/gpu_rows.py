@@ -152,7 +152,7 @@ async def settled(client: WorkerClient, text: str, settle_s: float) -> None:
     """Speak until the worker has told how it goes on, or for so long."""
     loop = asyncio.get_running_loop()
     until_s, seed = loop.time() + settle_s, 0
-    while client.compile_state is None and loop.time() < until_s:
+    while client.way_state is None and loop.time() < until_s:
         await gpu_worker.say(client, text, seed)
         seed += 1
 

@@ -148,7 +148,7 @@ async def start(case: Case, text: str, settle_s: float) -> Start:
         heard, more = list[Heard](), LAST_TEXTS
         while more:
             heard.append(await say(client, text, len(heard)))
-            is_settled = client.compile_state is not None
+            is_settled = client.way_state is not None
             if is_settled or time.perf_counter() - ready_s > settle_s:
                 more -= 1
     at_last_s = statistics.median(each.took_s for each in heard[-LAST_TEXTS:])

@@ -113,10 +113,13 @@ def _expect(checkpoint: Checkpoint, prompt: Prompt, said: Tensor) -> Expected:
     """What `checkpoint` expects before each frame of `said` [F, N], and after the last."""
     model, length = checkpoint.model, len(prompt)
     cache = KVCache(model.config.slow, model.embeddings.weight.dtype, torch.device("cpu"))
-    hidden = [model.prefill(prompt.tokens, prompt.codes, cache, cache.add_row(length))]
+    cache.open(0, length)
+    cache.extend([0], length)
+    hidden = [model.prefill(prompt.tokens, prompt.codes, cache, 0)]
     for index, frame in enumerate(said[:-1]):
-        cache.advance()
-        hidden.append(model.decode(frame[None], torch.tensor([length + index]), cache))
+        cache.extend([0])
+        given = frame[None, 0] + model.semantic_begin_id, frame[None]
+        hidden.append(model.decode(*given, torch.tensor([length + index]), cache, [0]))
     slow = torch.cat([model.slow_logits(x) for x in hidden])
     # Frame by frame, because many rows at once are multiplied in another way.
     fast = [model.fast(x, said[i : i + 1])[0, 1:] for i, x in enumerate(hidden)]

@@ -8,7 +8,7 @@ import pytest
 
 import backend.nvml
 from backend.worker.client import WorkerClient
-from backend.worker.messages import CompileState
+from backend.worker.messages import WayState
 from tests.scripted import children, client
 from tests.test_hardware_plans_of_machines import HARDWARE
 from tests.test_hardware_usage import Driver
@@ -68,8 +68,8 @@ def test_health_tells_whether_compiled_code_speaks(monkeypatch: pytest.MonkeyPat
     async def work() -> None:
         async with client() as http:
             for is_active in (True, False):
-                state = CompileState(is_active, "for the test")
-                monkeypatch.setattr(WorkerClient, "compile_state", state)
+                state = WayState("fused" if is_active else "eager", "for the test")
+                monkeypatch.setattr(WorkerClient, "way_state", state)
                 told = (await http.get("/health")).json()["system_info"]
                 assert told["compile_enabled"] is is_active
 

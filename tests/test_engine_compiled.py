@@ -1,3 +1,6 @@
+"""Compiled code as a way: what is compiled, who compiles it, how it is let in and how it leaves."""
+
+import collections.abc
 import copy
 import io
 import os
@@ -18,15 +21,13 @@ from backend.core import SamplingParams
 from backend.engine import background
 from backend.engine.agreement import compare
 from backend.engine.background import BackgroundCompile
-from backend.engine.compile_failure import explain_text
-from backend.engine.compile_job import Job, read_job, write_job
-from backend.engine.compiled import CompiledFrame, Run
+from backend.engine.compiled import NAMES, CompiledWay, Run, WithWeights, piece
+from backend.engine.compiler import Job, explain_text, read_job, write_job
 from backend.engine.engine import Engine
-from backend.engine.frame import Draw, Drawn, EagerFrame
-from backend.engine.pieces import NAMES, WithWeights, piece
+from backend.engine.frame import EagerWay, State
 from backend.engine.sequence import Sequence
-from backend.model import layers
 from backend.model.dual_ar import DualAR
+from backend.model.layers import stored_bytes
 from tests.engines import GREEDY, drain, frames_of, run, sequence, slow_greedy, tiny
 from tests.tiny import tiny_checkpoint
 
@@ -37,6 +38,8 @@ GIVEN_UP = "torch.compile is not used"
 def interpreted(model: DualAR, before: Callable[[str], None] = lambda _: None) -> dict[str, Run]:
     """The pieces as compiled code is called, run by Python; `before` hears of each call."""
     model = copy.deepcopy(model)  # a piece puts weights into its modules, which others run
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data.fill_(torch.nan)  # all that it uses is handed over
 
     def runs(name: str) -> Run:
         made = piece(model, name)
@@ -45,27 +48,34 @@ def interpreted(model: DualAR, before: Callable[[str], None] = lambda _: None) -
         def call(tensors: list[Tensor]) -> list[Tensor]:
             before(name)
             count = len(made.names)
-            result = function(tensors[:count], tensors[count:])
-            return [result] if isinstance(result, Tensor) else list(result)
+            return list(function(tensors[:count], tensors[count:]))
 
         return call
 
     return {name: runs(name) for name in NAMES}
 
 
-def compiled(before: Callable[[str], None] = lambda _: None, max_rows: int = 8) -> CompiledFrame:
-    model = tiny().model
-    return CompiledFrame(model, interpreted(model, before), max_rows)
+def engine(max_batch: int = 8) -> Engine:
+    return Engine(tiny().model, max_batch)
 
 
-def engine(frame: CompiledFrame | None, max_batch: int = 8) -> Engine:
-    one = Engine(tiny().model, max_batch)
-    one.use_compiled(frame, lambda error: pytest.fail(str(error)))
+def compiled(
+    before: Callable[[str], None] = lambda _: None, max_rows: int = 8, max_batch: int = 8
+) -> Engine:
+    """An engine that speaks by the pieces."""
+    one = engine(max_batch)
+    one.runner.way = compiled_way(one.runner.state, before, max_rows)
     return one
 
 
+def compiled_way(
+    state: State, before: Callable[[str], None] = lambda _: None, max_rows: int = 8
+) -> CompiledWay:
+    return CompiledWay(state, interpreted(state.model, before), max_rows)
+
+
 def is_compiled(one: Engine) -> bool:
-    return one._runner._compiled is not None
+    return one.runner.way.name == "compiled"
 
 
 @pytest.fixture
@@ -87,41 +97,50 @@ def crowd() -> list[Sequence]:
 
 def test_pieces_speak_as_the_eager_engine_does_alone_and_in_company() -> None:
     wanted, found = crowd(), crowd()
-    eager, pieces = run(engine(None, 3), *wanted), run(engine(compiled(), 3), *found)
+    eager, pieces = run(engine(3), *wanted), run(compiled(max_batch=3), *found)
     for before, after in zip(wanted, found, strict=True):
         assert torch.equal(eager[before], pieces[after])
 
 
 def test_each_piece_runs_as_often_as_its_part_of_a_frame() -> None:
     calls: list[str] = []
-    run(engine(compiled(calls.append)), sequence("a", frames=3))
+    run(compiled(calls.append), sequence("a", frames=3))
     config = tiny().config
-    step = {"layer": config.slow.n_layer, "first": 1, "next": config.num_codebooks - 2}
+    frame = {"between": config.slow.n_layer - 1, "first": 1, "next": config.num_codebooks - 2}
     assert {name: calls.count(name) for name in NAMES} == {
-        name: 2 * count
-        for name, count in step.items()  # the first frame is the prompt's
+        name: 3 * count for name, count in frame.items()
     }
+
+
+def test_a_frame_hands_over_no_weight_more_often_than_it_is_read() -> None:
+    model = tiny().model
+    for layer in range(model.config.slow.n_layer - 1):
+        given = piece(model, "between", layer).weights()
+        assert sum(tensor.nbytes for tensor in given) == stored_bytes(model.layers[layer])
+    for name in ("first", "next"):
+        assert not {"model.embeddings.weight", "model.codebook_embeddings.weight"} & {
+            *piece(model, name).names
+        }
 
 
 def test_more_rows_than_were_compiled_for_are_spoken_without() -> None:
     calls: list[str] = []
     pair = [sequence("abc", frames=9), sequence("de", frames=15)]
-    frames = run(engine(compiled(calls.append, max_rows=1)), *pair)
+    frames = run(compiled(calls.append, max_rows=1), *pair)
     for each in pair:
         assert torch.equal(frames[each], slow_greedy(each.prompt, each.frame_limit))
-    # One step before the other joined, and those after it left.
-    assert calls.count("first") == 1 + (15 - 1) - (9 - 1 - 1)
+    assert calls.count("first") == 15 - 9  # those after the other left
 
 
-def test_a_frame_is_swapped_between_two_steps() -> None:
-    one, calls = engine(None), list[str]()
+def test_a_way_is_swapped_between_two_steps() -> None:
+    one, calls = engine(), list[str]()
     asked = sequence("Hello.", frames=12)
     one.add(asked)
     progress = [p for _ in range(4) for p in one.step().progress]
-    one.use_compiled(compiled(calls.append), lambda _: None)
+    one.runner.way = compiled_way(one.runner.state, calls.append)
     progress += drain(one)
     assert torch.equal(frames_of(progress)[asked], slow_greedy(asked.prompt, 12))
-    assert calls
+    assert calls.count("first") == 12 - 4
 
 
 @pytest.mark.parametrize("at", [1, 5, 10])
@@ -134,8 +153,15 @@ def test_code_that_fails_while_speaking_costs_no_frame(at: int) -> None:
         if count == 3 * at:
             raise RuntimeError("no kernel image")
 
-    one = Engine(tiny().model, 8)
-    one.use_compiled(compiled(before), lambda error: told.append(str(error)))
+    one = compiled(before)
+    eager, way = EagerWay(one.runner.state), one.runner.way
+    assert isinstance(way, CompiledWay)
+
+    def failed(error: RuntimeError) -> None:
+        told.append(str(error))
+        one.runner.way = eager
+
+    way.on_failure = failed
     pair = [sequence("abc", frames=12), sequence("a longer one", frames=12)]
     frames = run(one, *pair)
     for each in pair:
@@ -148,64 +174,74 @@ def test_a_want_of_memory_is_not_blamed_on_compiled_code(monkeypatch: pytest.Mon
     def before(_: str) -> None:
         raise RuntimeError("an allocation failed")
 
-    one = engine(compiled(before))
-    asked = sequence("a", frames=5)
-    one.add(asked)
-    monkeypatch.setattr(
-        EagerFrame, "hidden", lambda *_: (_ for _ in ()).throw(NO_MEMORY), raising=True
-    )
+    one = compiled(before)
+    way = one.runner.way
+    assert isinstance(way, CompiledWay)
+    way.on_failure = lambda error: pytest.fail(str(error))
+    one.add(sequence("a", frames=5))
+    monkeypatch.setattr(EagerWay, "frame", lambda *_: (_ for _ in ()).throw(NO_MEMORY))
     progress = drain(one)
     assert "memory" in str(progress[-1].error)
     assert is_compiled(one)
 
 
-class Skewed:
-    """The eager frame with something done to its logits and codes."""
+def test_what_fails_while_it_is_tried_is_not_covered_up() -> None:
+    def before(_: str) -> None:
+        raise RuntimeError("no kernel image")
 
-    def __init__(self, change: Callable[[Drawn], Drawn]) -> None:
-        self._eager, self._change = EagerFrame(tiny().model), change
-        self.hidden = self._eager.hidden
+    state = State.of(tiny().model, 3)
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        compare(compiled_way(state, before), state)
 
-    def draw(self, hidden: Tensor, given: Draw) -> Drawn:
-        return self._change(self._eager.draw(hidden, given))
+
+class Skewed(EagerWay):
+    """The eager way with something done to its logits and codes."""
+
+    def __init__(
+        self, state: State, logits: Callable[[Tensor], Tensor], codes: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__(state)
+        self._change_logits, self._change_codes = logits, codes
+
+    def frame(self, slots: collections.abc.Sequence[int]) -> Tensor:
+        return self._change_codes(super().frame(slots))
+
+    def logits(self, slots: collections.abc.Sequence[int]) -> list[Tensor]:
+        return [self._change_logits(logits) for logits in super().logits(slots)]
+
+
+def same(x: Tensor) -> Tensor:
+    return x
 
 
 @pytest.mark.parametrize(
-    ("change", "is_close"),
+    ("logits", "codes", "is_close"),
     [
-        (lambda drawn: drawn, True),
-        (lambda drawn: Drawn(drawn.codes, [x + 1e-6 for x in drawn.logits]), True),
-        (lambda drawn: Drawn(drawn.codes, [x * 1.01 for x in drawn.logits]), False),
-        (lambda drawn: Drawn(drawn.codes, [x * torch.nan for x in drawn.logits]), False),
-        (lambda drawn: Drawn([x ^ 1 for x in drawn.codes], drawn.logits), False),
+        (same, same, True),
+        (lambda x: x + 1e-6, same, True),
+        (lambda x: x * 1.01, same, False),
+        (lambda x: x * torch.nan, same, False),
+        (same, lambda x: x ^ 1, False),
     ],
 )
 def test_only_rounding_passes_for_agreement(
-    change: Callable[[Drawn], Drawn], is_close: bool
+    logits: Callable[[Tensor], Tensor], codes: Callable[[Tensor], Tensor], is_close: bool
 ) -> None:
     pauses: list[None] = []
-    agreement = compare(tiny().model, Skewed(change), lambda: pauses.append(None))
+    state = State.of(tiny().model, 3)
+    agreement = compare(Skewed(state, logits, codes), state, lambda: pauses.append(None))
     assert agreement.is_close is is_close
     assert "standard deviations" in str(agreement)
     assert len(pauses) > 10
+    assert state.cache.allocated_bytes == 0
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_what_a_compiler_is_shown_agrees(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    def shown(run: Run) -> Run:
-        def call(tensors: list[Tensor]) -> list[Tensor]:
-            with monkeypatch.context() as patch:
-                patch.setattr(torch.compiler, "is_compiling", lambda: True)
-                patch.setattr(layers, "_writes_out", lambda _: device == "cuda")
-                return run(tensors)
-
-        return call
-
-    runs = {name: shown(run) for name, run in interpreted(tiny().model).items()}
-    agreement = compare(tiny().model, CompiledFrame(tiny().model, runs, 8), lambda: None)
+def test_what_a_compiler_is_shown_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    state = State.of(tiny().model, 3)
+    agreement = compare(compiled_way(state), state)
     assert agreement.is_close, agreement
     assert agreement.same_codes == 1
-    assert (agreement.worst_error > 0) == (device == "cuda")  # there attention is written out
 
 
 def test_a_job_has_the_structure_and_no_number_of_a_model() -> None:
@@ -230,11 +266,9 @@ def test_a_job_has_the_structure_and_no_number_of_a_model() -> None:
     ("said", "word"),
     [
         ("InvalidCxxCompiler: No working C++ compiler found in torch._inductor.config", "g++"),
-        ("TritonMissing: Cannot find a working triton installation.", "Triton"),
         ("C++ compile error: fatal error: Python.h: No such file or directory", "python3-dev"),
-        ("fatal error: cuda.h: No such file or directory", "CUDA toolkit"),
         ("/lib/libc.so.6: version `GLIBC_2.38' not found", "too old"),
-        ("torch.OutOfMemoryError: CUDA out of memory.", "memory"),
+        ("cc1plus: out of memory allocating 65536 bytes", "memory"),
         ("KeyError: 'x'", "KeyError"),
         ("", "nothing was said"),
     ],
@@ -277,7 +311,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Folders that were loaded; whatever is in them stands for the pieces."""
     seen: list[Path] = []
 
-    def load(folder: Path, device: torch.device) -> dict[str, Run]:
+    def load(folder: Path) -> dict[str, Run]:
         if not (folder / "made").exists():
             raise RuntimeError("the package is cut short")
         seen.append(folder)
@@ -288,7 +322,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_compiled_code_that_agrees_is_let_in(loads: list[Path], warnings: list[str]) -> None:
-    one, told = engine(None), Told()
+    one, told = engine(), Told()
     compiling = BackgroundCompile(one, told, command=WRITES)
     compiling.start()
     speaking = sequence("meanwhile", frames=40)
@@ -319,7 +353,7 @@ def test_compiled_code_that_agrees_is_let_in(loads: list[Path], warnings: list[s
 def test_any_failure_is_one_warning_and_speech_goes_on(
     lines: list[str], word: str, loads: list[Path], warnings: list[str]
 ) -> None:
-    one, told = engine(None), Told()
+    one, told = engine(), Told()
     BackgroundCompile(one, told, command=script(*lines)).start()
     is_active, detail = told.wait()
     assert not is_active
@@ -334,10 +368,10 @@ def test_code_that_computes_something_else_is_not_let_in(
     monkeypatch: pytest.MonkeyPatch, loads: list[Path], warnings: list[str]
 ) -> None:
     runs = interpreted(tiny().model)
-    layer = runs["layer"]
-    runs["layer"] = lambda tensors: [1.01 * x for x in layer(tensors)]
+    between = runs["between"]
+    runs["between"] = lambda tensors: [1.01 * x for x in between(tensors)]
     monkeypatch.setattr(background, "load_pieces", lambda *_: runs)
-    one, told = engine(None), Told()
+    one, told = engine(), Told()
     BackgroundCompile(one, told, command=WRITES).start()
     is_active, detail = told.wait()
     assert not is_active
@@ -358,7 +392,7 @@ def test_a_later_failure_is_told_once_more(
 
     runs = interpreted(tiny().model, before)
     monkeypatch.setattr(background, "load_pieces", lambda *_: runs)
-    one, told = engine(None), Told()
+    one, told = engine(), Told()
     BackgroundCompile(one, told, command=WRITES).start()
     assert told.wait()[0]
     is_broken = True
@@ -386,7 +420,7 @@ def test_leaving_ends_the_compiler_at_once(tmp_path: Path, warnings: list[str]) 
         "time.sleep(60)",
     )
     told = Told()
-    compiling = BackgroundCompile(engine(None), told, command=command)
+    compiling = BackgroundCompile(engine(), told, command=command)
     compiling.start()
     while not pid_file.exists() or not pid_file.read_text().endswith("."):
         time.sleep(0.02)
@@ -402,7 +436,7 @@ def test_leaving_ends_the_compiler_at_once(tmp_path: Path, warnings: list[str]) 
 def test_what_was_compiled_is_kept_for_the_next_worker(tmp_path: Path, loads: list[Path]) -> None:
     def compile_(command: tuple[str, ...]) -> tuple[bool, str]:
         told = Told()
-        BackgroundCompile(engine(None), told, tmp_path, command).start()
+        BackgroundCompile(engine(), told, tmp_path, command).start()
         return told.wait()
 
     never = script('print(\'{"reason": "was asked to"}\')')
@@ -422,24 +456,6 @@ def test_what_was_compiled_is_kept_for_the_next_worker(tmp_path: Path, loads: li
     assert "compiled in" in compile_(WRITES)[1]
     assert kept in tmp_path.iterdir()
     assert len(list(tmp_path.iterdir())) == background._KEPT
-
-
-def test_the_room_for_keys_and_values_can_change_while_speaking() -> None:
-    one = Engine(tiny().model, 4, cache_bytes=None)
-    first, second = sequence("abc", frames=30), sequence("de", frames=30)
-    assert one.cache_bytes == 0
-    one.add(first)
-    one.step()
-    assert one.cache_bytes > 0
-    one.set_cache_bytes(1)
-    one.add(second)
-    one.step()
-    assert (one.running, one.waiting) == (1, 1)  # who speaks goes on, nobody joins
-    one.set_cache_bytes(1 << 24)
-    one.step()
-    assert (one.running, one.waiting) == (2, 0)
-    drain(one)
-    assert one.cache_bytes == 0
 
 
 TRY = """

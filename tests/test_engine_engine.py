@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from backend.core import SamplingParams
 from backend.engine.engine import Engine
+from backend.engine.frame import EagerWay
 from backend.engine.prompt import Prompt
 from backend.engine.runner import Runner
 from backend.engine.sequence import Sequence
@@ -116,10 +119,9 @@ def test_out_of_memory_costs_one_sequence_and_no_frame_of_the_others(
     progress = [p for _ in range(3) for p in one.step().progress]
     one.add(young)
     progress += one.step().progress
-    make_frames = Runner._make_frames
-    monkeypatch.setattr(Runner, "_make_frames", lambda *_: (_ for _ in ()).throw(NO_MEMORY))
-    (failure,) = one.step().progress
-    monkeypatch.setattr(Runner, "_make_frames", make_frames)
+    with monkeypatch.context() as patch:
+        patch.setattr(EagerWay, "frame", lambda *_: (_ for _ in ()).throw(NO_MEMORY))
+        (failure,) = one.step().progress
     assert failure.sequence is young
     assert "memory" in str(failure.error)
     assert torch.equal(frames_of(progress + drain(one))[old], slow_greedy(old.prompt, 12))
@@ -128,18 +130,92 @@ def test_out_of_memory_costs_one_sequence_and_no_frame_of_the_others(
 def test_other_errors_of_a_step_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     one = engine()
     one.add(sequence("a"))
-    monkeypatch.setattr(Runner, "step", lambda _: (_ for _ in ()).throw(RuntimeError("broken")))
+    monkeypatch.setattr(Runner, "launch", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken"):
         one.step()
 
 
 def test_the_cost_of_a_step_is_shared_among_its_rows() -> None:
     one = engine()
-    step_bytes = one._runner.weight_bytes_per_step
+    step_bytes = one.runner.weight_bytes_per_step
     pair = [sequence("a", frames=10), sequence("b", frames=10)]
     run(one, *pair)
     # 9 decoded frames each, the first row's first step alone
     assert sum(each.weight_bytes for each in pair) == pytest.approx(10 * step_bytes)
     for each in pair:
         assert min(each.decode_s, each.prefill_s) > 0
-    assert one._runner.cache_bytes == 0
+    assert one.runner.cache_bytes == 0
+
+
+def test_the_room_for_keys_and_values_can_change_while_speaking() -> None:
+    one = Engine(tiny().model, 4, cache_bytes=None)
+    first, second = sequence("abc", frames=30), sequence("de", frames=30)
+    assert one.cache_bytes == 0
+    one.add(first)
+    one.step()
+    assert one.cache_bytes > 0
+    one.set_cache_bytes(1)
+    one.add(second)
+    one.step()
+    assert (one.running, one.waiting) == (1, 1)  # who speaks goes on, nobody joins
+    one.set_cache_bytes(1 << 24)
+    one.step()
+    assert (one.running, one.waiting) == (2, 0)
+    drain(one)
+    assert one.cache_bytes == 0
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_frames_asked_for_ahead_are_the_same_and_none_is_told_of_after_the_end(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(end_scale=1.0).model
+    sampling = SamplingParams(1.0, 1.0, 1.0, 1)
+
+    def asked() -> list[Sequence]:
+        texts = ("a", "Some more.", "And the third of them.")
+        limits = zip(texts, (400, 9, 60), strict=True)
+        return [sequence(text, sampling, frames) for text, frames in limits]
+
+    plain = asked()
+    wanted = run(Engine(model, 2), *plain)
+    engine = Engine(model, 2)
+    monkeypatch.setattr(engine, "_most_in_flight", ahead)
+    found = asked()
+    made = run(engine, *found)
+    for a, b in zip(plain, found, strict=True):
+        assert torch.equal(wanted[a], made[b])
+        assert (a.finish, a.frames) == (b.finish, b.frames)
+    assert {each.finish for each in found} >= {"end", "frame_limit"}
+    assert engine.is_idle
+    assert engine.cache_bytes == 0
+
+
+def test_what_is_given_up_in_flight_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = engine(max_batch=2)
+    monkeypatch.setattr(one, "_most_in_flight", 1)
+    gone, stays = sequence("abc", frames=25), sequence("de", frames=25)
+    for each in (gone, stays):
+        one.add(each)
+    progress = [p for _ in range(5) for p in one.step().progress]
+    one.abort(gone)
+    later = drain(one)
+    assert all(p.sequence is not gone for p in later)
+    assert torch.equal(frames_of(progress + later)[stays], slow_greedy(stays.prompt, 25))
+
+
+def test_what_is_no_number_fails_its_row_alone() -> None:
+    one = engine()
+    bad, good = sequence("bad", frames=12), sequence("good", frames=12)
+    for each in (bad, good):
+        one.add(each)
+    progress = [p for _ in range(3) for p in one.step().progress]
+    slot = one._scheduler.slots[bad]
+    keys, _ = one.runner.state.cache.past(0, slot)
+    with torch.inference_mode():
+        keys.fill_(math.nan)
+    progress += drain(one)
+    (failed,) = [p for p in progress if p.error is not None]
+    assert failed.sequence is bad
+    assert "no number" in str(failed.error)
+    assert torch.equal(frames_of(progress)[good], slow_greedy(good.prompt, 12))

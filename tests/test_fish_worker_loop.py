@@ -29,7 +29,6 @@ from backend.worker.messages import (
     Beat,
     ClearCaches,
     Cleared,
-    CompileState,
     Configure,
     Configured,
     DecodeCodes,
@@ -43,6 +42,7 @@ from backend.worker.messages import (
     Pcm,
     Shutdown,
     Speak,
+    WayState,
 )
 from tests.test_worker_loop import recording
 from tests.tiny import tiny_checkpoint
@@ -445,9 +445,9 @@ def test_a_speaking_thread_that_dies_ends_the_worker(voice: SilentVoice, loaded:
 
 def test_who_asks_for_compilation_is_told(voice: SilentVoice, loaded: Loaded) -> None:
     running = Running(voice, loaded, is_compile_asked=True)
-    state = running.until(lambda message: isinstance(message, CompileState))
-    assert isinstance(state, CompileState)
-    assert not state.is_active
+    state = running.until(lambda message: isinstance(message, WayState))
+    assert isinstance(state, WayState)
+    assert state.name == "eager"
     assert "without torch.compile" in state.detail
     running.close()
 

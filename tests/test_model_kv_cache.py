@@ -1,6 +1,8 @@
 """Rows of keys and values: growth, leaving, and company that changes nothing."""
 
-from collections.abc import Iterator
+import random
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.model.checkpoint import load_checkpoint
-from backend.model.config import KV_BUCKET, TransformerConfig
+from backend.model.config import KV_BUCKET, CacheGeometry, TransformerConfig, capacities
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 from backend.model.layers import causal
@@ -33,8 +35,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DualAR:
     return load_checkpoint(tiny_checkpoint(folder, n_head=6, n_local_heads=2)).model
 
 
-def _cache(config: TransformerConfig = SHAPE) -> KVCache:
-    return KVCache(config, torch.float32, CPU)
+def _cache(config: TransformerConfig = SHAPE, rows: int = 4) -> KVCache:
+    return KVCache(config, torch.float32, CPU, rows)
+
+
+def _opened(lengths: Sequence[int], most: int = sys.maxsize) -> KVCache:
+    """Rows of so many positions that nothing is written to yet."""
+    cache = _cache()
+    for slot, length in enumerate(lengths):
+        cache.open(slot, length, most)
+        cache.extend([slot], length)
+    return cache
 
 
 def _prompt(model: DualAR, length: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -55,103 +66,131 @@ def _alone(model: DualAR, length: int, seed: int, count: int) -> Tensor:
     return model.slow(tokens[None], torch.cat((codes, frames))[None])[0, length - 1 :]
 
 
+def _read(model: DualAR, cache: KVCache, slot: int, length: int, seed: int) -> Tensor:
+    """Read a prompt into `slot`: the last hidden state [1, dim]."""
+    cache.open(slot, length)
+    cache.extend([slot], length)
+    return model.prefill(*_prompt(model, length, seed), cache, slot)
+
+
+def _decode(model: DualAR, cache: KVCache, slots: Sequence[int], frames: Tensor) -> Tensor:
+    """One step of `slots`, which made `frames` [B, N]: hidden states [B, dim]."""
+    cache.extend(slots)
+    positions = torch.tensor([cache.length(slot) - 1 for slot in slots])
+    tokens = frames[:, 0] + model.semantic_begin_id
+    return model.decode(tokens, frames, positions, cache, slots)
+
+
 def test_an_empty_cache_takes_no_memory() -> None:
     assert _cache().allocated_bytes == 0
 
 
-def test_capacity_is_what_is_needed_in_whole_buckets() -> None:
-    cache = _cache()
-    cache.add_row(KV_BUCKET + 1)
-    assert cache.capacity == 2 * KV_BUCKET
-    assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * 2 * KV_BUCKET
+def test_it_holds_what_the_geometry_says_after_each_step() -> None:
+    """What the plan, the leases and the scheduler count with is what is there."""
+    geometry, chance = CacheGeometry.of(SHAPE, 4), random.Random(3)
+    cache, rows = _cache(rows=6), dict[int, tuple[int, int, int]]()
+    for _ in range(600):
+        for slot in range(6):
+            if slot not in rows and chance.random() < 0.05:
+                prompt = chance.choice([1, 5, KV_BUCKET, 100, 300])
+                most = prompt + chance.choice([0, 1, 40, 200, 1000])
+                cache.open(slot, prompt, most)
+                cache.extend([slot], prompt)
+                rows[slot] = prompt, prompt, most
+            elif slot in rows and (chance.random() < 0.01 or rows[slot][1] == rows[slot][2]):
+                cache.close(slot)
+                del rows[slot]
+        cache.extend(list(rows))
+        rows = {slot: (prompt, length + 1, most) for slot, (prompt, length, most) in rows.items()}
+        assert cache.allocated_bytes == sum(
+            geometry.row_bytes(capacities(*row)[-1]) for row in rows.values()
+        )
+        assert {slot: cache.length(slot) for slot in rows} == {s: r[1] for s, r in rows.items()}
+    for slot in list(rows):
+        cache.close(slot)
+    assert cache.allocated_bytes == 0
 
 
-def test_it_does_not_grow_past_what_its_rows_can_need() -> None:
-    cache = _cache()
-    cache.add_row(4 * KV_BUCKET, most=4 * KV_BUCKET + 1)
-    cache.advance()
-    assert cache.capacity == 5 * KV_BUCKET
-    cache.advance()  # more than it said: it is held all the same
-    cache.add_row(6 * KV_BUCKET, most=7 * KV_BUCKET)
-    assert cache.capacity == 7 * KV_BUCKET
-    cache.remove_row(0)
-    for _ in range(KV_BUCKET):
-        cache.advance()
-    assert (cache.lengths, cache.capacity) == ([7 * KV_BUCKET], 7 * KV_BUCKET)
+def test_a_kernel_finds_each_row_where_it_is() -> None:
+    cache = _opened([5, 70])
+    cache.extend([0], 3 * KV_BUCKET)
+    for slot in range(2):
+        keys, _ = cache.past(0, slot)
+        assert cache.table[slot].tolist() == [keys.data_ptr(), cache.capacity(slot)]
 
 
-def test_it_grows_by_half_and_not_at_every_step() -> None:
-    cache = _cache()
-    cache.add_row(4 * KV_BUCKET)
+def test_it_grows_by_half_and_not_past_what_it_can_need() -> None:
+    cache = _opened([4 * KV_BUCKET], most=20 * KV_BUCKET)
     seen = []
     for _ in range(16 * KV_BUCKET):
-        cache.advance()
-        seen.append(cache.capacity)
-    assert cache.lengths == [20 * KV_BUCKET]
-    assert seen[0] == 6 * KV_BUCKET
+        cache.extend([0])
+        seen.append(cache.capacity(0))
+    assert cache.length(0) == 20 * KV_BUCKET
+    assert seen[0] == 5 * KV_BUCKET
     assert len(set(seen)) <= 5
-    assert all(capacity % KV_BUCKET == 0 for capacity in seen)
-    assert seen[-1] <= 20 * KV_BUCKET * 3 // 2
+    assert seen[-1] == 20 * KV_BUCKET
+    cache.extend([0])  # more than it said: it is held all the same
+    assert cache.capacity(0) == 21 * KV_BUCKET
 
 
-def test_growing_keeps_what_was_written() -> None:
-    cache = _cache()
-    row = cache.add_row(5)
-    k, v = torch.randn(2, 1, 2, 5, 8)
-    for layer in range(2):
-        cache.write_row(layer, row, k + layer, v - layer)
-    cache.add_row(KV_BUCKET * 3)
-    for layer in range(2):
-        assert torch.equal(cache._keys[layer][row, :, :5], k[0] + layer)
-        assert torch.equal(cache._values[layer][row, :, :5], v[0] - layer)
+def test_growing_keeps_what_was_written_and_touches_no_other_row() -> None:
+    cache = _opened([5, 5])
+    written = torch.randn(2, SHAPE.n_layer, 2, 2, 5, 8)
+    for slot in range(2):
+        for layer in range(SHAPE.n_layer):
+            for place, tensor in zip(cache.past(layer, slot), written[slot, layer], strict=True):
+                place[:] = tensor
+    where = cache.table[1].tolist()
+    cache.extend([0], 3 * KV_BUCKET)
+    assert cache.table[1].tolist() == where
+    for slot in range(2):
+        for layer in range(SHAPE.n_layer):
+            for place, tensor in zip(cache.past(layer, slot), written[slot, layer], strict=True):
+                assert torch.equal(place[:, :5], tensor)
 
 
-def test_the_last_row_takes_the_place_of_one_that_leaves() -> None:
-    cache = _cache()
-    written = []
-    for length in (4, 9, 6):
-        k, v = torch.randn(2, 1, 2, length, 8)
-        row = cache.add_row(length)
-        for layer in range(2):
-            cache.write_row(layer, row, k, v)
-        written.append((k, v))
-    cache.remove_row(0)
-    assert cache.lengths == [6, 9]
-    for row, (k, v) in ((0, written[2]), (1, written[1])):
-        assert torch.equal(cache._keys[1][row, :, : k.shape[2]], k[0])
-        assert torch.equal(cache._values[1][row, :, : v.shape[2]], v[0])
-    cache.remove_row(1)
-    assert cache.lengths == [6]
-    cache.remove_row(0)
-    assert (cache.lengths, cache.allocated_bytes, cache.capacity) == ([], 0, 0)
+def test_what_was_kept_of_a_row_begins_another() -> None:
+    cache = _opened([20])
+    for layer in range(SHAPE.n_layer):
+        for place in cache.past(layer, 0):
+            place.copy_(torch.randn(place.shape))
+    kept = cache.snapshot(0, 12)
+    cache.open(1, 30)
+    cache.restore(1, kept)
+    assert cache.length(1) == 12
+    for layer in range(SHAPE.n_layer):
+        for mine, other in zip(cache.past(layer, 1), cache.past(layer, 0), strict=True):
+            assert torch.equal(mine, other[:, :12])
+    cache.past(0, 1)[0].fill_(0)  # a copy: who it is from goes on as before
+    assert cache.past(0, 0)[0].any()
+    assert kept.any()
+
+
+def test_a_slot_is_free_again_when_its_row_is_closed() -> None:
+    cache = _opened([4, 9])
+    cache.close(0)
+    cache.close(0)
+    cache.open(0, 6)
+    assert (cache.length(0), cache.length(1)) == (0, 9)
+    cache.extend([1], 2)
+    cache.shorten([1])
+    assert cache.length(1) == 10
 
 
 @pytest.mark.parametrize("lengths", [(7, 7, 7), (3, 12, 8)])
 def test_grouped_queries_see_their_own_head_and_row(lengths: tuple[int, ...]) -> None:
-    cache = _cache()
-    past = [torch.randn(2, 1, 2, length, 8) for length in lengths]
-    for length, (k, v) in zip(lengths, past, strict=True):
-        cache.write_row(0, cache.add_row(length), k, v)
+    cache, past = _opened(lengths), [torch.randn(2, 2, length, 8) for length in lengths]
+    for slot, written in enumerate(past):
+        for place, tensor in zip(cache.past(0, slot), written, strict=True):
+            place[:] = tensor
     q, k, v = torch.randn(3, 6, 1, 8), torch.randn(3, 2, 1, 8), torch.randn(3, 2, 1, 8)
-    positions = torch.tensor(lengths)
-    cache.advance()
-    y = cache.attend_one(0, q, k, v, positions, cache.mask(positions))
+    cache.extend(range(3))
+    y = cache.attend_one(0, range(3), q, k, v)
     for row, (old_k, old_v) in enumerate(past):
-        keys = torch.cat((old_k[0], k[row]), dim=1).repeat_interleave(3, dim=0)
-        values = torch.cat((old_v[0], v[row]), dim=1).repeat_interleave(3, dim=0)
+        keys = torch.cat((old_k, k[row]), dim=1).repeat_interleave(3, dim=0)
+        values = torch.cat((old_v, v[row]), dim=1).repeat_interleave(3, dim=0)
         weights = (q[row] @ keys.mT / 8**0.5).softmax(-1)
         torch.testing.assert_close(y[row], weights @ values, rtol=0, atol=1e-6)
-
-
-def test_rows_of_one_length_need_no_mask() -> None:
-    cache = _cache()
-    cache.add_row(5)
-    cache.add_row(5)
-    assert cache.mask(torch.tensor([4, 4])) is None
-    cache.add_row(6)
-    mask = cache.mask(torch.tensor([4, 4, 5]))
-    assert mask is not None
-    assert mask.sum(-1).flatten().tolist() == [5, 5, 6]
 
 
 def test_ragged_rows_that_join_and_leave_equal_each_row_alone(model: DualAR) -> None:
@@ -160,26 +199,17 @@ def test_ragged_rows_that_join_and_leave_equal_each_row_alone(model: DualAR) -> 
     lengths, joins, leaves = (5, 70, 23), (0, 0, 40), (60, total, total)
     wanted = [_alone(model, n, seed, total) for seed, n in enumerate(lengths)]
     frames = [_frames(model, total, seed) for seed in range(3)]
-    cache = _cache(model.config.slow)
-    rows: list[int] = []  # which sequence each row of the cache holds
-    made = [0, 0, 0]
-    worst = 0.0
+    cache, made, worst = _cache(model.config.slow), [0, 0, 0], 0.0
 
     for step in range(total):
         for who in [who for who in range(3) if joins[who] == step]:
-            rows.append(who)
-            row = cache.add_row(lengths[who])
-            hidden = model.prefill(*_prompt(model, lengths[who], who), cache, row)
+            hidden = _read(model, cache, who, lengths[who], who)
             worst = max(worst, (hidden[0] - wanted[who][0]).abs().max().item())
-        for who in [who for who in rows if leaves[who] == step]:
-            row = rows.index(who)
-            cache.remove_row(row)
-            rows[row] = rows[-1]
-            rows.pop()
-        cache.advance()
-        positions = torch.tensor(cache.lengths) - 1
+        for who in [who for who in range(3) if leaves[who] == step]:
+            cache.close(who)
+        rows = [who for who in (2, 0, 1) if joins[who] <= step < leaves[who]]
         new = torch.stack([frames[who][made[who]] for who in rows])
-        for who, hidden in zip(rows, model.decode(new, positions, cache), strict=True):
+        for who, hidden in zip(rows, _decode(model, cache, rows, new), strict=True):
             made[who] += 1
             worst = max(worst, (hidden - wanted[who][made[who]]).abs().max().item())
     assert made == [60, 90, 50]
@@ -194,43 +224,38 @@ def test_causal_attention_groups_queries() -> None:
     torch.testing.assert_close(y, scores.softmax(-1) @ values, rtol=0, atol=1e-6)
 
 
-def test_rows_that_left_take_no_memory_once_it_grows() -> None:
-    cache = _cache()
-    for _ in range(4):
-        cache.add_row(KV_BUCKET)
-    for _ in range(3):
-        cache.remove_row(0)
-    before = cache.allocated_bytes
-    cache.advance()
-    assert cache.allocated_bytes == SHAPE.kv_bytes_per_position(4) * cache.capacity < before
-
-
-@pytest.mark.parametrize("room", range(1, 8))
-def test_a_want_of_memory_midway_is_over_when_the_newcomer_has_left(
-    monkeypatch: pytest.MonkeyPatch, model: DualAR, room: int
+@pytest.mark.parametrize("rows_that_fit", range(3))
+def test_a_want_of_memory_midway_counts_nothing_and_can_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, model: DualAR, rows_that_fit: int
 ) -> None:
-    count = 70
-    expected = _alone(model, 40, 1, count)
-    frames = _frames(model, count, 1)
-    cache = KVCache(model.config.slow, torch.float32, CPU)
-    cache.add_row(40)
-    found = [model.prefill(*_prompt(model, 40, 1), cache, 0)[0]]
-    zeros, made = torch.zeros, 0
+    count, lengths, rows = 70, (40, 50, 45), range(3)
+    expected = [_alone(model, length, seed, count) for seed, length in enumerate(lengths)]
+    frames = torch.stack([_frames(model, count, seed) for seed in rows], dim=1)
+    cache = _cache(model.config.slow)
+    for seed, length in enumerate(lengths):
+        _read(model, cache, seed, length, seed)
+    empty, made = torch.empty, 0
 
     def scarce(*arguments: Any, **options: Any) -> Tensor:
         nonlocal made
         made += 1
-        if made > room % (2 * model.config.slow.n_layer):
+        if made > rows_that_fit:
             raise MemoryError
-        return zeros(*arguments, **options)
+        return empty(*arguments, **options)
 
+    refused = 0
     for step, frame in enumerate(frames):
-        if step == 5:  # a long one wants to join, and some layers have grown for it in vain
-            with monkeypatch.context() as patch:
-                patch.setattr(torch, "zeros", scarce)
-                with pytest.raises(MemoryError):
-                    cache.add_row(10 * KV_BUCKET)
-        cache.advance()
-        position = torch.tensor([40 + step])
-        found.append(model.decode(frame[None], position, cache)[0])
-    assert torch.allclose(torch.stack(found), expected, atol=1e-4)
+        before = [cache.length(slot) for slot in rows]
+        made = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty", scarce)
+            try:
+                cache.extend(rows, KV_BUCKET * 2)  # all would have to grow
+            except MemoryError:
+                refused += 1
+                assert [cache.length(slot) for slot in rows] == before
+            else:
+                cache.shorten(rows, KV_BUCKET * 2)
+        for slot, hidden in enumerate(_decode(model, cache, rows, frame)):
+            torch.testing.assert_close(hidden, expected[slot][step + 1], rtol=0, atol=1e-4)
+    assert refused

@@ -345,7 +345,7 @@ def test_a_broken_engine_is_told_to_all_and_ends_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     worker = Worker(loaded())
-    monkeypatch.setattr(Runner, "step", lambda _: (_ for _ in ()).throw(RuntimeError("broken")))
+    monkeypatch.setattr(Runner, "launch", lambda *_: (_ for _ in ()).throw(RuntimeError("broken")))
     for name in ("a", "b"):
         worker.inbox.put(request(name, "x" * 40))
     answers = worker.answers("a", "b")

@@ -225,6 +225,7 @@ HEALTH: dict[str, Any] = {
         "precision": "fp32",
         "quantization": "none",
         "compile_enabled": False,
+        "way": "eager",
         "cpu_model": "AMD EPYC",
     },
     "queue": {"speaking": 0, "waiting": 0, "characters_ahead": 0, "characters_per_s": 12.5},

@@ -81,6 +81,7 @@ def _system_info(backend: SmartBackend) -> dict[str, Any]:
         "precision": info.precision if info else None,
         "quantization": info.quantization if info else None,
         "compile_enabled": backend.lane.running_plan.compile.value if info else None,
+        "way": backend.lane.running_plan.way or None,
         "cpu_model": backend.lane.deployment.hardware.cpu.model or None,
         "cpu_logical": os.cpu_count(),
         "cpu_physical": psutil.cpu_count(logical=False),

@@ -1,18 +1,15 @@
-"""Whether a compiled frame computes what the eager one does, tried before it may speak."""
+"""Whether a way computes what the eager one does, tried on this machine before it may speak."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from backend.core import SamplingParams
-from backend.engine.frame import Drawn, EagerFrame, Frame
-from backend.engine.rows import Rows
-from backend.model.dual_ar import DualAR
-from backend.model.kv_cache import KVCache
+from backend.engine.frame import EagerWay, State, Way
 
-_CASES = ((40,), (3, 70, 21))
+_CASES: tuple[tuple[int, ...], ...] = ((40,), (3, 70, 21))
 """Prompt lengths of the rows that are tried together: one row and several, of one bucket of the
 cache and across two."""
 _FRAMES = 4
@@ -30,13 +27,13 @@ _ALLOWED = {
 }
 """By the coarsest type that the model computes in: the largest difference of two logits that is
 rounding, in standard deviations of all of them, and the least share of codes that must be the same.
-In 16 bits each sum is rounded, and compiled code adds in another order; of logits as close as that,
+In 16 bits each sum is rounded, and each way adds in another order; of logits as close as that,
 either is right. Random weights make many such ties, trained ones hardly any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two frames agree."""
+    """How far two ways agree."""
 
     worst_error: float
     """Largest difference of a logit, in standard deviations of the logits."""
@@ -58,18 +55,32 @@ class Agreement:
         )
 
 
-def compare(model: DualAR, found: Frame, pause: Callable[[], None]) -> Agreement:
-    """Let the eager frame and `found` make the same frames of random prompts.
+def compare(way: Way, state: State, pause: Callable[[], None] = lambda: None) -> Agreement:
+    """Let the eager way and `way` read the same random prompts and make the same frames.
 
-    Both go on from what the eager one drew. `pause` is called between steps, and may raise.
+    Both go on from what the eager one drew. `state` is that of `way`, and nobody uses it yet.
+    `pause` is called between steps, and may raise.
     """
-    tally = Tally()
-    for lengths in _CASES:
-        _compare_rows(model, found, lengths, tally, pause)
+    tally, model = Tally(), state.model
+    for case in _CASES:
+        lengths = case[: state.slots.count]
+        try:
+            _compare_rows(way, state, lengths, tally, pause)
+        finally:
+            for slot in range(len(lengths)):
+                state.cache.close(slot)
     # Those of quantized weights count: their kernels round what they multiply as well.
     types = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
     allowed = next(limits for dtype, limits in _ALLOWED.items() if dtype in types)
     return tally.agreement(*allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A frame of every row: its codes [B, N], and the logits [B, V] of each book."""
+
+    codes: Tensor
+    logits: list[Tensor]
 
 
 @dataclass(slots=True)
@@ -84,16 +95,16 @@ class Tally:
         """What was counted, and what is allowed."""
         return Agreement(self.error, self.same / self.drawn, most_error, least_same)
 
-    def count(self, wanted: Drawn, made: Drawn) -> None:
+    def count(self, wanted: Made, made: Made) -> None:
         """Compare code book by code book, for each row up to the first code that differs."""
-        alike = torch.ones_like(wanted.codes[0], dtype=torch.bool)
+        alike = torch.ones_like(wanted.codes[:, 0], dtype=torch.bool)
         for book, logits in enumerate(wanted.logits):
             expected, found = logits[alike].float(), made.logits[book][alike].float()
             error = float((expected - found).abs().max() / expected.std())
             # Not max(), which hides a NaN behind a number.
             self.error = error if not error <= self.error else self.error
             self.drawn += int(alike.sum())
-            alike &= wanted.codes[book] == made.codes[book]
+            alike &= wanted.codes[:, book] == made.codes[:, book]
             self.same += int(alike.sum())
             if not alike.any():
                 return
@@ -101,33 +112,28 @@ class Tally:
 
 @torch.inference_mode()
 def _compare_rows(
-    model: DualAR, found: Frame, lengths: tuple[int, ...], tally: Tally, pause: Callable[[], None]
+    found: Way, state: State, lengths: tuple[int, ...], tally: Tally, pause: Callable[[], None]
 ) -> None:
-    weight, config = model.embeddings.weight, model.config
-    eager = EagerFrame(model)
-    rows = Rows(len(lengths), config.num_codebooks, weight.device)
-    cache = KVCache(config.slow, weight.dtype, weight.device)
-    generator = torch.Generator().manual_seed(len(lengths))
-    hidden = []
-    for index, length in enumerate(lengths):
-        rows.add(_SAMPLING[index % len(_SAMPLING)], length)
-        cache.add_row(length)
+    model, config, slots = state.model, state.model.config, range(len(lengths))
+    plain = State.of(model, len(lengths))
+    ways: tuple[tuple[Way, State], ...] = ((EagerWay(plain), plain), (found, state))
+    generator, device = torch.Generator().manual_seed(len(lengths)), model.embeddings.weight.device
+    for slot, length in enumerate(lengths):
         shape = (length, config.num_codebooks)
         codes = torch.randint(config.residual_codebook_size, shape, generator=generator)
-        tokens = codes[:, 0] + model.semantic_begin_id
-        given = tokens.to(weight.device), codes.to(weight.device)
-        hidden.append(model.prefill(*given, cache, index))
-        pause()
-    caches, every = (cache, copy.deepcopy(cache)), slice(0, len(lengths))
-    now = (torch.cat(hidden), torch.cat(hidden))
+        tokens, codes = (codes[:, 0] + model.semantic_begin_id).to(device), codes.to(device)
+        for way, its in ways:
+            its.cache.open(slot, length, length + _FRAMES)
+            its.slots.open(slot, _SAMPLING[slot % len(_SAMPLING)])
+            its.cache.extend([slot], length - 1)
+            way.read(slot, tokens[:-1], codes[:-1])
+            its.slots.begin(slot, tokens[-1], codes[-1], length - 1)
+            pause()
     for _ in range(_FRAMES):
-        given_draw = rows.draw(every)
-        wanted, made = eager.draw(now[0], given_draw), found.draw(now[1], given_draw)
-        tally.count(wanted, made)
-        pause()
-        rows.record(every, wanted.frames(config.codebook_size))
-        for each in caches:
-            each.advance()
-        state = rows.codes[every], rows.positions[every]
-        now = (eager.hidden(*state, caches[0]), found.hidden(*state, caches[1]))
-        pause()
+        made = []
+        for way, its in ways:
+            its.cache.extend(slots)
+            made.append(Made(way.frame(slots).clone(), way.logits(slots)))
+            pause()
+        tally.count(*made)
+        state.slots.copy_(plain.slots, len(lengths))

@@ -11,17 +11,24 @@ from pathlib import Path
 from loguru import logger
 
 from backend.engine.agreement import compare
-from backend.engine.compile_failure import explain
-from backend.engine.compile_job import Job
-from backend.engine.compiled import CompiledFrame, Run, load_pieces
-from backend.engine.compiler import COMMAND, CompileFailed, CompileStopped, compile_job
+from backend.engine.compiled import CompiledWay, Run, load_pieces
+from backend.engine.compiler import (
+    COMMAND,
+    CompileFailed,
+    CompileStopped,
+    Job,
+    compile_job,
+    explain,
+)
 from backend.engine.engine import Engine
+from backend.engine.frame import State
 
 OnDone = Callable[[bool, str], None]
 """(whether compiled code speaks now, why in words for a user)"""
 
-_CPU_ROWS = 16
-"""More rows than this use other kernels on a CPU, those of quantized weights for one."""
+_MOST_ROWS = 16
+"""More rows than this use other kernels, those of quantized weights for one."""
+_COMPARED_ROWS = 3
 _BREATH_S = 0.1
 """Left to the running speech between two steps of the comparison."""
 _NEW = "new-"
@@ -30,10 +37,10 @@ _KEPT = 4
 
 
 class BackgroundCompile:
-    """Compiles what `engine` runs for each frame, while it speaks without.
+    """Compiles what `engine` runs for each frame on a CPU, while it speaks without.
 
     A child process compiles, at the lowest priority. What it made is loaded, compared with the
-    eager computation on inputs of its own, and handed to the engine between two steps. `on_done`
+    eager way on a state of its own, and handed to the engine between two steps. `on_done`
     is told once how that ended, and once more should the compiled code fail later; it is called
     from another thread. Nothing here raises: what goes wrong is one warning, and speech goes on.
     """
@@ -48,6 +55,7 @@ class BackgroundCompile:
         """`cache_dir` keeps what was compiled, for a worker that starts later; None keeps nothing.
         `command` is what compiles."""
         self._engine, self._on_done = engine, on_done
+        self._way_before = engine.runner.way
         self._cache_dir, self._command = cache_dir, command
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
@@ -61,7 +69,7 @@ class BackgroundCompile:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        self._engine.use_compiled(None, lambda _: None)
+        self._engine.runner.way = self._way_before
 
     def _run(self) -> None:
         try:
@@ -77,31 +85,30 @@ class BackgroundCompile:
 
     def _compile_and_check(self) -> str:
         began_s = time.perf_counter()
-        model, max_rows = self._engine.model, self._engine.max_batch
-        if model.embeddings.weight.device.type == "cpu":
-            max_rows = min(max_rows, _CPU_ROWS)
+        model, max_rows = self._engine.model, min(self._engine.max_batch, _MOST_ROWS)
         runs, source = self._runs(Job.of(model, max_rows))
-        compiled = CompiledFrame(model, runs, max_rows)
-        agreement = compare(model, compiled, self._pause)
+        state = State.of(model, min(max_rows, _COMPARED_ROWS))
+        agreement = compare(CompiledWay(state, runs, max_rows), state, self._pause)
         if not agreement.is_close:
             raise CompileFailed(f"its results differ: {agreement}")
         if self._stopping.is_set():
             raise CompileStopped
-        self._engine.use_compiled(compiled, self._failed_later)
+        compiled = CompiledWay(self._engine.runner.state, runs, max_rows)
+        compiled.on_failure = self._failed_later
+        self._engine.runner.way = compiled
         seconds = time.perf_counter() - began_s
         return f"torch.compile is active after {seconds:.0f} s, {source}; {agreement}."
 
     def _runs(self, job: Job) -> tuple[Mapping[str, Run], str]:
         """The compiled pieces, and where they are from."""
-        device = self._engine.model.embeddings.weight.device
         if self._cache_dir is None:
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
                 seconds = self._compile(job, Path(name))
-                return load_pieces(Path(name), device), f"compiled in {seconds:.0f} s"
+                return load_pieces(Path(name)), f"compiled in {seconds:.0f} s"
         kept = self._cache_dir / job.key()
         if kept.is_dir():
             with contextlib.suppress(RuntimeError):  # it was cut short, say: made anew
-                return load_pieces(kept, device), "compiled before"
+                return load_pieces(kept), "compiled before"
         self._cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache_dir, prefix=_NEW) as name:
             made = Path(name) / "made"
@@ -111,7 +118,7 @@ class BackgroundCompile:
             with contextlib.suppress(OSError):  # another worker was faster, and that is as good
                 made.rename(kept)
         _prune(self._cache_dir)
-        return load_pieces(kept, device), f"compiled in {seconds:.0f} s"
+        return load_pieces(kept), f"compiled in {seconds:.0f} s"
 
     def _compile(self, job: Job, folder: Path) -> float:
         """Compile into `folder`; the seconds it took."""
@@ -125,6 +132,7 @@ class BackgroundCompile:
             raise CompileStopped
 
     def _failed_later(self, error: RuntimeError) -> None:
+        self._engine.runner.way = self._way_before
         self._give_up(f"torch.compile is not used any more: {explain(error)}")
 
     def _give_up(self, detail: str) -> None:

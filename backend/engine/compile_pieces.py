@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,28 +26,27 @@ from torch import Tensor
 from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, export
 
-from backend.engine.compile_failure import explain
-from backend.engine.compile_job import Job, read_job
-from backend.engine.compiled import load_pieces
-from backend.engine.pieces import NAMES, WithWeights, piece
-from backend.engine.rows import WINDOW
-from backend.model.dual_ar import FastFrame
+from backend.engine.compiled import NAMES, WithWeights, load_pieces, piece
+from backend.engine.compiler import Job, explain, read_job
+from backend.engine.slots import WINDOW
+from backend.model.dual_ar import DualAR, FastFrame
 
-_BY_ROW = "rows"
-_ROWS, _CACHE_ROWS, _LENGTH_HINT, _CAPACITY_HINT = 3, 5, 100, 192
-"""Sizes that the compiler optimizes for. All differ, or it would take two for one."""
+_ROWS = 3
+"""What the compiler optimizes for; with one row it would make code for one row only."""
 
 
 def compile_job(job: Job, folder: Path) -> None:
     """Compile all pieces of `job` into `folder`."""
+    rows = Dim("rows", min=1, max=max(job.max_rows, _ROWS))
     for name in NAMES:
         made = piece(job.model, name)
-        weights = [_empty_like(tensor, job.device) for tensor in made.weights()]
-        inputs, dynamic = _inputs(job, name)
+        weights = [_empty_like(tensor) for tensor in made.weights()]
+        inputs = _inputs(job.model, name)
+        dynamic = [{0: rows} if each.is_by_row else {} for each in inputs]
         with torch.no_grad():
             program = export(
                 WithWeights(made),
-                (weights, inputs),
+                (weights, [each.tensor for each in inputs]),
                 dynamic_shapes=([None] * len(weights), dynamic),
             )
             aoti_compile_and_package(program, package_path=str(folder / f"{name}.pt2"))
@@ -54,69 +54,44 @@ def compile_job(job: Job, folder: Path) -> None:
 
 def try_out(job: Job, folder: Path) -> None:
     """Load what was compiled and run it with several rows and with one, whatever it answers."""
-    runs = load_pieces(folder, torch.device(job.device))
-    for name, run in runs.items():
-        weights = [_empty_like(tensor, job.device) for tensor in piece(job.model, name).weights()]
-        inputs, dynamic = _inputs(job, name)
-        run([*weights, *inputs])
-        pairs = zip(inputs, dynamic, strict=True)
-        run(
-            weights
-            + [x[:1] if 0 in dims and dims[0].__name__ == _BY_ROW else x for x, dims in pairs]
-        )
-    if job.device.startswith("cuda"):
-        torch.cuda.synchronize(job.device)
+    for name, run in load_pieces(folder).items():
+        weights = [_empty_like(tensor) for tensor in piece(job.model, name).weights()]
+        inputs = _inputs(job.model, name)
+        run([*weights, *(each.tensor for each in inputs)])
+        run([*weights, *(each.tensor[:1] if each.is_by_row else each.tensor for each in inputs)])
 
 
-def _empty_like(meta: Tensor, device: str) -> Tensor:
-    return torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype, device=device)
+def _empty_like(meta: Tensor) -> Tensor:
+    return torch.empty_strided(meta.shape, meta.stride(), dtype=meta.dtype, device="cpu")
 
 
-Dynamic = dict[int, Dim]
-Given = tuple[list[Tensor], list[Dynamic]]
-"""What a piece is called with, and which of its dimensions may differ from call to call."""
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a piece is called with."""
+
+    tensor: Tensor
+    is_by_row: bool = True
+    """Its first dimension is that of the rows, and may differ from call to call."""
 
 
-def _inputs(job: Job, name: str) -> Given:
-    rows = Dim(_BY_ROW, min=1, max=max(job.max_rows, _ROWS))
-    return _layer_inputs(job, rows) if name == "layer" else _fast_inputs(job, rows, name)
-
-
-def _layer_inputs(job: Job, rows: Dim) -> Given:
-    slow, device = job.model.config.slow, job.device
-    dtype = job.model.fast_norm.weight.dtype
-    x = torch.zeros(_ROWS, 1, slow.dim, dtype=dtype, device=device)
-    rope = torch.zeros(_ROWS, 1, 1, slow.head_dim // 2, 2, device=device)
-    mask = torch.zeros(_ROWS, 1, 1, _LENGTH_HINT, dtype=dtype, device=device)
-    positions = torch.zeros(_ROWS, dtype=torch.int64, device=device)
-    shape = (_CACHE_ROWS, slow.n_local_heads, _CAPACITY_HINT, slow.head_dim)
-    keys, values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
-    by_row: Dynamic = {0: rows}
-    cache: Dynamic = {
-        0: Dim("cache_rows", min=1, max=1 << 16),
-        2: Dim("capacity", min=2, max=1 << 24),
-    }
-    length = Dim("length", min=2, max=1 << 24)
-    dynamic: list[Dynamic] = [by_row, by_row, {0: rows, 3: length}, by_row, cache, cache]
-    return [x, rope, mask, positions, keys, values], dynamic
-
-
-def _fast_inputs(job: Job, rows: Dim, name: str) -> Given:
-    config, device = job.model.config, torch.device(job.device)
-    fast, books = FastFrame(job.model, device), config.num_codebooks
-    past = fast.past(_ROWS)
-    temperature, top_p, penalty = (torch.zeros(_ROWS, 1, device=device) for _ in range(3))
-    codes = torch.zeros(_ROWS, dtype=torch.int64, device=device)
-    by_row: Dynamic = {0: rows}
+def _inputs(model: DualAR, name: str) -> list[Input]:
+    config, slow = model.config, model.config.slow
+    fast, books = FastFrame(model, torch.device("cpu")), config.num_codebooks
+    past = Input(fast.past(_ROWS))
+    x = Input(past.tensor.new_zeros(_ROWS, 1, slow.dim))
+    attended = Input(past.tensor.new_zeros(_ROWS, slow.n_head, 1, slow.head_dim))
+    if name == "between":
+        return [x, attended, Input(torch.zeros(_ROWS, 1, 1, slow.head_dim // 2, 2))]
+    temperature, top_p, penalty = (Input(torch.zeros(_ROWS, 1)) for _ in range(3))
+    codes, keys, frames = (Input(torch.zeros(_ROWS, dtype=torch.int64)) for _ in range(3))
     if name == "first":
-        hidden = past.new_zeros(_ROWS, config.slow.dim)
-        history = codes.new_zeros(_ROWS, WINDOW, books)
-        inputs = [hidden, temperature, top_p, penalty, codes, codes.clone(), history]
-        return [*inputs, fast.rope, past], [*([by_row] * 7), {}, by_row]
-    noise = torch.zeros(_ROWS, books, 1, device=device)
-    factors = torch.zeros(_ROWS, books, config.codebook_size + 1, device=device)
-    inputs = [codes, *fast.at(2), past, temperature, top_p, noise, factors]
-    return inputs, [by_row, {}, {}, {}, *([by_row] * 5)]
+        history = Input(codes.tensor.new_zeros(_ROWS, WINDOW, books))
+        rows = [x, attended, temperature, top_p, penalty, keys, frames, history]
+        return [*rows, Input(fast.rope, is_by_row=False), past]
+    at = [Input(tensor, is_by_row=False) for tensor in fast.at(2)]
+    noise = Input(torch.zeros(_ROWS, books, 1))
+    factors = Input(torch.zeros(_ROWS, books, config.codebook_size + 1))
+    return [codes, *at, past, temperature, top_p, noise, factors]
 
 
 def main() -> int:
@@ -129,8 +104,7 @@ def main() -> int:
     answer: dict[str, object]
     try:
         compile_job(job, folder)
-        # Here first: where loading crashes, as it did with torch 2.11 on an H200, it takes this
-        # process along and not the one that speaks.
+        # Here first: where loading crashes, it takes this process along, not the one that speaks.
         try_out(job, folder)
     except Exception as error:  # noqa: BLE001 - the process boundary: the worker is told
         answer = {"reason": explain(error)}

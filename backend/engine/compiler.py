@@ -1,23 +1,34 @@
-"""Runs the compiling child process from its start to its certain end."""
+"""The child process that compiles: what it is told, from its start to its certain end, and why it
+made nothing.
+
+It is told a model's structure, without a single number of it.
+"""
 
 import contextlib
+import copy
+import hashlib
+import io
 import json
 import os
-import shutil
+import pickle
+import platform
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
+import torch
+from torch import Tensor, nn
 
-from backend.engine.compile_failure import explain_text
-from backend.engine.compile_job import Job, write_job
+from backend.model.dual_ar import DualAR
 
 COMMAND = (sys.executable, "-m", "backend.engine.compile_pieces")
 """What is run, with the folder to write to behind it."""
@@ -25,6 +36,33 @@ COMMAND = (sys.executable, "-m", "backend.engine.compile_pieces")
 _MOST_S = 7200.0
 """Beside speech that never pauses it is given little time; this bounds a compiler that hangs."""
 _POLL_S = 0.1
+_LENGTH = struct.Struct("<Q")
+_SOURCES = (
+    *("compile_pieces.py", "compiled.py", "compiler.py", "frame.py", "sampler.py", "slots.py"),
+    *("../model/dual_ar.py", "../model/layers.py", "../model/quantize.py"),
+)
+"""Files beside this one that decide what is compiled."""
+
+_MEANINGS = (
+    (
+        ("InvalidCxxCompiler", "No working C++ compiler"),
+        "there is no C++ compiler (Debian, Ubuntu: apt install g++; macOS: xcode-select --install)",
+    ),
+    (
+        ("Python.h: No such file", "'Python.h' file not found"),
+        "Python's headers are missing (Debian, Ubuntu: apt install python3-dev)",
+    ),
+    (
+        ("GLIBC_", "GLIBCXX_"),
+        "the C or C++ library of this system is too old for what was compiled",
+    ),
+    (
+        ("MemoryError", "out of memory"),
+        "there was not enough memory to compile",
+    ),
+    (("No space left on device",), "the disk is full"),
+)
+"""Signs in what an exception says, and what they mean."""
 
 
 class CompileFailed(Exception):
@@ -33,6 +71,64 @@ class CompileFailed(Exception):
 
 class CompileStopped(Exception):
     """Nobody wants it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to compile."""
+
+    model: DualAR
+    """All tensors are on the meta device, with their shapes, strides and types."""
+    max_rows: int
+
+    @classmethod
+    def of(cls, model: DualAR, max_rows: int) -> "Job":
+        """The job for `model`, for up to `max_rows` rows."""
+        tensors = (*model.parameters(), *model.buffers())
+        # What deepcopy finds in its memo it takes for copied: no number is.
+        skeleton = copy.deepcopy(model, {id(tensor): _on_meta(tensor) for tensor in tensors})
+        return cls(skeleton, max_rows)
+
+    def pickled(self) -> bytes:
+        """The job for a child process of our own; its modules may be of any class."""
+        return pickle.dumps(self)
+
+    def key(self) -> str:
+        """A name for what comes of it: another for anything that may change that."""
+        # Not of the pickle: that may differ from process to process for the same structure.
+        digest = hashlib.sha256(repr((self.max_rows, self.model.config)).encode())
+        for name, module in self.model.named_modules():
+            digest.update(f"{name} {type(module).__qualname__}\n".encode())
+        for name, like in (*self.model.named_parameters(), *self.model.named_buffers()):
+            layout = (tuple(like.shape), like.stride(), str(like.dtype))
+            digest.update(f"{name} {layout}\n".encode())
+        cpu = torch.backends.cpu.get_cpu_capability()
+        for part in (sys.version, str(torch.__version__), platform.platform(), cpu):
+            digest.update(part.encode())
+        for source in _SOURCES:
+            digest.update((Path(__file__).parent / source).read_bytes())
+        return digest.hexdigest()[:32]
+
+
+def write_job(pickled: bytes, pipe: IO[bytes]) -> None:
+    """Send a job through `pipe`, which stays open."""
+    pipe.write(_LENGTH.pack(len(pickled)) + pickled)
+    pipe.flush()
+
+
+def read_job(pipe: IO[bytes]) -> Job:
+    """What `write_job` sent."""
+    (length,) = _LENGTH.unpack(pipe.read(_LENGTH.size))
+    job = pickle.load(io.BytesIO(pipe.read(length)))
+    assert isinstance(job, Job)
+    return job
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(meta, requires_grad=False)
+    return meta
 
 
 def compile_job(
@@ -48,7 +144,7 @@ def compile_job(
                 stdin=subprocess.PIPE,
                 stdout=answer,
                 stderr=log,
-                env=_environment(job.device, scratch),
+                env=_environment(scratch),
             )
         try:
             _await(process, job, stopping)
@@ -84,34 +180,15 @@ def _reason(answer: bytes, returncode: int, log: Path) -> str | None:
     return explain_text(lines[-1] if lines else "")
 
 
-def _environment(device: str, scratch: Path) -> dict[str, str]:
+def _environment(scratch: Path) -> dict[str, str]:
     """What the compiling process finds around it."""
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {
+    return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "OMP_NUM_THREADS": "1",
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # in its own process: no pool of further ones
-    }
-    if device.startswith("cuda"):
-        environment |= _cuda_environment()
-    return environment
-
-
-def _cuda_environment() -> dict[str, str]:
-    """Where the C++ compiler finds CUDA's headers and driver if the toolkit is not installed."""
-    toolkit = Path("/usr/local/cuda")
-    if "CUDA_HOME" in os.environ or shutil.which("nvcc") is not None or toolkit.exists():
-        return {}
-    triton = find_spec("triton")
-    if triton is None or triton.origin is None:
-        return {}
-    # Triton brings the same headers along; WSL2 keeps the driver's library where it alone looks.
-    places = [os.environ.get("LIBRARY_PATH", ""), "/usr/lib/wsl/lib"]
-    return {
-        "CUDA_HOME": str(Path(triton.origin).parent / "backends" / "nvidia"),
-        "LIBRARY_PATH": os.pathsep.join(place for place in places if place),
     }
 
 
@@ -126,3 +203,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         process.stdin.close()
     process.wait()
+
+
+def explain(error: BaseException) -> str:
+    """What `error` of a compiler or of loading compiled code means, and what would help."""
+    return explain_text(f"{type(error).__name__}: {error}")
+
+
+def explain_text(said: str) -> str:
+    """As `explain`, from the text alone."""
+    for signs, meaning in _MEANINGS:
+        if any(sign in said for sign in signs):
+            return meaning
+    first = next((line for line in said.splitlines() if line.strip()), "nothing was said")
+    return f"the compiler failed: {first.strip()[:300]}"

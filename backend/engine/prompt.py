@@ -78,6 +78,8 @@ class Prompt:
     tokens: Tensor
     codes: Tensor
     reference_frames: int = 0
+    voice_tokens: int = 0
+    """Of those, at the beginning, that say in whose voice; other texts in it begin alike."""
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -99,10 +101,11 @@ class Prompt:
             codes = reference.codes.to("cpu", torch.int64).t()
             pieces.append((codes[:, 0] + tokenizer.semantic_begin_id, codes))
             pieces.append(_silent(end, num_codebooks))
+        voice_tokens = sum(len(tokens) for tokens, _ in pieces) if references else 0
         pieces.append(_silent(speaker + tokenizer.encode(text), num_codebooks))
         frames = sum(reference.codes.shape[-1] for reference in references)
         tokens, grid = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
-        return cls(tokens, grid, frames)
+        return cls(tokens, grid, frames, voice_tokens)
 
 
 def frame_limit(text: str, frame_rate_hz: float) -> int:

@@ -1,108 +1,101 @@
-"""Computes what the scheduler decided: reads a prompt into a row, makes one frame for every row."""
+"""Does what the scheduler decided: reads prompts into slots, makes a frame for every row."""
 
-from collections.abc import Callable
+import collections.abc
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from backend.core import SamplingParams
-from backend.engine.compiled import CompiledFrame
-from backend.engine.frame import EagerFrame, Frame
+from backend.engine.frame import EagerWay, State, Way
+from backend.engine.kept_voices import KeptVoices
 from backend.engine.prompt import Prompt
-from backend.engine.rows import Rows
+from backend.engine.sequence import Sequence
 from backend.model.dual_ar import DualAR
-from backend.model.kv_cache import KVCache
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Frames that were asked of the device, and may not be made yet."""
+
+    codes: Tensor
+    """[B, N] on the CPU, once `landed` has happened."""
+    landed: torch.cuda.Event | None
+
+    def wait(self) -> Tensor:
+        """The frames, as `Way.frame` says."""
+        if self.landed is not None:
+            self.landed.synchronize()
+        return self.codes
 
 
 class Runner:
-    """Owns the cache and the rows' state on the device. Each call waits for the device once.
+    """Owns the state on the device, and the way in which it is gone on from.
 
-    After an exception in `prefill` its row is still to be removed; one in `step` leaves the rows as
-    they were, so that the same step may be tried again.
+    Nothing here waits for the device. After an exception in `open` or `read` the slot is still to
+    be closed; one in `launch` leaves the rows as they were, so that it may be tried again.
     """
 
     def __init__(self, model: DualAR, max_batch: int) -> None:
-        weight = model.embeddings.weight
-        self._model, self._device = model, weight.device
-        self._cache = KVCache(model.config.slow, weight.dtype, weight.device)
-        self._rows = Rows(max_batch, model.config.num_codebooks, weight.device)
-        self._eager = EagerFrame(model)
-        self._compiled: CompiledFrame | None = None
-        self._on_compiled_failure: Callable[[RuntimeError], None] = lambda _: None
+        self._model, self._max_batch = model, max_batch
+        self.reset()
+        self.voices = KeptVoices(0)
+        self._device = model.embeddings.weight.device
         self.weight_bytes_per_step = model.weight_bytes_per_frame()
         """Bytes of weights that one step reads, whatever the number of rows."""
+
+    def reset(self) -> None:
+        """Begin anew, in the plain way; no slot may be open."""
+        self.state = State.of(self._model, self._max_batch)
+        self.way: Way = EagerWay(self.state)
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values held now."""
-        return self._cache.allocated_bytes
-
-    def use_compiled(
-        self, compiled: CompiledFrame | None, on_failure: Callable[[RuntimeError], None]
-    ) -> None:
-        """Let steps run `compiled` from the next one on; any thread may say so.
-
-        Should it fail, that step and all later ones are made by the eager frame, and `on_failure`
-        is told.
-        """
-        self._on_compiled_failure = on_failure
-        self._compiled = compiled
+        return self.state.cache.allocated_bytes
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, sampling: SamplingParams, most_positions: int) -> Tensor:
-        """Read `prompt` into a new last row; its first frame [1, N], on the CPU.
-
-        The row can come to hold `most_positions`.
-        """
-        row = self._rows.add(sampling, len(prompt))
-        self._cache.add_row(len(prompt), most_positions)
-        tokens, codes = prompt.tokens.to(self._device), prompt.codes.to(self._device)
-        hidden = self._model.prefill(tokens, codes, self._cache, row)
-        return self._make_frames(self._eager, slice(row, row + 1), hidden)
+    def open(self, slot: int, sequence: Sequence) -> int:
+        """Begin a row in `slot`; how many tokens of its prompt need not be read any more."""
+        self.state.cache.open(slot, sequence.prompt_tokens, sequence.most_positions)
+        self.state.slots.open(slot, sequence.sampling)
+        kept = self.voices.find(sequence.prompt)
+        if kept is None:
+            return 0
+        self.state.cache.restore(slot, kept)
+        return sequence.prompt.voice_tokens
 
     @torch.inference_mode()
-    def step(self) -> Tensor:
-        """The next frame of every row [B, N], on the CPU.
+    def read(self, slot: int, prompt: Prompt, begin: int, end: int) -> None:
+        """Read the tokens `begin` to `end` of `prompt`; the last one of all waits for `launch`."""
+        last, cache = len(prompt) - 1, self.state.cache
+        tokens = prompt.tokens[begin:end].to(self._device, non_blocking=True)
+        codes = prompt.codes[begin:end].to(self._device, non_blocking=True)
+        pieces = min(end, last) - begin
+        if pieces:
+            cache.extend([slot], pieces)
+            self.way.read(slot, tokens[:pieces], codes[:pieces])
+        if begin < prompt.voice_tokens <= end and self.voices.wants(prompt):
+            self.voices.keep(prompt, cache.snapshot(slot, prompt.voice_tokens))
+        if end > last:
+            self.state.slots.begin(slot, tokens[-1], codes[-1], last)
 
-        A semantic code equal to `DualAR.end_column` is the end of speech, and no frame.
-        """
-        lengths = self._cache.lengths
-        self._cache.advance()
+    @torch.inference_mode()
+    def launch(self, slots: collections.abc.Sequence[int]) -> Flight:
+        """Let the device make the next frame of the rows of `slots`."""
+        self.state.cache.extend(slots)
         try:
-            compiled = self._compiled  # read once: another thread may put it there
-            if compiled is None or len(self._rows) > compiled.max_rows:
-                return self._step(self._eager)
-            return self._step_compiled(compiled)
+            codes = self.way.frame(slots)
         except BaseException:
-            self._cache.lengths = lengths
+            self.state.cache.shorten(slots)
             raise
+        if codes.device.type != "cuda":
+            return Flight(codes.to("cpu", copy=True), None)  # the way makes the next one there
+        landing = torch.empty(codes.shape, dtype=codes.dtype, pin_memory=True)
+        landing.copy_(codes, non_blocking=True)
+        landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        landed.record()
+        return Flight(landing, landed)
 
-    @torch.inference_mode()
-    def remove(self, row: int) -> None:
-        """Free `row`; the last row takes its place."""
-        self._rows.remove(row)
-        if row < len(self._cache.lengths):  # a prefill may have failed before
-            self._cache.remove_row(row)
-
-    def _step_compiled(self, compiled: CompiledFrame) -> Tensor:
-        try:
-            return self._step(compiled)
-        except RuntimeError as error:
-            # Nothing was recorded yet, and the same positions of the cache are written again. If
-            # this fails too, for want of memory say, the compiled code is not to blame.
-            frames = self._step(self._eager)
-            self._compiled = None
-            self._on_compiled_failure(error)
-            return frames
-
-    def _step(self, frame: Frame) -> Tensor:
-        rows = slice(0, len(self._rows))
-        hidden = frame.hidden(self._rows.codes[rows], self._rows.positions[rows], self._cache)
-        return self._make_frames(frame, rows, hidden)
-
-    def _make_frames(self, frame: Frame, rows: slice, hidden: Tensor) -> Tensor:
-        """Slow hidden states [B, dim] of `rows` to their frames [B, N]."""
-        drawn = frame.draw(hidden, self._rows.draw(rows))
-        fetched = torch.stack(drawn.codes, dim=1).cpu()
-        self._rows.record(rows, drawn.frames(self._model.config.codebook_size))
-        return fetched
+    def close(self, slot: int) -> None:
+        """Free `slot`. What the device was asked to do with it before is done first."""
+        self.state.cache.close(slot)

@@ -3,7 +3,9 @@
 Follows `fish-speech==0.1.0`: repetition penalty, then top-p on the untempered distribution, which
 drops the token that crosses the threshold too and never the best one, then temperature. The noise
 is ours: a function of (seed, frame, code book) alone, so that a row draws the same whoever shares
-its batch and whatever was drawn before.
+its batch and whatever was drawn before. What is kept is laid end to end in the order of the codes,
+not of their size, and the noise is a place on that line: a kernel that finds what is kept without
+sorting (`backend.engine.kernels`) draws the same.
 """
 
 from dataclasses import dataclass
@@ -59,26 +61,24 @@ def penalties(rows: SamplingRows, history: Tensor, size: int) -> Tensor:
 def draw(logits: Tensor, rows: SamplingRows, noise: Tensor, penalty: Tensor | None) -> Tensor:
     """One column [B] of `logits` [B, V] for each row; `noise` [B, 1] decides which.
 
-    `penalty` [B, V] is that book's part of `penalties`, None where no row has any.
+    -1 where a logit is no number. `penalty` [B, V] is that book's part of `penalties`, None where
+    no row has any.
     """
     logits = _penalised(logits.float(), penalty)
-    if rows.all_greedy:
-        return logits.argmax(-1)
-    order, weights = _truncated(logits, rows)
-    cumulative = weights.cumsum(-1)
-    target = noise * cumulative[:, -1:]
-    # noise < 1, so the target lies below the last sum; the clamp only guards against NaN logits.
-    place = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    drawn = order.gather(-1, place)[:, 0]
-    if rows.any_greedy:
-        drawn = torch.where(rows.temperature[:, 0] == 0, logits.argmax(-1), drawn)
-    return drawn
+    drawn = logits.argmax(-1)
+    if not rows.all_greedy:
+        cumulative = _weights(logits, rows).cumsum(-1)
+        # noise < 1, so this lies below the last sum; the clamp only guards against NaN logits.
+        place = torch.searchsorted(cumulative, noise * cumulative[:, -1:], right=True)[:, 0]
+        place = place.clamp_(max=logits.shape[-1] - 1)
+        drawn = torch.where(rows.temperature[:, 0] == 0, drawn, place) if rows.any_greedy else place
+    return drawn.masked_fill_(logits.isnan().any(-1), -1)
 
 
 def probabilities(logits: Tensor, rows: SamplingRows, penalty: Tensor | None = None) -> Tensor:
     """The distribution [B, V] that `draw` draws from, for rows that are not greedy."""
-    order, weights = _truncated(_penalised(logits.float(), penalty), rows)
-    return torch.zeros_like(weights).scatter_(-1, order, weights)
+    weights = _weights(_penalised(logits.float(), penalty), rows)
+    return weights / weights.sum(-1, keepdim=True)
 
 
 def _penalised(logits: Tensor, penalty: Tensor | None) -> Tensor:
@@ -88,13 +88,18 @@ def _penalised(logits: Tensor, penalty: Tensor | None) -> Tensor:
     return torch.minimum(logits * penalty, logits / penalty)
 
 
-def _truncated(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor]:
-    """Columns from the best to the worst [B, V], and their probabilities, 0 where cut off."""
-    ordered, order = logits.sort(dim=-1, descending=True)
+def _weights(logits: Tensor, rows: SamplingRows) -> Tensor:
+    """What each column [B, V] weighs, the best one 1, and 0 what top-p drops.
+
+    Of columns that are alike the first ones are kept.
+    """
+    best = logits.amax(-1, keepdim=True)
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     dropped = ordered.softmax(-1).cumsum(-1) > rows.top_p
     dropped[:, 0] = False
-    tempered = ordered / rows.temperature.clamp(min=1e-5)
-    return order, tempered.masked_fill_(dropped, -torch.inf).softmax(-1)
+    dropped = torch.zeros_like(dropped).scatter_(-1, order, dropped)
+    weights = ((logits - best) / rows.temperature.clamp(min=1e-5)).exp_()
+    return weights.masked_fill_(dropped, 0.0)
 
 
 def _mix(x: Word) -> Word:

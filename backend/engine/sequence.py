@@ -14,6 +14,10 @@ class Sequence:
     sampling: SamplingParams
     frame_limit: int
     context_tokens: int
+    read_tokens: int = 0
+    """Of its prompt, so far."""
+    launched: int = 0
+    """Frames that the device was asked for."""
     frames: int = 0
     finish: FinishReason | None = None
     prefill_s: float = 0.0
@@ -37,6 +41,16 @@ class Sequence:
     def generated_tokens(self) -> int:
         """Frames, and the end token if there was one."""
         return self.frames + (self.finish == "end")
+
+    @property
+    def may_go_on(self) -> bool:
+        """Its prompt is read, and its limits allow another frame than those asked for."""
+        positions = self.prompt_tokens + self.launched
+        return (
+            self.read_tokens == self.prompt_tokens
+            and self.launched < self.frame_limit
+            and positions < self.context_tokens
+        )
 
     def limit_reached(self) -> FinishReason | None:
         """Why no further frame may follow, if so."""

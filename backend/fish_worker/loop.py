@@ -22,7 +22,6 @@ from backend.worker.messages import (
     Beat,
     ClearCaches,
     Cleared,
-    CompileState,
     Configure,
     Configured,
     DecodeCodes,
@@ -36,6 +35,7 @@ from backend.worker.messages import (
     Shutdown,
     Speak,
     ToWorker,
+    WayState,
     WorkerConfig,
 )
 from backend.worker.pipe import Send
@@ -94,7 +94,7 @@ class FishWorker:
         """Answer until the messages end; raises what the speaking thread died of."""
         if self._is_compile_asked:
             detail = f"{NAME} is spoken as it was published, without torch.compile"
-            self._send(CompileState(is_active=False, detail=detail))
+            self._send(WayState("eager", detail))
         speaker = threading.Thread(target=self._work, name="speaker", daemon=True)
         speaker.start()
         with self._changed:

@@ -81,7 +81,7 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
     """The first `frames` frames [B, F, N] that `model` says to prompts [B, T]."""
     rows, length = tokens.shape
     books = model.config.num_codebooks
-    cache = KVCache(model.config.slow, model.embeddings.weight.dtype, tokens.device)
+    cache = KVCache(model.config.slow, model.embeddings.weight.dtype, tokens.device, rows)
     generator = torch.Generator().manual_seed(0)
 
     def draw(logits: Tensor) -> Tensor:
@@ -96,9 +96,10 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
     said: list[Tensor] = []
     for step in range(frames):
         if said:
-            cache.advance()
+            cache.extend(range(rows))
             positions = torch.full((rows,), length + step - 1, device=tokens.device)
-            hidden = model.decode(said[-1], positions, cache)
+            spoken = said[-1][:, 0] + model.semantic_begin_id
+            hidden = model.decode(spoken, said[-1], positions, cache, range(rows))
         # Without the last column, the end: every text is to be spoken for as long.
         drawn = [draw(model.slow_logits(hidden)[:, :-1])]
         for book in range(1, books):
@@ -110,14 +111,18 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
 
 def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
     """Read prompts [B, T] all at once into as many new rows; their last hidden states [B, dim]."""
-    rows = [cache.add_row(tokens.shape[1]) for _ in tokens]
+    length = tokens.shape[1]
+    for row in range(len(tokens)):
+        cache.open(row, length)
+        cache.extend([row], length)
     x = model.embed(tokens, tokens.new_zeros(*tokens.shape, model.config.num_codebooks))
-    rope = _rope(model, "slow", tokens.shape[1])
+    rope = _rope(model, "slow", length)
     for index, layer in enumerate(model.layers):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-            for row in rows:
-                cache.write_row(index, row, k[row : row + 1], v[row : row + 1])
+            for row in range(len(tokens)):
+                keys, values = cache.past(index, row)
+                keys[:], values[:] = k[row], v[row]
             return causal(q, k, v)
 
         x = layer(x, rope, attend)

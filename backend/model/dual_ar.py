@@ -5,6 +5,7 @@ Module names are those of the official state dict. Architecture: Fish Speech (ar
 """
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -106,7 +107,7 @@ class DualAR(nn.Module):
     def slow(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """Hidden states [B, T, dim] of whole grids before the last norm; no cache: for training."""
         x = self.embed(tokens, codes)
-        rope = self._rope(torch.arange(tokens.shape[-1], device=tokens.device)[None])
+        rope = self.slow_rope(torch.arange(tokens.shape[-1], device=tokens.device)[None])
         for layer in self.layers:
             x = layer(x, rope, causal)
         return x
@@ -128,39 +129,50 @@ class DualAR(nn.Module):
             x = layer(x, rope, causal)
         return cast(Tensor, self.fast_output(self.fast_norm(x)))
 
-    def prefill(self, tokens: Tensor, codes: Tensor, cache: KVCache, row: int) -> Tensor:
-        """Read a prompt, tokens [T] and codes [T, N], into `row`; its last hidden [1, dim]."""
+    def prefill(self, tokens: Tensor, codes: Tensor, cache: KVCache, slot: int) -> Tensor:
+        """Read the next piece of a prompt, tokens [T] and codes [T, N], into the row of `slot`.
+
+        `cache.extend` has counted its positions. The last hidden state [1, dim].
+        """
         x = self.embed(tokens[None], codes[None])
-        rope = self._rope(torch.arange(tokens.shape[0], device=tokens.device)[None])
+        length, end = tokens.shape[0], cache.length(slot)
+        rope = self.slow_rope(torch.arange(end - length, end, device=tokens.device)[None])
 
         for index, layer in enumerate(self.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                cache.write_row(index, row, k, v)
-                return causal(q, k, v)
+                keys, values = cache.past(index, slot)
+                keys[:, -length:], values[:, -length:] = k[0], v[0]
+                return causal(q, keys[None], values[None])
 
             x = layer(x, rope, attend)
         return x[:, -1]
 
-    def decode(self, codes: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        """One step for every row: the frames just made [B, N] at `positions` [B]; hidden [B, dim].
+    def decode(
+        self,
+        tokens: Tensor,
+        codes: Tensor,
+        positions: Tensor,
+        cache: KVCache,
+        slots: Sequence[int],
+    ) -> Tensor:
+        """One step for the rows of `slots`: tokens [B] with codes [B, N] at `positions` [B].
 
-        `cache.advance()` has counted the new positions.
+        `cache.extend` has counted the new positions. Hidden states [B, dim].
         """
-        tokens = codes[:, :1] + self.semantic_begin_id
-        x = self.embed(tokens, codes[:, None])
-        rope = self._rope(positions[:, None])
-        mask = cache.mask(positions)
+        x = self.embed(tokens[:, None], codes[:, None])
+        rope = self.slow_rope(positions[:, None])
 
         for index, layer in enumerate(self.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                return cache.attend_one(index, q, k, v, positions, mask)
+                return cache.attend_one(index, slots, q, k, v)
 
             x = layer(x, rope, attend)
         return x[:, 0]
 
-    def _rope(self, positions: Tensor) -> Tensor:
+    def slow_rope(self, positions: Tensor) -> Tensor:
+        """The turns of `positions` [B, T]."""
         slow = self.config.slow
         return rope_table(positions, slow.head_dim, slow.rope_base)[:, :, None]
 

@@ -1,131 +1,137 @@
-"""Keys and values of the sequences being spoken: one row each, as long as the longest needs."""
+"""Keys and values of the sequences being spoken: each row has a tensor of its own."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from backend.model.config import KV_BUCKET, TransformerConfig
+from backend.model.config import TransformerConfig, first_capacity, grown_capacity
 from backend.model.layers import attend_from_one
 
 
-class KVCache:
-    """Per layer, keys and values [rows, KV, capacity, D] that grow with what they hold.
-
-    Rows stay packed: the row that leaves is filled by the last one. Growth is by half, so that the
-    copying it costs stays in proportion to what was written, but not past what any row can need.
-    """
-
-    def __init__(self, config: TransformerConfig, dtype: torch.dtype, device: torch.device) -> None:
-        self._config, self._dtype, self._device = config, dtype, device
-        self.lengths: list[int] = []
-        self._most: list[int] = []
-        """Positions that each row can come to hold."""
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
-        self._rows = self._capacity = 0
+@dataclass(slots=True)
+class _Row:
+    held: Tensor
+    """[layers, 2, KV, capacity, D]: keys and values."""
+    length: int
+    """Positions that are written, or about to be."""
+    most: int
+    """Positions that it can come to hold."""
 
     @property
     def capacity(self) -> int:
-        """Positions each row has room for."""
-        return self._capacity
+        return self.held.shape[3]
+
+
+class KVCache:
+    """Rows by their slot, each as long as it needs and grown alone: joining copies nothing.
+
+    Growth is by half, so that the copying it costs stays in proportion to what was written, but not
+    past what the row can come to hold.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        dtype: torch.dtype,
+        device: torch.device,
+        slots: int = 1,
+        *,
+        has_spare: bool = False,
+    ) -> None:
+        self._config, self._dtype, self._device = config, dtype, device
+        self._rows: dict[int, _Row] = {}
+        self._spare = slots - 1 if has_spare else None
+        """The last slot, which no sequence ever has."""
+        self.table = torch.zeros((slots, 2), dtype=torch.int64, device=device)
+        """Where each slot's row lies, and its capacity: what a kernel needs to find it."""
 
     @property
     def allocated_bytes(self) -> int:
-        """Bytes held now."""
-        return sum(t.nbytes for t in (*self._keys, *self._values))
+        """Bytes held now, but for those of the spare slot."""
+        return sum(row.held.nbytes for slot, row in self._rows.items() if slot != self._spare)
 
-    @property
-    def longest(self) -> int:
-        """Positions of the longest row."""
-        return max(self.lengths)
+    def length(self, slot: int) -> int:
+        """Positions of the row of `slot`."""
+        return self._rows[slot].length
 
-    def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """All keys and values [rows, KV, capacity, D] of one layer, as they stand until it grows.
+    def capacity(self, slot: int) -> int:
+        """Positions that the row of `slot` has room for."""
+        return self._rows[slot].capacity
 
-        There may be more rows than `lengths` tells of.
+    def open(self, slot: int, prompt: int, most: int = sys.maxsize) -> None:
+        """An empty row in `slot` with room for a prompt; it can come to hold `most` positions."""
+        assert slot not in self._rows
+        held = self._empty(first_capacity(prompt, most))
+        self._rows[slot] = _Row(held, 0, most)
+        self._tell(slot)
+
+    def close(self, slot: int) -> None:
+        """Let go of what `slot` holds, if anything."""
+        self._rows.pop(slot, None)
+
+    def extend(self, slots: Sequence[int], positions: int = 1) -> None:
+        """Make room for so many more positions in each row, and count them.
+
+        Where memory runs out nothing is counted, and the same may be tried again.
         """
-        return self._keys[index], self._values[index]
+        for slot in slots:
+            row = self._rows[slot]
+            if row.length + positions > row.capacity:
+                self._grow(slot, row, row.length + positions)
+        for slot in slots:
+            self._rows[slot].length += positions
 
-    def add_row(self, length: int, most: int = sys.maxsize) -> int:
-        """Make room for a row of `length` positions to be written; its index.
+    def shorten(self, slots: Sequence[int], positions: int = 1) -> None:
+        """Forget the last positions of each row."""
+        for slot in slots:
+            self._rows[slot].length -= positions
 
-        It can come to hold `most` of them.
-        """
-        self._reserve(len(self.lengths) + 1, length, max((most, *self._most)))
-        self.lengths.append(length)
-        self._most.append(most)
-        return len(self.lengths) - 1
+    def past(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [KV, length, D] of one layer and row: a view."""
+        row = self._rows[slot]
+        keys, values = row.held[layer, :, :, : row.length].unbind(0)
+        return keys, values
 
-    def remove_row(self, row: int) -> None:
-        """Free `row`; the last row takes its place."""
-        last = len(self.lengths) - 1
-        if row != last:
-            used = self.lengths[last]
-            for tensor in (*self._keys, *self._values):
-                tensor[row, :, :used] = tensor[last, :, :used]
-            self.lengths[row], self._most[row] = self.lengths[last], self._most[last]
-        self.lengths.pop()
-        self._most.pop()
-        if not self.lengths:
-            self._keys, self._values = [], []
-            self._rows = self._capacity = 0
+    def snapshot(self, slot: int, positions: int) -> Tensor:
+        """A copy [layers, 2, KV, positions, D] of the first positions of a row."""
+        return self._rows[slot].held[:, :, :, :positions].clone()
 
-    def advance(self) -> None:
-        """Make room for one more position in every row and count it."""
-        self._reserve(len(self.lengths), self.longest + 1, max(self._most))
-        self.lengths = [length + 1 for length in self.lengths]
-
-    def write_row(self, layer: int, row: int, k: Tensor, v: Tensor) -> None:
-        """Store a whole prompt's keys and values [1, KV, T, D] from position 0 on."""
-        self._keys[layer][row, :, : k.shape[2]] = k[0]
-        self._values[layer][row, :, : v.shape[2]] = v[0]
+    def restore(self, slot: int, kept: Tensor) -> None:
+        """Begin the empty row of `slot` with what `snapshot` gave."""
+        self.extend([slot], kept.shape[3])
+        self._rows[slot].held[:, :, :, : kept.shape[3]] = kept
 
     def attend_one(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, mask: Tensor | None
+        self, layer: int, slots: Sequence[int], q: Tensor, k: Tensor, v: Tensor
     ) -> Tensor:
-        """Store k and v [B, KV, 1, D] at `positions`; q [B, H, 1, D] over all that each row holds.
+        """Store k and v [B, KV, 1, D] as the last positions of `slots`; q [B, H, 1, D] over all
+        that each row holds: [B, H, 1, D]."""
+        attended = []
+        for index, slot in enumerate(slots):
+            keys, values = self.past(layer, slot)
+            keys[:, -1:], values[:, -1:] = k[index], v[index]
+            attended.append(attend_from_one(q[index, None], keys[None], values[None]))
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
-        `mask` [B, 1, 1, L] hides what a shorter row does not hold.
-        """
-        rows, kv_heads = k.shape[:2]
-        keys, values = self._keys[layer][:rows], self._values[layer][:rows]
-        index = positions.view(rows, 1, 1, 1).expand(rows, kv_heads, 1, k.shape[-1])
-        keys.scatter_(2, index, k)
-        values.scatter_(2, index, v)
-        used = self.longest
-        return attend_from_one(q, keys[:, :, :used], values[:, :, :used], mask)
+    def _empty(self, capacity: int) -> Tensor:
+        config = self._config
+        shape = (config.n_layer, 2, config.n_local_heads, capacity, config.head_dim)
+        return torch.empty(shape, dtype=self._dtype, device=self._device)
 
-    def mask(self, positions: Tensor) -> Tensor | None:
-        """What each row may see: None where all rows are of one length."""
-        if min(self.lengths) == self.longest:
-            return None
-        seen = torch.arange(self.longest, device=positions.device)
-        return (seen[None] <= positions[:, None])[:, None, None]
+    def _grow(self, slot: int, row: _Row, positions: int) -> None:
+        capacity = row.capacity
+        while capacity < positions:
+            capacity = grown_capacity(capacity, row.most)
+        held = self._empty(capacity)
+        held[:, :, :, : row.length] = row.held[:, :, :, : row.length]
+        row.held = held
+        self._tell(slot)
 
-    def _reserve(self, rows: int, length: int, most: int) -> None:
-        if rows <= self._rows and length <= self._capacity:
-            return
-        capacity = self._capacity
-        if length > capacity:
-            grown = max(length, min(capacity * 3 // 2, most))
-            capacity = -(-grown // KV_BUCKET) * KV_BUCKET
-        if rows > self._rows:
-            rows = max(rows, self._rows * 3 // 2)
-        # Else everything is copied anyway, and the rows that have left are let go of: after a want
-        # of memory, whose cure is that one leaves, the next try must ask for less.
-        shape = (rows, self._config.n_local_heads, capacity, self._config.head_dim)
-        layers = range(self._config.n_layer)
-        # Layer by layer: the old and the new tensor of one layer only stand side by side. Where
-        # memory runs out midway, layers differ and only what all of them hold is promised.
-        self._rows = min(self._rows, rows)
-        for tensors in (self._keys, self._values):
-            for layer in layers:
-                fresh = torch.zeros(shape, dtype=self._dtype, device=self._device)
-                if layer < len(tensors):
-                    old = tensors[layer][:rows, :, :capacity]
-                    fresh[: old.shape[0], :, : old.shape[2]] = old
-                    tensors[layer] = fresh
-                else:
-                    tensors.append(fresh)
-        self._rows, self._capacity = rows, capacity
+    def _tell(self, slot: int) -> None:
+        # Filled, not copied from the host: a copy would wait for the device.
+        row = self._rows[slot]
+        self.table[slot, 0].fill_(row.held.data_ptr())
+        self.table[slot, 1].fill_(row.capacity)

@@ -50,19 +50,18 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention over this piece alone, each position seeing those before it."""
-    if _writes_out(q):
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
-        hidden = torch.zeros_like(seen, dtype=q.dtype).masked_fill(~seen, -torch.inf)
-        return _written_out(q, k, v, hidden)
-    grouped = q.shape[1] != k.shape[1]
+    """Attention of the last positions, q [B, H, T, D], over all L, each seeing those before it."""
+    groups, (length, whole) = q.shape[1] // k.shape[1], (q.shape[2], k.shape[2])
+    grouped = groups != 1
     if grouped and q.device.type == "cuda":
         # Only one of CUDA's kernels knows groups, and it wants 16 bits and a recent card. The
         # others would be left with one that writes every score out.
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+        k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
         grouped = False
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    if length == whole:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    seen = torch.ones(length, whole, dtype=torch.bool, device=q.device).tril(whole - length)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped)
 
 
 def attend_from_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -73,28 +72,11 @@ def attend_from_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
     others are minus infinity.
     """
     grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[-1])
-    if mask is not None and _writes_out(q):
-        return _written_out(grouped, keys, values, mask).reshape(q.shape)
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).reshape(q.shape)
 
 
-def _writes_out(q: Tensor) -> bool:
-    """Whether a compiler is better off with the single operations of attention.
-
-    CUDA's fused kernels want masks of certain lengths and strides, which a compiler that must not
-    know the length cannot promise; for a few queries they gain nothing. The CPU's takes any.
-    """
-    return torch.compiler.is_compiling() and q.device.type != "cpu"
-
-
-def _written_out(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
-    """Attention of q [B, H, T, D] over k and v [B, H, L, D], `hidden` [.., L] added to scores."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + hidden
-    return F.softmax(scores.float(), dim=-1).to(q.dtype) @ v
-
-
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions; `attend` decides what it looks at."""
+    """Grouped-query attention with rotary positions, but for the attention itself."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -108,7 +90,8 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
             self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
-    def forward(self, x: Tensor, rope: Tensor, attend: Attend) -> Tensor:
+    def before(self, x: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, T, dim], turned by `rope`, to q [B, H, T, D], k and v [B, KV, T, D]."""
         heads = self.n_head + self.n_local_heads
         qkv = self.wqkv(x).view(*x.shape[:2], -1, self.head_dim)  # [B, T, H + 2 KV, D]
         qk, v = qkv[:, :, :heads], qkv[:, :, heads:]
@@ -116,8 +99,11 @@ class Attention(nn.Module):
             q, k = qk[:, :, : self.n_head], qk[:, :, self.n_head :]
             qk = torch.cat((self.q_norm(q), self.k_norm(k)), dim=2)
         qk = rotate(qk, rope).transpose(1, 2)
-        y = attend(qk[:, : self.n_head], qk[:, self.n_head :], v.transpose(1, 2))
-        return cast(Tensor, self.wo(y.transpose(1, 2).flatten(2)))
+        return qk[:, : self.n_head], qk[:, self.n_head :], v.transpose(1, 2)
+
+    def after(self, attended: Tensor) -> Tensor:
+        """What was attended to [B, H, T, D] to what is added to the stream [B, T, dim]."""
+        return cast(Tensor, self.wo(attended.transpose(1, 2).flatten(2)))
 
 
 class FeedForward(nn.Module):
@@ -134,7 +120,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each normalised before and added after."""
+    """Attention and feed-forward, each normalised before and added after.
+
+    What comes before attention and what comes after it can be had apart, for whoever computes the
+    attention itself in another way.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -144,7 +134,15 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
 
     def forward(self, x: Tensor, rope: Tensor, attend: Attend = causal) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rope, attend)
+        return self.after(x, attend(*self.before(x, rope)))
+
+    def before(self, x: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, T, dim] to q [B, H, T, D], k and v [B, KV, T, D]."""
+        return self.attention.before(self.attention_norm(x), rope)
+
+    def after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The stream [B, T, dim] and what was attended to [B, H, T, D] to the stream behind it."""
+        x = x + self.attention.after(attended)
         return cast(Tensor, x + self.feed_forward(self.ffn_norm(x)))
 
 

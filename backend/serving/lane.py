@@ -85,11 +85,12 @@ class Lane:
 
     @property
     def running_plan(self) -> Plan:
-        """The plan with what has become of it: pressure, and whether compiled code speaks."""
-        plan, config, compiled = self.plan, self.config, self.worker.compile_state
+        """The plan with what has become of it: pressure, and the way in which frames are made."""
+        plan, config, way = self.plan, self.config, self.worker.way_state
         return replace(
             plan,
-            compile=replace(plan.compile, value=compiled is not None and compiled.is_active),
+            compile=replace(plan.compile, value=way is not None and way.is_compiled),
+            way="" if way is None else way.name,
             num_threads=replace(plan.num_threads, value=config.num_threads),
             chunk_length=replace(plan.chunk_length, value=config.chunk_length),
         )
@@ -257,6 +258,7 @@ def worker_command(
         calibration_samples=plan.calibration_samples if is_quantized else 0,
         try_compile=plan.compile.value,
         compile_dir=str(settings.data_dir / "compiled"),
+        has_room_for_graphs=plan.fast_mb > 0,
         cache_limit_mb=config.cache_limit_mb,
         max_batch=plan.max_batch.value,
         log_level=settings.log_level,

@@ -24,7 +24,6 @@ from backend.worker.messages import (
     Beat,
     ClearCaches,
     Cleared,
-    CompileState,
     Configure,
     Configured,
     DecodeCodes,
@@ -38,6 +37,7 @@ from backend.worker.messages import (
     Pcm,
     Ready,
     Speak,
+    WayState,
     frame,
 )
 from backend.worker.supervisor import Patience, Supervisor, WorkerState
@@ -77,7 +77,7 @@ class WorkerClient(Supervisor):
     ) -> None:
         super().__init__(command, patience, environment)
         self._load = Load(0, 0)
-        self._compile_state: CompileState | None = None
+        self._way_state: WayState | None = None
         self._listeners: dict[str, _Listener] = {}
         self._aborting: dict[str, asyncio.TimerHandle] = {}
         self._asked: deque[asyncio.Future[Configured | Cleared]] = deque()
@@ -90,9 +90,11 @@ class WorkerClient(Supervisor):
         return self._load
 
     @property
-    def compile_state(self) -> CompileState | None:
-        """How its background compilation ended; None while it has not, or where there is none."""
-        return self._compile_state
+    def way_state(self) -> WayState | None:
+        """In which way it computes frames now; None while nothing is loaded."""
+        if self._way_state is None and self.info is not None:
+            return WayState(self.info.way, self.info.way_detail)
+        return self._way_state
 
     async def speak(self, speak: Speak, take: Take) -> Done:
         """Speak, handing the audio to `take`; raises what the worker's `Failed` says, `EngineDown`.
@@ -184,8 +186,8 @@ class WorkerClient(Supervisor):
         match message:
             case Load():
                 self._load = message
-            case CompileState():
-                self._compile_state = message
+            case WayState():
+                self._way_state = message
             case Configured() | Cleared():
                 if self._asked and not (asked := self._asked.popleft()).done():
                     asked.set_result(message)
@@ -213,7 +215,7 @@ class WorkerClient(Supervisor):
             self._abort(request_id)
 
     def _lose(self, error: ShoalError) -> None:
-        self._load, self._compile_state = Load(0, 0), None
+        self._load, self._way_state = Load(0, 0), None
         for timer in self._aborting.values():
             timer.cancel()
         self._aborting.clear()

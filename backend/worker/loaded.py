@@ -18,6 +18,7 @@ from backend.core import MIB, EngineInfo, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
+from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.model.dac import DAC
@@ -45,6 +46,7 @@ class Loaded:
     def clear_caches(self) -> int:
         """Give unused memory back; the bytes that became free."""
         before = used_bytes(self.place.device)
+        self.engine.forget_voices()
         gc.collect()
         give_back_unused(self.place.device)
         return max(0, before - used_bytes(self.place.device))
@@ -75,8 +77,12 @@ def load(config: WorkerConfig) -> Loaded:
         else config.cache_limit_mb * MIB
     )
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
-    way = take_fastest_(checkpoint.codec, ways(place.device))
-    logger.info("The codec computes in {}.", way)
+    settled = Settled("eager", "")
+    if place.device.type == "cuda" and config.has_room_for_graphs:
+        settled = settle(engine, may_use_triton=config.try_compile)
+        logger.info("{}", settled.detail)
+    codec_way = take_fastest_(checkpoint.codec, ways(place.device))
+    logger.info("The codec computes in {}.", codec_way)
     stage = stage_of(checkpoint.codec, config.max_batch)
     trial_s = _warm_up(checkpoint, engine, stage)
     give_back_unused(place.device)  # holes that loading and the trial left
@@ -109,7 +115,9 @@ def load(config: WorkerConfig) -> Loaded:
         codec_id=codec_fingerprint(Path(config.model_dir)),
         trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
         has_default_voice=said.has_default_voice,
-        codec_precision=way.precision,
+        codec_precision=codec_way.precision,
+        way=settled.name,
+        way_detail=settled.detail,
     )
     return Loaded(checkpoint, place, engine, stage, info)
 

@@ -21,20 +21,24 @@ from backend.worker.messages import (
     Beat,
     ClearCaches,
     Cleared,
-    CompileState,
     Configure,
     Configured,
     DecodeCodes,
     EncodeVoice,
+    FromWorker,
     Load,
     Shutdown,
     Speak,
     ToWorker,
+    WayState,
     WorkerConfig,
 )
 from backend.worker.pipe import Send
 from backend.worker.process_memory import held_of_gpu_bytes, reset_peak
 from backend.worker.speech import SpeechJob
+
+_LOAD_STEPS = 32
+"""Between two looks at what is held while the same number of sequences is spoken."""
 
 Inbox = queue.SimpleQueue[ToWorker | None]
 """Messages to the worker; None is the end of them."""
@@ -149,12 +153,15 @@ class WorkerLoop:
                 with self._boundary_of(job):
                     job.take(progress)
         # Frames that are still to come are not waited for by sound that is: they overlap.
+        told: list[FromWorker] = []
         for heard in self._stage.heard(wait=self._engine.is_idle):
             if (job := self._jobs.get(cast(Sequence, heard.key))) is not None:
                 with self._boundary_of(job):
-                    self._send(job.tell(heard))
+                    told.append(job.tell(heard))
                     if heard.is_over:
                         del self._jobs[job.sequence]
+        if told:
+            self._send(*told)
 
     @contextlib.contextmanager
     def _boundary_of(self, job: SpeechJob) -> Iterator[None]:
@@ -183,9 +190,14 @@ class WorkerLoop:
                 self._send(failed(job.request_id, error))
 
     def _tell_load(self) -> None:
+        running, waiting = self._engine.running, self._engine.waiting
+        is_as_told = (running, waiting) == (self._told.running, self._told.waiting)
+        # What torch holds of a GPU takes it longer to say than the shipped voice takes for a frame.
+        if is_as_told and running and self._steps % _LOAD_STEPS:
+            return
         load = Load(
-            running=self._engine.running,
-            waiting=self._engine.waiting,
+            running=running,
+            waiting=waiting,
             cache_bytes=self._engine.cache_bytes,
             memory_bytes=held_of_gpu_bytes(self._loaded.place.device),
         )
@@ -198,10 +210,12 @@ def start(config: WorkerConfig, send: Send) -> WorkerLoop:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
     loaded = load(config)
     compilation = None
-    if config.try_compile:
+    if config.try_compile and loaded.place.device.type == "cpu":
         compilation = BackgroundCompile(
             loaded.engine,
-            on_done=lambda is_active, detail: send(CompileState(is_active, detail)),
+            on_done=lambda is_active, detail: send(
+                WayState("compiled" if is_active else "eager", detail)
+            ),
             cache_dir=Path(config.compile_dir) if config.compile_dir else None,
         )
     return WorkerLoop(loaded, Inbox(), send, compilation)

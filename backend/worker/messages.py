@@ -44,9 +44,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration_samples: int = 0
     """Texts that choose clipping scales and measure the quality cost; 0 skips both."""
     try_compile: bool = False
-    """Try torch.compile in the background."""
+    """Try code that is compiled here: on a GPU Triton's, on a CPU torch.compile's in the
+    background."""
     compile_dir: str = ""
     """Folder that keeps what was compiled for the next start; "" keeps nothing."""
+    has_room_for_graphs: bool = True
+    """On a GPU: buffers and CUDA graphs fit beside weights and requests; else frames are eager."""
     cache_limit_mb: int | None = None
     """Memory for keys and values, in MiB; None is a share of what is free."""
     max_batch: int = 16
@@ -182,13 +185,18 @@ class Cleared(msgspec.Struct, frozen=True, tag="cleared"):
     freed_bytes: int
 
 
-class CompileState(msgspec.Struct, frozen=True, tag="compile_state"):
-    """How the background compilation ended."""
+class WayState(msgspec.Struct, frozen=True, tag="way_state"):
+    """In which way frames are computed from now on; at the start `Ready` tells it."""
 
-    is_active: bool
-    """Requests are now spoken by the compiled code."""
+    name: str
+    """eager, graph, fused or compiled."""
     detail: str
     """Why, in words for a user."""
+
+    @property
+    def is_compiled(self) -> bool:
+        """A compiler made its code for this machine."""
+        return self.name in ("fused", "compiled")
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
@@ -207,7 +215,7 @@ Asked = Speak | EncodeVoice | DecodeCodes
 ToWorker = Asked | Abort | Configure | ClearCaches | Shutdown
 Answer = Pcm | Done | Encoded | Decoded
 """What a request is answered with; nothing follows any but `Pcm`."""
-FromWorker = Ready | Beat | Answer | Failed | Load | Configured | Cleared | CompileState
+FromWorker = Ready | Beat | Answer | Failed | Load | Configured | Cleared | WayState
 
 T = TypeVar("T")
 

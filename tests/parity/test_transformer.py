@@ -48,11 +48,13 @@ def _cached_hidden(model: DualAR, tokens: Tensor, codes: Tensor) -> Tensor:
     """Hidden states of the last frames, as generation computes them: prefill, then step by step."""
     cache = KVCache(model.config.slow, torch.float32, CPU)
     prompt = len(tokens) - TEACHER_FRAMES
-    row = cache.add_row(prompt)
-    hidden = [model.prefill(tokens[:prompt], codes[:prompt], cache, row)]
+    cache.open(0, prompt)
+    cache.extend([0], prompt)
+    hidden = [model.prefill(tokens[:prompt], codes[:prompt], cache, 0)]
     for position in range(prompt, len(tokens)):
-        cache.advance()
-        hidden.append(model.decode(codes[position, None], torch.tensor([position]), cache))
+        cache.extend([0])
+        given = tokens[position, None], codes[position, None]
+        hidden.append(model.decode(*given, torch.tensor([position]), cache, [0]))
     return torch.cat(hidden)
 
 
@@ -110,7 +112,9 @@ def _speak(
     """Greedy frames [frames, N]; the smallest lead of a semantic and of a residual choice."""
     config = model.config
     cache, frame = KVCache(config.slow, torch.float32, CPU), FastFrame(model)
-    hidden = model.prefill(tokens, codes, cache, cache.add_row(len(tokens)))
+    cache.open(0, len(tokens))
+    cache.extend([0], len(tokens))
+    hidden = model.prefill(tokens, codes, cache, 0)
     made: list[Tensor] = []
     slow_leads, fast_leads = [], []
     for position in range(len(tokens), len(tokens) + frames):
@@ -125,8 +129,9 @@ def _speak(
             if book + 1 < config.num_codebooks:
                 logits = frame.step(book, code)
         made.append(torch.cat(books))
-        cache.advance()
-        hidden = model.decode(made[-1][None], torch.tensor([position]), cache)
+        cache.extend([0])
+        given = made[-1][None, 0] + model.semantic_begin_id, made[-1][None]
+        hidden = model.decode(*given, torch.tensor([position]), cache, [0])
     return torch.stack(made), min(slow_leads), min(fast_leads)
 
 

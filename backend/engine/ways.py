@@ -1,0 +1,72 @@
+"""Which way makes the frames of a GPU: the fastest of those that are there and that agree."""
+
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from loguru import logger
+
+from backend.engine.agreement import compare
+from backend.engine.engine import Engine
+from backend.engine.frame import State, Way
+from backend.engine.out_of_memory import is_out_of_memory
+
+_TRITON_CAPABILITY = (7, 0)
+"""Volta: Triton refuses older cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of the ways that were tried."""
+
+    name: str
+    detail: str
+    """In words for a user."""
+
+
+def settle(engine: Engine, *, may_use_triton: bool) -> Settled:
+    """Let `engine`, which is idle and on a GPU, make its frames in the fastest way that is right.
+
+    What cannot be had, or does not agree with the plain way, is one warning, and the next one is
+    tried.
+    """
+    device = engine.model.embeddings.weight.device
+    for name, make in _ways(device, may_use_triton):
+        began_s = time.perf_counter()
+        try:
+            way = make(engine.runner.state)
+            agreement = compare(way, engine.runner.state)
+        except Exception as error:  # noqa: BLE001 - a way's trial: it is told, and another is taken
+            engine.runner.reset()
+            if is_out_of_memory(error):
+                torch.cuda.empty_cache()
+            reason = next(iter(str(error).splitlines()), "")[:300]
+            logger.warning("Frames are not made {}: {}: {}", name, type(error).__name__, reason)
+            continue
+        if not agreement.is_close:
+            engine.runner.reset()
+            logger.warning("Frames are not made {}: the results differ: {}", name, agreement)
+            continue
+        engine.runner.way = way
+        seconds = time.perf_counter() - began_s
+        return Settled(way.name, f"Frames are made {name}, after {seconds:.0f} s; {agreement}.")
+    return Settled("eager", "Frames are made by one torch operation after another.")
+
+
+def _ways(
+    device: torch.device, may_use_triton: bool
+) -> Iterator[tuple[str, Callable[[State], Way]]]:
+    capability = torch.cuda.get_device_capability(device)
+    if may_use_triton and capability >= _TRITON_CAPABILITY and find_spec("triton") is not None:
+        # Imported here alone: it takes 80 MB, which a worker on a CPU has no use for.
+        yield (
+            "by Triton kernels in CUDA graphs",
+            importlib.import_module("backend.engine.fused").FusedWay,
+        )
+    yield (
+        "by torch operations in CUDA graphs",
+        importlib.import_module("backend.engine.graph").GraphWay,
+    )
