@@ -274,7 +274,8 @@ def print_stage(plain: DAC) -> None:
     torch.cuda.empty_cache()
     before, began_s = torch.cuda.memory_reserved(), time.perf_counter()
     decoder = SlotDecoder(codec, 128)
-    decoder.warm_up()
+    while decoder.prepare():
+        pass
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     taken = (torch.cuda.memory_reserved() - before) / 2**20

@@ -278,7 +278,8 @@ def test_too_little_memory_for_many_rows_means_fewer(monkeypatch: pytest.MonkeyP
         return call(self, rows, frames)
 
     monkeypatch.setattr(SlotDecoder, "_call", small)
-    decoder.warm_up()
+    while decoder.prepare():
+        pass
     made = {(rows, frames) for rows in (1, 2) for frames in (2, 4, 8, 16)}
     assert decoder._calls.keys() == made
     stage = CodecStage(decoder)

@@ -154,19 +154,13 @@ def test_code_that_fails_while_speaking_costs_no_frame(at: int) -> None:
             raise RuntimeError("no kernel image")
 
     one = compiled(before)
-    eager, way = EagerWay(one.runner.state), one.runner.way
-    assert isinstance(way, CompiledWay)
-
-    def failed(error: RuntimeError) -> None:
-        told.append(str(error))
-        one.runner.way = eager
-
-    way.on_failure = failed
+    one.runner.on_fallback = lambda error: told.append(str(error))
     pair = [sequence("abc", frames=12), sequence("a longer one", frames=12)]
     frames = run(one, *pair)
     for each in pair:
         assert torch.equal(frames[each], slow_greedy(each.prompt, 12))
     assert told == ["no kernel image"]
+    assert not is_compiled(one)
     assert count == 3 * at
 
 
@@ -175,9 +169,7 @@ def test_a_want_of_memory_is_not_blamed_on_compiled_code(monkeypatch: pytest.Mon
         raise RuntimeError("an allocation failed")
 
     one = compiled(before)
-    way = one.runner.way
-    assert isinstance(way, CompiledWay)
-    way.on_failure = lambda error: pytest.fail(str(error))
+    one.runner.on_fallback = lambda error: pytest.fail(str(error))
     one.add(sequence("a", frames=5))
     monkeypatch.setattr(EagerWay, "frame", lambda *_: (_ for _ in ()).throw(NO_MEMORY))
     progress = drain(one)

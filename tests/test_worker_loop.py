@@ -3,7 +3,7 @@
 import io
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,7 @@ from backend.worker.messages import (
     Speak,
 )
 from tests.engines import tiny
+from tests.monitored import logged
 
 SAMPLING = SamplingParams(temperature=0.9, top_p=0.95, seed=11)
 WAIT_S = 60
@@ -406,3 +407,52 @@ def test_caches_are_cleared(worker: Worker) -> None:
     cleared = next_of(worker, Cleared)
     assert isinstance(cleared, Cleared)
     assert cleared.freed_bytes >= 0
+
+
+def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that comes meanwhile is waited with for the one thing at work, no longer."""
+    held = loaded()
+    prepared, spoken_after = queue.SimpleQueue[str](), list[int]()
+
+    def prepare(name: str, most: int) -> Callable[[], bool]:
+        left = iter(range(most))
+
+        def one() -> bool:
+            if (number := next(left, None)) is None:
+                return False
+            if name == "engine" and number == 1:
+                worker.inbox.put(request("one", "Hello."))
+            prepared.put(name)
+            return True
+
+        return one
+
+    def begun(*arguments: Any) -> Any:
+        spoken_after.append(prepared.qsize())
+        return open_row(*arguments)
+
+    open_row = held.engine.runner.open
+    monkeypatch.setattr(held.engine.runner, "open", begun)
+    monkeypatch.setattr(held.engine, "prepare", prepare("engine", 4))
+    monkeypatch.setattr(held.stage, "prepare", prepare("stage", 2))
+    worker = Worker(held)
+    assert isinstance(worker.answers("one")["one"][-1], Done)
+    names = [prepared.get(timeout=WAIT_S) for _ in range(6)]
+    assert names == ["engine"] * 4 + ["stage"] * 2
+    assert spoken_after == [2]
+    worker.leave()
+
+
+def test_what_cannot_be_made_ready_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = loaded()
+    monkeypatch.setattr(
+        held.engine, "prepare", lambda: (_ for _ in ()).throw(RuntimeError("no room"))
+    )
+    with logged() as lines:
+        worker = Worker(held)
+        for _ in range(2):
+            assert isinstance(worker.speak("Hello.")[-1], Done)
+        worker.leave()
+    assert len([line for line in lines if "no room" in line]) == 1

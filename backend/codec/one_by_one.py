@@ -40,6 +40,10 @@ class OneByOne:
         self.most_flights = 1
         self._streams: dict[Key, Stream] = {}
 
+    def prepare(self) -> bool:
+        """Nothing is made beforehand."""
+        return False
+
     def fitting(self, frames: int, keys: Sequence[Key]) -> Sequence[Key]:
         """The first."""
         return keys[:1]

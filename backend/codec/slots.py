@@ -1,6 +1,6 @@
 """Pieces of many sequences decoded together, on CUDA in graphs and beside everything else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +42,24 @@ class SlotDecoder:
         self._queue = _stream_of(self._device) if is_cuda else None
         self._pool = torch.cuda.graph_pool_handle() if is_cuda else None
 
-    def warm_up(self) -> None:
-        """Make every call ready, the largest first: the smaller ones pass through its memory."""
+    def prepare(self) -> bool:
+        """Make a call ready that is not; False when all are.
+
+        Those for one row come first, then the largest: the smaller ones pass through its memory.
+        """
+        for rows, frames in self._wanted():
+            if (rows, frames) not in self._calls:
+                self._call(self._made_ready(rows, frames), frames)
+                return True
+        return False
+
+    def _wanted(self) -> Iterator[tuple[int, int]]:
+        """Rows and frames of every call."""
+        yield from ((1, frames) for frames in self.sizes)
         for frames in reversed(self.sizes):
             rows = self._most_rows[frames]
-            while rows:
-                rows = self._made_ready(rows, frames)
-                self._call(rows, frames)
+            while rows > 1:
+                yield rows, frames
                 rows //= 2
 
     def fitting(self, frames: int, keys: Sequence[Key]) -> Sequence[Key]:

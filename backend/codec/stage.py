@@ -46,6 +46,9 @@ class PieceDecoder(Protocol):
     most_flights: int
     """Flights that may be begun before the first of them has landed."""
 
+    def prepare(self) -> bool:
+        """Make something ready that will be wanted; False where nothing is left to prepare."""
+
     def fitting(self, frames: int, keys: Sequence[Key]) -> Sequence[Key]:
         """Those of `keys` of which a piece of `frames` can be decoded together now."""
 
@@ -76,6 +79,10 @@ class CodecStage:
     def is_idle(self) -> bool:
         """There is nothing to tell unless more is pushed."""
         return not (self._flights or self._due or self._ended)
+
+    def prepare(self) -> bool:
+        """Make something ready while there is nothing to decode; False when all is."""
+        return self._decoder.prepare()
 
     def push(self, key: Key, frame: Tensor) -> None:
         """Take the codes [N] of the next frame of `key`, on whatever device."""

@@ -93,9 +93,9 @@ class BackgroundCompile:
             raise CompileFailed(f"its results differ: {agreement}")
         if self._stopping.is_set():
             raise CompileStopped
-        compiled = CompiledWay(self._engine.runner.state, runs, max_rows)
-        compiled.on_failure = self._failed_later
-        self._engine.runner.way = compiled
+        runner = self._engine.runner
+        runner.on_fallback = self._failed_later
+        runner.way = CompiledWay(runner.state, runs, max_rows)
         seconds = time.perf_counter() - began_s
         return f"torch.compile is active after {seconds:.0f} s, {source}; {agreement}."
 
@@ -132,7 +132,6 @@ class BackgroundCompile:
             raise CompileStopped
 
     def _failed_later(self, error: RuntimeError) -> None:
-        self._engine.runner.way = self._way_before
         self._give_up(f"torch.compile is not used any more: {explain(error)}")
 
     def _give_up(self, detail: str) -> None:

@@ -198,9 +198,6 @@ class CompiledWay:
     name = "compiled"
 
     def __init__(self, state: State, runs: Mapping[str, Run], max_rows: int) -> None:
-        self.on_failure: Callable[[RuntimeError], None] | None = None
-        """Hears of compiled code that fails, after the eager way has made its frame; without it the
-        error is raised."""
         self._eager, self._state, self._max_rows = EagerWay(state), state, max_rows
         model, self._fast = state.model, FastFrame(state.model)
         self._between, self._first, self._next = (runs[name] for name in NAMES)
@@ -211,6 +208,10 @@ class CompiledWay:
         self._next_weights = piece(model, "next").weights()
         self._logits: list[Tensor] = []
 
+    def prepare(self) -> bool:
+        """It was compiled before it came here."""
+        return False
+
     def read(self, slot: int, tokens: Tensor, codes: Tensor) -> None:
         """Write the next piece of a prompt into the row of `slot`."""
         self._eager.read(slot, tokens, codes)
@@ -218,28 +219,18 @@ class CompiledWay:
     def frame(self, slots: Sequence[int]) -> Tensor:
         """Make a frame for each row and record it: codes [B, N]."""
         if len(slots) > self._max_rows:
-            return self._eager_frame(slots)
+            codes = self._eager.frame(slots)
+            self._logits = self._eager.logits(slots)
+            return codes
         state, model = self._state.slots, self._state.model
         rows = torch.tensor(slots)
-        try:
-            codes = self._draw(rows, *self._attend(rows, slots))
-        except RuntimeError as error:
-            if self.on_failure is None:
-                raise
-            made = self._eager_frame(slots)  # which has no memory either, if that was it
-            self.on_failure(error)
-            return made
+        codes = self._draw(rows, *self._attend(rows, slots))
         state.record(rows, spoken_codes(codes, model.config.codebook_size), model.semantic_begin_id)
         return codes
 
     def logits(self, slots: Sequence[int]) -> list[Tensor]:
         """What the last frame's codes were drawn from."""
         return self._logits
-
-    def _eager_frame(self, slots: Sequence[int]) -> Tensor:
-        codes = self._eager.frame(slots)
-        self._logits = self._eager.logits(slots)
-        return codes
 
     def _attend(self, rows: Tensor, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The stream [B, 1, dim] before the last layer, and what that attended to."""

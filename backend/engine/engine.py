@@ -105,6 +105,10 @@ class Engine:
         """A step would do nothing."""
         return self._scheduler.is_idle and not self._in_flight
 
+    def prepare(self) -> bool:
+        """Make something ready while there is nothing to do; False when all is."""
+        return self.runner.prepare()
+
     def add(self, sequence: Sequence) -> None:
         """Queue `sequence`; later steps tell of it."""
         self._scheduler.add(sequence)

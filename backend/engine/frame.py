@@ -41,6 +41,9 @@ class Way(Protocol):
     def name(self) -> str:
         """As it is told to users."""
 
+    def prepare(self) -> bool:
+        """Make something ready that will be wanted; False where nothing is left to prepare."""
+
     def read(self, slot: int, tokens: Tensor, codes: Tensor) -> None:
         """Write the next piece of a prompt, tokens [T] and codes [T, N] on the device, into the row
         of `slot`."""
@@ -64,6 +67,10 @@ class EagerWay:
     def __init__(self, state: State) -> None:
         self._state, self._fast = state, FastFrame(state.model)
         self._logits: list[Tensor] = []
+
+    def prepare(self) -> bool:
+        """Nothing is made beforehand."""
+        return False
 
     def read(self, slot: int, tokens: Tensor, codes: Tensor) -> None:
         """Write the next piece of a prompt into the row of `slot`."""

@@ -73,13 +73,24 @@ class FusedWay:
         self._graphs: dict[tuple[str, int], torch.cuda.CUDAGraph] = {}
         state.cache.open(self._spare, 1, 1)
 
+    def prepare(self) -> bool:
+        """Record a graph that there is not; False when all are."""
+        if self._device.type != "cuda":
+            return False
+        wanted = [*(("read", length) for length in PIECE_BUCKETS)]
+        wanted += [("frame", rows) for rows in self._buckets]
+        missing = next((key for key in wanted if key not in self._graphs), None)
+        if missing is not None:
+            self._make_ready(*missing)
+        return missing is not None
+
     def read(self, slot: int, tokens: Tensor, codes: Tensor) -> None:
         """Write the next piece of a prompt into the row of `slot`."""
         begin, most = self._state.cache.length(slot) - len(tokens), PIECE_BUCKETS[-1]
         for at in range(0, len(tokens), most):
             piece = tokens[at : at + most]
             bucket = next(bucket for bucket in PIECE_BUCKETS if bucket >= len(piece))
-            self._prepare("read", bucket)
+            self._make_ready("read", bucket)
             self._tokens[: len(piece)] = piece
             self._codes[: len(piece)] = codes[at : at + most]
             for index, value in enumerate((slot, begin + at, len(piece))):
@@ -89,7 +100,7 @@ class FusedWay:
     def frame(self, slots: Sequence[int]) -> Tensor:
         """Make a frame for each row and record it: codes [B, N]."""
         bucket = self._bucket(len(slots))
-        self._prepare("frame", bucket)
+        self._make_ready("frame", bucket)
         given = [*slots, *[self._spare] * (bucket - len(slots))]
         if given != self._given:
             self._put(given)
@@ -142,7 +153,7 @@ class FusedWay:
         else:
             self._read(rows)
 
-    def _prepare(self, kind: str, rows: int) -> None:
+    def _make_ready(self, kind: str, rows: int) -> None:
         """Have a graph; what is run to make it falls on the slot that no sequence has."""
         if self._device.type != "cuda" or (kind, rows) in self._graphs:
             return

@@ -41,6 +41,13 @@ class GraphWay:
         self._runs: dict[int, list[Callable[[], None]]] = {}
         self._graph: torch.cuda.CUDAGraph | None = None
 
+    def prepare(self) -> bool:
+        """Record what is run for some number of rows; False when all are."""
+        rows = next((rows for rows in self._buckets if rows not in self._runs), None)
+        if rows is not None:
+            self._make_ready(rows)
+        return rows is not None
+
     def read(self, slot: int, tokens: Tensor, codes: Tensor) -> None:
         """Write the next piece of a prompt into the row of `slot`."""
         self._state.model.prefill(tokens, codes, self._state.cache, slot)
@@ -48,9 +55,7 @@ class GraphWay:
     def frame(self, slots: Sequence[int]) -> Tensor:
         """Make a frame for each row and record it: codes [B, N]."""
         rows = self._bucket(slots)
-        if rows not in self._runs:
-            self._put([self._nobody] * rows)
-            self._runs[rows] = self._prepared(rows)
+        self._make_ready(rows)
         self._put([*slots, *[self._nobody] * (rows - len(slots))])
         *runs, last = self._runs[rows]
         for layer, run in enumerate(runs):
@@ -77,6 +82,11 @@ class GraphWay:
             return
         self._slots[: len(given)] = on_device(given, self._slots.device)
         self._given = given
+
+    def _make_ready(self, rows: int) -> None:
+        if rows not in self._runs:
+            self._put([self._nobody] * rows)
+            self._runs[rows] = self._prepared(rows)
 
     def _prepared(self, rows: int) -> list[Callable[[], None]]:
         """What is run for so many rows, with attention in between."""

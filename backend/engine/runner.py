@@ -1,6 +1,6 @@
 """Does what the scheduler decided: reads prompts into slots, makes a frame for every row."""
 
-import collections.abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +8,9 @@ from torch import Tensor
 
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.kept_voices import KeptVoices
+from backend.engine.out_of_memory import is_out_of_memory
 from backend.engine.prompt import Prompt
-from backend.engine.sequence import Sequence
+from backend.engine.sequence import Sequence as Spoken
 from backend.model.dual_ar import DualAR
 
 
@@ -43,10 +44,14 @@ class Runner:
         self.weight_bytes_per_step = model.weight_bytes_per_frame()
         """Bytes of weights that one step reads, whatever the number of rows."""
 
+        self.on_fallback: Callable[[RuntimeError], None] = lambda _: None
+        """Hears of a way that failed, after the plain one has made its frame."""
+
     def reset(self) -> None:
         """Begin anew, in the plain way; no slot may be open."""
         self.state = State.of(self._model, self._max_batch)
-        self.way: Way = EagerWay(self.state)
+        self._plain = EagerWay(self.state)
+        self.way: Way = self._plain
 
     @property
     def cache_bytes(self) -> int:
@@ -54,7 +59,12 @@ class Runner:
         return self.state.cache.allocated_bytes
 
     @torch.inference_mode()
-    def open(self, slot: int, sequence: Sequence) -> int:
+    def prepare(self) -> bool:
+        """Make something ready that rows will want; False when all is."""
+        return self.way.prepare()
+
+    @torch.inference_mode()
+    def open(self, slot: int, sequence: Spoken) -> int:
         """Begin a row in `slot`; how many tokens of its prompt need not be read any more."""
         self.state.cache.open(slot, sequence.prompt_tokens, sequence.most_positions)
         self.state.slots.open(slot, sequence.sampling)
@@ -80,11 +90,11 @@ class Runner:
             self.state.slots.begin(slot, tokens[-1], codes[-1], last)
 
     @torch.inference_mode()
-    def launch(self, slots: collections.abc.Sequence[int]) -> Flight:
+    def launch(self, slots: Sequence[int]) -> Flight:
         """Let the device make the next frame of the rows of `slots`."""
         self.state.cache.extend(slots)
         try:
-            codes = self.way.frame(slots)
+            codes = self._frame(slots)
         except BaseException:
             self.state.cache.shorten(slots)
             raise
@@ -95,6 +105,20 @@ class Runner:
         landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
         landed.record()
         return Flight(landing, landed)
+
+    def _frame(self, slots: Sequence[int]) -> Tensor:
+        """A frame of each row, in the plain way from the first one on that the other fails at."""
+        try:
+            return self.way.frame(slots)
+        except RuntimeError as error:
+            if self.way is self._plain or is_out_of_memory(error):
+                raise
+            # Nothing was recorded yet, and the same positions are written again. If this fails too,
+            # for want of memory say, the way is not to blame.
+            codes = self._plain.frame(slots)
+            self.way = self._plain
+            self.on_fallback(error)
+            return codes
 
     def close(self, slot: int) -> None:
         """Free `slot`. What the device was asked to do with it before is done first."""

@@ -127,7 +127,8 @@ def stage_of(codec: DAC, max_batch: int) -> CodecStage:
     if next(codec.parameters()).device.type != "cuda":
         return CodecStage(OneByOne(codec))
     decoder = SlotDecoder(codec, max_batch)
-    decoder.warm_up()
+    for _ in decoder.sizes:
+        decoder.prepare()  # one row's calls; the others follow when there is nothing to do
     return CodecStage(decoder)
 
 

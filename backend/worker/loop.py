@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+from loguru import logger
+
 from backend.core import MIB, EngineInfo
 from backend.engine.background import BackgroundCompile
 from backend.engine.sequence import Sequence
@@ -61,6 +63,7 @@ class WorkerLoop:
         self._jobs: dict[Sequence, SpeechJob] = {}
         self._told = Load(0, 0)
         self._steps, self._busy_with = 0, ""
+        self._is_prepared = False
 
     @property
     def info(self) -> EngineInfo:
@@ -97,6 +100,8 @@ class WorkerLoop:
         """Take in what has arrived, waiting only if there is nothing else to do; False to leave."""
         is_idle = self._engine.is_idle and self._stage.is_idle
         self._busy_with = "" if is_idle else "taking in messages"
+        while is_idle and self._inbox.empty() and self._prepare():
+            pass
         while True:
             try:
                 message = self._inbox.get(block=is_idle)
@@ -114,6 +119,19 @@ class WorkerLoop:
                     self._configure(message)
                 case ClearCaches():
                     self._send(Cleared(self._loaded.clear_caches()))
+
+    def _prepare(self) -> bool:
+        """Make one thing ready that later speech would else wait for; False where nothing is left.
+
+        What cannot be had for want of memory is made when it is needed, and told then.
+        """
+        try:
+            more = not self._is_prepared and (self._engine.prepare() or self._stage.prepare())
+        except RuntimeError as error:
+            logger.warning("Not everything is made ready beforehand: {}", error)
+            more = False
+        self._is_prepared = not more
+        return more
 
     def _admit(self, asked: Asked) -> None:
         request_id = asked.request_id
@@ -218,4 +236,13 @@ def start(config: WorkerConfig, send: Send) -> WorkerLoop:
             ),
             cache_dir=Path(config.compile_dir) if config.compile_dir else None,
         )
+    if loaded.info.way != "eager":
+
+        def fell_back(error: RuntimeError) -> None:
+            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
+            detail = f"Frames are made eagerly: the {loaded.info.way} way failed: {reason}"
+            logger.warning("{}", detail)
+            send(WayState("eager", detail))
+
+        loaded.engine.runner.on_fallback = fell_back
     return WorkerLoop(loaded, Inbox(), send, compilation)
