@@ -134,8 +134,8 @@ class FusedStack:
         self._rope = rope_table(at, config.head_dim, config.rope_base)
         self._tile = min(64, max(16, power_of_two(positions)))
         self._precision = "ieee" if like.dtype == torch.float32 else "tf32"
-        # Rows that are many enough are not divided.
-        divided = min(rows, _PROGRAMS) * config.n_head * _MOST_SPLITS
+        # Rows are divided into twice `_PROGRAMS` at most, for all heads of keys together.
+        divided = -(-2 * _PROGRAMS // config.n_local_heads) * config.n_head
         self._partial = torch.empty(divided * config.head_dim, device=like.device)
         self._extremes = torch.empty(divided * 2, device=like.device)
         counted = rows * config.n_local_heads
