@@ -164,7 +164,7 @@ class Settings(BaseSettings):
 
     queue_limit: int | None = Field(None, ge=0, le=10_000)
     """Requests that may wait beside those that are being spoken; more are refused (503). Not set,
-    seven for each that is spoken."""
+    112, or seven for each that is spoken."""
 
     api_keys: str = Field("", repr=False)
     """Comma-separated keys, one of which every request but /health must bring; empty asks for

@@ -22,8 +22,8 @@ from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Configure, WorkerConfig
 
-_WAITING_FOR_EACH = 7
-"""Requests that may wait for each row, where no setting says how many."""
+_WAITING, _WAITING_FOR_EACH = 112, 7
+"""Requests that may wait, where no setting says how many; more where so many for each row are."""
 
 
 class Lane:
@@ -66,7 +66,7 @@ class Lane:
         settings = self._settings
         # The published package speaks one sentence after another: fairness is decided here.
         rows = deployment.plan.max_batch.value if settings.engine == "shoal" else 1
-        waiting = _WAITING_FOR_EACH * deployment.plan.max_batch.value
+        waiting = max(_WAITING, _WAITING_FOR_EACH * deployment.plan.max_batch.value)
         self.memory = MemoryBudgetManager(
             deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
         )
