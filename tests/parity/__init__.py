@@ -12,6 +12,8 @@ Where we differ on purpose:
 - Training's whole-grid pass scales code embeddings as generation does; the package's `forward`
   forgets to. We follow `forward_generate`.
 - Sampling parameters stay float32; the package rounds them to bfloat16 (0.7 becomes 0.6992).
+- Of codes whose logits are alike and of which top-p keeps some, we keep the first; the package
+  keeps those that its sort happens to put first.
 - Temperature 0 is an exact argmax; the package has none and clips at 1e-5.
 - The repetition window holds real frames, each code book's own; the package reads column 0 of it
   for the semantic token (the oldest frame's token id and codes), and its zero padding penalises
