@@ -415,6 +415,7 @@ def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
     """A request that comes meanwhile is waited with for the one thing at work, no longer."""
     held = loaded()
     prepared, spoken_after = queue.SimpleQueue[str](), list[int]()
+    is_there = threading.Event()
 
     def prepare(name: str, most: int) -> Callable[[], bool]:
         left = iter(range(most))
@@ -422,6 +423,7 @@ def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
         def one() -> bool:
             if (number := next(left, None)) is None:
                 return False
+            assert is_there.wait(WAIT_S)
             if name == "engine" and number == 1:
                 worker.inbox.put(request("one", "Hello."))
             prepared.put(name)
@@ -438,6 +440,7 @@ def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
     monkeypatch.setattr(held.engine, "prepare", prepare("engine", 4))
     monkeypatch.setattr(held.stage, "prepare", prepare("stage", 2))
     worker = Worker(held)
+    is_there.set()
     assert isinstance(worker.answers("one")["one"][-1], Done)
     names = [prepared.get(timeout=WAIT_S) for _ in range(6)]
     assert names == ["engine"] * 4 + ["stage"] * 2
@@ -446,12 +449,16 @@ def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
 
 
 def test_what_cannot_be_made_ready_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = loaded()
-    monkeypatch.setattr(
-        held.engine, "prepare", lambda: (_ for _ in ()).throw(RuntimeError("no room"))
-    )
+    held, tried = loaded(), threading.Event()
+
+    def prepare() -> bool:
+        tried.set()
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(held.engine, "prepare", prepare)
     with logged() as lines:
         worker = Worker(held)
+        assert tried.wait(WAIT_S)
         for _ in range(2):
             assert isinstance(worker.speak("Hello.")[-1], Done)
         worker.leave()
