@@ -93,7 +93,7 @@ class Engine:
     @property
     def running(self) -> int:
         """Sequences that have a row."""
-        return len(self._scheduler.running)
+        return len(self._scheduler.slots)
 
     @property
     def waiting(self) -> int:
@@ -118,7 +118,7 @@ class Engine:
         self._leave(sequence)
 
     def step(self) -> Step:
-        """Read a piece of one prompt, ask for a frame of every row, tell of what has arrived."""
+        """Read what joins, ask for a frame of every row, tell of what has arrived."""
         step = Step()
         self._read(step)
         launched = self._launch(step)

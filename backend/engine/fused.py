@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from backend.engine.frame import State
+from backend.engine.frame import State, on_device
 from backend.engine.fused_stack import (
     FEW_ROWS,
     FusedStack,
@@ -135,10 +135,7 @@ class FusedWay:
         return slow, fast
 
     def _put(self, given: list[int]) -> None:
-        told = torch.tensor(given)
-        if self._device.type == "cuda":
-            told = told.pin_memory()
-        self._slots[: len(given)].copy_(told, non_blocking=True)
+        self._slots[: len(given)] = on_device(given, self._device)
         self._given = given
 
     def _run(self, kind: str, rows: int) -> None:

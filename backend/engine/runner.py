@@ -43,7 +43,6 @@ class Runner:
         self._device = model.embeddings.weight.device
         self.weight_bytes_per_step = model.weight_bytes_per_frame()
         """Bytes of weights that one step reads, whatever the number of rows."""
-
         self.on_fallback: Callable[[RuntimeError], None] = lambda _: None
         """Hears of a way that failed, after the plain one has made its frame."""
 

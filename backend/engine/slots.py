@@ -1,6 +1,7 @@
 """What the device must know of each slot beside its keys and values."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -67,10 +68,8 @@ class Slots:
         """The parameters of `slots`, which `rows` [B] holds on the device."""
         chosen = [self._sampling[slot] for slot in slots]
         greedy = [each.is_greedy for each in chosen]
-        return SamplingRows(
-            temperature=self.temperature[rows, None],
-            top_p=self.top_p[rows, None],
-            repetition_penalty=self.penalty[rows, None],
+        return replace(
+            self.unknown_sampling(rows),
             all_greedy=all(greedy),
             any_greedy=any(greedy),
             any_penalty=any(each.repetition_penalty != 1.0 for each in chosen),

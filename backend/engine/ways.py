@@ -43,8 +43,7 @@ def settle(engine: Engine, *, may_use_triton: bool) -> Settled:
             engine.runner.reset()
             if is_out_of_memory(error):
                 torch.cuda.empty_cache()
-            reason = next(iter(str(error).splitlines()), "")[:300]
-            logger.warning("Frames are not made {}: {}: {}", name, type(error).__name__, reason)
+            logger.warning("Frames are not made {}: {}", name, reason_of(error))
             continue
         if not agreement.is_close:
             engine.runner.reset()
@@ -54,6 +53,11 @@ def settle(engine: Engine, *, may_use_triton: bool) -> Settled:
         seconds = time.perf_counter() - began_s
         return Settled(way.name, f"Frames are made {name}, after {seconds:.0f} s; {agreement}.")
     return Settled("eager", "Frames are made by one torch operation after another.")
+
+
+def reason_of(error: BaseException) -> str:
+    """What `error` is, and the first line of what it says."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
 
 
 def _ways(

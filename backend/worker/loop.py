@@ -12,6 +12,7 @@ from loguru import logger
 from backend.core import MIB, EngineInfo
 from backend.engine.background import BackgroundCompile
 from backend.engine.sequence import Sequence
+from backend.engine.ways import reason_of
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
 from backend.worker.device import use_threads
 from backend.worker.encoding import VoiceEncoding
@@ -239,8 +240,8 @@ def start(config: WorkerConfig, send: Send) -> WorkerLoop:
     if loaded.info.way != "eager":
 
         def fell_back(error: RuntimeError) -> None:
-            reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
-            detail = f"Frames are made eagerly: the {loaded.info.way} way failed: {reason}"
+            way, reason = loaded.info.way, reason_of(error)
+            detail = f"Frames are made eagerly: the {way} way failed: {reason}"
             logger.warning("{}", detail)
             send(WayState("eager", detail))
 
