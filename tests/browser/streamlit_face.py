@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import psutil
@@ -37,26 +39,34 @@ def showing(api_url: str, folder: Path) -> Iterator[Shown]:
     command = (sys.executable, "-m", "backend.cli", "ui", "streamlit", "--port", "0")
     process = subprocess.Popen(
         (*command, "--api-url", api_url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # Streamlit writes what went wrong in a script to the former
         text=True,
         env={**os.environ, "SHOAL_DATA_DIR": str(folder)},
     )
-    assert process.stderr is not None
+    assert process.stdout is not None
     said = ""
-    for line in process.stderr:
+    for line in process.stdout:
         said += line
         if found := re.search(r"The page is at (\S+)", line):
             break
     else:
         raise RuntimeError(f"the page did not start:\n{said}")
+    listener = threading.Thread(target=_pass_on, args=(process.stdout,), name="what the page says")
+    listener.start()
     try:
         yield Shown(found[1], psutil.Process(process.pid))
     finally:
         process.terminate()
-        process.stderr.read()
+        listener.join()
         process.wait(20)
-        process.stderr.close()
+        process.stdout.close()
+
+
+def _pass_on(stream: IO[str]) -> None:
+    """Let the report of a failed test show what the page's process wrote."""
+    for line in stream:
+        print(line, end="", file=sys.stderr)
 
 
 @dataclass
