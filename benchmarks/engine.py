@@ -56,7 +56,7 @@ def speak(
         engine.add(sequence)
     made, began_s = 0, time.perf_counter()
     while not (engine.is_idle and stage.is_idle):
-        for progress in engine.step().progress:
+        for progress in engine.step():
             if progress.error is not None:
                 raise progress.error
             if progress.frame is not None:

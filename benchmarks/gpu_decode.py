@@ -63,7 +63,7 @@ class Spoken:
 
     def step(self) -> list[Progress]:
         """One step of the engine; raises what a row failed with, or that one has ended."""
-        progress = self._engine.step().progress
+        progress = self._engine.step()
         for each in progress:
             if each.error is not None:
                 raise each.error

@@ -104,7 +104,7 @@ def _speak(checkpoint: Checkpoint, text: str, seed: int) -> Tensor:
     engine.add(Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len))
     frames = []
     while not engine.is_idle:
-        frames += [p.frame for p in engine.step().progress if p.frame is not None]
+        frames += [p.frame for p in engine.step() if p.frame is not None]
     return torch.stack(frames)
 
 

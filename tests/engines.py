@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from backend.core import SamplingParams
-from backend.engine.engine import Engine, Progress
+from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt, Reference
 from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from tests.spoken import drain, frames_of
 from tests.tiny import tiny_checkpoint
 
 torch.set_num_threads(1)  # over matrices this small a second thread only waits
@@ -47,26 +48,7 @@ def sequence(
 
 def run(engine: Engine, *sequences: Sequence) -> dict[Sequence, Tensor]:
     """Speak `sequences` together to the end: the frames [T, N] of each."""
-    for each in sequences:
-        engine.add(each)
-    return frames_of(drain(engine))
-
-
-def drain(engine: Engine) -> list[Progress]:
-    """Step until nothing is left to do."""
-    progress: list[Progress] = []
-    while not engine.is_idle:
-        progress += engine.step().progress
-    return progress
-
-
-def frames_of(progress: list[Progress]) -> dict[Sequence, Tensor]:
-    """The frames [T, N] that each sequence made."""
-    frames: dict[Sequence, list[Tensor]] = {}
-    for each in progress:
-        if each.frame is not None:
-            frames.setdefault(each.sequence, []).append(each.frame)
-    return {each: torch.stack(made) for each, made in frames.items()}
+    return frames_of(drain(engine, *sequences))
 
 
 @torch.inference_mode()

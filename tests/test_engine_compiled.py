@@ -28,7 +28,8 @@ from backend.engine.frame import EagerWay, State
 from backend.engine.sequence import Sequence
 from backend.model.dual_ar import DualAR
 from backend.model.layers import stored_bytes
-from tests.engines import GREEDY, drain, frames_of, run, sequence, slow_greedy, tiny
+from tests.engines import GREEDY, run, sequence, slow_greedy, tiny
+from tests.spoken import drain, frames_of
 from tests.tiny import tiny_checkpoint
 
 NO_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
@@ -136,7 +137,7 @@ def test_a_way_is_swapped_between_two_steps() -> None:
     one, calls = engine(), list[str]()
     asked = sequence("Hello.", frames=12)
     one.add(asked)
-    progress = [p for _ in range(4) for p in one.step().progress]
+    progress = [p for _ in range(4) for p in one.step()]
     one.runner.way = compiled_way(one.runner.state, calls.append)
     progress += drain(one)
     assert torch.equal(frames_of(progress)[asked], slow_greedy(asked.prompt, 12))

@@ -10,7 +10,8 @@ from backend.engine.prompt import Prompt
 from backend.engine.runner import Runner
 from backend.engine.sequence import Sequence
 from backend.errors import EngineFailed
-from tests.engines import GREEDY, drain, frames_of, prompt, run, sequence, slow_greedy, tiny
+from tests.engines import GREEDY, prompt, run, sequence, slow_greedy, tiny
+from tests.spoken import drain, frames_of
 
 NO_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
@@ -46,7 +47,7 @@ def test_a_row_is_the_same_alone_and_in_company_that_comes_and_goes() -> None:
     for each in together:  # they join some steps apart, three at most at once
         crowd.add(each)
         for _ in range(4):
-            progress += crowd.step().progress
+            progress += crowd.step()
     frames = frames_of(progress + drain(crowd))
     for each, expected in zip(together, alone, strict=True):
         assert torch.equal(frames[each], expected)
@@ -68,7 +69,7 @@ def test_an_aborted_row_is_free_at_once_and_hurts_nobody() -> None:
     gone, stays, next_one = (sequence(text, frames=25) for text in ("abc", "de", "fgh"))
     for each in (gone, stays, next_one):
         one.add(each)
-    progress = [p for _ in range(5) for p in one.step().progress]
+    progress = [p for _ in range(5) for p in one.step()]
     one.abort(gone)
     assert (one.running, one.waiting) == (1, 1)
     later = drain(one)
@@ -116,12 +117,12 @@ def test_out_of_memory_costs_one_sequence_and_no_frame_of_the_others(
     one = engine()
     old, young = sequence("old", frames=12), sequence("young", frames=12)
     one.add(old)
-    progress = [p for _ in range(3) for p in one.step().progress]
+    progress = [p for _ in range(3) for p in one.step()]
     one.add(young)
-    progress += one.step().progress
+    progress += one.step()
     with monkeypatch.context() as patch:
         patch.setattr(EagerWay, "frame", lambda *_: (_ for _ in ()).throw(NO_MEMORY))
-        (failure,) = one.step().progress
+        (failure,) = one.step()
     assert failure.sequence is young
     assert "memory" in str(failure.error)
     assert torch.equal(frames_of(progress + drain(one))[old], slow_greedy(old.prompt, 12))
@@ -197,7 +198,7 @@ def test_what_is_given_up_in_flight_is_not_told_of(monkeypatch: pytest.MonkeyPat
     gone, stays = sequence("abc", frames=25), sequence("de", frames=25)
     for each in (gone, stays):
         one.add(each)
-    progress = [p for _ in range(5) for p in one.step().progress]
+    progress = [p for _ in range(5) for p in one.step()]
     one.abort(gone)
     later = drain(one)
     assert all(p.sequence is not gone for p in later)
@@ -209,7 +210,7 @@ def test_what_is_no_number_fails_its_row_alone() -> None:
     bad, good = sequence("bad", frames=12), sequence("good", frames=12)
     for each in (bad, good):
         one.add(each)
-    progress = [p for _ in range(3) for p in one.step().progress]
+    progress = [p for _ in range(3) for p in one.step()]
     slot = one._scheduler.slots[bad]
     keys, _ = one.runner.state.cache.past(0, slot)
     with torch.inference_mode():

@@ -13,7 +13,8 @@ from backend.engine.engine import Engine
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.graph import GraphWay, row_buckets
 from backend.engine.sequence import Sequence
-from tests.engines import GREEDY, drain, frames_of, run, sequence, tiny
+from tests.engines import GREEDY, run, sequence, tiny
+from tests.spoken import drain, frames_of
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_rows_that_join_and_leave_at_random_say_what_they_say_eagerly() -> None:
         for each in asked:
             one.add(each)
             for _ in range(chance.randint(0, 5)):
-                progress += one.step().progress
+                progress += one.step()
         one.abort(asked[7])
         return asked, frames_of(progress + drain(one))
 
@@ -140,5 +141,5 @@ def test_it_agrees_and_can_be_gone_to_between_two_frames() -> None:
     progress = []
     while not one.is_idle:
         one.runner.way = eager if one.runner.way is graph else graph
-        progress += one.step().progress
+        progress += one.step()
     assert torch.equal(frames_of(progress)[asked], expected)

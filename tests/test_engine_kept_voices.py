@@ -6,7 +6,8 @@ import torch
 from backend.engine.engine import READ_TOKENS, Engine
 from backend.engine.sequence import Sequence
 from backend.model.config import CacheGeometry
-from tests.engines import GREEDY, drain, frames_of, run, sequence, slow_greedy, tiny
+from tests.engines import GREEDY, run, sequence, slow_greedy, tiny
+from tests.spoken import drain, frames_of
 
 
 def in_a_voice(text: str, frames: int = 8, reference_frames: int = 40) -> Sequence:
@@ -90,12 +91,12 @@ def test_a_long_prompt_is_read_in_pieces_beside_the_others(
     engine = Engine(tiny().model, 2)
     speaking, long = sequence("ab", frames=30), in_a_voice("a", 4, READ_TOKENS + 60)
     engine.add(speaking)
-    progress = engine.step().progress
+    progress = engine.step()
     counts = read_tokens(engine, monkeypatch)
     engine.add(long)
     while long.read_tokens < long.prompt_tokens:
         made = speaking.frames
-        progress += engine.step().progress
+        progress += engine.step()
         assert speaking.frames == made + 1
     assert max(counts) <= READ_TOKENS < sum(counts)
     frames = frames_of(progress + drain(engine))

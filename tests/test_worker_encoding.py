@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backend.core import ReferenceCodes, VoicePrompt
-from backend.engine.engine import Engine, Step
+from backend.engine.engine import Engine, Progress
 from backend.model.config import DECODE_FRAMES
 from backend.model.dac import DAC
 from backend.model.stream import Stream
@@ -188,7 +188,7 @@ def test_frames_are_made_in_step_with_the_codec(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(alone, Encoded)
     is_speaking, step = threading.Event(), Engine.step
 
-    def seen(engine: Engine) -> Step:
+    def seen(engine: Engine) -> list[Progress]:
         is_speaking.set()
         return step(engine)
 

@@ -15,7 +15,7 @@ import torch
 from backend.audio.read import read_reference
 from backend.codec.one_by_one import OneByOne
 from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
-from backend.engine.engine import Engine, Step
+from backend.engine.engine import Engine, Progress
 from backend.engine.runner import Runner
 from backend.worker import loop
 from backend.worker.device import resolve
@@ -291,7 +291,7 @@ def test_abort_frees_the_row_within_two_frames(monkeypatch: pytest.MonkeyPatch) 
     steps, told, rows = 0, {}, []
     step = Engine.step
 
-    def counted(engine: Engine) -> Step:
+    def counted(engine: Engine) -> list[Progress]:
         nonlocal steps
         steps += 1
         rows.append(engine.running)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,13 +34,6 @@ class Progress:
     """The codes [N] it made, on the CPU."""
     finish: FinishReason | None = None
     error: ShoalError | None = None
-
-
-@dataclass(slots=True)
-class Step:
-    """What one step did."""
-
-    progress: list[Progress] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +110,20 @@ class Engine:
         """Forget `sequence`; no step tells of it any more."""
         self._leave(sequence)
 
-    def step(self) -> Step:
+    def step(self) -> list[Progress]:
         """Read what joins, ask for a frame of every row, tell of what has arrived."""
-        step = Step()
-        self._read(step)
-        launched = self._launch(step)
+        told: list[Progress] = []
+        self._read(told)
+        launched = self._launch(told)
         while len(self._in_flight) > (self._most_in_flight if launched else 0):
-            self._record(self._in_flight.popleft(), step)
-        return step
+            self._record(self._in_flight.popleft(), told)
+        return told
 
-    def _read(self, step: Step) -> None:
+    def _read(self, told: list[Progress]) -> None:
         """Read what joins, as much as may be between two frames of the others."""
         left = READ_TOKENS
         while left > 0 and (sequence := self._next_to_read()) is not None:
-            left -= self._read_piece(sequence, left, step)
+            left -= self._read_piece(sequence, left, told)
 
     def _next_to_read(self) -> Sequence | None:
         reading = (s for s in self._scheduler.running if s.read_tokens < s.prompt_tokens)
@@ -149,7 +142,7 @@ class Engine:
         held = self._geometry.held_bytes(s.most_positions for s in self._scheduler.slots)
         self.runner.voices.limit(min(int(limit * _VOICES_SHARE), limit - held))
 
-    def _read_piece(self, sequence: Sequence, most: int, step: Step) -> int:
+    def _read_piece(self, sequence: Sequence, most: int, told: list[Progress]) -> int:
         """Read up to `most` tokens of a prompt; how many it were."""
         began_s, slot = time.perf_counter(), self._scheduler.slots[sequence]
         try:
@@ -159,13 +152,13 @@ class Engine:
             end = min(begin + most, sequence.prompt_tokens)
             self.runner.read(slot, sequence.prompt, begin, end)
         except Exception as error:  # noqa: BLE001 - one sequence's boundary: it is told, others go on
-            self._fail(sequence, error, step)
+            self._fail(sequence, error, told)
             return 0
         sequence.read_tokens = end
         sequence.prefill_s += time.perf_counter() - began_s
         return end - begin
 
-    def _launch(self, step: Step) -> bool:
+    def _launch(self, told: list[Progress]) -> bool:
         """Ask for a frame of every row that may make one; whether there was any."""
         rows = [sequence for sequence in self._scheduler.running if sequence.may_go_on]
         if not rows:
@@ -177,14 +170,14 @@ class Engine:
             if not is_out_of_memory(error):
                 raise
             # The one that has least to lose goes; the others try again in the next step.
-            self._fail(min(rows, key=lambda sequence: sequence.frames), error, step)
+            self._fail(min(rows, key=lambda sequence: sequence.frames), error, told)
             return True
         for sequence in rows:
             sequence.launched += 1
         self._in_flight.append(_Launched(rows, flight, began_s))
         return True
 
-    def _record(self, launched: _Launched, step: Step) -> None:
+    def _record(self, launched: _Launched, told: list[Progress]) -> None:
         frames = launched.flight.wait()
         now_s, rows = time.perf_counter(), launched.sequences
         # A frame's time is from the one before it, or from its start where there was a pause.
@@ -198,29 +191,29 @@ class Engine:
             sequence.weight_bytes += self.runner.weight_bytes_per_step / len(rows)
             if lowest < 0:
                 error = EngineFailed("What the model computed is no number; try another seed.")
-                self._fail(sequence, error, step)
+                self._fail(sequence, error, told)
             elif code == self._end:
                 sequence.finish = "end"
-                step.progress.append(Progress(sequence, finish="end"))
+                told.append(Progress(sequence, finish="end"))
             else:
                 sequence.frames += 1
                 sequence.finish = sequence.limit_reached()
-                step.progress.append(Progress(sequence, frame, sequence.finish))
+                told.append(Progress(sequence, frame, sequence.finish))
             if sequence.finish is not None:
                 self._leave(sequence)
 
-    def _fail(self, sequence: Sequence, error: Exception, step: Step) -> None:
+    def _fail(self, sequence: Sequence, error: Exception, told: list[Progress]) -> None:
         self._leave(sequence)
         if isinstance(error, ShoalError):
-            told: ShoalError = error
+            reason: ShoalError = error
         elif is_out_of_memory(error):
-            told = EngineFailed("There is not enough memory to speak this; try again later.")
+            reason = EngineFailed("There is not enough memory to speak this; try again later.")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         else:
-            told = EngineFailed(f"The engine failed: {type(error).__name__}: {error}")
+            reason = EngineFailed(f"The engine failed: {type(error).__name__}: {error}")
         log_fault("A sequence of {} prompt tokens failed.", sequence.prompt_tokens, error=error)
-        step.progress.append(Progress(sequence, error=told))
+        told.append(Progress(sequence, error=reason))
 
     def _leave(self, sequence: Sequence) -> None:
         slot = self._scheduler.leave(sequence)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -32,14 +33,12 @@ class KeptVoices:
             self._kept.move_to_end(key)
         return self._kept.get(key)
 
-    def wants(self, prompt: Prompt) -> bool:
-        """Whether `keep` should be given what was read of `prompt`."""
-        return self._is_worth_it(prompt) and _key(prompt) not in self._kept
-
-    def keep(self, prompt: Prompt, kept: Tensor) -> None:
-        """Keep what `find` is to find, and let go of what was not used for longest."""
-        self._kept[_key(prompt)] = kept
-        self.limit(self._most_bytes)
+    def keep(self, prompt: Prompt, snapshot: Callable[[], Tensor]) -> None:
+        """Keep what `find` is to find, copied by `snapshot` where it is not kept yet, and let go of
+        what was not used for longest."""
+        if self._is_worth_it(prompt) and (key := _key(prompt)) not in self._kept:
+            self._kept[key] = snapshot()
+            self.limit(self._most_bytes)
 
     def limit(self, most_bytes: int) -> None:
         """Hold at most so much from now on."""

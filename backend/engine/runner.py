@@ -83,8 +83,8 @@ class Runner:
         if pieces:
             cache.extend([slot], pieces)
             self.way.read(slot, tokens[:pieces], codes[:pieces])
-        if begin < prompt.voice_tokens <= end and self.voices.wants(prompt):
-            self.voices.keep(prompt, cache.snapshot(slot, prompt.voice_tokens))
+        if begin < prompt.voice_tokens <= end:
+            self.voices.keep(prompt, lambda: cache.snapshot(slot, prompt.voice_tokens))
         if end > last:
             self.state.slots.begin(slot, tokens[-1], codes[-1], last)
 

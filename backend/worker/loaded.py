@@ -157,7 +157,7 @@ def _warm_up(checkpoint: Checkpoint, engine: Engine, stage: CodecStage) -> float
     engine.add(sequence)
     frames, began_s = 0, time.perf_counter()
     while not (engine.is_idle and stage.is_idle):
-        for progress in engine.step().progress:
+        for progress in engine.step():
             if progress.error is not None:
                 raise progress.error
             if progress.frame is not None:

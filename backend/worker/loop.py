@@ -167,7 +167,7 @@ class WorkerLoop:
 
     def _step(self) -> None:
         self._steps, self._busy_with = self._steps + 1, "speaking"
-        for progress in self._engine.step().progress:
+        for progress in self._engine.step():
             if (job := self._jobs.get(progress.sequence)) is not None:
                 with self._boundary_of(job):
                     job.take(progress)

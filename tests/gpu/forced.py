@@ -17,7 +17,7 @@ from torch import Tensor
 import backend
 from backend.core import Quantization, SamplingParams
 from backend.engine.agreement import Agreement, Made, Tally
-from backend.engine.engine import Engine, Progress
+from backend.engine.engine import Engine
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.graph import GraphWay
 from backend.engine.prompt import Prompt
@@ -25,6 +25,7 @@ from backend.engine.sequence import Sequence
 from backend.engine.slots import WINDOW, Slots
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.dual_ar import DualAR
+from tests.spoken import drain, frames_of
 from tests.tiny import tiny_checkpoint
 
 GPU = [
@@ -123,25 +124,6 @@ def asked(
     return Sequence(prompt, sampling, frames, config.max_seq_len)
 
 
-def speak(engine: Engine, *sequences: Sequence) -> list[Progress]:
-    """Speak `sequences`, and whatever the engine has begun, to the end."""
-    for each in sequences:
-        engine.add(each)
-    progress = []
-    while not engine.is_idle:
-        progress += engine.step().progress
-    return progress
-
-
-def frames_of(progress: list[Progress]) -> dict[Sequence, Tensor]:
-    """The frames [T, N] that each sequence made."""
-    frames: dict[Sequence, list[Tensor]] = {}
-    for each in progress:
-        if each.frame is not None:
-            frames.setdefault(each.sequence, []).append(each.frame)
-    return {each: torch.stack(made) for each, made in frames.items()}
-
-
 @functools.cache
 def prompts() -> tuple[Prompt, ...]:
     """What `TEXTS` ask for."""
@@ -157,7 +139,7 @@ def said() -> tuple[Tensor, ...]:
     answers = []
     for prompt in prompts():
         sequence = Sequence(prompt, GREEDY, FRAMES, model.config.max_seq_len)
-        answers.append(frames_of(speak(Engine(model, 1), sequence))[sequence])
+        answers.append(frames_of(drain(Engine(model, 1), sequence))[sequence])
     return tuple(answers)
 
 

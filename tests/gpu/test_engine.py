@@ -13,12 +13,11 @@ from tests.gpu.forced import (
     agreement,
     drawn,
     engine_of,
-    frames_of,
     prompts,
     said,
-    speak,
     voice,
 )
+from tests.spoken import drain, frames_of
 
 pytestmark = GPU
 
@@ -67,7 +66,7 @@ def test_a_row_is_the_same_alone_and_in_company(precision: str, way: str) -> Non
 def test_greedy_speech_is_that_of_the_cpu(way: str) -> None:
     engine = engine_of(voice("cuda", "fp32").model, 4, way)
     asked = [Sequence(prompt, GREEDY, FRAMES, 2048) for prompt in prompts()]
-    progress = speak(engine, *asked)
+    progress = drain(engine, *asked)
     assert all(each.error is None for each in progress)
     assert all(each.frame is None or each.frame.device.type == "cpu" for each in progress)
     made = frames_of(progress)

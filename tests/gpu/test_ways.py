@@ -25,13 +25,12 @@ from tests.gpu.forced import (
     WAYS,
     asked,
     engine_of,
-    frames_of,
     random_model,
     read,
-    speak,
     voice,
     way_of,
 )
+from tests.spoken import drain, frames_of
 
 pytestmark = GPU
 
@@ -50,7 +49,7 @@ def test_greedy_frames_are_those_of_the_eager_way_on_the_cpu(
         rows = [
             asked(engine.model, length, 96, reference_frames=reference_frames) for length in lengths
         ]
-        made = frames_of(speak(engine, *rows))
+        made = frames_of(drain(engine, *rows))
         return [made[row] for row in rows]
 
     wanted = spoken(Engine(random_model("cpu", "fp32"), 3))
@@ -76,18 +75,18 @@ def test_a_row_is_the_same_alone_and_in_company_that_comes_and_goes(way: str) ->
 
     lone, alone = engine_of(model, 1, way), []
     for row in rows():
-        alone.append(frames_of(speak(lone, row))[row])
+        alone.append(frames_of(drain(lone, row))[row])
     crowd, together, progress = engine_of(model, 11, way), rows(), []
     aborted = set()
     for index, row in enumerate(together):
         crowd.add(row)
         for _ in range(chance.randrange(6)):
-            progress += crowd.step().progress
+            progress += crowd.step()
         if index % 6 == 5:
             gone = chance.choice(together[: index + 1])
             crowd.abort(gone)
             aborted.add(gone)
-    made = frames_of(progress + speak(crowd))
+    made = frames_of(progress + drain(crowd))
     for row, expected in zip(together, alone, strict=True):
         if row not in aborted:
             assert torch.equal(made[row], expected)
@@ -125,15 +124,15 @@ def test_what_is_no_number_fails_its_row_alone(way: str) -> None:
         return [asked(model, length, 40) for length in (30, 12, 50)]
 
     well = rows()
-    expected = frames_of(speak(engine_of(model, 3, way), *well))
+    expected = frames_of(drain(engine_of(model, 3, way), *well))
     engine, sick, progress = engine_of(model, 3, way), rows(), []
     for row in sick:
         engine.add(row)
     while min(row.frames for row in sick) < 5:
-        progress += engine.step().progress
+        progress += engine.step()
     with torch.inference_mode():
         engine.runner.state.cache.past(0, 1)[0].fill_(torch.nan)
-    progress += speak(engine)
+    progress += drain(engine)
     failed = [each for each in progress if each.error is not None]
     assert [each.sequence for each in failed] == [sick[1]]
     assert isinstance(failed[0].error, EngineFailed)
@@ -141,7 +140,7 @@ def test_what_is_no_number_fails_its_row_alone(way: str) -> None:
     for index in (0, 2):
         assert torch.equal(made[sick[index]], expected[well[index]])
     again = rows()  # one in the same slot, and none the worse for who had it
-    made = frames_of(speak(engine, *again))
+    made = frames_of(drain(engine, *again))
     for before, after in zip(well, again, strict=True):
         assert torch.equal(made[after], expected[before])
 
@@ -153,9 +152,9 @@ def test_a_want_of_memory_while_rows_grow_costs_some_and_the_others_nothing(way:
     )
     engine, length, frames, count = engine_of(model, 8, way), 60, 700, 8
     for rows in (1, 2, 3, 4, 5, 6, 7, 8):  # whatever a number of rows needs once is there
-        speak(engine, *(asked(model, 20, 4) for _ in range(rows)))
+        drain(engine, *(asked(model, 20, 4) for _ in range(rows)))
     lone = asked(model, length, frames, SAMPLED)
-    expected = frames_of(speak(engine, lone))[lone]
+    expected = frames_of(drain(engine, lone))[lone]
     many = [asked(model, length, frames, SAMPLED) for _ in range(count)]
     for row in many:
         engine.add(row)
@@ -170,7 +169,7 @@ def test_a_want_of_memory_while_rows_grow_costs_some_and_the_others_nothing(way:
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + spare) / total)
     try:
-        progress = speak(engine)
+        progress = drain(engine)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     errors = [each.error for each in progress if each.error is not None]
@@ -183,7 +182,7 @@ def test_a_want_of_memory_while_rows_grow_costs_some_and_the_others_nothing(way:
     for row in finished:
         assert torch.equal(made[row], expected[-len(made[row]) :])
     again = asked(model, length, frames, SAMPLED)
-    assert torch.equal(frames_of(speak(engine, again))[again], expected)
+    assert torch.equal(frames_of(drain(engine, again))[again], expected)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -191,7 +190,7 @@ def test_nothing_in_a_step_waits_for_the_device_but_the_flight(way: str) -> None
     model = random_model("cuda", "bf16")
     engine = engine_of(model, 5, way)
     for rows in range(1, 6):  # whatever a number of rows needs once is there
-        speak(engine, *(asked(model, 40, 4) for _ in range(rows)))
+        drain(engine, *(asked(model, 40, 4) for _ in range(rows)))
     for index, length in enumerate((20, 50, 9, 30)):
         engine.add(asked(model, length, 200, SamplingParams(0.7, 0.7, 1.1, index)))
     for _ in range(8):
