@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
-from backend.hardware.need import CheckpointShape, RequestNeed
+from backend.hardware.need import CUDA_FAST_BYTES, CheckpointShape, RequestNeed
 from backend.model.config import CodecConfig
 from backend.model.reading import longest_s
 from backend.nvml import Card, NvmlUnavailable
@@ -303,5 +303,7 @@ def predicted_bytes(case: Case, text: str, streams: int) -> int:
     need = shape.request_need(
         len(text), case.precision, len(text), open_segments=1, device=case.device
     )
-    resident = shape.resident_bytes(case.precision, "none", case.device)
+    resident = shape.resident_bytes(case.precision, "none", case.device, case.max_batch)
+    if case.is_fast:
+        resident += CUDA_FAST_BYTES
     return resident + RequestNeed.together([need] * streams).total_bytes

@@ -118,7 +118,7 @@ async def measure(case: Case, threads: int, calibration_samples: int) -> list[Ro
     try:
         info, load_peak_bytes = await _start(client)
         shape = CheckpointShape.from_folder(case.folder)
-        resident = shape.resident_bytes(case.precision, case.quantization, "cpu") / MIB
+        resident = shape.resident_bytes(case.precision, case.quantization, "cpu", 1) / MIB
         print(
             f"{shape.name} {_stored(case)}: loaded with {info.memory_mb:.0f} MiB, "
             f"{load_peak_bytes / MIB:.0f} at the most while loading; predicted {resident:.0f}",
@@ -159,7 +159,7 @@ async def _speak(
 
     with sampling(info.pid) as sampler:
         made = await asyncio.gather(*map(frames, range(len(texts))))
-    resident = shape.resident_bytes(case.precision, case.quantization, "cpu")
+    resident = shape.resident_bytes(case.precision, case.quantization, "cpu", 1)
     measured, from_files = sampler.peak_bytes / MIB, (resident + need) / MIB
     from_handshake = info.memory_mb + need / MIB
     return Row(

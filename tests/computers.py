@@ -42,7 +42,9 @@ class Sized(CheckpointShape):
     resident_mb: tuple[int, int, int] = (4000, 3000, 2000)
     request_mb: int = 500
 
-    def resident_bytes(self, precision: str, quantization: Quantization, device: str) -> int:
+    def resident_bytes(
+        self, precision: str, quantization: Quantization, device: str, rows: int
+    ) -> int:
         return self.resident_mb[("none", "int8", "int4").index(quantization)] * MIB
 
     def request_bytes(

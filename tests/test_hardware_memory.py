@@ -360,7 +360,7 @@ def test_a_worker_that_does_not_fit_is_refused_with_what_would() -> None:
     machine = Machine(free_mb=4000)
     machine.worker_mb = 0
     room_mb = 4000 - machine.manager._margin_bytes(4000 * MIB) // MIB
-    int4_mb = S1.resident_bytes(machine.plan.precision.value, "int4", "cpu") // MIB
+    int4_mb = S1.resident_bytes(machine.plan.precision.value, "int4", "cpu", 16) // MIB
     with pytest.raises(NotEnoughMemory) as refused:
         machine.manager.check_load(5000 * MIB)
     told = str(refused.value)

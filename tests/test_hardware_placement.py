@@ -14,6 +14,7 @@ from tests.computers import (
     A100,
     I7,
     RTX_3060,
+    S1,
     SIZED,
     V100,
     computer,
@@ -73,6 +74,17 @@ def test_a_gpu_with_no_room_for_the_fast_ways_speaks_without_them() -> None:
     package = plan_for(computer(I7, 32, V100), SIZED, engine="fish-speech")
     assert package.device.value == "cuda:0"
     assert [each.fast_mb for each in (*others, package)] == [0, 0, 0]
+
+
+def test_a_small_gpu_has_fewer_rows_rather_than_slower_frames() -> None:
+    machine = computer(I7, 32, replace(RTX_3060, free_bytes=4 * GIB))
+    made = plan_for(machine, S1)
+    assert (made.device.value, made.quantization.value) == ("cuda:0", "int8")
+    assert made.fast_mb == CUDA_FAST_BYTES // MIB
+    assert 1 < made.max_batch.value < 16
+    assert "no room for what the codec takes" in made.max_batch.reason
+    asked = plan_for(machine, S1, max_batch=16)
+    assert (asked.max_batch.value, asked.fast_mb) == (16, 0)
 
 
 def test_a_worker_with_the_fast_ways_is_expected_to_take_them() -> None:

@@ -27,7 +27,7 @@ def test_the_table_shows_each_choice_with_who_and_why() -> None:
     for name in plan_json(made)["choices"]:
         assert any(name in line for line in lines), name
     assert any(made.notes[0] in line for line in lines)
-    resident_mb = S1.resident_bytes("fp16", "none", "cuda:0") // MIB
+    resident_mb = S1.resident_bytes("fp16", "none", "cuda:0", 16) // MIB
     loaded = next(line for line in lines if "memory, loaded" in line)
     assert f"{resident_mb + made.fast_mb} MB" in loaded
     assert f"{made.fast_mb} MB to make frames fast" in loaded

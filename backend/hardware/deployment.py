@@ -32,6 +32,9 @@ class Deployment:
         """Memory that the worker is expected to take once it has loaded."""
         plan = self.plan
         loaded = self.shape.resident_bytes(
-            plan.precision.value, plan.quantization.value, plan.device.value
+            plan.precision.value,
+            plan.quantization.value,
+            plan.device.value,
+            plan.max_batch.value,
         )
         return loaded + plan.fast_mb * MIB

@@ -144,7 +144,8 @@ class MemoryBudgetManager:
         if resident_bytes <= room:
             return
         precision, device = self._plan.precision.value, self._plan.device.value
-        int4 = self._shape.resident_bytes(precision, "int4", device)
+        rows = self._plan.max_batch.value
+        int4 = self._shape.resident_bytes(precision, "int4", device, rows)
         # The margin grows with what is free, up to the plan's.
         needed = resident_bytes + min(self._plan.safety_margin_mb * MIB, resident_bytes)
         works = f"{-(-(needed - free) // MIB)} MB more that are free"

@@ -154,14 +154,18 @@ class CheckpointShape:
         multiple = _PACKED_ROWS.get(device.partition(":")[0], 1)
         return total + sum(_int4_bytes(*shape, multiple) for shape in slow)
 
-    def resident_bytes(self, precision: str, quantization: Quantization, device: str) -> int:
+    def resident_bytes(
+        self, precision: str, quantization: Quantization, device: str, rows: int
+    ) -> int:
         """Memory of the worker once it has loaded and tried everything.
 
-        On a GPU, what lies in its memory, without the fast ways of a frame.
+        On a GPU, what lies in its memory, without the fast ways of a frame: the codec's stage has
+        a place for each of `rows` from the start.
         """
-        is_cuda = device.startswith("cuda")
-        runtime = CUDA_RUNTIME_BYTES if is_cuda else CPU_RUNTIME_BYTES
-        return self.weight_bytes(precision, quantization, device) + runtime
+        weights = self.weight_bytes(precision, quantization, device)
+        if device.startswith("cuda"):
+            return weights + CUDA_RUNTIME_BYTES + self.codec.stage_bytes(rows)
+        return weights + CPU_RUNTIME_BYTES
 
     def request_bytes(
         self,
@@ -208,18 +212,21 @@ class CheckpointShape:
         geometry = CacheGeometry.of(self.model.slow, element)
         row_bytes = geometry.row_bytes(capacities(prompt, length, most)[-1])
         passing = max(
-            self.codec.decode_workspace_bytes(),
             self.model.prefill_workspace_bytes(prompt, element),
             self.model.sampling_bytes(rows),
             geometry.growing_bytes(prompt, length, most),
         )
-        is_cuda = device.startswith("cuda")
-        waiting = (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
+        if device.startswith("cuda"):  # the stage is resident, and sound waits in main memory
+            own, passing = 0, passing * _CUDA_HOLDS
+        else:
+            own = rows * self.codec.stream_bytes
+            own += (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
+            passing = max(passing, self.codec.decode_workspace_bytes()) + _FIRST_USE_BYTES
         return RequestNeed(
             cache_bytes=rows * row_bytes,
             longest_row_bytes=row_bytes,
-            own_bytes=rows * self.codec.stream_bytes + waiting,
-            passing_bytes=passing * _CUDA_HOLDS if is_cuda else passing + _FIRST_USE_BYTES,
+            own_bytes=own,
+            passing_bytes=passing,
         )
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:

@@ -29,6 +29,10 @@ from backend.settings import Settings
 _LOW_MEMORY_MARGIN = 1 / 8
 """Of a memory limit under 6 GiB; the tiers' margins are made for machines of 8 GB."""
 
+_ROWS, _ROWS_OF_LARGE_GPU = 16, 128
+_LARGE_GPU_BYTES = 22 * GIB
+"""Cards that are sold as 24 GB tell a little less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -40,6 +44,7 @@ class Placement:
     tier_reason: str
     precision: Choice[str]
     quantization: Choice[Quantization]
+    max_batch: Choice[int]
     resident_bytes: int
     """Once it is loaded, `fast_bytes` included."""
     fast_bytes: int
@@ -173,6 +178,7 @@ def _wished(
         tier_reason=tier_reason,
         precision=choose_precision(tier, hardware.cpu, gpu, device, settings, shape),
         quantization=quantization,
+        max_batch=_choose_max_batch(gpu, settings),
         resident_bytes=0,
         fast_bytes=0,
         peak_bytes=0,
@@ -182,20 +188,51 @@ def _wished(
 
 
 def _measured(placement: Placement, settings: Settings, shape: CheckpointShape) -> Placement:
-    """With the bytes that its precision and quantization take."""
+    """With the bytes that its precision and quantization take.
+
+    Where a GPU has no room for it, fewer rows come before slower frames.
+    """
     text, precision = placement.tier.text, placement.precision.value
     quantization, device = placement.quantization.value, placement.device.value
-    resident = shape.resident_bytes(precision, quantization, device)
     characters = settings.max_text_length or text.limit
     chunk = choose_chunk_length(placement.tier, settings, shape)
     request = shape.request_bytes(characters, precision, chunk.value)
-    fast = CUDA_FAST_BYTES if placement.gpu and settings.engine == "shoal" else 0
-    if resident + fast + request > placement.room_bytes:
-        fast = 0
-    resident += fast
-    return replace(
-        placement, resident_bytes=resident, fast_bytes=fast, peak_bytes=resident + request
-    )
+    measured = placement
+    for fast in (CUDA_FAST_BYTES, 0) if placement.gpu and settings.engine == "shoal" else (0,):
+        for rows in _fewer_rows(placement):
+            resident = fast + shape.resident_bytes(precision, quantization, device, rows.value)
+            measured = replace(
+                placement,
+                max_batch=rows,
+                resident_bytes=resident,
+                fast_bytes=fast,
+                peak_bytes=resident + request,
+            )
+            if measured.fits:
+                return measured
+    return measured
+
+
+def _fewer_rows(placement: Placement) -> Iterator[Choice[int]]:
+    """The rows that are wanted, and on a GPU as many as may do instead."""
+    yield placement.max_batch
+    if placement.gpu is None or placement.max_batch.source == "user":
+        return
+    rows, why = placement.max_batch.value, "there is no room for what the codec takes of more"
+    while (rows := rows // 2) > 0:
+        yield Choice(rows, why, "machine")
+
+
+def _choose_max_batch(gpu: Gpu | None, settings: Settings) -> Choice[int]:
+    """Rows; each is given only once there is memory for it."""
+    if (wanted := settings.max_batch) is not None:
+        return Choice(wanted, "SHOAL_MAX_BATCH asks for it", "user")
+    if gpu is None:
+        return Choice(_ROWS, "more rows would each be slower than speech", "machine")
+    if gpu.total_bytes < _LARGE_GPU_BYTES:
+        return Choice(_ROWS, "keys and values of more need a GPU of 24 GB", "machine")
+    why = f"a step of many rows takes a GPU little longer, {gpu.vram_gib} GB hold their keys"
+    return Choice(_ROWS_OF_LARGE_GPU, why, "machine")
 
 
 def _with_fewer_bits(

@@ -7,7 +7,7 @@ from backend.errors import BadSetting
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.classify import usable_performance_cores
 from backend.hardware.compile_gate import gate_for
-from backend.hardware.machine import GIB, Cpu, Hardware
+from backend.hardware.machine import Cpu, Hardware
 from backend.hardware.need import CheckpointShape
 from backend.hardware.notes import log_lines, response_notes
 from backend.hardware.placement import (
@@ -25,10 +25,6 @@ _CACHE_SHARE_OF_LIMIT = 1 / 4
 """Of main memory, for keys, values and references at most."""
 _CACHE_SHARE_OF_REST = 1 / 2
 """Of what the loaded checkpoint leaves; the other half is for work in progress."""
-
-_ROWS, _ROWS_OF_LARGE_GPU = 16, 128
-_LARGE_GPU_BYTES = 22 * GIB
-"""Cards that are sold as 24 GB tell a little less."""
 
 
 def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) -> Plan:
@@ -58,7 +54,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
         max_text_length=text,
         max_text_length_ceiling=text.value if is_text_fixed else tier.text.ceiling,
         chunk_length=choose_chunk_length(tier, settings, shape),
-        max_batch=_max_batch(placement, settings),
+        max_batch=placement.max_batch,
         cache_limit_mb=_cache_limit(hardware, placement, settings),
         safety_margin_mb=_safety_margin_mb(hardware, placement),
         fast_mb=placement.fast_bytes // MIB,
@@ -110,19 +106,6 @@ def _text_limit(tier: Tier, settings: Settings) -> Choice[int]:
     if tier.text.ceiling == tier.text.limit:
         return Choice(tier.text.limit, f"{row}, never more: heat decides")
     return Choice(tier.text.limit, f"{row}, up to {tier.text.ceiling} while memory is free")
-
-
-def _max_batch(placement: Placement, settings: Settings) -> Choice[int]:
-    """Rows; each is given only once there is memory for it."""
-    if (wanted := settings.max_batch) is not None:
-        return Choice(wanted, "SHOAL_MAX_BATCH asks for it", "user")
-    gpu = placement.gpu
-    if gpu is None:
-        return Choice(_ROWS, "more rows would each be slower than speech", "machine")
-    if gpu.total_bytes < _LARGE_GPU_BYTES:
-        return Choice(_ROWS, "keys and values of more need a GPU of 24 GB", "machine")
-    why = f"a step of many rows takes a GPU little longer, {gpu.vram_gib} GB hold their keys"
-    return Choice(_ROWS_OF_LARGE_GPU, why, "machine")
 
 
 def _cache_limit(hardware: Hardware, placement: Placement, settings: Settings) -> Choice[int]:

@@ -25,7 +25,8 @@ def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
     for name, choice in _choices(plan).items():
         table.add_row(name, _shown(choice.value), choice.source, Text(choice.reason))
     quantization, precision = plan.quantization.value, plan.precision.value
-    resident = shape.resident_bytes(precision, quantization, plan.device.value) // MIB
+    device, rows = plan.device.value, plan.max_batch.value
+    resident = shape.resident_bytes(precision, quantization, device, rows) // MIB
     taken = "weights and runtime"
     if plan.fast_mb:
         taken += f", and {plan.fast_mb} MB to make frames fast"
