@@ -73,6 +73,16 @@ SYSTEM_STATUS: dict[str, Any] = {
         "thermal_likely": False,
         "reasons": [],
     },
+    "thermal": {
+        "sensor": "coretemp",
+        "temperature_c": 93.0,
+        "throttles_at_c": 100.0,
+        "pressure": None,
+        "seconds_until_throttling": 41.5,
+        "is_controlled": True,
+        "lowered": {"num_threads": 3},
+        "steps_back": 1,
+    },
     "memory_budget_safe": True,
     "recommended_action": "OK",
 }
