@@ -2,8 +2,8 @@
 
 A chip on a heat sink in a room: two bodies, each warmed by the one inside it and cooled by the one
 outside. `PI_4` has the constants of a curve that was measured on a Raspberry Pi 4 without a case
-(nschloe/stressberry on GitHub, rpi4b-stock.dat: 46.5 °C idle, 56 after 10 s of four busy cores, 67
-after 90 s, 72 after 300 s), with worse cooling; the others are composed.
+(`tests/curves/raspberry_pi_4.json`: 51 °C as four cores get busy, 57 after 10 s, 66 after 90 s, 72
+after 300 s), with worse cooling; the others are composed.
 """
 
 import random
@@ -18,9 +18,9 @@ PARALLEL = 0.7
 """Share of a frame's work that threads divide among them."""
 
 
-def amdahl(threads: int) -> float:
+def amdahl(threads: int, parallel: float = PARALLEL) -> float:
     """Speed of so many threads, one thread's being 1."""
-    return 1 / (1 - PARALLEL + PARALLEL / threads)
+    return 1 / (1 - parallel + parallel / threads)
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,11 @@ class Run:
     def changes(self) -> list[int]:
         """Seconds at which the level changed."""
         return [i for i in range(1, len(self.levels)) if self.levels[i] != self.levels[i - 1]]
+
+    @property
+    def late_speed(self) -> float:
+        """What was spoken in the last ten minutes."""
+        return self.spoken_by_minute[-1] - self.spoken_by_minute[-11]
 
 
 Sensor = Callable[[float, float], Heat | None]

@@ -1,12 +1,12 @@
 """What is read of heat, from files as Linux has them and from what macOS prints."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend import thermometer as module
 from backend.thermometer import CpuThermometer, Heat, mac_pressure, pressure_told
 from tests.sensors import hwmon, zone
 
@@ -116,7 +116,7 @@ def test_a_mac_is_asked_by_a_command_that_may_hang(
         return subprocess.CompletedProcess(command, 0, answer, "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(module.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     thermometer = opened(tmp_path)
     assert thermometer.nearest() == Heat("thermal pressure", pressure=1)
     assert [mac_pressure() for _ in range(3)] == [None] * 3

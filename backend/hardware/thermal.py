@@ -44,8 +44,8 @@ STUCK_S = 180.0
 
 WINDOW_S, LEAST_SPAN_S, LONGEST_GAP_S = 60.0, 8.0, 15.0
 """Readings that a trend is made of, the fewest that make one, and the pause that ends one."""
-LONGEST_S = 900.0
-"""Farther ahead than fifteen times the readings that it is made of, a trend says nothing."""
+LONGEST_S = 240.0
+"""Farther ahead than four times the readings that it is made of, a trend says nothing."""
 _LEAST_FALL_C = 1.0
 """Headroom that has shrunk by less within the window has not shrunk; nor has it by less than three
 times what the fall of so many noisy readings errs by."""
@@ -177,6 +177,8 @@ class Governor:
         self.trend = Trend()
         self.heat: Heat | None = None
         """The last reading; None where nobody has answered for a while."""
+        self.expected_s: float | None = None
+        """Seconds until throttling that the last step back was taken for."""
         self._changed_s = self._busy_s = self._seen_s = -math.inf
         self._raised: tuple[float, float] | None = None
         """When a step was given back last under load, and the degrees that were left then."""
@@ -270,6 +272,7 @@ class Governor:
             self._raised = None
         if self.level == 0:
             self._lowered_since_s = now_s
+        self.expected_s = self.seconds_until_throttling(now_s)
         self._move(now_s, self.level + 1)
 
     def _raise(self, now_s: float) -> None:

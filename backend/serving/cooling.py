@@ -76,7 +76,7 @@ class Cooling:
             return
         if self.level > level:
             self.steps_back += 1
-            why = self.warning() or "It gets too hot."
+            why = self._sentence(self._governor.expected_s)
             logger.warning("{} {} of {} threads compute.", why, self.threads, self._ladder[0])
         elif self._governor.is_stuck:
             name = heat.name if heat else "The sensor"
@@ -91,15 +91,8 @@ class Cooling:
 
     def warning(self) -> str:
         """One sentence where it throttles or soon will; else ""."""
-        heat, seconds = self._governor.heat, self._seconds()
-        if heat is None or seconds is None or seconds > HORIZON_S:
-            return ""
-        if heat.pressure is not None:
-            return f"macOS tells of thermal pressure (level {heat.pressure})."
-        at = f"{heat.name} is at {heat.temperature_c:.0f} °C and throttles"
-        if seconds == 0:
-            return f"{at} from {heat.throttles_at_c:.0f} °C on."
-        return f"{at} at {heat.throttles_at_c:.0f} °C, in {seconds:.0f} s."
+        seconds = self._seconds()
+        return "" if seconds is None or seconds > HORIZON_S else self._sentence(seconds)
 
     def status(self) -> dict[str, Any]:
         """For `GET /system-status`; None is what nobody tells, or what is not to be expected."""
@@ -115,6 +108,17 @@ class Cooling:
             "lowered": {"num_threads": self.threads} if self.threads < planned else {},
             "steps_back": self.steps_back,
         }
+
+    def _sentence(self, seconds: float | None) -> str:
+        heat = self._governor.heat
+        assert heat is not None, "nothing is expected of a sensor that does not answer"
+        if heat.pressure is not None:
+            return f"macOS tells of thermal pressure (level {heat.pressure})."
+        at = f"{heat.name} is at {heat.temperature_c:.0f} °C and throttles"
+        if seconds == 0:
+            return f"{at} from {heat.throttles_at_c:.0f} °C on."
+        soon = "" if seconds is None else f", in {seconds:.0f} s"
+        return f"{at} at {heat.throttles_at_c:.0f} °C{soon}."
 
     def _seconds(self) -> float | None:
         return self._governor.seconds_until_throttling(self._clock())
