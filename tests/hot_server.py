@@ -1,6 +1,6 @@
 """`shoal serve` where the files of /sys are those of a folder, its argument, and heat comes faster.
 
-A second of the wall clock is twenty of thermal control; everything else is as it always is.
+A second of the wall clock is ten of thermal control; everything else is as it always is.
 """
 
 import sys
@@ -12,7 +12,7 @@ from backend.cli import app
 from backend.hardware import usage
 from backend.serving import cooling
 
-FASTER = 20.0
+FASTER = 10.0
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def thermal(served: Served) -> dict[str, Any]:
 
 
 def test_it_steps_back_before_it_throttles_and_lets_go(tmp_path: Path) -> None:
-    sensor = hwmon(tmp_path, 0, "coretemp", "70000", critical=f"{POINT_C * 1000:.0f}")
+    sensor = hwmon(tmp_path, 0, "coretemp", "80000", critical=f"{POINT_C * 1000:.0f}")
     hwmon(tmp_path, 1, "nvme", "99000")
 
     def heat(temperature_c: float) -> None:
@@ -46,7 +46,7 @@ def test_it_steps_back_before_it_throttles_and_lets_go(tmp_path: Path) -> None:
         speaking = threading.Thread(target=speak)
         speaking.start()
         try:
-            temperature_c, foretold = 70.0, []
+            temperature_c, foretold = 80.0, []
             for _ in range(MOST_LOOKS):
                 told = thermal(served)
                 if told["lowered"]:
