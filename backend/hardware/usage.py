@@ -5,6 +5,7 @@ their last readings. A reading holds what was free together with what the worker
 old it is, it errs only by what *other* programs took since, never by what was promised meanwhile.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +23,9 @@ from backend.watch import Watch
 
 MEMORY_INTERVAL_S = 0.5
 """A container's share takes a dozen small files to find out."""
-HEAT_INTERVAL_S = 1.0
-HEAT_STALE_S = 10.0
+HEAT_INTERVAL_S = 5.0 if sys.platform == "darwin" else 1.0
+"""On macOS a command is run for it, and what it tells follows slowly."""
+HEAT_STALE_S = 15.0
 """An older temperature is none: what tells it hangs."""
 _CPU_SAMPLE_S = 0.1
 

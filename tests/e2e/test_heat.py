@@ -52,7 +52,7 @@ def test_it_steps_back_before_it_throttles_and_lets_go(tmp_path: Path) -> None:
                 if told["lowered"]:
                     break
                 foretold.append(told["seconds_until_throttling"])
-                temperature_c += 0.4
+                temperature_c += 0.6
                 heat(temperature_c)
             assert told["lowered"] == {"num_threads": 1}
             assert temperature_c < POINT_C, "it has throttled"
