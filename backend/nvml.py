@@ -50,6 +50,8 @@ class GpuReading:
     driver: str
     utilization_pct: float | None
     temperature_c: float | None
+    throttles_at_c: float | None = None
+    """Where it begins to lower its clock because it is hot."""
 
 
 class Nvml:
@@ -57,6 +59,8 @@ class Nvml:
 
     def __init__(self, library: Any, driver: str) -> None:
         self._library, self._driver = library, driver
+        self._throttles_at_c: dict[int, float | None] = {}
+        """Of each card that was read: it does not change."""
 
     @classmethod
     def open(cls) -> Self:
@@ -117,7 +121,22 @@ class Nvml:
             driver=self._driver,
             utilization_pct=None if busy is None else float(busy.gpu),
             temperature_c=None if degrees is None else float(degrees),
+            throttles_at_c=self._throttling_point_c(index, handle),
         )
+
+    def _throttling_point_c(self, index: int, handle: Any) -> float | None:
+        """The lower of where its driver and where its hardware slow it down."""
+        if index not in self._throttles_at_c:
+            library = self._library
+            kinds = (
+                library.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
+                library.NVML_TEMPERATURE_THRESHOLD_GPU_MAX,
+            )
+            ask = library.nvmlDeviceGetTemperatureThreshold
+            told = (self._optional(ask, handle, kind) for kind in kinds)
+            points = [float(degrees) for degrees in told if degrees]
+            self._throttles_at_c[index] = min(points, default=None)
+        return self._throttles_at_c[index]
 
     def _optional(self, call: Any, *arguments: Any) -> Any:
         """What `call` answers, None where this card cannot tell."""

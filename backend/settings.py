@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     cpu_affinity: CpuAffinity = Field("auto", validation_alias=_also_bare("CPU_AFFINITY"))
     """Logical CPUs of the worker: auto, off, or a list as in 0-3,6."""
 
+    thermal_control: bool = True
+    """Whether fewer threads compute before the CPU would throttle, until it is cool again."""
+
+    throttles_at_c: float | None = Field(None, ge=40, le=120)
+    """Temperature at which what computes begins to throttle, in °C; not set, its sensor's own."""
+
     max_text_length: int | None = Field(
         None, ge=1, le=100_000, validation_alias=_also_bare("MAX_TEXT_LENGTH")
     )

@@ -259,6 +259,7 @@ class SmartBackend:
         return {
             "resources": resources,
             "throttling_risk": asdict(risk),
+            "thermal": self.lane.cooling.status(),
             "memory_budget_safe": self.lane.memory.is_safe,
             "recommended_action": recommended_action(risk),
         }
@@ -269,8 +270,8 @@ class SmartBackend:
         freed_bytes = await self.clear_caches()
         after = await asyncio.to_thread(self.lane.usage.resources)
         previous, planned = self.lane.config, RunningConfig.of(self.plan)
-        config = adjusted(previous, planned, self._risk(after))
-        await self.lane.configure(config)
+        await self.lane.configure(adjusted(self.lane.asked, planned, self._risk(after)))
+        config = self.lane.config
         return {
             "status": "optimal" if config == planned else "adjusted",
             "previous_config": config_json(previous),
@@ -336,6 +337,7 @@ class SmartBackend:
             resources["cpu_percent"],
             self.plan.thermal_throttle_cpu_pct,
             resources["temperatures_c"],
+            self.lane.cooling.warning(),
         )
 
     async def _settle(self) -> EngineInfo:
@@ -363,7 +365,9 @@ class SmartBackend:
         return info
 
     def _tell(self) -> None:
+        cooling = self.lane.cooling
         self.monitoring.set_queue_depth(self.lane.admission.waiting)
+        self.monitoring.set_thermal(cooling.level, cooling.steps_back)
         self.monitoring.set_worker(
             is_ready=self.worker.state.phase == "ready",
             restarts=self.worker.state.restarts,

@@ -23,11 +23,12 @@ from backend.hardware.usage import memory_pct
 from backend.monitoring.csv_log import CsvLog
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
 from backend.monitoring.monitor import INTERVAL_S, Monitor
-from backend.monitoring.reader import MachineReader, temperature_files
+from backend.monitoring.reader import MachineReader
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample
 from backend.monitoring.system_load import SystemLoad
 from backend.nvml import Card
+from backend.thermometer import CpuThermometer
 
 LIMIT_PCT = 1.0
 """Of one core: what the issue allows."""
@@ -91,7 +92,7 @@ def parts_us(device: str, log: CsvLog) -> dict[str, float]:
     gpu.open()
     load.open()
     row = realtime_row(Sample(time.time(), 50.0, 40.0))
-    thermometers = temperature_files()
+    thermometer = CpuThermometer()
     parts = {
         "cpu": cpu_us(load.start),
         "memory": cpu_us(load.memory_pct),
@@ -99,8 +100,8 @@ def parts_us(device: str, log: CsvLog) -> dict[str, float]:
         "gpu": cpu_us(gpu.read),
         "row": cpu_us(lambda: log.append(row)),
     }
-    if thermometers:  # asked once a second, not with every sample
-        parts["temperature"] = cpu_us(lambda: [file.read_text() for file in thermometers])
+    if thermometer.open():  # asked once a second, not with every sample
+        parts["temperature"] = cpu_us(thermometer.temperature_c)
     gpu.close()
     load.close()
     return parts

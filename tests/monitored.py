@@ -176,6 +176,7 @@ class FakePynvml:
 
     NVMLError = NvmlFault
     NVML_TEMPERATURE_GPU = 0
+    NVML_TEMPERATURE_THRESHOLD_SLOWDOWN, NVML_TEMPERATURE_THRESHOLD_GPU_MAX = 1, 3
 
     def __init__(self, *cards: dict[str, Any]) -> None:
         self.cards = cards or ({},)
@@ -219,6 +220,9 @@ class FakePynvml:
 
     def nvmlDeviceGetTemperature(self, handle: dict[str, Any], sensor: int) -> int:  # noqa: N802
         return int(handle["temperature"])
+
+    def nvmlDeviceGetTemperatureThreshold(self, handle: dict[str, Any], kind: int) -> int:  # noqa: N802
+        return {1: 95, 3: 93}[kind]
 
     def _call(self, name: str) -> None:
         self.calls.append(name)

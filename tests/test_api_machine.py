@@ -89,7 +89,8 @@ def test_system_status() -> None:
         async with client() as http:
             told = (await http.get("/system-status")).json()
             assert set(told) == {
-                *("resources", "throttling_risk", "memory_budget_safe", "recommended_action")
+                *("resources", "throttling_risk", "thermal"),
+                *("memory_budget_safe", "recommended_action"),
             }
             assert 0 <= told["resources"]["cpu_percent"] <= 100
             assert 0 < told["resources"]["memory_percent"] < 100

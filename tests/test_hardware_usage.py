@@ -3,19 +3,23 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import backend.nvml
+from backend import thermometer
 from backend.core import MIB, EngineInfo
 from backend.hardware import usage as usage_module
 from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryNow
 from backend.hardware.usage import MachineUsage
 from backend.nvml import STALE_S, Card, NvmlUnavailable, WatchedCard
+from backend.thermometer import Heat
 from backend.watch import IDLE_S, Look
 from tests.monitored import GIB, UUID, FakePynvml, plan
+from tests.sensors import hwmon
 from tests.test_hardware_plans_of_machines import HARDWARE
 
 WAIT_S = 30.0
@@ -200,4 +204,46 @@ def test_main_memory_is_read_beside_the_loop_too(monkeypatch: pytest.MonkeyPatch
     assert live.memory() == MemoryNow(5 * GIB, 700 * MIB, 500 * MIB)
     assert live.load()["memory_available_mb"] == 5 * 1024
     assert threading.get_ident() not in threads
+    live.close()
+
+
+def test_the_heat_of_a_gpu_is_its_own(driver: Driver) -> None:
+    live = with_card(Worker())
+    assert live.heat() is None  # nobody has answered yet
+    read_once(live)
+    assert live.heat() == Heat("Tesla V100-SXM2-16GB", 61.0, 93.0)
+    driver.fails = {"nvmlDeviceGetMemoryInfo"}
+    read_once(live)
+    assert live.heat() is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "point_c"), [("amd_ryzen5_3600", 100.0), ("raspberry_pi_4_4gb", 80.0)]
+)
+def test_the_heat_of_a_cpu_is_read_beside_the_loop_and_not_when_it_hangs(
+    machine: str, point_c: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thermometer, "SYS", tmp_path)
+    hwmon(tmp_path, 0, "cpu_thermal", "71500", critical="100000")
+    live = MachineUsage(plan("generic_cpu", "cpu"), HARDWARE[machine], Worker())
+    assert live.heat() is None
+    live.start()
+    look = live._heat.first(WAIT_S)
+    assert look is not None and look.value == Heat("cpu_thermal", 71.5, point_c)
+    assert live.heat() == look.value
+    live.close()
+    live._heat._thread.join(WAIT_S)
+    later_s = live._heat._clock() + usage_module.HEAT_STALE_S + 1
+    live._heat._clock = lambda: later_s
+    assert live.heat() is None
+
+
+def test_where_nothing_tells_of_heat_nothing_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thermometer, "SYS", tmp_path)
+    live = MachineUsage(plan("generic_cpu", "cpu"), HARDWARE["amd_ryzen5_3600"], Worker())
+    live.start()
+    assert not live._heat._thread.is_alive()
+    assert live.heat() is None
     live.close()

@@ -7,21 +7,13 @@ import pytest
 
 from backend.monitoring import reader as reader_module
 from backend.monitoring.gpu import GpuMeter, WorkerMemory
-from backend.monitoring.reader import MachineReader, temperature_files
+from backend.monitoring.reader import MachineReader
 from backend.nvml import Card
+from tests.sensors import hwmon
 
 
 def machine(sys: Path) -> MachineReader:
     return MachineReader(GpuMeter("cpu", Card(""), WorkerMemory(), is_gpu_expected=False), sys=sys)
-
-
-def sensor(sys: Path, number: int, name: str, millidegrees: str) -> Path:
-    folder = sys / "class" / "hwmon" / f"hwmon{number}"
-    folder.mkdir(parents=True)
-    (folder / "name").write_text(f"{name}\n")
-    file = folder / "temp1_input"
-    file.write_text(f"{millidegrees}\n")
-    return file
 
 
 def test_this_machine(tmp_path: Path) -> None:
@@ -55,9 +47,9 @@ def test_memory_may_be_that_of_a_container(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_hottest_cpu_package_counts(tmp_path: Path) -> None:
-    sensor(tmp_path, 0, "nvme", "99000")
-    sensor(tmp_path, 1, "coretemp", "61000")
-    sensor(tmp_path, 2, "coretemp", "67500")
+    hwmon(tmp_path, 0, "nvme", "99000")
+    hwmon(tmp_path, 1, "coretemp", "61000")
+    hwmon(tmp_path, 2, "coretemp", "67500")
     reader = machine(tmp_path)
     reader.open()
     reader.start()
@@ -68,7 +60,7 @@ def test_the_hottest_cpu_package_counts(tmp_path: Path) -> None:
 def test_thermometers_are_asked_once_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sensor(tmp_path, 0, "k10temp", "50000")
+    file = hwmon(tmp_path, 0, "k10temp", "50000")
     reader = machine(tmp_path)
     reader.open()
     reader.start()
@@ -82,24 +74,12 @@ def test_thermometers_are_asked_once_a_second(
     reader.close()
 
 
-def test_a_raspberry_pi_has_a_thermal_zone(tmp_path: Path) -> None:
-    zones = tmp_path / "class" / "thermal"
-    for number, kind in enumerate(("gpu-thermal", "cpu-thermal")):
-        zone = zones / f"thermal_zone{number}"
-        zone.mkdir(parents=True)
-        (zone / "type").write_text(f"{kind}\n")
-        (zone / "temp").write_text("48312\n")
-    assert temperature_files(tmp_path) == (zones / "thermal_zone1" / "temp",)
-
-
 def test_damaged_sensors_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "class" / "hwmon" / "hwmon0").mkdir(parents=True)
     nameless = tmp_path / "class" / "hwmon" / "hwmon1"
     nameless.mkdir()
     (nameless / "name").write_text("coretemp\n")
-    assert temperature_files(tmp_path) == ()
-    asleep = sensor(tmp_path, 2, "coretemp", "")
-    assert temperature_files(tmp_path) == (asleep,)
+    hwmon(tmp_path, 2, "coretemp", "")  # it sleeps
     reader = machine(tmp_path)
     reader.open()
     reader.start()

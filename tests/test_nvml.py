@@ -25,11 +25,12 @@ class FakePynvml:
 
     NVMLError = FakeError
     NVML_TEMPERATURE_GPU = 0
+    NVML_TEMPERATURE_THRESHOLD_SLOWDOWN, NVML_TEMPERATURE_THRESHOLD_GPU_MAX = 1, 3
 
     def __init__(self, cards: int = 2) -> None:
         self.cards = cards
         self.fails: dict[tuple[str, int], str] = {}
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.asked_thresholds = 0
         self.on_init: Callable[[], None] = lambda: None
 
     def _check(self, call: str, card: int) -> None:
@@ -73,6 +74,11 @@ class FakePynvml:
         self._check("temperature", handle)
         return 61
 
+    def nvmlDeviceGetTemperatureThreshold(self, handle: int, kind: int) -> int:  # noqa: N802
+        self._check(f"threshold {kind}", handle)
+        self.asked_thresholds += 1
+        return {1: 95, 3: 93}[kind]
+
     def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
         return f"GPU-{handle}a"
 
@@ -103,6 +109,16 @@ def test_reads_every_card(fake: FakePynvml) -> None:
         4576 * MIB,
     )
     assert (card.utilization_pct, card.temperature_c) == (37.0, 61.0)
+
+
+def test_a_card_throttles_where_its_driver_or_its_hardware_does(fake: FakePynvml) -> None:
+    fake.fails["threshold 3", 1] = fake.fails["threshold 1", 1] = "Not Supported"
+    connection = Nvml.open()
+    assert [card.throttles_at_c for card in connection.read()] == [93.0, None]
+    assert connection.read_card(0).throttles_at_c == 93.0
+    assert fake.asked_thresholds == 2  # it does not change, and is not asked ten times a second
+    fake.fails["threshold 3", 0] = "Not Supported"
+    assert Nvml.open().read_card(0).throttles_at_c == 95.0
 
 
 def test_what_a_card_does_not_tell_is_none(fake: FakePynvml) -> None:

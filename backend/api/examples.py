@@ -73,6 +73,16 @@ SYSTEM_STATUS: dict[str, Any] = {
         "thermal_likely": False,
         "reasons": [],
     },
+    "thermal": {
+        "sensor": "coretemp",
+        "temperature_c": 93.0,
+        "throttles_at_c": 100.0,
+        "pressure": None,
+        "seconds_until_throttling": 41.5,
+        "is_controlled": True,
+        "lowered": {},
+        "steps_back": 0,
+    },
     "memory_budget_safe": True,
     "recommended_action": "OK",
 }
@@ -182,6 +192,7 @@ METRICS: dict[str, Any] = {
     "queue_depth": 0,
     "sampling": False,
     "worker": {"ready": True, "restarts": 0, "memory_mb": 448.8},
+    "thermal": {"level": 0, "steps_back": 0},
     "since_start": {
         "requests": 6,
         "outcomes": _OUTCOMES,

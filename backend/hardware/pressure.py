@@ -31,7 +31,7 @@ class ThrottlingRisk:
     cpu_maxed: bool
     """More than 90 % of the CPU is used."""
     thermal_likely: bool
-    """A tier without a fan is loaded beyond its figure, or a sensor is hot."""
+    """A tier without a fan is loaded beyond its figure, or a sensor is hot or soon will be."""
     reasons: tuple[str, ...] = ()
     """One sentence for each that is true."""
 
@@ -66,10 +66,12 @@ def throttling_risk(
     cpu_pct: float,
     thermal_throttle_cpu_pct: float | None,
     temperatures_c: Mapping[str, float],
+    heat_warning: str = "",
 ) -> ThrottlingRisk:
     """What is short at these loads (0 to 100) and temperatures (by sensor).
 
     `thermal_throttle_cpu_pct` is the plan's: CPU load above which its tier throttles, None never.
+    `heat_warning` is what was found of a sensor's trend.
     """
     reasons = []
     if memory_critical := memory_pct > MEMORY_CRITICAL_PCT:
@@ -81,7 +83,10 @@ def throttling_risk(
     is_loaded = thermal_throttle_cpu_pct is not None and cpu_pct > thermal_throttle_cpu_pct
     if is_loaded:
         reasons.append(f"Above {thermal_throttle_cpu_pct:.0f} % CPU this machine gets too hot.")
-    return ThrottlingRisk(memory_critical, cpu_maxed, bool(hot) or is_loaded, tuple(reasons))
+    if heat_warning:
+        reasons.append(heat_warning)
+    thermal_likely = bool(hot) or is_loaded or bool(heat_warning)
+    return ThrottlingRisk(memory_critical, cpu_maxed, thermal_likely, tuple(reasons))
 
 
 def recommended_action(risk: ThrottlingRisk) -> RecommendedAction:

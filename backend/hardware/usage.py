@@ -5,8 +5,9 @@ their last readings. A reading holds what was free together with what the worker
 old it is, it errs only by what *other* programs took since, never by what was promised meanwhile.
 """
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -15,11 +16,17 @@ from backend.core import MIB, EngineInfo, Plan
 from backend.hardware.detect import read_memory
 from backend.hardware.machine import Hardware, Memory
 from backend.hardware.memory import MemoryNow
+from backend.hardware.thermal import board_throttles_at_c
 from backend.nvml import Card, GpuReading, NvmlUnavailable, WatchedCard
+from backend.thermometer import CpuThermometer, Heat
 from backend.watch import Watch
 
 MEMORY_INTERVAL_S = 0.5
 """A container's share takes a dozen small files to find out."""
+HEAT_INTERVAL_S = 5.0 if sys.platform == "darwin" else 1.0
+"""On macOS a command is run for it, and what it tells follows slowly."""
+HEAT_STALE_S = 15.0
+"""An older temperature is none: what tells it hangs."""
 _CPU_SAMPLE_S = 0.1
 
 Worker = Callable[[], tuple[EngineInfo | None, int]]
@@ -50,16 +57,22 @@ class MachineUsage:
         self._memory = Watch("memory", self._read_memory, MEMORY_INTERVAL_S)
         self.card = WatchedCard(Card(uuid), worker) if uuid else None
         """The GPU that the plan chose; None without one."""
+        self._thermometer = CpuThermometer()
+        self._board_throttles_at_c = board_throttles_at_c(hardware.board)
+        self._heat = Watch("heat", self._read_heat, HEAT_INTERVAL_S)
 
     def start(self) -> None:
         """Begin to read."""
         self._memory.start()
         if self.card is not None:
             self.card.start()
+        elif self._thermometer.open():
+            self._heat.start()
 
     def close(self) -> None:
         """Read no more."""
         self._memory.close()
+        self._heat.close()
         if self.card is not None:
             self.card.close()
 
@@ -73,6 +86,16 @@ class MachineUsage:
         # A worker has started or ended since: it has taken, or given back, its own part of it.
         free_bytes = was.free_bytes + was.worker_bytes - idle_bytes
         return MemoryNow(max(0, free_bytes), idle_bytes, idle_bytes)
+
+    def heat(self) -> Heat | None:
+        """Of what computes: the GPU, else the CPU; None where nobody tells."""
+        if self.card is not None:
+            card = self._gpu()
+            return Heat(card.name, card.temperature_c, card.throttles_at_c) if card else None
+        look = self._heat.latest()
+        if look is None or self._heat.age_s(look) > HEAT_STALE_S:
+            return None
+        return look.value
 
     def memory_pct(self) -> float:
         """Share of the memory that this process may have which is taken, 0 to 100."""
@@ -119,6 +142,11 @@ class MachineUsage:
     def _last(self) -> tuple[Memory, _Taken]:
         look = self._memory.latest()
         return look.value if look is not None else self._found
+
+    def _read_heat(self) -> Heat | None:
+        """In the watch's thread."""
+        heat, point_c = self._thermometer.nearest(), self._board_throttles_at_c
+        return replace(heat, throttles_at_c=point_c) if heat and point_c else heat
 
     def _read_memory(self) -> tuple[Memory, _Taken]:
         """In the watch's thread."""

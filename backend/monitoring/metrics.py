@@ -27,6 +27,12 @@ class Metrics:
         self._audio = self._counter("audio_seconds", "Seconds of speech delivered.")
         self._truncated = self._counter("truncated_texts", "Texts cut at the machine's limit.")
         self._restarts = self._counter("worker_restarts", "Times the worker was started again.")
+        self._steps_back = self._counter(
+            "thermal_steps_back", "Times that fewer threads were used because of heat."
+        )
+        self._thermal_level = self._gauge(
+            "thermal_level", "Steps that threads are below the plan because of heat."
+        )
         self._duration = self._histogram(
             "request_duration_seconds", "From admission to the last sample.", _SECONDS
         )
@@ -49,7 +55,7 @@ class Metrics:
         self._gauge(
             "server_resident_memory_bytes", "Resident memory of the HTTP process."
         ).set_function(lambda: float(server.memory_info().rss))
-        self._restarts_told = 0
+        self._restarts_told = self._steps_back_told = 0
 
     def add(self, row: SynthesisRow) -> None:
         """Count one request that is over."""
@@ -74,6 +80,12 @@ class Metrics:
         self._worker_memory.set(memory_mb * MIB)
         self._restarts.inc(max(0, restarts - self._restarts_told))
         self._restarts_told = max(restarts, self._restarts_told)
+
+    def set_thermal(self, level: int, steps_back: int) -> None:
+        """Steps below the plan now, and how many were taken since the server's start."""
+        self._thermal_level.set(level)
+        self._steps_back.inc(max(0, steps_back - self._steps_back_told))
+        self._steps_back_told = max(steps_back, self._steps_back_told)
 
     def text(self) -> bytes:
         """Everything, in the format of `CONTENT_TYPE`."""

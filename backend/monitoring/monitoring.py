@@ -69,6 +69,7 @@ class Monitoring:
         self._running: dict[Synthesis, RequestSpan | None] = {}
         self._queue_depth = 0
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
+        self._thermal = {"level": 0, "steps_back": 0}
         self._began_s = time.time()
 
     async def __aenter__(self) -> Self:
@@ -128,6 +129,11 @@ class Monitoring:
         self._queue_depth = waiting
         self._metrics.queue_depth.set(waiting)
 
+    def set_thermal(self, level: int, steps_back: int) -> None:
+        """Steps that threads are below the plan for heat, and how many were taken so far."""
+        self._thermal = {"level": level, "steps_back": steps_back}
+        self._metrics.set_thermal(level, steps_back)
+
     def set_worker(self, *, is_ready: bool, restarts: int, memory_mb: float) -> None:
         """How the worker is, whenever that changes. `memory_mb` is MiB, device memory on a GPU."""
         self._worker = {"ready": is_ready, "restarts": restarts, "memory_mb": round(memory_mb, 1)}
@@ -142,6 +148,7 @@ class Monitoring:
             "queue_depth": self._queue_depth,
             "sampling": self._monitor.is_sampling,
             "worker": self._worker,
+            "thermal": self._thermal,
             "since_start": self._aggregates.since_start(),
             "recent": self._aggregates.recent(),
             "log": {

@@ -17,6 +17,7 @@ from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import RunningConfig
 from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
+from backend.serving.cooling import Cooling
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
@@ -60,8 +61,8 @@ class Lane:
 
     def _take(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.config = RunningConfig.of(deployment.plan)
-        """What the plan has become under pressure."""
+        self.asked = RunningConfig.of(deployment.plan)
+        """What `configure` has made of the plan."""
         self.usage = MachineUsage(deployment.plan, deployment.hardware, self._worker_now)
         settings = self._settings
         # The published package speaks one sentence after another: fairness is decided here.
@@ -77,11 +78,25 @@ class Lane:
             rows_per_client=settings.max_batch_per_client or max(1, rows // 2),
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
         )
+        self.cooling = Cooling(
+            self.usage.heat,
+            deployment.plan.num_threads.value,
+            is_busy=lambda: self.admission.speaking > 0,
+            changed=self._apply,
+            may_lower=settings.thermal_control and deployment.plan.device.value == "cpu",
+            throttles_at_c=settings.throttles_at_c,
+        )
 
     @property
     def plan(self) -> Plan:
         """How this worker speaks."""
         return self.deployment.plan
+
+    @property
+    def config(self) -> RunningConfig:
+        """What the plan has become under pressure and for heat."""
+        threads = min(self.asked.num_threads, self.cooling.threads)
+        return replace(self.asked, num_threads=threads)
 
     @property
     def running_plan(self) -> Plan:
@@ -98,6 +113,7 @@ class Lane:
     def start(self) -> None:
         """Start the worker, and looking at what it leaves; returns at once."""
         self.usage.start()
+        self.cooling.start()
         self.worker.start()
 
     async def ready(self) -> EngineInfo:
@@ -114,22 +130,30 @@ class Lane:
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
         """Restart the worker as another `deployment` plans; what it has loaded then."""
+        await self.cooling.close()
         self.usage.close()
         self._take(deployment)
         self.usage.start()
+        self.cooling.start()
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
 
     async def configure(self, config: RunningConfig) -> None:
-        """Go on with `config`, in this worker and in any that follows it."""
-        self.config = config
+        """Go on with `config`, with fewer threads where heat wants it so, in this worker and in any
+        that follows it."""
+        self.asked = config
+        await self._apply()
+
+    async def _apply(self) -> None:
+        config = self.config
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
         """End the worker; requests that still wait are told."""
         self.admission.close()
+        await self.cooling.close()
         await self.worker.close()
         self.usage.close()
 
