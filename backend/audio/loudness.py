@@ -1,5 +1,6 @@
 """Where the voice of a recording is, heard block by block: from when to when, in which channel."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -83,23 +84,27 @@ class HeardVoice:
         """The one after its last."""
 
     def taken(self, blocks: Iterator[Samples], end: int) -> Iterator[Samples]:
-        """The mono samples from `first` to `end`, within full scale; the rest is not decoded."""
+        """The mono samples from `first` to `end`; the rest is not decoded."""
         at = 0
         for block in blocks:
             if at + len(block) > self.first:
-                skipped = max(0, self.first - at)
-                yield self._mono(block[skipped : end - at], at + skipped)
+                used = block[max(0, self.first - at) : end - at]
+                yield next(itertools.islice(_tracks(used), self._track, None))
             at += len(block)
             if at >= end:
                 return
 
-    def _mono(self, block: Samples, at: int) -> Samples:
-        samples = next(each for track, each in enumerate(_tracks(block)) if track == self._track)
-        if self._levels.drift is not None:
-            centres = (np.arange(len(self._levels.drift)) + 0.5) * self._window_samples
-            places = np.arange(at, at + len(samples))
-            samples = samples - np.interp(places, centres, self._levels.drift).astype(np.float32)
-        return samples / np.float32(self._levels.peak) if self._levels.peak > 1.0 else samples
+    def centred(self, taken: Iterator[Samples]) -> Iterator[Samples]:
+        """The same about zero, and within full scale."""
+        drift, peak, at = self._levels.drift, self._levels.peak, self.first
+        for samples in taken:
+            centred = samples
+            if drift is not None:
+                centres = (np.arange(len(drift)) + 0.5) * self._window_samples
+                places = np.arange(at, at + len(samples))
+                centred = samples - np.interp(places, centres, drift).astype(np.float32)
+            at += len(samples)
+            yield centred / np.float32(peak) if peak > 1.0 else centred
 
 
 def _tracks(block: Samples) -> Iterator[Samples]:

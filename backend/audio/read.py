@@ -17,6 +17,7 @@ from backend.audio.libsndfile import SoundFile
 from backend.audio.limits import MAX_S, MIN_S
 from backend.audio.loudness import Loudness
 from backend.audio.pcm import Samples
+from backend.audio.quality import Clipping, find_faults
 from backend.audio.rate import Resampler
 from backend.audio.sniff import find_demuxer
 from backend.core import RECORDING_FORMATS
@@ -41,7 +42,7 @@ class Recording:
     samples: Samples
     """Mono, within [-1, 1], at the rate that was asked for."""
     warnings: tuple[str, ...] = ()
-    """What had to be done to it that its sender should know."""
+    """What had to be done to it, and what makes it a poor voice: what its sender should know."""
 
 
 def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) -> Recording:
@@ -65,9 +66,10 @@ def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) ->
                 f"speaker_file was trimmed from {length_s:.1f} s to the {max_reference_s:g} s "
                 "that this checkpoint listens to",
             )
-        used = voice.taken(source.blocks(), end)
+        clipping = Clipping()
+        used = voice.centred(clipping.heard(voice.taken(source.blocks(), end)))
         samples = _resampled(used, end - voice.first, source.rate_hz, sample_rate_hz)
-    return Recording(samples, warnings)
+    return Recording(samples, warnings + find_faults(samples, sample_rate_hz, clipping.share))
 
 
 def _opened(audio: bytes) -> AbstractContextManager[Source]:
