@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import soxr
 
+from backend.audio.container import MAX_BLOCKS_BYTES
 from backend.audio.quality import Clipping, find_faults
 from backend.audio.read import read_reference
 from tests.recordings import Samples, encoded, speech_like
@@ -168,3 +170,19 @@ def test_every_rate_of_a_codec_is_judged(rate_hz: int) -> None:
 )
 def test_any_samples_are_judged(odd: Samples) -> None:
     assert all(each.startswith("speaker_file ") for each in find_faults(odd, RATE_HZ, 0.0))
+
+
+@pytest.mark.parametrize(
+    "made", [lambda length: noise(length, -20), chords], ids=["noise", "music"]
+)
+def test_a_minute_is_judged_in_the_memory_that_its_decoding_took(
+    made: Callable[[int], Samples],
+) -> None:
+    samples = np.resize(made(5 * RATE_HZ), 60 * 44_100)
+    find_faults(samples[:RATE_HZ], 44_100, 0.0)  # what numpy keeps for good
+    tracemalloc.start()
+    try:
+        assert find_faults(samples, 44_100, 0.0)
+        assert tracemalloc.get_traced_memory()[1] < MAX_BLOCKS_BYTES
+    finally:
+        tracemalloc.stop()
