@@ -158,7 +158,7 @@ class ReferenceCodes:
     audio_s: float
     """Seconds of the recording that they stand for."""
     warnings: tuple[str, ...] = ()
-    """What had to be done to the recording that its sender should know."""
+    """What was done to the recording or makes it a poor voice: what its sender should know."""
 
     @property
     def frames(self) -> int:

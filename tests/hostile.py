@@ -104,11 +104,12 @@ FOR_FFMPEG: dict[str, Callable[[], bytes]] = {
     "mp4 sample table": table_bomb,
     "Ogg capture patterns": lambda: b"OggS\0\2" + b"OggS" * 25_000,
     "an mp4 that ends early": lambda: table_bomb()[:5_000],
+    "flac of unknown length": _endless_flac,
+    "mp3 sync words": lambda: b"\xff\xfb\x90\0" * 25_000,
 }
 FOR_LIBSNDFILE: dict[str, Callable[[], bytes]] = {
     "two silent minutes at 192 kHz": lambda: mostly_silent(119.0, 192_000),
     "eight channels at 192 kHz": lambda: mostly_silent(20.0, 192_000, channels=8),
-    "flac of unknown length": _endless_flac,
     "flac that ends early": lambda: mostly_silent(10.0, 48_000)[:5_000],
     "code books behind many tags": lambda: b"ID3\4\0\0\0\0\0\0" * 5 + code_books(),
     "wav without its end": lambda: wav()[:1_000],
@@ -122,7 +123,6 @@ FOR_LIBSNDFILE: dict[str, Callable[[], bytes]] = {
     "wav of chunks": lambda: b"RIFF\xff\xff\xff\x7fWAVE" + b"junk\0\0\0\0" * 100_000,
     "flac of metadata": lambda: b"fLaC" + b"\4\0\0\x08" + bytes(8) + b"\1\0\0\0" * 100_000,
     "a tag alone": lambda: b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(10_000),
-    "mp3 sync words": lambda: b"\xff\xfb\x90\0" * 25_000,
     "a playlist": lambda: _playlist("http://127.0.0.1:9/a.wav"),
     "a playlist of a file": lambda: _playlist("file:///etc/passwd"),
     "a script of FFmpeg": lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n",

@@ -42,7 +42,10 @@ def encoded(
     has_video: bool = False,
     options: dict[str, str] | None = None,
 ) -> bytes:
-    """A file of `container` with one audio track for each of `samples`, after a video if wanted."""
+    """A file of `container` with one audio track for each of `samples`, after a video if wanted.
+
+    All channels of `layout` are alike, unless there are [channels, frames] of samples.
+    """
     tracks = [samples] if isinstance(samples, np.ndarray) else samples
     out = io.BytesIO()
     with av.open(out, "w", format=container, container_options=options or {}) as file:
@@ -56,7 +59,7 @@ def encoded(
         for stream, track in zip(streams, tracks, strict=True):
             assert isinstance(stream, AudioStream)
             channels = stream.codec_context.layout.nb_channels
-            planes = np.repeat(track[None], channels, axis=0)
+            planes = np.repeat(track[None], channels, axis=0) if track.ndim == 1 else track
             frame = AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
             file.mux(stream.encode(frame))
@@ -65,9 +68,9 @@ def encoded(
 
 
 def decode_container(audio: bytes, demuxer: str) -> tuple[Samples, int]:
-    """All that FFmpeg decodes of `audio`, and its rate."""
+    """All that FFmpeg decodes of `audio`, mixed down, and its rate."""
     with open_container(audio, demuxer) as container:
-        return np.concatenate(list(container.blocks())), container.rate_hz
+        return np.concatenate(list(container.blocks())).mean(axis=1), container.rate_hz
 
 
 def _video(file: OutputContainer) -> VideoStream:

@@ -141,7 +141,7 @@ def test_base64_in_pieces_is_base64() -> None:
     for size in (0, 1, 2, 3, 500_000):
         data = bytes(range(250)) * (size // 250) + b"x" * (size % 250)
         assert from_base64(base64.b64encode(data).decode()) == data
-    for wrong in ("AAA", "A" * 262_144 + "!", "A" * 262_144 + "A", "ä", None, 5, ["AAAA"]):
+    for wrong in ("A", "A" * 262_144 + "!", "A" * 262_144 + "A", "ä", None, 5, ["AAAA"]):
         with pytest.raises(ValueError):
             from_base64(wrong)
 

@@ -19,7 +19,7 @@ from backend.audio.sniff import find_demuxer
 from backend.errors import BadReference
 from tests.recordings import decode_container, encoded, speech_like
 
-DEMUXERS = ("mov", "matroska", "ogg", "aac", "amr", "aiff", "caf")
+DEMUXERS = ("mov", "matroska", "ogg", "aac", "amr", "aiff", "caf", "mp3", "flac")
 HEADS = (
     b"",
     b"\0\0\0\x18ftypM4A ",
@@ -28,6 +28,8 @@ HEADS = (
     b"OggS",
     b"caff\0\1\0\0",
     b"\xff\xf1",
+    b"\xff\xfb\x90\0",
+    b"fLaC\0\0\0\x22" + bytes(34),
 )
 
 

@@ -38,7 +38,7 @@ def test_decodes_and_resamples(kind: str, rate_hz: int, channels: int) -> None:
     assert recording.samples.dtype == np.float32
     assert recording.samples.ndim == 1
     assert len(recording.samples) / 24_000 == pytest.approx(2.0, abs=0.12)
-    assert recording.warnings == ()
+    assert not any("trimmed" in told for told in recording.warnings)
     spectrum = np.abs(np.fft.rfft(recording.samples))
     pitch_hz = np.argmax(spectrum) * 24_000 / len(recording.samples)
     assert pitch_hz == pytest.approx(220, abs=2)

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from backend.api.arrival import FIELDS_BYTES, check_fields, read_bytes, read_form
 from backend.api.bulk import by_size
-from backend.api.json_body import from_base64, read_object
+from backend.api.json_body import from_base64, read_object, with_buffers_in_base64
 from backend.api.openapi import JSON, MULTIPART, URLENCODED
 from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
@@ -159,8 +159,8 @@ async def read_body(
 ) -> tuple[dict[str, Any], bytes]:
     """The fields of a form or JSON body, and the file in one of `upload_fields`, b"" without one.
 
-    In JSON a file is base64. Raises `UploadTooLarge` while too much arrives, `BadField` and
-    `BadReference` for what is no such body.
+    In JSON a file is base64, or Node's Buffer. Raises `UploadTooLarge` while too much arrives,
+    `BadField` and `BadReference` for what is no such body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     advice = f"send at most {max_upload_bytes} bytes of audio and {FIELDS_BYTES} of all else"
@@ -213,6 +213,7 @@ async def _read_upload(name: str, value: UploadFile | str) -> bytes:
 
 
 def _split_json(body: bytes, upload_fields: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
+    body = with_buffers_in_base64(body)
     values = read_object(body)
     sent = [name for name in upload_fields if values.get(name) not in (None, "")]
     encoded = [values.pop(name, None) for name in upload_fields]
@@ -222,9 +223,12 @@ def _split_json(body: bytes, upload_fields: tuple[str, ...]) -> tuple[dict[str, 
     if len(sent) > 1:
         raise BadField(f"{' and '.join(sent)} are the same; send one of them.")
     try:
-        return values, from_base64(next(each for each in encoded if each not in (None, "")))
+        audio = from_base64(next(each for each in encoded if each not in (None, "")))
     except ValueError:
         raise BadField(f"{sent[0]} in JSON must be the file in base64.") from None
+    if not audio:
+        raise BadReference(f"{sent[0]} is empty; send a {RECORDING_FORMATS} file.")
+    return values, audio
 
 
 async def unless_hung_up(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -87,7 +87,7 @@ class CreatedVoice(VoiceAnswer):
     """A voice that was just saved."""
 
     warnings: list[str] = Field([], examples=[[]])
-    """What had to be done to the recording."""
+    """What had to be done to the recording, and what makes it a poor voice."""
 
 
 class VoiceList(BaseModel):

@@ -5,6 +5,7 @@ honest recording can.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from backend.audio.limits import (
     check_rate,
 )
 from backend.audio.pcm import Samples
-from backend.audio.sniff import find_demuxer, without_tags
+from backend.audio.sniff import find_demuxer, find_start
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
@@ -61,7 +62,7 @@ class Container:
         self._ahead: Samples | None = self._receive()  # it tells the rate
 
     def blocks(self) -> Iterator[Samples]:
-        """The first audio track from its beginning, mixed down; `BadReference` where it is broken.
+        """The first audio track from its beginning; `BadReference` where it is broken.
 
         May be read twice, to its end the first time.
         """
@@ -77,10 +78,11 @@ class Container:
         answer = json.loads(header) if header.endswith(b"\n") else self._ended()
         if "problem" in answer:
             raise _bad_reference(answer["problem"], answer["detail"])
-        self.rate_hz, length = int(answer["rate_hz"]), 4 * answer["samples"]
+        self.rate_hz, shape = int(answer["rate_hz"]), (answer["frames"], answer["channels"])
+        length = 4 * math.prod(shape)
         if len(samples := self._process.stdout.read(length)) < length:
             self._ended()
-        return np.frombuffer(samples, dtype="<f4").astype(np.float32, copy=False)
+        return np.frombuffer(samples, dtype="<f4").astype(np.float32, copy=False).reshape(shape)
 
     def _ended(self) -> NoReturn:
         """Say why it ended before the sound did."""
@@ -97,7 +99,7 @@ def open_container(audio: bytes, demuxer: str) -> Iterator[Container]:
 
     `demuxer` is from `sniff.find_demuxer`. Raises `BadReference` with what is wrong and what to do.
     """
-    audio = without_tags(audio)
+    start = find_start(audio)
     asked = {
         "demuxer": demuxer,
         "max_channels": MAX_CHANNELS,
@@ -114,13 +116,13 @@ def open_container(audio: bytes, demuxer: str) -> Iterator[Container]:
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     ) as process:
         try:
-            _feed(process, audio)
+            _feed(process, memoryview(audio)[start:])
             yield Container(process)
         finally:
             process.kill()
 
 
-def _feed(process: "subprocess.Popen[bytes]", audio: bytes) -> None:
+def _feed(process: "subprocess.Popen[bytes]", audio: memoryview) -> None:
     """Give the program the file: it reads all of it before it answers."""
     assert process.stdin is not None
     with suppress(OSError):  # it has ended, and will be asked why

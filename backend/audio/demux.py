@@ -1,11 +1,11 @@
-"""The program that decodes one m4a, mp4, webm, ogg, aac, amr, aiff or caf file with FFmpeg (PyAV).
+"""The program that decodes one recording with FFmpeg (PyAV): m4a, webm and what else `sniff` names.
 
     python -I …/backend/audio/demux.py '{"demuxer": "mov", …}' < recording
 
 `container.py` runs it in a process of its own: FFmpeg believes what a file's tables claim, so a few
 kilobytes can ask for gigabytes. It imports nothing of ours, so it runs under any interpreter that
 has `av`, numpy and psutil, and answers on stdout, as often as it is read: for each block a line of
-JSON and its samples as float32, then a line for a block of none.
+JSON and its samples as float32 [frames, channels], then a line for a block of none.
 """
 
 import errno
@@ -16,15 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import av
+import av.stream
 import numpy as np
 import psutil
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Discard
 from numpy.typing import NDArray
 
 CODECS = (
@@ -38,7 +39,7 @@ CODECS = (
 TOO_MUCH = 3
 """The exit code where more was taken than may be."""
 
-_BLOCK_SAMPLES = 1 << 14
+_BLOCK_FRAMES = 1 << 14
 _LOOK_S = 0.01
 _OPTIONS = {
     # Nothing beside the file itself may be opened, whatever it names.
@@ -75,11 +76,12 @@ class _Memory(io.BytesIO):
 def decode(
     audio: bytes, demuxer: str, max_channels: int, rates_hz: tuple[int, int], max_s: float
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The first audio track, mixed down, a frame after another: rate and samples, never none.
+    """The first audio track, piece by piece: rate and samples [frames, channels], never none.
 
-    Raises `Problem`, or `av.FFmpegError` where the file is broken.
+    There are as many channels as in the first piece. Raises `Problem`, or `av.FFmpegError` where
+    the file is broken.
     """
-    frames, rate_hz = 0, 0
+    frames, rate_hz, channels = 0, 0, 0
     with av.open(
         _Memory(audio),
         "r",
@@ -101,7 +103,8 @@ def decode(
             if frames > max_s * rate_hz:
                 raise Problem("long")
             if frame.samples:
-                yield rate_hz, _mono(frame)
+                channels = channels or frame.layout.nb_channels
+                yield rate_hz, _samples(frame, channels)
     if not frames:
         raise Problem("no_sound")
 
@@ -112,7 +115,8 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
         raise Problem("no_sound")
     for other in container.streams:
         if other is not track:
-            other.discard = Discard.all
+            with suppress(AttributeError):  # PyAV before 17.1 can only read them and let them go
+                other.discard = av.stream.Discard.all
     if not isinstance(track, AudioStream) or track.codec_context is None:
         raise Problem("codec", "unknown")
     if track.codec_context.name not in CODECS:
@@ -125,15 +129,17 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
             yield from track.codec_context.decode(packet)
 
 
-def _mono(frame: AudioFrame) -> NDArray[np.float32]:
+def _samples(frame: AudioFrame, channels: int) -> NDArray[np.float32]:
     raw = frame.to_ndarray()
     by_channel = raw if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels).T
     if raw.dtype == np.uint8:
         scaled = (by_channel.astype(np.float32) - 128.0) / 128.0
     else:
         scaled = by_channel.astype(np.float32) / np.float32(_FULL_SCALE[raw.dtype.str[1:]])
-    mixed: NDArray[np.float32] = scaled.mean(axis=0, dtype=np.float32)
-    return mixed
+    if len(scaled) != channels:  # AAC tells some frames late that it has two
+        scaled = np.repeat(scaled.mean(axis=0, dtype=np.float32)[None], channels, axis=0)
+    samples: NDArray[np.float32] = scaled.T
+    return samples
 
 
 def _open_nothing(url: str, *_: object) -> NoReturn:
@@ -141,14 +147,14 @@ def _open_nothing(url: str, *_: object) -> NoReturn:
 
 
 def _blocks(
-    frames: Iterator[tuple[int, NDArray[np.float32]]],
+    pieces: Iterator[tuple[int, NDArray[np.float32]]],
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The same in fewer pieces."""
     waiting: list[NDArray[np.float32]] = []
     rate_hz = 0
-    for rate_hz, samples in frames:
+    for rate_hz, samples in pieces:
         waiting.append(samples)
-        if sum(map(len, waiting)) >= _BLOCK_SAMPLES:
+        if sum(map(len, waiting)) >= _BLOCK_FRAMES:
             yield rate_hz, np.concatenate(waiting)
             waiting.clear()
     if waiting:
@@ -163,16 +169,17 @@ def _answer(audio: bytes, asked: dict[str, Any]) -> bool:
     """Say all that is in `audio`, and that it has ended; False where that was too early."""
     rate_hz, rates_hz = 0, tuple(asked["rates_hz"])
     try:
-        frames = decode(audio, asked["demuxer"], asked["max_channels"], rates_hz, asked["max_s"])
-        for rate_hz, samples in _blocks(frames):
+        pieces = decode(audio, asked["demuxer"], asked["max_channels"], rates_hz, asked["max_s"])
+        for rate_hz, samples in _blocks(pieces):
             said = samples.astype("<f4", copy=False).tobytes()
-            _say({"rate_hz": rate_hz, "samples": len(samples)}, said)
+            frames, channels = samples.shape
+            _say({"rate_hz": rate_hz, "frames": frames, "channels": channels}, said)
     except Problem as problem:
         _say({"problem": problem.kind, "detail": problem.detail})
     except av.FFmpegError as error:
         _say({"problem": "broken", "detail": error.strerror})
     else:
-        _say({"rate_hz": rate_hz, "samples": 0})
+        _say({"rate_hz": rate_hz, "frames": 0, "channels": 1})
         return True
     return False
 

@@ -17,8 +17,9 @@ from backend.audio.libsndfile import SoundFile
 from backend.audio.limits import MAX_S, MIN_S
 from backend.audio.loudness import Loudness
 from backend.audio.pcm import Samples
+from backend.audio.quality import Clipping, find_faults
 from backend.audio.rate import Resampler
-from backend.audio.sniff import find_demuxer, without_tags
+from backend.audio.sniff import find_demuxer
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadReference
 
@@ -31,7 +32,7 @@ class Source(Protocol):
         """Samples a second of what comes out."""
 
     def blocks(self) -> Iterator[Samples]:
-        """All of it, mixed down to mono; raises `BadReference`."""
+        """All of it, [frames, channels]; raises `BadReference`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Recording:
     samples: Samples
     """Mono, within [-1, 1], at the rate that was asked for."""
     warnings: tuple[str, ...] = ()
-    """What had to be done to it that its sender should know."""
+    """What had to be done to it, and what makes it a poor voice: what its sender should know."""
 
 
 def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) -> Recording:
@@ -54,18 +55,21 @@ def read_reference(audio: bytes, sample_rate_hz: int, max_reference_s: float) ->
         loudness = Loudness(source.rate_hz)
         for block in source.blocks():
             loudness.hear(block)
-        first, end = loudness.voiced()
-        length_s = (end - first) / source.rate_hz
+        voice = loudness.voice()
+        length_s = (voice.end - voice.first) / source.rate_hz
         _check_length(length_s)
+        end = voice.end
         warnings: tuple[str, ...] = ()
         if length_s > max_reference_s:
-            end = first + int(max_reference_s * source.rate_hz)
+            end = voice.first + int(max_reference_s * source.rate_hz)
             warnings = (
                 f"speaker_file was trimmed from {length_s:.1f} s to the {max_reference_s:g} s "
                 "that this checkpoint listens to",
             )
-        samples = _resampled(source, first, end, loudness.peak, sample_rate_hz)
-    return Recording(samples, warnings)
+        clipping = Clipping()
+        used = voice.centred(clipping.heard(voice.taken(source.blocks(), end)))
+        samples = _resampled(used, end - voice.first, source.rate_hz, sample_rate_hz)
+    return Recording(samples, warnings + find_faults(samples, sample_rate_hz, clipping.share))
 
 
 def _opened(audio: bytes) -> AbstractContextManager[Source]:
@@ -73,7 +77,7 @@ def _opened(audio: bytes) -> AbstractContextManager[Source]:
         raise BadReference(f"speaker_file is empty; send a {RECORDING_FORMATS} file.")
     if demuxer := find_demuxer(audio):
         return open_container(audio, demuxer)
-    return nullcontext(SoundFile(without_tags(audio)))
+    return nullcontext(SoundFile(audio))
 
 
 def _check_length(length_s: float) -> None:
@@ -88,28 +92,14 @@ def _check_length(length_s: float) -> None:
         )
 
 
-def _resampled(source: Source, first: int, end: int, peak: float, target_hz: int) -> Samples:
-    """The samples from `first` to `end` at `target_hz`, divided by `peak`."""
-    out: Samples = np.empty(math.ceil((end - first) * target_hz / source.rate_hz) + 1, np.float32)
+def _resampled(used: Iterator[Samples], length: int, source_hz: int, target_hz: int) -> Samples:
+    """`length` samples of `source_hz` at `target_hz`."""
+    out: Samples = np.empty(math.ceil(length * target_hz / source_hz) + 1, np.float32)
     filled = 0
-    used = _between(source.blocks(), first, end)
-    if peak > 1.0:
-        used = (piece / np.float32(peak) for piece in used)
-    for piece in _at_rate(used, source.rate_hz, target_hz):
+    for piece in _at_rate(used, source_hz, target_hz):
         np.clip(piece, -1.0, 1.0, out=out[filled : filled + len(piece)])
         filled += len(piece)
     return out[:filled]
-
-
-def _between(blocks: Iterator[Samples], first: int, end: int) -> Iterator[Samples]:
-    """The samples from `first` to `end`; what follows is not decoded."""
-    at = 0
-    for block in blocks:
-        if at + len(block) > first:
-            yield block[max(0, first - at) : end - at]
-        at += len(block)
-        if at >= end:
-            return
 
 
 def _at_rate(pieces: Iterator[Samples], source_hz: int, target_hz: int) -> Iterator[Samples]:

@@ -1,6 +1,7 @@
 """Faster or slower speech at the same pitch: FFmpeg's atempo, piece by piece."""
 
 import math
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -27,7 +28,8 @@ class Tempo:
         self._frame_samples = max(1, round(_FRAME_S * rate_hz))
         self._pushed_samples = 0
         self._graph = Graph()
-        self._graph.threads = 1  # else FFmpeg starts a thread for each core, for nothing
+        with suppress(AttributeError):  # PyAV before 17.1 cannot: FFmpeg starts one for each core
+            self._graph.threads = 1
         nodes = [self._graph.add_abuffer(sample_rate=rate_hz, format="flt", layout="mono")]
         nodes += [self._graph.add("atempo", f"{factor:.9f}") for factor in _factors(speed)]
         nodes.append(self._graph.add("abuffersink"))

@@ -23,6 +23,9 @@ from backend.voices.store import VoiceStore
 MAX_REFERENCES = 4
 """Recordings of one request: each takes its share of the checkpoint's context."""
 
+_READING = 2
+"""Which way of reading recordings it is: another keeps what it reads beside this one's."""
+
 Encode = Callable[[bytes], Awaitable[ReferenceCodes]]
 
 
@@ -83,8 +86,9 @@ class References:
 
     async def codes(self, audio: bytes, info: EngineInfo, encode: Encode) -> ReferenceCodes:
         """The codes of a recording, from the cache or through `encode`."""
-        # Another checkpoint with the same codec may listen to less of it.
-        listener = f"{info.codec_id} {info.max_reference_s:g} s"
+        # Another checkpoint with the same codec may listen to less of it, another release hear it
+        # otherwise, or say more of it.
+        listener = f"{info.codec_id} {info.max_reference_s:g} s {_READING}"
         key = await asyncio.to_thread(self.cache.key, audio, listener)
         # A second request with the same recording waits for the first.
         async with self._encoding.setdefault(key, asyncio.Lock()):

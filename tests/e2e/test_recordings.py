@@ -42,6 +42,7 @@ def test_a_recording_of_a_phone_or_a_browser_is_spoken_in(server: Served, name: 
     )
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "audio/wav"
+    assert "X-Warning" not in answer.headers
     samples, _ = soundfile.read(io.BytesIO(answer.content), dtype="float32")
     assert len(samples) > SAMPLE_RATE_HZ // 2
     assert -30 < level_dbfs(samples) < -14
@@ -57,6 +58,28 @@ def test_a_playlist_that_calls_itself_m4a_is_refused(server: Served) -> None:
     )
     assert answer.status_code == 422
     assert "cannot be decoded" in answer.json()["detail"]
+
+
+def test_a_poor_recording_is_used_and_what_is_poor_is_said(server: Served) -> None:
+    said = read_aloud([SAID], Speaker("en-us+m3", pitch=60))[0].astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, 0.005 * said, SAMPLE_RATE_HZ, format="WAV", subtype="FLOAT")
+    spoken = httpx.post(
+        f"{server.url}/tts",
+        data={"text": "It is nearly dark.", "prompt_text": SAID, "seed": "3"},
+        files={"speaker_file": ("voice.wav", file.getvalue())},
+        timeout=240,
+    )
+    assert spoken.status_code == 200, spoken.text
+    assert "very quiet" in spoken.headers["X-Warning"]
+    kept = httpx.post(
+        f"{server.url}/voices",
+        data={"name": "Quiet", "transcript": SAID},
+        files={"audio": ("voice.wav", file.getvalue())},
+        timeout=240,
+    )
+    assert kept.is_success, kept.text
+    assert [each for each in kept.json()["warnings"] if "nearer to the microphone" in each]
 
 
 def test_a_voice_is_kept_of_what_a_phone_recorded(server: Served) -> None:

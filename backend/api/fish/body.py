@@ -10,10 +10,16 @@ from msgspec import Meta, Raw
 from starlette.datastructures import Headers
 
 from backend.api.dependencies import Origin
-from backend.api.json_body import check_values, from_base64
+from backend.api.json_body import (
+    Byte,
+    check_values,
+    from_base64,
+    with_buffers_in_base64,
+)
 from backend.api.openapi import JSON, MSGPACK
 from backend.core import (
     MAX_SEED,
+    MIB,
     RECORDING_FORMATS,
     SAMPLING_LIMITS,
     AudioFormat,
@@ -34,7 +40,16 @@ MEDIA_TYPES: dict[str, Wire] = {
 }
 _MAX_PROBLEM_CHARACTERS = 200
 _DEFAULTS = SamplingParams()
+_MAX_BUFFER_BYTES = 2 * MIB
+"""Of msgpack with a list of a file's bytes, each of which takes eight while it is read."""
 _PLACE = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
+
+
+class _NodeBuffer(msgspec.Struct, frozen=True):
+    """A file's bytes, as Node tells them where they have gone through `JSON.stringify`."""
+
+    type: Literal["Buffer"]
+    data: list[Byte]
 
 
 class FishReference(msgspec.Struct, frozen=True):
@@ -43,8 +58,8 @@ class FishReference(msgspec.Struct, frozen=True):
     audio: Annotated[
         Raw,
         Meta(
-            description=f"The file itself, {RECORDING_FORMATS}: msgpack's bytes, or base64. No "
-            "URL or path is ever read.",
+            description=f"The file itself, {RECORDING_FORMATS}: msgpack's bytes, base64, or "
+            "Node's Buffer in JSON. No URL or path is ever read.",
             extra_json_schema={"type": "string", "contentEncoding": "base64"},
         ),
     ]
@@ -149,6 +164,7 @@ def decode(body: bytes | Raw, wire: Wire, kind: Any) -> Any:
     try:
         if wire == "json":
             if isinstance(body, bytes):  # else it is a part of one, and counted
+                body = with_buffers_in_base64(body)
                 check_values(body)
             return msgspec.json.decode(body, type=kind)
         return msgspec.msgpack.decode(body, type=kind)
@@ -251,7 +267,14 @@ def _file(encoded: Raw, wire: Wire) -> bytes:
     try:
         return bytes(decode(encoded, wire, bytes))
     except BadField:
+        pass
+    try:
         return from_base64(decode(encoded, wire, str))
+    except BadField:
+        if len(memoryview(encoded)) > _MAX_BUFFER_BYTES:
+            raise
+        numbers = decode(encoded, wire, _NodeBuffer | list[Byte])
+        return bytes(numbers if isinstance(numbers, list) else numbers.data)
 
 
 def _described(problem: str) -> str:
