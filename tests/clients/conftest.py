@@ -106,14 +106,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, Any, pytest.TestReport]:
     """Write down what came of each test of a client."""
     told: pytest.TestReport = yield
-    params = item.callspec.params if isinstance(item, pytest.Function) else {}
-    client = params.get("client") if hasattr(item, "callspec") else None
-    if isinstance(client, Client):
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        client, name = item.callspec.params["client"], str(item.callspec.params["name"])
+        assert isinstance(client, Client)
         row = ROWS[client.program]
-        if told.failed and call.excinfo:
-            row.fails[params["name"]] = report.reason(str(call.excinfo.value))
+        if hasattr(told, "wasxfail"):
+            row.fails[name] = told.wasxfail
+        elif told.failed and call.excinfo:
+            row.fails[name] = report.reason(str(call.excinfo.value))
         elif told.passed and told.when == "call":
-            row.works.append(params["name"])
+            row.works.append(name)
     return told
 
 

@@ -56,11 +56,11 @@ class Answer:
 
 def _heard(take: dict[str, Any]) -> Heard:
     data = Path(take["file"]).read_bytes()
-    rate_hz = take["rate_hz"]
-    if rate_hz is None:
-        samples, rate_hz = decoded(take["file"]) if data else (np.zeros(0, np.float32), 1)
-    else:
-        samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768
+    samples, rate_hz = np.zeros(0, np.float32), take["rate_hz"] or 1
+    if take["rate_hz"]:
+        samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+    elif data:
+        samples, rate_hz = decoded(take["file"])
     return Heard(samples, rate_hz, take["early"], take["first_s"], take["whole_s"])
 
 

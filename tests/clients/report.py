@@ -14,8 +14,8 @@ INTRODUCTION = """\
 # Clients
 
 Programs that speak OpenAI's or Fish Audio's language, tried with Shoal: the package itself in an
-environment of its own or, for an application, its requests rebuilt from its sources. Each talked to a
-real `shoal serve` with the shipped voice on 127.0.0.1, and what it got was decoded and measured.
+environment of its own or, for an application, its requests rebuilt from its sources. Each talked to
+a real `shoal serve` with the shipped voice on 127.0.0.1, and what it got was decoded and measured.
 
 `make clients` made this page on {date}
 ({machine}). It installs what it needs from PyPI and npm into `.work/clients`;

@@ -29,6 +29,8 @@ class Client:
     """Of an application whose requests are rebuilt: where they were read, and at which version."""
     small: bool = False
     """Installed in seconds: `.ci/run` tries it too."""
+    faults: tuple[tuple[str, str], ...] = ()
+    """What fails through the client itself, and why."""
     keyless: bool = False
     """It can send no key, so it is tried with a server that asks for none."""
 
@@ -55,7 +57,16 @@ CLIENTS = (
         environment="livekit",
         speaks="Fish Audio",
         packages=("livekit-plugins-fishaudio>=1.8",),
-        does=(*EVERYTHING, "live", "live_two", "live_unknown_voice", "live_marks"),
+        does=(
+            *EVERYTHING,
+            "live",
+            "live_two",
+            "live_kept",
+            "live_pause",
+            "live_break",
+            "live_unknown_voice",
+            "live_marks",
+        ),
     ),
     Client(
         name="pipecat-ai, OpenAITTSService",
@@ -103,6 +114,12 @@ CLIENTS = (
         runs_on="node",
         packages=("fish-audio-sdk@>=2025.11",),
         does=(*EVERYTHING, "lists", "own_voice", "live"),
+        faults=(
+            (
+                "live",
+                "the client drops what comes while it does not wait: it got less than was sent",
+            ),
+        ),
     ),
     Client(
         name="wyoming_openai, with the client of wyoming",

@@ -14,6 +14,7 @@ async def speak(job: Job) -> Answer:
     async with aiohttp.ClientSession(trust_env=True) as session:
         for text in job["texts"]:
             said = {"input": text, "voice": job["voice"], "model": "tts-1"}
+            take = Take(job)
             url = f"{job['url']}{job.get('base', '/v1')}/audio/speech"
             async with session.post(url, json=said, headers=headers) as answer:
                 if answer.status >= 400:
@@ -21,8 +22,8 @@ async def speak(job: Job) -> Answer:
                     raise RuntimeError(f"{answer.status}, External: {told['error']['message']}")
                 if answer.content_type not in ("audio/mpeg", "audio/mp3"):
                     raise RuntimeError(f"{answer.content_type} would be encoded again")
-                heard.append(take := Take(job))
                 take.add(await answer.read())
+                heard.append(take)
     return takes(*heard)
 
 

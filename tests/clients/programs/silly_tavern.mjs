@@ -7,6 +7,7 @@ import { Take, run, takes } from "./jobs.mjs";
 async function speak(job) {
     const heard = [];
     for (const input of job.texts) {
+        const take = new Take(job);
         const answer = await fetch(`${job.url}/v1/audio/speech`, {
             method: "POST",
             headers: { "Content-Type": "application/json", Authorization: `Bearer ${job.key}` },
@@ -19,7 +20,6 @@ async function speak(job) {
             }),
         });
         if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
-        const take = new Take(job);
         take.add(Buffer.from(await answer.arrayBuffer()));
         heard.push(take);
     }

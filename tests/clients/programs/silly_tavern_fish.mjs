@@ -12,6 +12,7 @@ async function failed(answer) {
 }
 
 async function speech(job, text) {
+    const take = new Take(job);
     const answer = await fetch(new URL("/v1/tts", job.url), {
         method: "POST",
         headers: {
@@ -33,7 +34,7 @@ async function speech(job, text) {
     if (!answer.ok) await failed(answer);
     const type = answer.headers.get("content-type").split(";")[0];
     if (type !== "audio/mpeg") throw new Error(`${type} is refused`);
-    return new Take(job).read(answer.body);
+    return take.read(answer.body);
 }
 
 async function speak(job) {

@@ -50,9 +50,9 @@ async function preflight(job) {
 async function speak(job) {
     const heard = [];
     for (const text of job.texts) {
+        const take = new Take(job);
         const answer = await ask(job, text, false);
         if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
-        const take = new Take(job);
         take.add(Buffer.from(await answer.arrayBuffer()));
         heard.push(take);
     }
@@ -61,10 +61,10 @@ async function speak(job) {
 
 // The page reads the rate out of the header and takes all that follows for samples.
 async function stream(job) {
+    const take = new Take(job);
     const answer = await ask(job, job.texts[0], true);
     if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
     let header = Buffer.alloc(0);
-    const take = new Take(job);
     for await (const piece of answer.body) {
         if (header.length >= WAV_HEADER_BYTES) {
             take.add(piece);
