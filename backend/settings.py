@@ -170,6 +170,13 @@ class Settings(BaseSettings):
     """Comma-separated keys, one of which every request but /health must bring; empty asks for
     none. `name:key` gives a key a name for the log."""
 
+    public_lists: bool = False
+    """Whether the lists of voices and models that OpenAI's clients read need no key, for programs
+    that send none with them; they hold names."""
+
+    get_speech: bool = False
+    """Whether `GET /tts?text=…` speaks, for players that can only open a link."""
+
     allow_open: bool = False
     """Whether a server without `api_keys` may listen on an address that other machines reach."""
 
