@@ -12,7 +12,7 @@ from tests.clients import report
 from tests.clients.driver import Driver
 from tests.clients.environments import Missing, version
 from tests.clients.roster import CLIENTS, Client
-from tests.clients.scenarios import IDLE_S, PAGE, TEXT, VOICE, Trial
+from tests.clients.scenarios import IDLE_S, PAGE, SCENARIOS, TEXT, VOICE, Trial
 from tests.e2e.serving import serving
 
 KEY = "a-key-for-the-tests"
@@ -42,8 +42,10 @@ class Server:
 
 @pytest.fixture(scope="session")
 def locked() -> Iterator[Server]:
-    """A server that asks for a key."""
-    with serving(SHOAL_API_KEYS=f"tests:{KEY}", SHOAL_LIVE_IDLE_S=str(IDLE_S)) as served:
+    """A server that asks for a key for everything but the lists."""
+    with serving(
+        SHOAL_API_KEYS=f"tests:{KEY}", SHOAL_PUBLIC_LISTS="true", SHOAL_LIVE_IDLE_S=str(IDLE_S)
+    ) as served:
         yield Server(served.url, KEY)
 
 
@@ -88,8 +90,11 @@ def drivers() -> Iterator[Drivers]:
 
 
 @pytest.fixture
-def trial(client: Client, drivers: Drivers, request: pytest.FixtureRequest) -> Iterator[Trial]:
-    server: Server = request.getfixturevalue("open_to_pages" if client.keyless else "locked")
+def trial(
+    client: Client, name: str, drivers: Drivers, request: pytest.FixtureRequest
+) -> Iterator[Trial]:
+    keyless = client.keyless or SCENARIOS[name].keyless
+    server: Server = request.getfixturevalue("open_to_pages" if keyless else "locked")
     driver = drivers.of(client)
     trial = Trial(driver, server.url, server.key, server.voice_id)
     try:

@@ -269,9 +269,11 @@ class Scenario:
     """In the table of MDs/CLIENTS.md."""
     meaning: str
     """Below it."""
+    keyless: bool = False
+    """Tried with a server that asks for no key."""
 
 
-LISTED = "told that the server is {}, it finds the saved voice"
+LISTED = "told that the server is {}, it finds the saved voice; it sends no key with that"
 EARLY = "the first audio comes while the rest is made"
 
 SCENARIOS = {
@@ -287,7 +289,7 @@ SCENARIOS = {
         Scenario(events, "events", "a stream of server-sent events"),
         Scenario(formats, "formats", "each that the client can ask for, a whole file"),
         Scenario(lists, "lists", "of models and voices, as the client asks for them"),
-        Scenario(lists_of_speaches, "lists of speaches", LISTED.format("speaches")),
+        Scenario(lists_of_speaches, "lists of speaches", LISTED.format("speaches"), keyless=True),
         Scenario(lists_of_kokoro, "lists of Kokoro-FastAPI", LISTED.format("Kokoro-FastAPI")),
         Scenario(own_voice, "a voice of one's own", "made of a recording, heard, deleted"),
         Scenario(live, "live", f"four sentences as a language model writes them; {EARLY}"),
