@@ -214,7 +214,8 @@ class Settings(BaseSettings):
     """Live connections that one key, or one address without keys, may have open together."""
 
     live_idle_s: float = Field(60.0, gt=0)
-    """A live connection that sends nothing for this many seconds is closed."""
+    """A live connection that sends nothing for this many seconds is asked by a ping, and closed
+    where it does not answer within as many again."""
 
     live_messages_per_s: int = Field(1000, ge=1)
     """Messages that one live connection may send a second; more are read later."""

@@ -43,7 +43,7 @@ MEDIA_TYPES: dict[str, Wire] = {
 _MAX_PROBLEM_CHARACTERS = 200
 _MAX_USED = 4
 """Recordings of one request that are listened to."""
-_MAX_SENT = 64
+MAX_SENT = 64
 """Recordings that one may hold."""
 _HOSTED = frozenset({"model", "developer-id"})
 """Headers of clients of the hosted service, of which each sends one at least."""
@@ -93,7 +93,7 @@ class FishSpeech(msgspec.Struct, frozen=True):
         Meta(description="Hz; not given, 44,100 for wav and pcm, else the checkpoint's."),
     ] = None
     references: Annotated[
-        Annotated[tuple[FishReference, ...], Meta(max_length=_MAX_SENT)] | None,
+        Annotated[tuple[FishReference, ...], Meta(max_length=MAX_SENT)] | None,
         Meta(description="Recordings of the voice to speak in; the first four are used."),
     ] = None
     reference_id: Annotated[

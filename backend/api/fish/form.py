@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 
 from backend.api.arrival import FIELDS_BYTES, read_form
-from backend.api.fish.body import FishSpeech, decode
+from backend.api.fish.body import MAX_SENT, FishSpeech, decode
 from backend.api.json_body import check_values
 from backend.errors import BadField, quoted
 
@@ -16,12 +16,11 @@ _IN_JSON = frozenset({"references", "prosody"})
 _RECORDINGS = "references"
 _WORDS = "texts"
 """What is said in recordings that are sent as files, one for each."""
-_MAX_FILES = 64
 
 
 async def read_speech_form(request: Request, max_upload_bytes: int) -> bytes:
     """The form in msgpack, as `read_fields` takes it; raises as `read_form`."""
-    form = await read_form(request, FIELDS_BYTES + max_upload_bytes, _MAX_FILES)
+    form = await read_form(request, FIELDS_BYTES + max_upload_bytes, MAX_SENT)
     try:
         values: dict[str, Any] = {}
         for name, value in form.multi_items():
