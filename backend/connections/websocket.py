@@ -167,7 +167,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.handle_parser_exception()
 
     async def answers_ping(self, within_s: float) -> bool:
-        """Whether the client, of which nothing waits to be read, answers a ping."""
+        """Whether the client answers a ping; one of which something waits to be read is there."""
+        if not self.queue.empty():  # and nothing behind it is read, no answer either
+            return True
         self._heard.clear()
         if self.close_sent or self.transport.is_closing():
             return False
