@@ -138,7 +138,7 @@ CLIENTS = (
         speaks="OpenAI",
         packages=("aiohttp>=3.9",),
         sources="github.com/sfortis/openai_tts 3.7, commit 5c8b3be",
-        does=(*EVERYTHING, "check", "extras"),
+        does=(*EVERYTHING, "asked_stream", "check", "extras"),
         small=True,
     ),
     Client(

@@ -248,6 +248,11 @@ def extras(trial: Trial) -> None:
     assert first.samples.tobytes() == again.samples.tobytes(), "the seed was not followed"
 
 
+def asked_stream(trial: Trial) -> None:
+    (heard,) = trial.hear("stream", LONG, extras={"stream": True})
+    long_and_early(trial, heard)
+
+
 def slash(trial: Trial) -> None:
     (heard,) = trial.hear("speak", TEXT, base="/v1/")
     spoken(heard)
@@ -306,6 +311,7 @@ SCENARIOS = {
         Scenario(live_wrong_key, "a wrong key live", "the client reports an error"),
         Scenario(check, "its check", "the full stop that its setup sends is answered"),
         Scenario(extras, "extras", "fields of other servers in its settings: a seed is followed"),
+        Scenario(asked_stream, "a stream that is asked for", 'as a stream, with `"stream": true`'),
         Scenario(slash, "a slash too many", "a base URL that ends in a slash"),
         Scenario(preflight, "a preflight", "the browser may send what the page asks for"),
     )
