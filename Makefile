@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve ui test test-all fuzz lint format pages parity demo-voice clean help
+.PHONY: serve ui test test-all fuzz lint format pages parity clients demo-voice clean help
 
 help:
-	@echo "make serve | ui | test | test-all | fuzz | lint | format | pages | parity | demo-voice | clean"
+	@echo "make serve | ui | test | test-all | fuzz | lint | format | pages | parity | clients | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,8 +42,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 # What drives whole servers: with the shipped voice, in a browser, beside fish-speech.
-WHOLE := tests/e2e tests/browser tests/parity
-QUICK := -m "not slow and not gpu"
+WHOLE := tests/e2e tests/browser tests/parity tests/clients
+QUICK := -m "not slow and not gpu and not clients"
 
 test: lint
 	$(BIN)/pytest $(QUICK) $(WHOLE:%=--ignore=%) -n auto --maxprocesses 8 --dist loadfile
@@ -62,6 +62,10 @@ pages: $(VENV)/.installed-dev
 # fish-speech 0.1.0 cannot share an environment with a current web stack: it gets its own.
 parity: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/parity tests/e2e/test_fish_engine.py
+
+# Other people's clients, each in an environment of its own from PyPI or npm; writes MDs/CLIENTS.md.
+clients: $(VENV)/.installed-dev
+	CLIENTS_PAGE=MDs/CLIENTS.md $(BIN)/pytest tests/clients
 
 # Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
 DEMO := .work/demo

@@ -27,6 +27,7 @@ from backend.api import (
 from backend.api import machine as machine_api
 from backend.api.boundary import RequestBoundary
 from backend.api.fish import routes as fish
+from backend.api.head import HeadAsGet
 from backend.api.live_connection import LiveClients
 from backend.api.openai import routes as openai
 from backend.api.schemas import describe_problem
@@ -68,12 +69,13 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # ours needs no internet
         redoc_url=None,
-        # Unknown paths are 404 with or without the slash, not redirected.
-        redirect_slashes=False,
+        redirect_slashes=False,  # `paths` takes them away
     )
     app.state.backend = backend
     app.state.live_clients = LiveClients(settings.max_live_per_client)
     app.include_router(tts.router)
+    if settings.get_speech:
+        app.include_router(tts.by_link)
     app.include_router(voices.router)
     app.include_router(voice_files.router)
     app.include_router(openai.router)
@@ -88,6 +90,7 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     docs.add_docs(app)
     guard.protect(app, settings)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(RequestBoundary)
     document.describe(app)
     return app
@@ -135,15 +138,19 @@ def _methods_at(request: Request) -> list[str]:
     """The methods of the request's path: as it is documented, else of each route it matches."""
     documented = request.app.openapi()["paths"].get(request.url.path)
     if documented:  # `/voices/import` is a `/voices/{name}`, too, which few voices are called
-        return [method.upper() for method in documented]
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
+        methods = [method.upper() for method in documented]
+    else:
+        methods = [
+            method
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+            if any(
+                route.matches({**request.scope, "method": method})[0] is Match.FULL
+                for route in request.app.routes
+            )
+        ]
+    if "GET" in methods:
+        methods.insert(methods.index("GET") + 1, "HEAD")
+    return methods
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:

@@ -176,6 +176,13 @@ class Settings(BaseSettings):
     """Comma-separated keys, one of which every request but /health must bring; empty asks for
     none. `name:key` gives a key a name for the log."""
 
+    public_lists: bool = False
+    """Whether the lists of voices and models that OpenAI's clients read need no key, for programs
+    that send none with them; they hold names."""
+
+    get_speech: bool = False
+    """Whether `GET /tts?text=…` speaks, for players that can only open a link."""
+
     allow_open: bool = False
     """Whether a server without `api_keys` may listen on an address that other machines reach."""
 
@@ -213,7 +220,8 @@ class Settings(BaseSettings):
     """Live connections that one key, or one address without keys, may have open together."""
 
     live_idle_s: float = Field(60.0, gt=0)
-    """A live connection that sends nothing for this many seconds is closed."""
+    """A live connection that sends nothing for this many seconds is asked by a ping, and closed
+    where it does not answer within as many again."""
 
     live_messages_per_s: int = Field(1000, ge=1)
     """Messages that one live connection may send a second; more are read later."""

@@ -46,6 +46,8 @@ def assert_is_error(answer: httpx.Response, status: int, says: str) -> None:
     assert body["status"] == status
     assert body["message"] == body["detail"]
     assert says in body["message"]
+    if answer.request.url.path.startswith("/v1/references/"):
+        assert body["success"] is False
 
 
 def wav_seconds(data: bytes) -> float:

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.fish_requests import pack, run, spoken, unpack
 from tests.scripted import server
+from tests.wire import deaf, frame
 
 
 class Live:
@@ -26,7 +27,8 @@ class Live:
         await self._socket.send(frame)
 
     async def start(self, **fields: Any) -> None:
-        await self.say("start", request={"text": "", "format": "pcm"} | fields)
+        request = {"text": "", "format": "pcm", "sample_rate": 8_000}
+        await self.say("start", request=request | fields)
 
     async def hear(self) -> dict[str, Any]:
         frame = await self._socket.recv()
@@ -43,7 +45,7 @@ class Live:
             data += event["audio"]
         return data
 
-    async def rest(self) -> tuple[bytes, dict[str, Any], list[str]]:
+    async def finish(self) -> tuple[bytes, dict[str, Any], list[str]]:
         """All audio up to the end, the last event, and what was logged."""
         data, logged = b"", []
         while (event := await self.hear())["event"] != "finish":
@@ -51,6 +53,11 @@ class Live:
                 logged.append(event["message"])
             else:
                 data += event["audio"]
+        return data, event, logged
+
+    async def rest(self) -> tuple[bytes, dict[str, Any], list[str]]:
+        """The same, and the server closes."""
+        data, event, logged = await self.finish()
         with pytest.raises(ConnectionClosed):
             await self._socket.recv()
         assert self._socket.close_code == 1000
@@ -59,11 +66,11 @@ class Live:
 
 @asynccontextmanager
 async def live(
-    worker: dict[str, Any] | None = None, **values: Any
+    worker: dict[str, Any] | None = None, user_agent: str = "", **values: Any
 ) -> AsyncIterator[tuple[Live, httpx.AsyncClient]]:
     async with server(worker, **values) as http:
         url = str(http.base_url.copy_with(scheme="ws")).rstrip("/") + "/v1/tts/live"
-        async with connect(url) as socket:
+        async with connect(url, user_agent_header=user_agent or None) as socket:
             yield Live(socket), http
 
 
@@ -160,12 +167,107 @@ def test_bad_live_events_end_it_with_a_reason(frames: list[Any], says: str, tmp_
     run(work())
 
 
-def test_live_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_live_client_that_says_nothing_and_answers_no_ping_is_left_as_at_a_stop(
+    has_begun: bool, tmp_path: Path
+) -> None:
     async def work() -> None:
-        async with live(data_dir=tmp_path, live_idle_s=0.3) as (socket, _):
+        async with (
+            server(data_dir=tmp_path, live_idle_s=0.2) as http,
+            deaf(http, "/v1/tts/live") as client,
+        ):
+            start = {"event": "start", "request": {"text": ""}}
+            await client.send(frame(pack(start), opcode=2) if has_begun else b"")
+            assert await client.reader.readexactly(2) == b"\x89\x05"  # a ping
+            await client.reader.readexactly(5)
+            first, size = await client.reader.readexactly(2)
+            assert first == 0x82
+            last = unpack(await client.reader.readexactly(size))
+            assert last == {"event": "finish", "reason": "stop"}
+            assert await client.close_code() == 1000
+
+    run(work())
+
+
+def test_live_client_that_says_nothing_stays_while_it_answers_pings(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with live(data_dir=tmp_path, live_idle_s=0.1) as (socket, _):
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.25):
+                        await socket.hear()
+                await socket.start() if _ == 0 else await socket.say("flush")
+            await socket.say("text", text="Still there.")
+            await socket.say("stop")
+            data, last, _ = await socket.rest()
+            assert len(data) == SENTENCE_BYTES
+            assert last == {"event": "finish", "reason": "stop"}
+
+    run(work())
+
+
+def test_what_was_left_unfinished_is_spoken_and_the_end(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with live(data_dir=tmp_path, live_idle_s=0.2) as (socket, _):
+            await socket.start()
+            await socket.say("text", text="Once up")
+            data, last, _ = await socket.rest()
+            assert len(data) == SENTENCE_BYTES
+            assert last == {"event": "finish", "reason": "stop"}
+
+    run(work())
+
+
+def test_one_request_after_another_on_one_connection(tmp_path: Path) -> None:
+    log = tmp_path / "spoken"
+    words = ("first", "second", "third")
+
+    async def work() -> None:
+        async with live({"spoken_file": str(log)}, data_dir=tmp_path) as (socket, _):
+            for number, voice in enumerate(("", "933563129e564b19a115bedd57b7406a", "")):
+                await socket.start(reference_id=voice, sample_rate=8_000 * (1 + number))
+                await socket.say("text", text=f"This is the {words[number]}.")
+                await socket.say("stop")
+                data, last, logged = await socket.finish()
+                assert last == {"event": "finish", "reason": "stop"}
+                assert len(data) == pytest.approx(SENTENCE_BYTES * (1 + number), abs=64)
+                assert ["default voice" in line for line in logged] == [True] * bool(voice)
+                for late in ("text", "flush", "stop"):  # of the one that is over
+                    await socket.say(late, text="too late")
+            await socket.start()
+            await socket.say("stop")
+            data, last, _ = await socket.finish()
+            assert (data, last["reason"]) == (b"", "stop")
+            await socket.start(reference_id="nobody")
+            await socket.say("text", text="Hello.")
+            await socket.say("flush")
             _, last, _ = await socket.rest()
             assert last["reason"] == "error"
-            assert "0.3 s" in last["message"]
+
+    run(work())
+    assert [line["text"] for line in spoken(log)] == [f"This is the {word}." for word in words]
+
+
+def test_after_finish_the_server_closes_unless_the_client_keeps_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.api.fish.live._REUSE_S", 0.1)
+
+    async def work() -> None:
+        async with live(data_dir=tmp_path) as (socket, _):
+            await socket.start(text="One.")
+            await socket.say("stop")
+            data, last, _ = await socket.rest()
+            assert (len(data), last["reason"]) == (SENTENCE_BYTES, "stop")
+        keeper = "livekit-plugins-fishaudio/1.8.9"
+        async with live(data_dir=tmp_path, user_agent=keeper, live_idle_s=0.2) as (socket, _):
+            for _ in range(2):
+                await socket.start(text="One.")
+                await socket.say("stop")
+                await socket.finish()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await socket.hear()
 
     run(work())
 

@@ -17,6 +17,7 @@ from backend.api.live_body import LiveText, SessionStart, parse_message
 from backend.errors import BadField, ShoalError, TextTooLong, UploadTooLarge
 from tests.monitored import logged
 from tests.scripted import children, server
+from tests.wire import Wire, deaf
 
 FIRST = "Once upon a time there was a test. "
 SECOND = "It was spoken one sentence at a time. "
@@ -66,6 +67,22 @@ async def hear_until(socket: ClientConnection, kind: str) -> dict[str, Any]:
 
 def kinds(said: Sequence[dict[str, Any]]) -> list[str]:
     return [message["type"] for message in said]
+
+
+PING, CLOSE = 9, 8
+
+
+async def frames_of(client: Wire) -> tuple[list[int], int]:
+    """The kinds of all frames until the connection is closed, and the code of its end."""
+    kinds: list[int] = []
+    while True:
+        first, size = await client.reader.readexactly(2)
+        kinds.append(first & 0x0F)
+        if size == 126:
+            size = int.from_bytes(await client.reader.readexactly(2))
+        payload = await client.reader.readexactly(size)
+        if kinds[-1] == CLOSE:
+            return kinds, int.from_bytes(payload[:2])
 
 
 async def running(http: httpx.AsyncClient) -> int:
@@ -224,16 +241,91 @@ async def hear_all(socket: ClientConnection) -> tuple[list[dict[str, Any]], byte
         return said, audio
 
 
-def test_who_is_idle_is_left() -> None:
+@pytest.mark.parametrize("messages", [[], [{"type": "session.start"}], [text(FIRST), FLUSH]])
+def test_who_is_idle_is_left_if_it_answers_no_ping(messages: list[Any]) -> None:
     async def work() -> None:
-        async with server(live_idle_s=0.2) as http:
-            for messages in ([], [{"type": "session.start"}], [text("Once up")]):
-                async with live(http) as socket:
-                    await say(socket, *messages)
-                    said, _ = await hear_all(socket)
-                    assert said[-1]["status"] == 504
-                    assert "0.2 s" in said[-1]["detail"]
-                    assert socket.close_code == 1008
+        async with server(live_idle_s=0.2) as http, deaf(http, "/v1/audio/stream") as client:
+            for message in messages:
+                await client.send(frame_of(json.dumps(message).encode()))
+            kinds, code = await frames_of(client)
+            assert PING in kinds
+            assert code == 1000
+            assert await running(http) == 0
+
+    run(work())
+
+
+@pytest.mark.parametrize("messages", [[], [{"type": "session.start"}], [text(FIRST), FLUSH]])
+def test_who_is_idle_and_answers_pings_stays(messages: list[Any]) -> None:
+    async def work() -> None:
+        async with server(live_idle_s=0.1) as http, live(http) as socket:
+            await say(socket, *messages)
+            if messages[-1:] == [FLUSH]:
+                await hear_until(socket, "sentence.end")
+            for _ in range(4):  # a ping of ours is answered after it: the server was silent so long
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        while True:
+                            await socket.recv()
+            await say(socket, text(SECOND), END)
+            assert (await hear_until(socket, "done"))["sentences"] >= 1
+
+    run(work())
+
+
+def test_what_was_left_unfinished_is_spoken_and_the_end() -> None:
+    async def work() -> None:
+        async with server(live_idle_s=0.2) as http, live(http) as socket:
+            await say(socket, text("Once up"))
+            said, audio = await hear(socket)
+            assert kinds(said)[-1] == "done"
+            assert [each["text"] for each in said if each["type"] == "sentence.start"] == [
+                "Once up"
+            ]
+            assert audio
+            assert socket.close_code == 1000
+
+    run(work())
+
+
+def test_an_idle_connection_past_its_deadline_is_closed_without_an_error() -> None:
+    async def work() -> None:
+        async with server(request_timeout_s=1.0) as http, live(http) as socket:
+            await say(socket, text(FIRST), FLUSH)
+            await hear_until(socket, "sentence.end")
+            said, _ = await hear(socket)
+            assert not said
+            assert socket.close_code == 1000
+
+    run(work())
+
+
+def test_what_fails_at_the_deadline_is_an_error() -> None:
+    async def work() -> None:
+        async with server(request_timeout_s=1.0) as http, live(http) as socket:
+            await say(socket, text("The worker lets this wait."), FLUSH)
+            said, _ = await hear_all(socket)
+            assert said[-1]["status"] == 504
+
+    run(work())
+
+
+def test_the_pause_after_a_flush_is_over_when_nothing_was_left_to_play() -> None:
+    """0.1 s of speech, 0.45 s of pause: who writes on at once gets it, who is late does not."""
+
+    async def lengths(waits: bool) -> float:
+        async with server() as http, live(http) as socket:
+            await say(socket, text(FIRST.strip()), FLUSH)
+            await hear_until(socket, "sentence.end")
+            if waits:
+                await asyncio.sleep(0.6)  # the silence that is measured
+            await say(socket, text(SECOND), END)
+            return float((await hear_until(socket, "sentence.end"))["start_s"])
+
+    async def work() -> None:
+        at_once, late = await lengths(False), await lengths(True)
+        assert 0.1 < at_once <= 0.55
+        assert late == pytest.approx(0.1, abs=0.01)
 
     run(work())
 

@@ -12,6 +12,7 @@ import av
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from backend.api.openai.body import BUILT_IN_VOICES, error_body
 from backend.api.openai.routes import MODELS
@@ -82,13 +83,44 @@ def test_formats(name: str) -> None:
             answer = await http.post(SPEECH, json={**HELLO, "response_format": name})
             assert answer.status_code == 200, answer.text
             assert answer.headers["content-type"].partition(";")[0] == MEDIA_TYPES[name]
-            assert "content-length" not in answer.headers, "it is not sent as it is made"
             if name == "pcm":
                 samples = np.frombuffer(answer.content, "<i2")
                 assert len(samples) == pytest.approx(0.1 * 24_000, abs=24)
                 assert np.abs(samples).max() == pytest.approx(0.5 * 32_767, rel=0.1)
             else:
                 assert 0.08 < seconds(answer.content) < 0.3
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "is_streamed"),
+    [
+        ({}, {}, False),
+        ({"stream": True}, {}, True),
+        ({"stream": False}, {}, False),
+        ({"stream_format": "audio"}, {}, True),
+        ({"stream_format": "sse"}, {}, True),
+        ({"stream": False, "stream_format": "audio"}, {}, False),
+        ({"response_format": "pcm"}, {}, True),
+        ({"response_format": "pcm", "stream": False}, {}, False),
+        ({}, {"X-Stainless-Raw-Response": "stream"}, True),  # with_streaming_response
+        ({}, {"X-Stainless-Raw-Response": "raw"}, False),  # with_raw_response
+        ({"stream": False}, {"X-Stainless-Raw-Response": "stream"}, False),
+    ],
+)
+def test_an_answer_is_whole_unless_a_stream_was_asked_for(
+    fields: dict[str, Any], headers: dict[str, str], is_streamed: bool
+) -> None:
+    async def work() -> None:
+        async with client() as http:
+            answer = await http.post(SPEECH, json={**HELLO, **fields}, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert ("content-length" not in answer.headers) == is_streamed
+            assert ("X-RTF" in answer.headers) != is_streamed
+            assert (answer.headers.get("X-Accel-Buffering") == "no") == is_streamed
+            holds_back = answer.headers.get("Cache-Control") == "no-cache, no-transform"
+            assert holds_back == is_streamed
 
     run(work())
 
@@ -108,15 +140,84 @@ def test_what_is_not_said_is_mp3_at_speed_1() -> None:
     run(work())
 
 
-def test_fields_that_are_unknown_or_null_change_nothing() -> None:
+def test_fields_that_are_null_change_nothing() -> None:
     async def work() -> None:
         async with client() as http:
-            more = {"user": "u-1", "seed": "x", "instructions": None, "speed": None}
-            answer = await http.post(SPEECH, json={**HELLO, **more, "model": "anything at all"})
+            nothing = dict.fromkeys(("instructions", "speed", "seed", "user", "stream", "language"))
+            answer = await http.post(SPEECH, json={**HELLO, **nothing, "model": "anything at all"})
             assert answer.status_code == 200
             assert "X-Warning" not in answer.headers
 
     run(work())
+
+
+def test_unknown_fields_are_named_within_bounds() -> None:
+    async def work() -> None:
+        async with client() as http:
+            answer = await http.post(SPEECH, json={**HELLO, "user": "u-1", "voise": "ann"})
+            assert answer.status_code == 200
+            assert answer.headers["X-Warning"] == "unknown fields were ignored: 'user', 'voise'"
+            many = {f"{number} {'x' * 10_000}\r\nX-Evil: é": 1 for number in range(100)}
+            answer = await http.post(SPEECH, json={**HELLO, **many})
+            assert answer.status_code == 200
+            assert len(answer.headers["X-Warning"]) <= 1024
+            assert "and 92 more" in answer.headers["X-Warning"]
+
+    run(work())
+
+
+def test_it_is_spoken_as_the_extras_say(tmp_path: Path) -> None:
+    log = tmp_path / "spoken"
+
+    async def work() -> None:
+        async with client({"spoken_file": str(log)}, max_text_length=30) as http:
+            for seed in (7, 7, 8, -1, None):
+                body = {**HELLO, "seed": seed, "temperature": 1.1, "top_p": 0.5}
+                answer = await http.post(SPEECH, json={**body, "repetition_penalty": 1.3})
+                assert answer.status_code == 200, answer.text
+            wav = {**HELLO, "response_format": "wav", "sample_rate": 16_000}
+            answer = await http.post(SPEECH, json=wav)
+            assert soundfile.info(io.BytesIO(answer.content)).samplerate == 16_000
+            pcm = {**HELLO, "response_format": "pcm", "sample_rate": 8_000}
+            answer = await http.post(SPEECH, json=pcm)
+            assert len(answer.content) == 1600
+            assert "rate=8000" in answer.headers["content-type"]
+            for is_normalized in (True, False):
+                body = {**HELLO, "input": "I owe 5 $.", "normalize": is_normalized}
+                assert (await http.post(SPEECH, json=body)).status_code == 200
+            long = {**HELLO, "input": "Four words are here. " * 3}
+            cut = await http.post(SPEECH, json={**long, "long_text": "truncate"})
+            assert cut.headers["X-Text-Truncated"] == "true"
+            refused = await http.post(SPEECH, json={**long, "long_text": "reject"})
+            assert_refused(refused, 413, "at most 30 at once", "input", "text_too_long")
+            told = await http.post(SPEECH, json={**HELLO, "language": "de"})
+            assert "'de'" in told.headers["X-Warning"] or "de" in told.headers["X-Warning"]
+            also = await http.post(SPEECH, json={**HELLO, "lang_code": "de"})
+            assert also.headers["X-Warning"] == told.headers["X-Warning"]
+
+    run(work())
+    seeded = [each["seed"] for each in spoken(log)[:5]]
+    assert seeded[0] == seeded[1]
+    assert len({*seeded}) == 4, "-1 is no seed"
+    words, figures = [each["text"] for each in spoken(log) if each["text"].startswith("I owe")]
+    assert words != figures == "I owe 5 $."
+
+
+def test_livekits_own_voice_is_the_default_one_and_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "spoken"
+    theirs = "933563129e564b19a115bedd57b7406a"
+
+    async def work() -> None:
+        async with client({"spoken_file": str(log)}, data_dir=tmp_path) as http:
+            for voice in (theirs, {"id": theirs}, theirs.upper()):
+                answer = await http.post(SPEECH, json={**HELLO, "voice": voice})
+                assert answer.status_code == 200
+                assert "this is the default voice" in answer.headers["X-Warning"]
+            near = await http.post(SPEECH, json={**HELLO, "voice": theirs[:-1] + "b"})
+            assert_refused(near, 404, "No voice", "voice", "unknown_voice")
+
+    run(work())
+    assert [each["references"] for each in spoken(log)] == [[]] * 3
 
 
 def test_instructions_are_told_not_to_be_followed() -> None:
@@ -217,6 +318,15 @@ def test_what_fails_before_it_keeps_its_status() -> None:
         ({"response_format": "ogg"}, "response_format.*'mp3'.*'ogg'", "response_format"),
         ({"stream_format": "ws"}, "stream_format.*'sse'", "stream_format"),
         ({"instructions": ["a"]}, "instructions.*string", "instructions"),
+        ({"stream": "maybe"}, "stream.*boolean", "stream"),
+        ({"seed": "x"}, "seed.*integer", "seed"),
+        ({"seed": -2}, "seed.*-1", "seed"),
+        ({"temperature": 2.5}, "temperature.*2", "temperature"),
+        ({"top_p": 0}, "top_p.*0.1", "top_p"),
+        ({"repetition_penalty": 0.5}, "repetition_penalty.*1", "repetition_penalty"),
+        ({"sample_rate": 7999}, "sample_rate.*8000", "sample_rate"),
+        ({"long_text": "drop"}, "long_text.*'split'", "long_text"),
+        ({"normalize": "x"}, "normalize.*boolean", "normalize"),
         ({"input": "a" * 501}, "501 characters.*at most 500", "input"),
         ({"input": " \n\t"}, "blank", "input"),
         ({"input": "\ud83d"}, "blank", "input"),
@@ -302,7 +412,11 @@ def test_models() -> None:
             assert models["object"] == "list"
             assert [each["id"] for each in models["data"]] == ["töne", *MODELS]
             for each in models["data"]:
-                assert (await http.get(f"/v1/models/{each['id']}")).json() == each
+                told = (await http.get(f"/v1/models/{each['id']}")).json()
+                assert told.items() >= each.items()
+                assert (told["task"], told["sample_rate"]) == ("text-to-speech", 8_000)
+                assert {"default", "alloy"} <= {voice["name"] for voice in told["voices"]}
+            assert models["models"] == models["data"]
             answer = await http.get("/v1/models/gpt/5")
             assert_refused(answer, 404, "gpt/5.*there are töne", "model", "model_not_found")
 

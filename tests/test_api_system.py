@@ -117,16 +117,16 @@ def test_unknown_path_and_method_are_json() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/voices", "GET, POST"),
-        ("PUT", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("PUT", "/voices", "GET, HEAD, POST"),
+        ("PUT", "/voices/Anna", "GET, HEAD, PATCH, DELETE"),
         ("PUT", "/voices/import", "POST"),
-        ("DELETE", "/voices/Anna/audio", "GET"),
-        ("POST", "/v1/models/some/model", "GET"),
-        ("POST", "/model/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60", "GET, PATCH, DELETE"),
-        ("HEAD", "/voices/Anna", "GET, PATCH, DELETE"),
+        ("DELETE", "/voices/Anna/audio", "GET, HEAD"),
+        ("POST", "/v1/models/some/model", "GET, HEAD"),
+        ("POST", "/model/5f1c0b2a9d3e4f605f1c0b2a9d3e4f60", "GET, HEAD, PATCH, DELETE"),
+        ("HEAD", "/cache/clear", "POST"),
         ("OPTIONS", "/tts", "POST"),
-        ("POST", "/docs", "GET"),
-        ("TRACE", "/health", "GET"),
+        ("POST", "/docs", "GET, HEAD"),
+        ("TRACE", "/health", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:

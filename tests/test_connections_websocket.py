@@ -94,6 +94,24 @@ async def test_pings_are_messages_too() -> None:
 
 
 @in_loop
+async def test_who_has_said_what_nobody_read_yet_is_there() -> None:
+    """No answer to a ping is read behind a message that waits."""
+    answered: list[bool] = []
+
+    async def look_after(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        answered.append(await scope["state"]["answers_ping"](0.2))
+        await send({"type": "websocket.close", "code": 1000})
+
+    async with serving(look_after) as (_, port), websocket(port) as client:
+        await client.send(frame(b"a") * 2)
+        assert await client.close_code() == 1000
+    assert answered == [True]
+
+
+@in_loop
 async def test_a_message_that_is_no_text_is_1007() -> None:
     with logged() as said:
         async with serving(ear := Ear()) as (_, port), websocket(port) as client:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from fastapi import FastAPI
 from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -75,6 +76,16 @@ async def websocket(port: int) -> AsyncIterator[Wire]:
     """A connection whose handshake was answered."""
     async with wire(port) as client:
         await client.send(HANDSHAKE)
+        assert (await client.answer())[0] == 101
+        yield client
+
+
+@asynccontextmanager
+async def deaf(http: httpx.AsyncClient, path: str) -> AsyncIterator[Wire]:
+    """A live connection of a client that answers no pings."""
+    async with wire(http.base_url.port or 0) as client:
+        line = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n"
+        await client.send(HANDSHAKE.replace(GET, line.encode()))
         assert (await client.answer())[0] == 101
         yield client
 

@@ -1,4 +1,4 @@
-"""Where a request enters and leaves: it gets its id and time, and an answer whatever happens."""
+"""Where a request enters and leaves: it gets its id, time and path, and always an answer."""
 
 import asyncio
 import re
@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from backend.api.paths import canonical
 from backend.api.shape import error_response, takes_response
 from backend.api.status import RETRY_AFTER_S, status_of
 from backend.errors import Aborted
@@ -38,6 +39,7 @@ class RequestBoundary:
             return
         sent = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8)
+        scope["path"] = canonical(scope["path"])
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         state["arrived_s"] = asyncio.get_running_loop().time()  # its body may take long to come

@@ -14,7 +14,13 @@ from backend.api.arrival import FIELDS_BYTES, check_fields, read_bytes, read_for
 from backend.api.bulk import by_size
 from backend.api.json_body import from_base64, read_object, with_buffers_in_base64
 from backend.api.openapi import JSON, MULTIPART, URLENCODED
-from backend.api.schemas import UPLOAD_FIELD, SpeechFields, parse_estimate, parse_fields
+from backend.api.schemas import (
+    UPLOAD_FIELD,
+    SpeechFields,
+    parse_estimate,
+    parse_fields,
+    parse_link,
+)
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, quoted
 from backend.smart_backend import SmartBackend
@@ -96,7 +102,20 @@ Asked = Annotated[Origin, Depends(get_origin)]
 async def read_speech_order(request: Request, backend: Backend, asked: Asked) -> SpeechOrder:
     """What to speak and how, in a multipart, urlencoded or JSON body."""
     values, audio = await read_body(request, backend.settings.max_upload_bytes)
-    fields = parse_fields(values)
+    return _order(parse_fields(values), audio, asked)
+
+
+async def read_speech_link(request: Request, asked: Asked) -> SpeechOrder:
+    """The same in the query of a link."""
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in values:
+            raise BadField(f"{quoted(name)} is given twice; send it once.")
+        values[name] = value
+    return _order(parse_link(values), b"", asked)
+
+
+def _order(fields: SpeechFields, audio: bytes, asked: Origin) -> SpeechOrder:
     speech = SpeechRequest(
         request_id=asked.request_id,
         text=fields.text or "\n\n".join(line.text for line in fields.dialogue or ()),
@@ -139,6 +158,7 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
 
 
 SpeechBody = Annotated[SpeechOrder, Depends(read_speech_order)]
+SpeechLink = Annotated[SpeechOrder, Depends(read_speech_link)]
 EstimateBody = Annotated[SpeechRequest, Depends(read_estimate_order)]
 
 

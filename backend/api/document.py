@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from backend.api.openapi import JSON, OUR_ERROR, error
 from backend.api.pace import OPEN_PATHS, SAFE_METHODS, is_paced
+from backend.api.paths import GET_SPEECH
 from backend.api.shape import error_body, error_status
 
 _RETRIED = frozenset({"429", "503"})
@@ -115,7 +116,7 @@ def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> No
         operation["security"] = []
     else:
         added.append(401)
-    if method.upper() not in SAFE_METHODS:
+    if method.upper() not in SAFE_METHODS or path == GET_SPEECH:
         added.append(403)
     if is_paced(method.upper(), path):
         added.append(429)
@@ -192,4 +193,8 @@ def _schema_of(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         properties = {name: _schema_of(each) for name, each in value.items()}
         return {"type": "object", "properties": properties, "required": list(value)}
+    if isinstance(value, list):
+        return {"type": "array"}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
     return {"type": "integer"} if isinstance(value, int) else {"type": ["string", "null"]}

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI
 from loguru import logger
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from backend.api.cors import Pages
 from backend.api.pace import OPEN_PATHS, SAFE_METHODS, Pace, is_paced
+from backend.api.paths import GET_SPEECH, LISTS
 from backend.api.peer import Network, parse_proxies, peer_name, put_client
 from backend.api.shape import error_response, takes_response
-from backend.api.sites import check_host, check_origin, parse_hosts, parse_origins
+from backend.api.sites import check_host, check_link, check_origin, parse_hosts, parse_origins
 from backend.api.status import retry_headers, status_of
 from backend.errors import BadSetting, RateLimited, ShoalError, Unauthorized
 from backend.listening import is_loopback
@@ -40,16 +41,9 @@ def protect(app: FastAPI, settings: Settings) -> None:
         origins=origins,
         proxies=parse_proxies(settings.forwarded_allow_ips),
         pace=Pace(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None,
+        open_paths=OPEN_PATHS | (LISTS if settings.public_lists else frozenset()),
     )
-    if origins:
-        # Around the guard: a browser asks without its key first, and reads refusals too.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=sorted(origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["*"],
-        )
+    app.add_middleware(Pages, origins=origins)
 
 
 def refuse_open(settings: Settings) -> None:
@@ -96,7 +90,7 @@ class Guard:
     """ASGI middleware: refuses requests, and names the client of the others in `state.client`.
 
     `hosts` are the names that requests may call the server beside localhost's, None checks none;
-    `origins` are the pages that may use it beside its own.
+    `origins` are the pages that may use it beside its own; a GET of `open_paths` needs no key.
     """
 
     def __init__(
@@ -107,8 +101,10 @@ class Guard:
         origins: frozenset[str],
         proxies: tuple[Network, ...],
         pace: Pace | None,
+        open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
         self._app = app
+        self._open_paths = open_paths
         self._keys, self._hosts, self._origins = keys, hosts, origins
         self._proxies, self._pace = proxies, pace
 
@@ -137,12 +133,14 @@ class Guard:
         is_websocket = scope["type"] == "websocket"
         if is_websocket or scope["method"] not in SAFE_METHODS:
             check_origin(scope, self._origins)
+        elif scope["method"] == "GET" and scope["path"] == GET_SPEECH:
+            check_link(scope, self._origins)
         if self._pace and (is_websocket or is_paced(scope["method"], scope["path"])):
             _keep_to(self._pace, client)
 
     def _client(self, scope: Scope) -> str:
         """The name of the client; `Unauthorized` if its key is wrong or missing."""
-        if not self._keys or scope["path"] in OPEN_PATHS:
+        if not self._keys or scope["path"] in self._open_paths:
             return peer_name(scope)
         sent = _digest(_sent_key(scope))
         found = ""

@@ -16,10 +16,11 @@ The server sends JSON in text frames and audio in binary frames, which joined ar
     {"type": "done", "audio_s": 1.3, "sentences": 1, "usage": {…}, "warnings": []}
     {"type": "error", "status": 413, "code": "text_too_long", "detail": "…"}   instead of `done`
 
-and closes: 1000 after `done`; after `error` 1008 where the client is wrong or idle, 1009 where it
-sends too much, 1013 where trying again later helps, 1011 where the server is at fault. A client
-that closes is spoken to no more, one that waits for its own text keeps the connection with empty
-pieces. Where a sentence begins and ends among the frames is exact in pcm and wav; the encoders of
+and closes: 1000 after `done`; after `error` 1008 where the client is wrong, 1009 where it sends too
+much, 1013 where trying again later helps, 1011 where the server is at fault. A client that closes
+is spoken to no more. One that is silent keeps the connection while it answers pings and all that it
+wrote is spoken; what it left unfinished is ended, and one that does not answer is left (1000).
+Where a sentence begins and ends among the frames is exact in pcm and wav; the encoders of
 the other formats, and a change of tempo, give the last of a sentence away only with what follows.
 """
 
@@ -41,9 +42,9 @@ from backend.api.live_body import (
     TextPiece,
     parse_message,
 )
-from backend.api.live_connection import LiveConnection
-from backend.api.openai.routes import saved_voice
+from backend.api.live_connection import LeftAlone, LiveConnection
 from backend.api.status import status_of
+from backend.api.voice_names import saved_voice
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
 from backend.errors import BadField, ShoalError, TimedOut
@@ -64,6 +65,9 @@ async def stream(socket: WebSocket, backend: Backend, request_id: RequestId) -> 
         await connection.serve(origin_of(socket))
     except WebSocketDisconnect:
         logger.info("Live request {}: the client left.", request_id)
+    except LeftAlone:
+        logger.info("Live request {}: the client was silent.", request_id)
+        await connection.close(1000)
     except ShoalError as error:
         logger.info("Live request {} refused: {}", request_id, error)
         await connection.refuse(status_of(error), error.code, str(error))
@@ -72,7 +76,6 @@ async def stream(socket: WebSocket, backend: Backend, request_id: RequestId) -> 
 class _Connection(LiveConnection):
     """One client, and what is spoken to it."""
 
-    idle_advice = "end the text once it is whole"
     unread_message = "What is sent was not read for {idle_s} s; read faster."
 
     async def serve(self, asked: Origin) -> None:
@@ -87,10 +90,15 @@ class _Connection(LiveConnection):
 
     async def refuse(self, status: int, code: str, detail: str) -> None:
         """Tell the client what is wrong, and leave it."""
+        await self.close(_close_code(status), status=status, code=code, detail=detail)
+
+    async def close(self, close_code: int, **error: Any) -> None:
+        """Leave the client, with an `error` if there is one."""
         with contextlib.suppress(WebSocketDisconnect, TimeoutError, TimedOut):
             async with asyncio.timeout(_GOODBYE_S):
-                await self._tell("error", status=status, code=code, detail=detail)
-                await self._socket.close(_close_code(status))
+                if error:
+                    await self._tell("error", **error)
+                await self._socket.close(close_code)
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -120,15 +128,17 @@ class _Connection(LiveConnection):
 
     async def _speak(self, start: SessionStart, asked: Origin) -> None:
         output, outlet = start.output, Outlet()
+        warnings: list[str] = []
         request = SpeechRequest(
             request_id=asked.request_id,
             text="",
             language=start.language,
             sampling=start.sampling,
-            voice=await saved_voice(self._backend, start.voice),
+            voice=await saved_voice(self._backend, start.voice, warnings),
             long_text="split",
             normalize=start.normalize,
             pauses=start.pauses,
+            speed=output.speed,
             is_streamed=True,
             timeout_s=asked.timeout_s,
             client=asked.client,
@@ -146,7 +156,7 @@ class _Connection(LiveConnection):
             async with self._backend.speak(request, self._text) as session:
                 self._session = session
                 await self._play(session, writer, outlet, output.speed)
-        await self._tell("done", **_figures(session, output.speed))
+        await self._tell("done", **_figures(session, output.speed, warnings))
 
     async def _play(
         self, session: SpeechSession, writer: AudioWriter, outlet: Outlet, speed: float
@@ -174,7 +184,7 @@ class _Connection(LiveConnection):
         await self._send({"type": "websocket.send", "text": text})
 
 
-def _figures(session: SpeechSession, speed: float) -> dict[str, Any]:
+def _figures(session: SpeechSession, speed: float, warnings: list[str]) -> dict[str, Any]:
     """What the client is told in the end."""
     stats = session.stats
     read, spoken = stats.prompt_tokens, stats.generated_tokens
@@ -182,7 +192,7 @@ def _figures(session: SpeechSession, speed: float) -> dict[str, Any]:
         "audio_s": round(session.audio_s / speed, 3),
         "sentences": stats.segments,
         "usage": {"input_tokens": read, "output_tokens": spoken, "total_tokens": read + spoken},
-        "warnings": list(session.warnings),
+        "warnings": [*warnings, *session.warnings],
     }
 
 

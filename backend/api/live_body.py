@@ -90,6 +90,8 @@ class LiveText:
         self._more = asyncio.Event()
         self.is_flushed = False
         """What was written is to be spoken, whatever follows."""
+        self.is_pending = False
+        """Something was written that waits for what follows, or for a flush."""
         self.has_ended = False
 
     def write(self, text: str) -> None:
@@ -105,15 +107,18 @@ class LiveText:
         if text:
             self._push(text.replace(FLUSH, " "))
             self.is_flushed = False
+            self.is_pending = self.is_pending or not text.isspace()
 
     def flush(self) -> None:
         """What is there is to be spoken."""
+        self.is_pending = False
         if self._left < self._max_characters and not self.is_flushed:
             self._push(FLUSH)
             self.is_flushed = True
 
     def end(self) -> None:
         """Nothing is added any more."""
+        self.is_pending = False
         self.has_ended = True
         self._more.set()
 

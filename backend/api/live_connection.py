@@ -16,6 +16,10 @@ from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
 
+class LeftAlone(Exception):
+    """Nothing is pending, and the client neither says anything nor answers: nobody is there."""
+
+
 class LiveClients:
     """How many live connections each client has open."""
 
@@ -43,8 +47,6 @@ class LiveClients:
 class LiveConnection:
     """What the live routes have in common; `_session` is set once it is spoken."""
 
-    idle_advice: str
-    """What a client is told to do that sent nothing for too long."""
     unread_message: str
     """What one is told that does not read, with `{idle_s}`."""
 
@@ -52,16 +54,21 @@ class LiveConnection:
         self._socket, self._backend = socket, backend
         self._clients: LiveClients = socket.app.state.live_clients
         self._idle_s = backend.settings.live_idle_s
-        self._text = LiveText(backend.settings.max_text_characters)
-        self._session: SpeechSession | None = None
+        self._begin()
         self._clock = asyncio.get_running_loop().time
         self._active_s = self._clock()
         """When it was last the server's turn, or something was received or sent."""
 
+    def _begin(self) -> None:
+        """Nothing is written, and nothing spoken."""
+        self._text = LiveText(self._backend.settings.max_text_characters)
+        self._session: SpeechSession | None = None
+
     async def _race(
         self, read: Coroutine[Any, Any, None], speak: Coroutine[Any, Any, None]
     ) -> None:
-        """Read and speak until all is spoken; raises what ends either early.
+        """Read and speak until all is spoken; raises what ends either early, `LeftAlone` where
+        that is the deadline and nothing was pending.
 
         A client that leaves is noticed while it is spoken to, and the speech given up.
         """
@@ -70,14 +77,22 @@ class LiveConnection:
         try:
             await asyncio.wait({reading, speaking}, return_when=asyncio.FIRST_COMPLETED)
             (speaking if speaking.done() else reading).result()
+        except TimedOut:
+            session = self._session
+            if session and session.deadline_s <= self._clock() and not self._is_pending():
+                raise LeftAlone from None
+            raise
         finally:
             reading.cancel()
             speaking.cancel()
             await asyncio.gather(reading, speaking, return_exceptions=True)
 
     async def _next_message(self) -> Message:
-        """The next message; raises `WebSocketDisconnect`, and `TimedOut` where the client sends
-        nothing though it is its turn."""
+        """The next message; raises `WebSocketDisconnect`, and `LeftAlone`.
+
+        A client that is silent though it is its turn may stay while it answers pings. Where it has
+        left something unfinished, that is the end of its text.
+        """
         message: Message | None = None
         while message is None:
             try:
@@ -87,13 +102,25 @@ class LiveConnection:
                 if self._is_at_work():
                     self._active_s = self._clock()
                 elif self._clock() >= self._active_s + self._idle_s:  # else audio was sent
-                    raise TimedOut(
-                        f"Nothing was sent for {self._idle_s:g} s; {self.idle_advice}."
-                    ) from None
+                    await self._look_after()
         self._active_s = self._clock()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1006))
         return message
+
+    async def _look_after(self) -> None:
+        """What becomes of a client that has said nothing for so long."""
+        if self._text.is_pending:
+            self._text.end()
+        else:
+            answers_ping = getattr(self._socket.state, "answers_ping", None)
+            if answers_ping is None or not await answers_ping(self._idle_s):
+                raise LeftAlone
+        self._active_s = self._clock()
+
+    def _is_pending(self) -> bool:
+        """Something that was written is not spoken to its end."""
+        return self._text.is_pending or self._is_at_work()
 
     def _is_at_work(self) -> bool:
         """It is the server's turn: something is being spoken, or waits for it."""

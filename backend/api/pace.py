@@ -5,6 +5,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from backend.api.paths import GET_SPEECH
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Of HTTP: they change nothing."""
 OPEN_PATHS = frozenset({"/health", "/health/ready", "/v1/health"})
@@ -19,7 +21,8 @@ def is_paced(method: str, path: str) -> bool:
     """Whether a request counts towards the rate: what changes something, speaks, encodes or
     decodes. WebSockets count, too."""
     if method in SAFE_METHODS:
-        return method == "GET" and _VOICE_AUDIO.fullmatch(path) is not None
+        is_work = path == GET_SPEECH or _VOICE_AUDIO.fullmatch(path) is not None
+        return method == "GET" and is_work
     return path not in OPEN_PATHS
 
 

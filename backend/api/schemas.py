@@ -38,7 +38,8 @@ _DEFAULTS = SamplingParams()
 Fields = TypeVar("Fields", bound=BaseModel)
 
 
-def _limited(name: str) -> Any:
+def sampling_field(name: str) -> Any:
+    """The field of a sampling parameter, with its limits and default."""
     least, greatest = SAMPLING_LIMITS[name]
     return Field(getattr(_DEFAULTS, name), ge=least, le=greatest, allow_inf_nan=False)
 
@@ -106,11 +107,11 @@ class SpeechFields(TextFields):
     """Name or id of a saved voice."""
     prompt_text: str = Field("", max_length=MAX_PROMPT_CHARACTERS)
     """What is said in `speaker_file`, if known."""
-    temperature: float = _limited("temperature")
+    temperature: float = sampling_field("temperature")
     """How freely tokens are drawn; 0 always takes the likeliest."""
-    top_p: float = _limited("top_p")
+    top_p: float = sampling_field("top_p")
     """Only the likeliest tokens that together reach this probability are drawn from."""
-    repetition_penalty: float = _limited("repetition_penalty")
+    repetition_penalty: float = sampling_field("repetition_penalty")
     """How much less likely a token becomes that was drawn a moment ago; 1 is not at all."""
     speed: float = Field(1.0, ge=0.5, le=2.0, allow_inf_nan=False)
     """Tempo, at the same pitch; 2 is twice as fast."""
@@ -152,6 +153,11 @@ _WORDS = ("true", "false", "on", "off", "yes", "no", "t", "f", "y", "n")
 _BOOLEANS = (0, 1, "0", "1", *_WORDS)
 """What Pydantic takes for one, beside the two."""
 FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
+LINK_NAMES = (
+    *("text", "voice", "language", "response_format", "sample_rate", "speed", "pauses", "stream"),
+    *("normalize", "long_text", "temperature", "top_p", "repetition_penalty", "seed"),
+)
+"""Of them those that a link may have."""
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
@@ -180,6 +186,27 @@ def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
     if fields.subtitles and not fields.timestamps:
         raise BadField("subtitles are part of the JSON answer; send timestamps=true, too.")
     return fields
+
+
+def parse_link(values: Mapping[str, Any]) -> SpeechFields:
+    """The same of what `GET /tts` takes, which streams unless it is told not to."""
+    sent = {name: value for name, value in values.items() if value != "" or name == "text"}
+    fields = parse(SpeechFields, {"stream": True} | sent, LINK_NAMES)
+    if fields.text is None:
+        raise BadField("text is missing; send it.")
+    if fields.stream == "events":
+        raise BadField("stream: events are sent to a POST; choose true or false.")
+    return fields
+
+
+def link_parameters() -> list[dict[str, Any]]:
+    """The parameters of `GET /tts` as the OpenAPI document has them."""
+    told = schema_of(SpeechFields)["properties"]
+    told["stream"] = {"type": "boolean", "default": True, "description": "As it is made."}
+    return [
+        {"name": name, "in": "query", "required": name == "text", "schema": told[name]}
+        for name in LINK_NAMES
+    ]
 
 
 def parse_estimate(values: Mapping[str, Any]) -> EstimateFields:

@@ -8,22 +8,24 @@ from starlette.types import Scope
 from backend.api.fish import body as fish_body
 from backend.api.openai import body as openai_body
 
-_OPENAI_PATHS = ("/v1/audio", "/v1/models")
-_FISH_PATHS = ("/v1/tts", "/model", "/v1/references", "/wallet")
+_FISH_PATHS = ("/v1/tts", "/model", "/v1/references", "/v1/health", "/wallet")
+_OPENAI_PATHS = ("/v1",)
+"""All below it that is not Fish's."""
 
 
 def error_body(path: str, status: int, detail: str, code: str = "") -> dict[str, Any]:
     """What a client of the routes at `path` reads an error from."""
+    if _is_under(path, _FISH_PATHS):
+        return fish_body.error_body(path, status, detail)
     if _is_under(path, _OPENAI_PATHS):
         return openai_body.error_body(status, detail, code)
-    if _is_under(path, _FISH_PATHS):
-        return fish_body.error_body(status, detail)
     return {"detail": detail}
 
 
 def error_status(path: str, status: int) -> int:
     """`status` as clients of `path` know it: OpenAI's have no 422."""
-    return 400 if status == 422 and _is_under(path, _OPENAI_PATHS) else status
+    is_openai = _is_under(path, _OPENAI_PATHS) and not _is_under(path, _FISH_PATHS)
+    return 400 if status == 422 and is_openai else status
 
 
 def error_response(

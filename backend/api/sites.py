@@ -21,6 +21,9 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+)(:\d*)?")
 _LISTED = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[?[0-9a-f]*:[0-9a-f:.]+\]?")
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)
 _SHOWN_CHARACTERS = 100
+_OWN_SITE = ("same-origin", "none")
+"""Of `Sec-Fetch-Site`: the server's own page, or a person who typed it."""
+_FOREIGN = "A page of another origin sent this; SHOAL_CORS_ORIGINS names the origins that may."
 
 
 def parse_origins(text: str) -> frozenset[str]:
@@ -64,13 +67,30 @@ def check_origin(scope: Scope, origins: frozenset[str]) -> None:
     """Raises `ForeignOrigin` where a page sent it that is neither the server's nor of `origins`."""
     headers = Headers(scope=scope)
     origin = headers.get("origin", "")
-    if not origin or "*" in origins or origin in origins:
-        return
+    if origin and is_foreign(origin, headers, origins):
+        raise ForeignOrigin(_FOREIGN)
+
+
+def check_link(scope: Scope, origins: frozenset[str]) -> None:
+    """The same of a GET that costs something: there a page need not be named in `Origin`.
+
+    Where it hides itself (`Referrer-Policy`), a browser still says that it is another site's, to
+    localhost and over TLS.
+    """
+    headers = Headers(scope=scope)
+    referrer = _ABSOLUTE.match(headers.get("referer", ""))
+    page = headers.get("origin", "") or (referrer[0] if referrer else "")
+    is_hidden = not page and headers.get("sec-fetch-site", "none") not in _OWN_SITE
+    if (page or is_hidden) and is_foreign(page, headers, origins):
+        raise ForeignOrigin(_FOREIGN)
+
+
+def is_foreign(origin: str, headers: Headers, origins: frozenset[str]) -> bool:
+    """Whether pages of `origin` are neither the server's own nor of `origins`."""
+    if "*" in origins or origin in origins:
+        return False
     # The scheme is left out: a proxy may have taken TLS away.
-    if origin.partition("://")[2].lower() != headers.get("host", "").lower():
-        raise ForeignOrigin(
-            "A page of another origin sent this; SHOAL_CORS_ORIGINS names the origins that may."
-        )
+    return origin.partition("://")[2].lower() != headers.get("host", "").lower()
 
 
 def _is_named(host: str, names: frozenset[str]) -> bool:

@@ -1,14 +1,15 @@
-"""`POST /tts`: text in, speech out."""
+"""`POST /tts`: text in, speech out; and `GET /tts`, the same by a link, where that is let."""
 
 from collections.abc import Callable
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 
-from backend.api.answer import answer, answer_json
-from backend.api.dependencies import Backend, SpeechBody
+from backend.api.answer import answer, answer_json, media_of
+from backend.api.dependencies import Backend, SpeechBody, SpeechLink
 from backend.api.events import answer_events
 from backend.api.examples import EVENTS
+from backend.api.headers import STREAMED
 from backend.api.openapi import (
     FORMS,
     JSON,
@@ -19,7 +20,14 @@ from backend.api.openapi import (
     file_in,
     request_body,
 )
-from backend.api.schemas import UPLOAD_FIELD, DialogueLine, SpeechFields, schema_of
+from backend.api.paths import GET_SPEECH
+from backend.api.schemas import (
+    UPLOAD_FIELD,
+    DialogueLine,
+    SpeechFields,
+    link_parameters,
+    schema_of,
+)
 from backend.audio.write import media_type
 from backend.core import RECORDING_FORMATS, AudioFormat
 
@@ -62,11 +70,12 @@ def _example(kind: str) -> dict[str, Any]:
     return _JSON_EXAMPLE if kind == JSON else _FORM_EXAMPLE
 
 
+_AUDIO: dict[str, Any] = {media_type(name): {} for name in get_args(AudioFormat)}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The speech; with `timestamps` JSON of it, with `stream=events` events.",
         "content": {
-            **{media_type(name): {} for name in get_args(AudioFormat)},
+            **_AUDIO,
             JSON: {"example": _TIMESTAMPS_EXAMPLE},
             **event_stream(EVENTS, is_named=True),
         },
@@ -76,7 +85,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "/tts",
+    GET_SPEECH,
     response_class=Response,
     responses=_RESPONSES,
     openapi_extra=request_body((*FORMS, JSON), _schema(), _example),
@@ -89,3 +98,26 @@ async def tts(request: Request, backend: Backend, order: SpeechBody) -> Response
     if fields.timestamps:
         return await answer_json(request, backend, order.speech, fields.output, fields.subtitles)
     return await answer(request, backend, order.speech, fields.output)
+
+
+by_link = APIRouter(tags=["speech"])
+
+
+@by_link.get(
+    GET_SPEECH,
+    response_class=Response,
+    responses={
+        200: {"description": "The speech.", "content": _AUDIO},
+        **errors(400, 404, 409, 413, 422, 500, 503, 504),
+    },
+    openapi_extra={"parameters": link_parameters()},
+)
+async def tts_by_link(request: Request, backend: Backend, order: SpeechLink) -> Response:
+    """Speak the `text` of a link, for players that can do no more than open one.
+
+    Audio is sent as it is made, unless `stream` is false.
+    """
+    if getattr(request.state, "is_head", False):
+        media = media_of(backend.worker.loaded(), order.fields.output)
+        return Response(media_type=media, headers=STREAMED if order.speech.is_streamed else None)
+    return await answer(request, backend, order.speech, order.fields.output)

@@ -19,6 +19,8 @@ _FRAGMENT_BYTES = 64
 """What a fragment takes in memory beside what is in it."""
 _BURST_S = 1.0
 """For so long messages may come faster than they may come for ever."""
+_ARE_YOU_THERE = b"there"
+"""What a ping holds that the app asked for; uvicorn's own holds a number."""
 _INVALID_DATA, _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1007, 1008, 1013
 
 
@@ -46,6 +48,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         """When all messages so far would have come, had they come no faster than they may."""
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
+        self._heard = asyncio.Event()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give everything back."""
@@ -54,6 +57,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._holding.release()
         self._shared.places.give_back(self._network)
         self._may_go_on.set()
+        self._heard.set()
         super().connection_lost(exc)
 
     # -- in ----------------------------------------------------------------------------------------
@@ -71,6 +75,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         self._received_bytes += len(data)
+        self._heard.set()
         self.conn.receive_data(data)
         if self.conn.handshake_exc is not None:
             self._refuse_handshake()
@@ -161,6 +166,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.conn.fail(code, reason)
             self.handle_parser_exception()
 
+    async def answers_ping(self, within_s: float) -> bool:
+        """Whether the client answers a ping; one of which something waits to be read is there."""
+        if not self.queue.empty():  # and nothing behind it is read, no answer either
+            return True
+        self._heard.clear()
+        if self.close_sent or self.transport.is_closing():
+            return False
+        self.conn.send_ping(_ARE_YOU_THERE)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        try:
+            async with asyncio.timeout(within_s):
+                await self._heard.wait()
+        except TimeoutError:
+            return False
+        return True
+
     # -- out ---------------------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -172,6 +193,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 size_bytes = len(message.get("bytes") or message.get("text") or "")
                 self._outgoing.wrote(self.transport, size_bytes)
 
+        scope["state"]["answers_ping"] = self.answers_ping
         try:
             await self._application(scope, receive, send_watched)
         except asyncio.CancelledError:

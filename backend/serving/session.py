@@ -90,6 +90,8 @@ class SpeechSession:
         self._feeder: asyncio.Task[None] | None = None
         self._audio = self._chunks()
         self._began_s = 0.0
+        self._played_s = 0.0
+        """When all audio so far is played, in the event loop's time, where it is played at once."""
         self._samples = 0
         self._costs: list[SpeechStats] = []
         self._spoken: list[SpokenSentence] = []
@@ -190,7 +192,10 @@ class SpeechSession:
             self.first_audio_s = self.total_s
             for _ in range(self._more_places):
                 self._places.release()
-        self._samples += len(chunk.samples) // 4
+        samples = len(chunk.samples) // 4
+        self._samples += samples
+        played_s = samples / self.info.sample_rate_hz / self._request.speed
+        self._played_s = max(self._played_s, self._loop.time()) + played_s
         return chunk
 
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
@@ -201,11 +206,19 @@ class SpeechSession:
             self._record(running, start_s)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
             self._following = await self._open.get()
-            pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
+            pause = round(self._pause_s(running.sentence) * self.info.sample_rate_hz)
             if self._following is not None and pause > 0:
                 yield PcmChunk(np.zeros(pause, "<f4").tobytes(), running.index)
         assert self._feeder is not None
         await self._feeder  # raises what ended the text early, if anything did
+
+    def _pause_s(self, sentence: Sentence) -> float:
+        """Silence after `sentence`. Of text that is still being written, the time in which nothing
+        was left to play was the pause, or a part of it."""
+        if self._request.text:
+            return sentence.pause_s
+        waited_s = max(0.0, self._loop.time() - self._played_s)
+        return max(0.0, sentence.pause_s - waited_s * self._request.speed)
 
     def _record(self, running: RunningSentence, start_s: float) -> None:
         sentence = running.sentence

@@ -66,7 +66,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     metrics = tmp_path_factory.mktemp("metrics")
     row = b"2026-11-23T02:54:40.481Z".ljust(24 + len(columns(SynthesisRow)) - 1, b",")
     (metrics / LOGGED).write_bytes(header(SynthesisRow) + row + b"\r\n")
-    with serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(metrics)) as served:
+    with serving(
+        SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(metrics), SHOAL_GET_SPEECH="true"
+    ) as served:
         yield served
 
 

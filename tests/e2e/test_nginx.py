@@ -42,6 +42,8 @@ class Proxy:
 
     port: int
     trusts: ssl.SSLContext
+    upstream: str
+    """host:port of the server."""
 
     def live(self, origin: str) -> ClientConnection:
         """A WebSocket that a page of `origin` opens."""
@@ -82,13 +84,14 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         SHOAL_API_KEYS=f"anna:{KEY}",
         SHOAL_RATE_LIMIT_PER_MINUTE="60",
     ) as server:
-        config = configuration(folder, port, server.url.removeprefix("http://"))
+        upstream = server.url.removeprefix("http://")
+        config = configuration(folder, port, upstream)
         command = [NGINX, "-e", str(folder / "error.log"), "-p", str(folder), "-c", str(config)]
         subprocess.run([*command, "-t"], check=True, capture_output=True)
         process = subprocess.Popen(command)
         try:
             wait_for(port, process)
-            yield Proxy(port, ssl.create_default_context(cafile=str(certificate)))
+            yield Proxy(port, ssl.create_default_context(cafile=str(certificate)), upstream)
         finally:
             process.terminate()
             process.wait(30)
@@ -179,3 +182,48 @@ def test_keys_and_sizes_hold(proxy: Proxy) -> None:
         refused = http.post("/tts", data=form, files=recording)
         assert refused.status_code == 413
         assert "recording" in refused.json()["detail"]
+
+
+def test_a_stream_is_not_held_back_by_a_proxy_that_buffers(proxy: Proxy, tmp_path: Path) -> None:
+    """nginx without the README's `proxy_buffering off`, and with gzip: it keeps all of a stream to
+    its end unless the answer says that it must not."""
+    front = free_port()
+    command = [NGINX, "-e", str(tmp_path / "error.log"), "-p", str(tmp_path), "-c"]
+    process = subprocess.Popen([*command, str(buffering(tmp_path, front, proxy.upstream))])
+    asked: dict[str, dict[str, object]] = {
+        "/tts": {"text": TEXT, "stream": True, "response_format": "mp3"},
+        "/v1/audio/speech": {"model": "x", "voice": "alloy", "input": TEXT, "stream": True},
+        "/v1/tts": {"text": TEXT, "streaming": True, "format": "mp3"},
+    }
+    headers = BEARER | {"Accept-Encoding": "gzip"}
+    try:
+        wait_for(front, process)
+        for path, body in asked.items():
+            url = f"http://127.0.0.1:{front}{path}"
+            with httpx.stream("POST", url, json=body, headers=headers, timeout=240) as answer:
+                assert answer.status_code == 200
+                pieces = answer.iter_raw()  # dropped, it would close the connection
+                assert next(pieces)
+                load = httpx.get(f"http://{proxy.upstream}/health").json()["worker"]
+                assert load["running"] > 0, f"{path} is held back"
+                assert answer.headers["Cache-Control"] == "no-cache, no-transform"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def buffering(folder: Path, port: int, upstream: str) -> Path:
+    """A configuration that says nothing of buffers, and compresses."""
+    temporary = "\n".join(
+        f"{kind}_temp_path {folder / kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    file = folder / "buffering.conf"
+    file.write_text(
+        f"daemon off;\nmaster_process off;\npid {folder / 'pid'};\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{temporary}\nserver {{\nlisten 127.0.0.1:{port};\n"
+        "gzip on;\ngzip_proxied any;\ngzip_types audio/mpeg;\ngzip_buffers 2 1m;\n"
+        "proxy_http_version 1.1;\n"
+        f"location / {{\nproxy_pass http://{upstream};\n}}\n}}\n}}\n"
+    )
+    return file

@@ -30,6 +30,14 @@ from backend.core import (
 )
 from backend.errors import BadField, BadReference, quoted
 
+_REFERENCES: dict[str, dict[str, Any]] = {
+    "/v1/references/add": {"reference_id": ""},
+    "/v1/references/delete": {"reference_id": ""},
+    "/v1/references/list": {"reference_ids": []},
+    "/v1/references/update": {"old_reference_id": "", "new_reference_id": ""},
+}
+"""Of these routes the Fish server's answers have the same fields, good or not, and `success`."""
+
 T = TypeVar("T")
 Wire = Literal["json", "msgpack"]
 
@@ -39,6 +47,14 @@ MEDIA_TYPES: dict[str, Wire] = {
     "application/x-msgpack": "msgpack",
 }
 _MAX_PROBLEM_CHARACTERS = 200
+_MAX_USED = 4
+"""Recordings of one request that are listened to."""
+MAX_SENT = 64
+"""Recordings that one may hold."""
+_HOSTED = frozenset({"model", "developer-id"})
+"""Headers of clients of the hosted service, of which each sends one at least."""
+_ASSUMED_HZ = 44_100
+"""What clients play wav and pcm at that asked for no rate."""
 _DEFAULTS = SamplingParams()
 _MAX_BUFFER_BYTES = 2 * MIB
 """Of msgpack with a list of a file's bytes, each of which takes eight while it is read."""
@@ -83,25 +99,25 @@ class FishSpeech(msgspec.Struct, frozen=True):
         str | None,
         Meta(
             description="wav, mp3, opus, flac, aac or pcm; not given, mp3 for clients that send "
-            "a header `model`, wav for others.",
+            "a header `model` or `developer-id`, wav for others.",
             extra_json_schema={"enum": [*get_args(AudioFormat), None]},
         ),
     ] = None
     sample_rate: Annotated[
         Annotated[int, Meta(ge=8000, le=48_000)] | None,
-        Meta(description="Hz; not given, the checkpoint's."),
+        Meta(description="Hz; not given, 44,100 for wav and pcm, else the checkpoint's."),
     ] = None
     references: Annotated[
-        Annotated[tuple[FishReference, ...], Meta(max_length=4)] | None,
-        Meta(description="Recordings of the voice to speak in."),
+        Annotated[tuple[FishReference, ...], Meta(max_length=MAX_SENT)] | None,
+        Meta(description="Recordings of the voice to speak in; the first four are used."),
     ] = None
     reference_id: Annotated[
         Annotated[str, Meta(max_length=256)] | None,
         Meta(description="Id or name of a saved voice; goes before `references`."),
     ] = None
     seed: Annotated[
-        Annotated[int, Meta(ge=0, le=MAX_SEED)] | None,
-        Meta(description="The same seed and request give the same speech."),
+        Annotated[int, Meta(ge=-1, le=MAX_SEED)] | None,
+        Meta(description="The same seed and request give the same speech; -1 is none."),
     ] = None
     normalize: Annotated[
         bool | None, Meta(description="Speak numbers, dates and the like as words.")
@@ -110,7 +126,7 @@ class FishSpeech(msgspec.Struct, frozen=True):
         bool | None,
         Meta(
             description="Send audio as it is made; not given, true for clients that send a header "
-            "`model`."
+            "`model` or `developer-id`."
         ),
     ] = None
     # The bounds are those of the clients; what is past the engine's is moved to them, with a note.
@@ -129,9 +145,12 @@ class FishSpeech(msgspec.Struct, frozen=True):
     prosody: Annotated[FishProsody | None, Meta(description="Tempo and volume.")] = None
 
 
-def error_body(status: int, message: str) -> dict[str, Any]:
+def error_body(path: str, status: int, message: str) -> dict[str, Any]:
     """What clients of Fish Audio and of the Fish server read an error from."""
-    return {"status": status, "message": message, "detail": message}
+    body = {"status": status, "message": message, "detail": message}
+    if path not in _REFERENCES:
+        return body
+    return {"success": False, **body, **_REFERENCES[path]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +163,14 @@ class Wanted:
     """What could not be done as it was asked for."""
 
 
+def kind_of(headers: Mapping[str, str]) -> str:
+    """The media type of the body; "" where it is not declared."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def wire_of(headers: Mapping[str, str]) -> Wire:
     """How the body is encoded; raises `BadField`."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = kind_of(headers)
     if kind not in MEDIA_TYPES:
         raise BadField(
             f"The body is neither application/msgpack nor application/json but "
@@ -155,8 +179,9 @@ def wire_of(headers: Mapping[str, str]) -> Wire:
     return MEDIA_TYPES[kind]
 
 
-def decode(body: bytes | Raw, wire: Wire, kind: Any) -> Any:
-    """`body` as a `kind`; raises `BadField` that names the field.
+def decode(body: bytes | Raw, wire: Wire, kind: Any, *, strict: bool = True) -> Any:
+    """`body` as a `kind`; raises `BadField` that names the field. Not `strict`, text may stand for
+    a number or a boolean, as forms have them.
 
     What `kind` does not know is skipped without being built, so that memory stays bounded by the
     body's size.
@@ -166,8 +191,8 @@ def decode(body: bytes | Raw, wire: Wire, kind: Any) -> Any:
             if isinstance(body, bytes):  # else it is a part of one, and counted
                 body = with_buffers_in_base64(body)
                 check_values(body)
-            return msgspec.json.decode(body, type=kind)
-        return msgspec.msgpack.decode(body, type=kind)
+            return msgspec.json.decode(body, type=kind, strict=strict)
+        return msgspec.msgpack.decode(body, type=kind, strict=strict)
     except msgspec.ValidationError as error:
         raise BadField(_described(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -182,7 +207,7 @@ def wanted(
 ) -> Wanted:
     """What `fields` ask for; raises `BadField`, `BadReference`."""
     warnings: list[str] = []
-    is_hosted = "model" in headers  # clients of the hosted service must send it
+    is_hosted = any(name in headers for name in _HOSTED)
     prosody = fields.prosody or FishProsody()
     if prosody.volume:
         warnings.append("prosody.volume is not applied; change the volume where it is played")
@@ -190,6 +215,9 @@ def wanted(
     if fields.reference_id and references:
         warnings.append("references were not used, because reference_id names a saved voice")
         references = ()
+    if len(references) > _MAX_USED:
+        warnings.append(f"of {len(references)} references the first {_MAX_USED} were used")
+        references = references[:_MAX_USED]
     speech = SpeechRequest(
         request_id=origin.request_id,
         text=fields.text,
@@ -207,7 +235,10 @@ def wanted(
         arrived_s=origin.arrived_s,
         trace_parent=origin.trace_parent,
     )
-    output = AudioOutput(_format(fields.format, is_hosted), fields.sample_rate, prosody.speed)
+    audio_format, rate_hz = _format(fields.format, is_hosted), fields.sample_rate
+    if rate_hz is None and audio_format in ("wav", "pcm"):
+        rate_hz = _ASSUMED_HZ
+    output = AudioOutput(audio_format, rate_hz, prosody.speed)
     return Wanted(speech, output, tuple(warnings))
 
 
@@ -245,7 +276,7 @@ def _sampling(fields: FishSpeech, warnings: list[str]) -> SamplingParams:
         drawn[name] = min(max(asked, least), greatest)
         if drawn[name] != asked:
             warnings.append(f"{name} was taken as {drawn[name]:g} instead of {asked:g}")
-    return SamplingParams(**drawn, seed=fields.seed)
+    return SamplingParams(**drawn, seed=None if fields.seed == -1 else fields.seed)
 
 
 def _recording(encoded: Raw, wire: Wire, name: str) -> bytes:

@@ -1,5 +1,6 @@
 """What clients of Fish Audio and of the Fish server call: speech, health, account; and the rest."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
@@ -13,18 +14,22 @@ from backend.api.fish.body import (
     FishSpeech,
     Wanted,
     decode,
+    kind_of,
     speech_schema,
     wanted,
     wire_of,
 )
+from backend.api.fish.form import read_fields, read_speech_form
 from backend.api.headers import add_warnings
 from backend.api.openapi import (
     JSON,
     MSGPACK,
+    MULTIPART,
     errors,
     example,
     request_body,
 )
+from backend.api.voice_names import saved_voice
 from backend.audio.write import media_type
 from backend.core import AudioFormat
 from backend.settings import Settings
@@ -63,7 +68,7 @@ _AUDIO = {
         200: {"description": "The speech, whole or as it is made.", "content": _AUDIO},
         **errors(400, 404, 409, 413, 422, 503, 504),
     },
-    openapi_extra=request_body((JSON, MSGPACK), speech_schema(), _EXAMPLE),
+    openapi_extra=request_body((JSON, MSGPACK, MULTIPART), speech_schema(), _EXAMPLE),
 )
 async def speak(request: Request, backend: Backend, origin: Asked) -> Response:
     """Speak `text`, as the Fish Audio service and the Fish server do.
@@ -72,14 +77,22 @@ async def speak(request: Request, backend: Backend, origin: Asked) -> Response:
     `max_new_tokens` and further fields of those servers are accepted and change nothing.
     """
     asked = await _read(request, backend.settings, origin)
-    response = await answer(request, backend, asked.speech, asked.output)
-    add_warnings(response, asked.warnings)
+    warnings = list(asked.warnings)
+    voice = await saved_voice(backend, asked.speech.voice, warnings)
+    speech = replace(asked.speech, voice=voice)
+    response = await answer(request, backend, speech, asked.output)
+    add_warnings(response, warnings)
     return response
 
 
 async def _read(request: Request, settings: Settings, origin: Origin) -> Wanted:
-    wire = wire_of(request.headers)
     upload_bytes = settings.max_upload_bytes
+    if kind_of(request.headers) == MULTIPART:
+        form = await read_speech_form(request, upload_bytes)
+        return await by_size(
+            len(form), lambda: wanted(read_fields(form), "msgpack", request.headers, origin)
+        )
+    wire = wire_of(request.headers)
     # Base64 takes four bytes for three.
     most_bytes = FIELDS_BYTES + (upload_bytes * 4 // 3 if wire == "json" else upload_bytes)
     body = await read_bytes(request, most_bytes)

@@ -1,8 +1,10 @@
 """Bodies that OpenAI's clients send and read: the fields of a speech, and the shape of an error."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -12,9 +14,9 @@ from pydantic import (
 )
 
 from backend.api.json_body import read_object
-from backend.api.schemas import describe_problem
-from backend.core import AudioFormat
-from backend.errors import BadField
+from backend.api.schemas import describe_problem, sampling_field
+from backend.core import LANGUAGES, MAX_SEED, AudioFormat, LongText, SamplingParams
+from backend.errors import BadField, quoted
 
 BUILT_IN_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"),
@@ -29,6 +31,13 @@ MAX_NAME = 256
 """Characters of a model's or a voice's name."""
 MAX_INSTRUCTIONS = 10_000
 """Characters."""
+
+_NAMED_FIELDS = 8
+"""Of those that are unknown."""
+_INSTRUCTIONS_WARNING = (
+    "instructions are not followed, the mood comes from the voice: choose one that was recorded "
+    "in it, see GET /emotions"
+)
 
 _CODES = {"unauthorized": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 """What OpenAI calls a domain error of ours; the others keep their name."""
@@ -70,7 +79,8 @@ Speed = Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)]
 
 
 class OpenAISpeech(BaseModel):
-    """The fields of `POST /v1/audio/speech`; others are ignored, as clients send more."""
+    """The fields of `POST /v1/audio/speech`: OpenAI's own, then those of `POST /tts` that say how
+    to speak. Others are ignored, as clients send more."""
 
     model_config = ConfigDict(strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -86,8 +96,38 @@ class OpenAISpeech(BaseModel):
     """The container; pcm is 16 bit little-endian, mono, at 24 kHz."""
     speed: Speed = 1.0
     """Tempo; the pitch is kept."""
-    stream_format: Literal["audio", "sse"] = "audio"
-    """The audio itself, or events with pieces of it in base64."""
+    stream_format: Literal["audio", "sse"] | None = None
+    """Sends audio as it is made: itself, or events with pieces of it in base64."""
+    stream: bool | None = None
+    """Send audio as it is made; pcm, which has no header, always is unless this is false."""
+    language: Literal[LANGUAGES] = Field(  # type: ignore[valid-type] # a tuple of literals
+        "auto", validation_alias=AliasChoices("language", "lang_code")
+    )
+    """Language of the text, as in `POST /tts`; `lang_code` is another name of it."""
+    normalize: bool = True
+    """Speak numbers, dates, abbreviations and the like as words."""
+    long_text: LongText = "split"
+    """What to do with text past this machine's limit: truncate, split or reject."""
+    temperature: float = sampling_field("temperature")
+    """How freely tokens are drawn; 0 always takes the likeliest."""
+    top_p: float = sampling_field("top_p")
+    """Only the likeliest tokens that together reach this probability are drawn from."""
+    repetition_penalty: float = sampling_field("repetition_penalty")
+    """How much less likely a token becomes that was drawn a moment ago; 1 is not at all."""
+    seed: int | None = Field(None, ge=-1, le=MAX_SEED)
+    """The same seed and request give the same speech; -1 is none."""
+    sample_rate: int | None = Field(None, ge=8000, le=48_000)
+    """Samples a second, or the nearest that the format has."""
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """How to draw the tokens."""
+        return SamplingParams(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=None if self.seed == -1 else self.seed,
+        )
 
 
 class BadBody(Exception):
@@ -98,8 +138,8 @@ class BadBody(Exception):
         self.code, self.param = code, param
 
 
-def parse_speech(body: bytes, max_characters: int) -> OpenAISpeech:
-    """The fields in a JSON `body`; raises `BadBody`."""
+def parse_speech(body: bytes, max_characters: int) -> tuple[OpenAISpeech, tuple[str, ...]]:
+    """The fields in a JSON `body`, and what its sender should know; raises `BadBody`."""
     try:
         values = read_object(body)
     except BadField as error:
@@ -119,7 +159,20 @@ def parse_speech(body: bytes, max_characters: int) -> OpenAISpeech:
             "string_above_max_length",
             "input",
         )
-    return fields
+    return fields, _warnings(fields, given)
+
+
+def _warnings(fields: OpenAISpeech, given: Iterable[str]) -> tuple[str, ...]:
+    unknown = [name for name in given if name not in (*OpenAISpeech.model_fields, "lang_code")]
+    warnings = []
+    if fields.instructions:
+        warnings.append(_INSTRUCTIONS_WARNING)
+    if unknown:
+        named = ", ".join(quoted(name) for name in unknown[:_NAMED_FIELDS])
+        more = len(unknown) - _NAMED_FIELDS
+        also = f" and {more} more" if more > 0 else ""
+        warnings.append(f"unknown fields were ignored: {named}{also}")
+    return tuple(warnings)
 
 
 def speech_schema() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What OpenAI's clients call: `POST /v1/audio/speech`, the voices and the models."""
 
-import asyncio
 import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -21,6 +20,7 @@ from backend.api.openai.body import (
     BUILT_IN_VOICES,
     DEFAULT_VOICE,
     BadBody,
+    OpenAISpeech,
     error_body,
     parse_speech,
     speech_schema,
@@ -28,9 +28,10 @@ from backend.api.openai.body import (
 from backend.api.openapi import JSON, Responses, errors, event_stream, example
 from backend.api.sse import event
 from backend.api.status import status_of
+from backend.api.voice_names import saved_voice
 from backend.audio.write import media_type
 from backend.core import AudioFormat, AudioOutput, SpeechRequest
-from backend.errors import ShoalError, UnknownVoice, quoted
+from backend.errors import ShoalError, quoted
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 from backend.voices.store import Voice
@@ -42,11 +43,9 @@ MODELS = ("fish", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 _PCM_HZ = 24_000
 """What OpenAI's clients play pcm at; nothing tells them another rate."""
+_HOW_OPENAI_READS = "X-Stainless-Raw-Response"
+"""Header of OpenAI's Python client: "stream" where its user called `with_streaming_response`."""
 _STARTED_S = int(time.time())
-_INSTRUCTIONS_WARNING = (
-    "instructions are not followed, the mood comes from the voice: choose one that was recorded "
-    "in it, see GET /emotions"
-)
 
 _EXAMPLE = {"model": "fish", "input": "Hello from Shoal.", "voice": "alloy"}
 _EVENTS = {"voice": {"id": "ann"}, "response_format": "pcm", "stream_format": "sse"}
@@ -74,7 +73,7 @@ _SPOKEN_EVENTS = (
 )
 _SPOKEN: Responses = {
     200: {
-        "description": "The audio as it is made, or events with pieces of it.",
+        "description": "The audio, whole or as it is made, or events with pieces of it.",
         "content": {
             **{
                 media_type(each): {"schema": {"type": "string", "format": "binary"}}
@@ -85,6 +84,12 @@ _SPOKEN: Responses = {
     }
 }
 _MODEL_EXAMPLE = {"id": "fish", "object": "model", "created": 1_790_000_000, "owned_by": "shoal"}
+_SPEAKS_EXAMPLE = {
+    "task": "text-to-speech",
+    "language": ["en"],
+    "sample_rate": 24_000,
+    "voices": [{"name": "ann"}, {"name": "default"}, {"name": "alloy"}],
+}
 _VOICE_EXAMPLE = {
     "id": "0123456789abcdef0123456789abcdef",
     "object": "audio.voice",
@@ -101,36 +106,52 @@ _VOICE_EXAMPLE = {
     openapi_extra={"requestBody": _BODY},
 )
 async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
-    """Speak `input`, as OpenAI's speech API does; the audio comes as it is made.
+    """Speak `input`, as OpenAI's speech API does.
 
-    Fields that are not known are ignored. Long text is split, never cut off.
+    A whole file with its length in its header, unless `stream`, `stream_format` or openai's
+    `with_streaming_response` ask for the audio as it is made. Fields that are not known are
+    ignored, and named in `X-Warning`. Long text is split.
     """
     try:
         body = await read_bytes(request, FIELDS_BYTES, "send less text")
         most_characters = backend.settings.max_text_characters
-        fields = await by_size(len(body), lambda: parse_speech(body, most_characters))
+        fields, told = await by_size(len(body), lambda: parse_speech(body, most_characters))
     except BadBody as error:
         return _refused(400, str(error), error.code, error.param)
+    warnings = list(told)
     wanted = SpeechRequest(
         request_id=asked.request_id,
         text=fields.input,
-        voice=await saved_voice(backend, fields.voice),
-        long_text="split",
-        is_streamed=True,
+        language=fields.language,
+        sampling=fields.sampling,
+        voice=await saved_voice(backend, fields.voice, warnings),
+        long_text=fields.long_text,
+        normalize=fields.normalize,
+        is_streamed=_is_streamed(fields, request),
         timeout_s=asked.timeout_s,
         arrived_s=asked.arrived_s,
         client=asked.client,
         trace_parent=asked.trace_parent,
     )
-    rate_hz = _PCM_HZ if fields.response_format == "pcm" else None
+    rate_hz = fields.sample_rate or (_PCM_HZ if fields.response_format == "pcm" else None)
     output = AudioOutput(fields.response_format, rate_hz, fields.speed)
-    if fields.stream_format == "sse":
-        response = await answer(request, backend, wanted, output, events=Events(_events, _failed))
-    else:
-        response = await answer(request, backend, wanted, output)
-    if fields.instructions:
-        add_warnings(response, [_INSTRUCTIONS_WARNING])
+    events = Events(_events, _failed) if fields.stream_format == "sse" else None
+    response = await answer(request, backend, wanted, output, events=events)
+    add_warnings(response, warnings)
     return response
+
+
+def _is_streamed(fields: OpenAISpeech, request: Request) -> bool:
+    """Whether the client asked for audio as it is made: a file's header cannot tell its length."""
+    if fields.stream_format == "sse":
+        return True
+    if fields.stream is not None:
+        return fields.stream
+    return (
+        fields.stream_format == "audio"
+        or fields.response_format == "pcm"
+        or request.headers.get(_HOW_OPENAI_READS) == "stream"
+    )
 
 
 @router.get(
@@ -151,10 +172,14 @@ async def voices(backend: Backend) -> Response:
     return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
 
 
-def _listed(saved: Sequence[Voice]) -> bytes:
+def _names(saved: Sequence[Voice]) -> list[str]:
+    """Everything that `voice` may be called."""
     names = [voice.name for voice in saved]
     taken = {name.casefold() for name in names}
-    names += [name for name in (DEFAULT_VOICE, *BUILT_IN_VOICES) if name not in taken]
+    return names + [name for name in (DEFAULT_VOICE, *BUILT_IN_VOICES) if name not in taken]
+
+
+def _listed(saved: Sequence[Voice]) -> bytes:
     data = [
         {
             "id": voice.id,
@@ -165,7 +190,7 @@ def _listed(saved: Sequence[Voice]) -> bytes:
         }
         for voice in saved
     ]
-    choices = [{"id": name, "name": name} for name in names]
+    choices = [{"id": name, "name": name} for name in _names(saved)]
     return msgspec.json.encode(
         {"object": "list", "data": data, "has_more": False, "voices": choices}
     )
@@ -175,36 +200,36 @@ _LISTING = Listing(_listed)
 
 
 @router.get(
-    "/models", responses=example({"object": "list", "data": [_MODEL_EXAMPLE]}, "The models.")
+    "/models",
+    responses=example(
+        {"object": "list", "data": [_MODEL_EXAMPLE], "models": [_MODEL_EXAMPLE]},
+        "The models, twice: Open WebUI reads `models`.",
+    ),
 )
 async def models(backend: Backend) -> dict[str, Any]:
     """The checkpoint that is loaded, and the other names it answers to."""
-    return {"object": "list", "data": _models(backend)}
+    found = _models(backend)
+    return {"object": "list", "data": found, "models": found}
 
 
-@router.get("/models/{name:path}", responses=example(_MODEL_EXAMPLE, "The model.") | errors(404))
+@router.get(
+    "/models/{name:path}",
+    responses=example(_MODEL_EXAMPLE | _SPEAKS_EXAMPLE, "The model.") | errors(404),
+)
 async def model(backend: Backend, name: str) -> Any:
-    """One of them."""
+    """One of them, and how it speaks, as speaches tells it."""
     found = next((each for each in _models(backend) if each["id"] == name), None)
     if found is None:
         names = ", ".join(each["id"] for each in _models(backend))
         return _refused(404, f"No model {quoted(name)}; there are {names}.", "model_not_found")
-    return found
-
-
-async def saved_voice(backend: SmartBackend, name: str) -> str:
-    """`name` as `SpeechRequest.voice`: the id of a saved voice, or "" where it is OpenAI's own.
-
-    A saved voice of such a name goes before it. Raises `UnknownVoice`.
-    """
-    if not name:
-        return ""
-    try:
-        return (await asyncio.to_thread(backend.voices.get, name)).id
-    except UnknownVoice:
-        if name.casefold() in (DEFAULT_VOICE, *BUILT_IN_VOICES):
-            return ""
-        raise
+    info = backend.info
+    speaks = {
+        "task": "text-to-speech",
+        "language": list(info.languages) if info else [],
+        "sample_rate": info.sample_rate_hz if info else None,
+    }
+    voices = await in_bulk(lambda: [{"name": each} for each in _names(backend.voices.list())])
+    return found | speaks | {"voices": voices}
 
 
 async def _events(
