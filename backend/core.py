@@ -245,6 +245,8 @@ class SpeechRequest:
     """Speak numbers, dates, abbreviations and the like as words."""
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual; 0 leaves none."""
+    speed: float = 1.0
+    """Tempo at which it is played; of text that is still being written the pauses depend on it."""
     is_streamed: bool = False
     """Audio is wanted as soon as it exists; else each sentence once it is known to be good."""
     optimize_for_memory: bool = False

@@ -110,6 +110,7 @@ async def read_speech_order(request: Request, backend: Backend, asked: Asked) ->
         long_text=fields.long_text,
         normalize=fields.normalize,
         pauses=fields.pauses,
+        speed=fields.speed,
         is_streamed=bool(fields.stream),
         optimize_for_memory=fields.optimize_for_memory,
         force_cpu=fields.force_cpu,

@@ -129,6 +129,7 @@ class _Connection(LiveConnection):
             long_text="split",
             normalize=start.normalize,
             pauses=start.pauses,
+            speed=output.speed,
             is_streamed=True,
             timeout_s=asked.timeout_s,
             client=asked.client,

@@ -116,6 +116,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         text=fields.input,
         voice=await saved_voice(backend, fields.voice),
         long_text="split",
+        speed=fields.speed,
         is_streamed=True,
         timeout_s=asked.timeout_s,
         arrived_s=asked.arrived_s,

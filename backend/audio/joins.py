@@ -1,0 +1,218 @@
+"""Where one sentence ends and the next begins: silence, fades, and levels that fit.
+
+A codec leaves as much silence around a sentence as it happens to, a checkpoint begins and ends in
+the middle of a wave, and speaks one sentence louder than the next. What becomes of it here depends
+on the samples, not on the pieces in which they come: a stream and a file hold the same.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.audio.measure import SILENCE_RMS
+from backend.audio.pcm import Samples, samples_of
+
+WINDOW_S = 0.005
+"""What is looked at in one go, and how long a fade is: too short to blunt the burst of a "t", too
+long to be heard as a click."""
+QUIET = 10 ** (-40 / 20)
+"""A window 40 dB below the loudest of its sentence is silence, too: noise of a voice's room."""
+LEAD_S = 1.0
+"""Silence before a sentence that is dropped at most: what is longer is passed on as it comes."""
+HELD_S = 1.0
+"""Silence within a sentence that is held back at most, in case that the sentence ends with it."""
+
+SPREAD_DB = 0.2
+"""How far from the level of its voice a sentence may lie, by the measure used here. By others, which
+weigh pauses and treble otherwise, neighbours are up to 1.5 dB apart then."""
+FOLLOW_DB = 0.2
+"""How far a sentence moves the level of its voice at most. Two neighbours are thus no more than
+2 x `SPREAD_DB` + `FOLLOW_DB` apart, 0.6 dB."""
+MOST_DB = 6.0
+"""How much a sentence is changed at most: what is further off is another matter than chance."""
+SOON_S = 0.7
+"""Seconds of voice, loud windows alone, of which the level is half chance: the first half second of
+a sentence lies 1.2 dB (standard deviation) from the whole of it."""
+_GATE = 10 ** (-10 / 10)
+"""Windows 10 dB below the mean are pauses, and no part of a level: so ITU-R BS.1770 gates."""
+_PEAK = 0.99
+"""No sample is made louder than this."""
+
+_NONE: Samples = np.zeros(0, np.float32)
+Powers = NDArray[np.float64]
+"""Mean squares of windows."""
+
+
+class Edges:
+    """The samples of one sentence on their way to the listener, with its borders mended.
+
+    Silence before the voice is dropped. Silence after it is a part of the pause of `pause_samples`
+    that follows, and kept no longer. The first and the last `WINDOW_S` of what is left are faded;
+    all else is multiplied by `gain`, and unchanged where that is 1. No more than two windows are
+    held back, and silence past that pause.
+    """
+
+    def __init__(self, rate_hz: int, pause_samples: int, gain: float = 1.0) -> None:
+        self._window = _window_samples(rate_hz)
+        phase = (np.arange(self._window, dtype=np.float32) + 0.5) / self._window
+        self._rise: Samples = np.square(np.sin(np.pi / 2 * phase))
+        self._kept = pause_samples // self._window
+        """Windows of silence that are handed on at once."""
+        self._most_held = round(HELD_S / WINDOW_S)
+        self._lead = round(LEAD_S / WINDOW_S) * self._window
+        self._gain = np.float32(gain)
+        self._is_begun = False
+        self._dropped = 0
+        self._before = _NONE
+        """The window before the first that is heard: the soft beginning of a sound."""
+        self._rest = _NONE
+        """Too little for a window."""
+        self._held = _NONE
+        """The window to fade where nothing follows, and the silence that might be the last."""
+        self._quiet = 0
+        """Windows of silence up to here."""
+        self._loudest = 0.0
+        self._powers: list[Powers] = []
+        self.tail_samples = 0
+        """Silence at the end of what was handed on, once it is finished."""
+
+    @property
+    def level_db(self) -> float | None:
+        """Of what came, before the gain; None where that is silent."""
+        voiced = _voiced(np.concatenate([np.zeros(0), *self._powers]))
+        return _db(voiced) if len(voiced) else None
+
+    def push(self, piece: bytes) -> bytes:
+        """What can be handed on once `piece` is in; both are float32 little-endian samples."""
+        return _bytes(self._pushed(samples_of(piece)))
+
+    def finish(self) -> bytes:
+        """The rest; nothing may be pushed after it."""
+        return _bytes(self._finished())
+
+    def _pushed(self, samples: Samples) -> Samples:
+        samples = np.concatenate([self._rest, samples])
+        whole = len(samples) // self._window * self._window
+        samples, self._rest = samples[:whole], samples[whole:].copy()
+        powers = _powers(samples, self._window)
+        if not self._is_begun:
+            samples, powers = self._begun(samples, powers)
+        if not len(samples):
+            return _NONE
+        self._powers.append(powers)
+        is_quiet = powers < self._threshold(powers)
+        loud = np.flatnonzero(~is_quiet)
+        self._quiet = len(powers) - 1 - int(loud[-1]) if len(loud) else self._quiet + len(powers)
+        ready = np.concatenate([self._held, samples * self._gain])
+        split = max(0, len(ready) - (1 + self._excess) * self._window)
+        self._held = ready[split:]
+        return ready[:split]
+
+    def _finished(self) -> Samples:
+        if not self._is_begun:  # it is as silent as it was made
+            return np.zeros(self._dropped + len(self._rest), np.float32)
+        if len(self._rest) and _powers(self._rest, len(self._rest))[0] >= self._floor:
+            end = np.concatenate([self._held, self._rest * self._gain])
+        else:
+            end = self._held[: len(self._held) - self._excess * self._window].copy()
+            self.tail_samples = (self._quiet - self._excess) * self._window
+        fading = min(len(end), self._window)
+        end[len(end) - fading :] *= self._rise[::-1][self._window - fading :]
+        return end
+
+    @property
+    def _excess(self) -> int:
+        """Windows of silence that are held back."""
+        return min(max(0, self._quiet - self._kept), self._most_held)
+
+    @property
+    def _floor(self) -> float:
+        """Power below which a window is silent, beside the loudest so far."""
+        return max(SILENCE_RMS**2, QUIET**2 * self._loudest)
+
+    def _threshold(self, powers: Powers) -> Powers:
+        """`_floor` at each window, which sees no window that follows."""
+        loudest = np.maximum(np.maximum.accumulate(powers), self._loudest)
+        self._loudest = float(loudest[-1])
+        floors: Powers = np.maximum(SILENCE_RMS**2, QUIET**2 * loudest)
+        return floors
+
+    def _begun(self, samples: Samples, powers: Powers) -> tuple[Samples, Powers]:
+        """What is left of the windows once the silence before the voice is dropped."""
+        heard = np.flatnonzero(powers >= SILENCE_RMS**2)
+        if not len(heard):
+            self._dropped += len(samples)
+            self._before = samples[-self._window :]
+            self._is_begun = self._dropped >= self._lead
+            return _NONE, powers[:0]
+        self._is_begun = True
+        first = int(heard[0])
+        if not first and len(self._before):
+            samples = np.concatenate([self._before, samples])
+            powers = np.concatenate([_powers(self._before, self._window), powers])
+        else:
+            kept = max(0, first - 1)
+            samples, powers = samples[kept * self._window :].copy(), powers[kept:]
+        samples[: self._window] *= self._rise
+        return samples, powers
+
+
+class Levels:
+    """The level of each voice of a request, near which its sentences are brought."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._levels_db: dict[str, float] = {}
+
+    def knows(self, voice: str) -> bool:
+        """Something was heard in that voice."""
+        return voice in self._levels_db
+
+    def gain(self, voice: str, made: bytes, *, is_whole: bool) -> float:
+        """What to multiply a sentence by, of which float32 samples are `made`; 1 for the first of
+        its voice. The less there is of it, the less it is changed; it never clips."""
+        level_db = self._levels_db.get(voice)
+        samples = samples_of(made)
+        voiced = _voiced(_powers(samples, _window_samples(self._rate_hz)))
+        if level_db is None or not len(voiced):
+            return 1.0
+        off_db = _db(voiced) - level_db
+        if not is_whole:
+            voiced_s = len(voiced) * WINDOW_S
+            off_db *= voiced_s / (voiced_s + SOON_S)
+        beyond_db = off_db - float(np.clip(off_db, -SPREAD_DB, SPREAD_DB))
+        gain = 10 ** (-float(np.clip(beyond_db, -MOST_DB, MOST_DB)) / 20)
+        loudest = float(np.abs(samples).max()) if is_whole else _PEAK
+        return min(gain, max(1.0, _PEAK / loudest))
+
+    def learn(self, voice: str, level_db: float) -> None:
+        """A sentence was spoken in that voice, at this level before any gain."""
+        known_db = self._levels_db.get(voice, level_db)
+        moved_db = float(np.clip(level_db - known_db, -FOLLOW_DB, FOLLOW_DB))
+        self._levels_db[voice] = known_db + moved_db
+
+
+def _bytes(samples: Samples) -> bytes:
+    return samples.astype("<f4", copy=False).tobytes()
+
+
+def _window_samples(rate_hz: int) -> int:
+    return max(1, round(WINDOW_S * rate_hz))
+
+
+def _powers(samples: Samples, window: int) -> Powers:
+    """Of each whole window."""
+    whole = len(samples) // window * window
+    windows = samples[:whole].reshape(-1, window)
+    powers: Powers = np.mean(np.square(windows, dtype=np.float64), axis=1)
+    return powers
+
+
+def _voiced(powers: Powers) -> Powers:
+    """Those that are a part of the level."""
+    heard = powers[powers >= SILENCE_RMS**2]
+    voiced: Powers = heard[heard >= _GATE * heard.mean()] if len(heard) else heard
+    return voiced
+
+
+def _db(powers: Powers) -> float:
+    return float(10 * np.log10(powers.mean()))
