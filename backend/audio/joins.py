@@ -12,10 +12,14 @@ from backend.audio.measure import SILENCE_RMS
 from backend.audio.pcm import Samples, samples_of
 
 WINDOW_S = 0.005
-"""What is looked at in one go, and how long a fade is: too short to blunt the burst of a "t", too
-long to be heard as a click."""
-QUIET = 10 ** (-40 / 20)
-"""A window 40 dB below the loudest of its sentence is silence, too: noise of a voice's room."""
+"""What is looked at in one go, and how long a beginning fades in: too short to blunt the burst of a
+"t", too long to be heard as a click."""
+TAIL_S = 0.01
+"""Of silence that is left at the end of a sentence, to fade out in."""
+_QUIET = 10 ** (-35 / 10)
+"""A window with 35 dB less power than the loudest of its voice is silence ..."""
+_LEAST_QUIET, _MOST_QUIET = SILENCE_RMS**2, 10 ** (-45 / 10)
+"""... if that is between these: below lies a codec's noise, above a whisper."""
 LEAD_S = 1.0
 """Silence before a sentence that is dropped at most: what is longer is passed on as it comes."""
 HELD_S = 1.0
@@ -45,18 +49,18 @@ Powers = NDArray[np.float64]
 class Edges:
     """The samples of one sentence on their way to the listener, with its borders mended.
 
-    Silence before the voice is dropped. Silence after it is a part of the pause of `pause_samples`
-    that follows, and kept no longer. The first and the last `WINDOW_S` of what is left are faded;
-    all else is multiplied by `gain`, and unchanged where that is 1. No more than two windows are
-    held back, and silence past that pause.
+    Silence before and after the voice is dropped, but for `TAIL_S`, which is a part of the pause of
+    `pause_samples` that follows. Beginning and end are faded; all else is multiplied by `gain`, and
+    unchanged where that is 1. No more than 10 ms are held back, and silence, until sound follows.
+    `loudest` is the power of the loudest window that was heard of the voice before.
     """
 
-    def __init__(self, rate_hz: int, pause_samples: int, gain: float = 1.0) -> None:
+    def __init__(
+        self, rate_hz: int, pause_samples: int, gain: float = 1.0, loudest: float = 0.0
+    ) -> None:
         self._window = _window_samples(rate_hz)
-        phase = (np.arange(self._window, dtype=np.float32) + 0.5) / self._window
-        self._rise: Samples = np.square(np.sin(np.pi / 2 * phase))
-        self._kept = pause_samples // self._window
-        """Windows of silence that are handed on at once."""
+        self._kept = min(round(TAIL_S / WINDOW_S), pause_samples // self._window)
+        """Windows of silence that are not dropped."""
         self._most_held = round(HELD_S / WINDOW_S)
         self._lead = round(LEAD_S / WINDOW_S) * self._window
         self._gain = np.float32(gain)
@@ -70,8 +74,9 @@ class Edges:
         """The window to fade where nothing follows, and the silence that might be the last."""
         self._quiet = 0
         """Windows of silence up to here."""
-        self._loudest = 0.0
         self._powers: list[Powers] = []
+        self.loudest = loudest
+        """Power of the loudest window of the voice, before the gain."""
         self.tail_samples = 0
         """Silence at the end of what was handed on, once it is finished."""
 
@@ -99,8 +104,9 @@ class Edges:
         if not len(samples):
             return _NONE
         self._powers.append(powers)
-        is_quiet = powers < self._threshold(powers)
-        loud = np.flatnonzero(~is_quiet)
+        loudest = np.maximum(np.maximum.accumulate(powers), self.loudest)  # up to each window
+        self.loudest = float(loudest[-1])
+        loud = np.flatnonzero(powers >= _quiet(loudest))
         self._quiet = len(powers) - 1 - int(loud[-1]) if len(loud) else self._quiet + len(powers)
         ready = np.concatenate([self._held, samples * self._gain])
         split = max(0, len(ready) - (1 + self._excess) * self._window)
@@ -110,13 +116,13 @@ class Edges:
     def _finished(self) -> Samples:
         if not self._is_begun:  # it is as silent as it was made
             return np.zeros(self._dropped + len(self._rest), np.float32)
-        if len(self._rest) and _powers(self._rest, len(self._rest))[0] >= self._floor:
+        if len(self._rest) and _powers(self._rest, len(self._rest))[0] >= _quiet(self.loudest):
             end = np.concatenate([self._held, self._rest * self._gain])
         else:
             end = self._held[: len(self._held) - self._excess * self._window].copy()
             self.tail_samples = (self._quiet - self._excess) * self._window
-        fading = min(len(end), self._window)
-        end[len(end) - fading :] *= self._rise[::-1][self._window - fading :]
+        fading = min(len(end), max(self.tail_samples, self._window))
+        end[len(end) - fading :] *= _rise(fading)[::-1]
         return end
 
     @property
@@ -124,21 +130,9 @@ class Edges:
         """Windows of silence that are held back."""
         return min(max(0, self._quiet - self._kept), self._most_held)
 
-    @property
-    def _floor(self) -> float:
-        """Power below which a window is silent, beside the loudest so far."""
-        return max(SILENCE_RMS**2, QUIET**2 * self._loudest)
-
-    def _threshold(self, powers: Powers) -> Powers:
-        """`_floor` at each window, which sees no window that follows."""
-        loudest = np.maximum(np.maximum.accumulate(powers), self._loudest)
-        self._loudest = float(loudest[-1])
-        floors: Powers = np.maximum(SILENCE_RMS**2, QUIET**2 * loudest)
-        return floors
-
     def _begun(self, samples: Samples, powers: Powers) -> tuple[Samples, Powers]:
         """What is left of the windows once the silence before the voice is dropped."""
-        heard = np.flatnonzero(powers >= SILENCE_RMS**2)
+        heard = np.flatnonzero(powers >= _quiet(self.loudest))
         if not len(heard):
             self._dropped += len(samples)
             self._before = samples[-self._window :]
@@ -152,7 +146,7 @@ class Edges:
         else:
             kept = max(0, first - 1)
             samples, powers = samples[kept * self._window :].copy(), powers[kept:]
-        samples[: self._window] *= self._rise
+        samples[: self._window] *= _rise(self._window)
         return samples, powers
 
 
@@ -162,6 +156,11 @@ class Levels:
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._levels_db: dict[str, float] = {}
+        self._loudest: dict[str, float] = {}
+
+    def edges(self, voice: str, pause_samples: int, gain: float) -> Edges:
+        """For the next sentence in that voice."""
+        return Edges(self._rate_hz, pause_samples, gain, self._loudest.get(voice, 0.0))
 
     def knows(self, voice: str) -> bool:
         """Something was heard in that voice."""
@@ -184,8 +183,12 @@ class Levels:
         loudest = float(np.abs(samples).max()) if is_whole else _PEAK
         return min(gain, max(1.0, _PEAK / loudest))
 
-    def learn(self, voice: str, level_db: float) -> None:
-        """A sentence was spoken in that voice, at this level before any gain."""
+    def learn(self, voice: str, sentence: Edges) -> None:
+        """A sentence was spoken in that voice."""
+        level_db = sentence.level_db
+        if level_db is None:
+            return
+        self._loudest[voice] = sentence.loudest
         known_db = self._levels_db.get(voice, level_db)
         moved_db = float(np.clip(level_db - known_db, -FOLLOW_DB, FOLLOW_DB))
         self._levels_db[voice] = known_db + moved_db
@@ -193,6 +196,19 @@ class Levels:
 
 def _bytes(samples: Samples) -> bytes:
     return samples.astype("<f4", copy=False).tobytes()
+
+
+def _quiet(loudest: float | Powers) -> Powers:
+    """Power below which a window is silence, in a voice of which another was so loud."""
+    quiet: Powers = np.clip(_QUIET * np.asarray(loudest), _LEAST_QUIET, _MOST_QUIET)
+    return quiet
+
+
+def _rise(samples: int) -> Samples:
+    """From 0 to 1, without a corner."""
+    phase = (np.arange(samples, dtype=np.float32) + 0.5) / samples
+    rise: Samples = np.square(np.sin(np.pi / 2 * phase))
+    return rise
 
 
 def _window_samples(rate_hz: int) -> int:

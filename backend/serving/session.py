@@ -211,7 +211,7 @@ class SpeechSession:
         while (running := self._following) is not None:
             start_s, self._speaking = self.audio_s, running.sentence
             pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
-            edges = Edges(self.info.sample_rate_hz, pause, await self._gain(running))
+            edges = self._levels.edges(running.sentence.voice, pause, await self._gain(running))
             async for piece in running.pieces():
                 if samples := edges.push(piece):
                     yield PcmChunk(samples, running.index)
@@ -235,11 +235,10 @@ class SpeechSession:
         return self._levels.gain(voice, running.waiting, is_whole=running.is_whole)
 
     def _record(self, running: RunningSentence, start_s: float, edges: Edges) -> None:
-        sentence, level_db = running.sentence, edges.level_db
-        if level_db is not None and not is_marked(sentence.text):
-            self._levels.learn(sentence.voice, level_db)
-        end_s = self.audio_s - edges.tail_samples / self.info.sample_rate_hz
-        spoken = SpokenSentence(sentence.text, start_s, end_s, sentence.voice)
+        sentence = running.sentence
+        if not is_marked(sentence.text):
+            self._levels.learn(sentence.voice, edges)
+        spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
         self._costs.append(replace(running.stats, retries=running.retries))
         self._warnings += running.warnings
