@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.heard import Sound
 
@@ -64,7 +65,7 @@ def speech_db(sound: Sound, rate_hz: int) -> float:
     return float(10 * np.log10(power[power > power.mean() / 10].mean()))
 
 
-def _silence(loud: "np.typing.NDArray[np.bool_]", middle: int) -> tuple[int, int]:
+def _silence(loud: NDArray[np.bool_], middle: int) -> tuple[int, int]:
     """First and last of the silent hops around `middle`; it counts as none where that is loud."""
     before = np.flatnonzero(loud[:middle])
     after = np.flatnonzero(loud[middle:])
@@ -73,14 +74,15 @@ def _silence(loud: "np.typing.NDArray[np.bool_]", middle: int) -> tuple[int, int
     return start, max(start, end)
 
 
-def _envelope(sound: Sound, rate_hz: int) -> "np.typing.NDArray[np.float64]":
+def _envelope(sound: Sound, rate_hz: int) -> NDArray[np.float64]:
     """RMS of the window around each hop."""
     window, hop = round(WINDOW_S * rate_hz), round(HOP_S * rate_hz)
     power = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
     centres = np.arange(0, len(sound), hop)
     first = np.clip(centres - window // 2, 0, len(sound))
     last = np.clip(centres + window - window // 2, 0, len(sound))
-    return np.sqrt(np.maximum(power[last] - power[first], 0) / np.maximum(last - first, 1))
+    mean: NDArray[np.float64] = (power[last] - power[first]) / np.maximum(last - first, 1)
+    return np.sqrt(np.maximum(mean, 0.0))
 
 
 def _peak(sound: Sound) -> float:

@@ -608,3 +608,82 @@ def test_leaving_and_trying_again_take_the_audio_off_the_backlog() -> None:
         assert backlog.waiting_bytes == 0
 
     run(work)
+
+
+# -- sentences that meet ---------------------------------------------------------------------------
+
+QUIETER = (0.5 * np.frombuffer(TONE, "<f4")).astype("<f4").tobytes()
+SECOND = TONE * (RATE_HZ * 4 // len(TONE))
+
+
+class Uneven(Voice):
+    """Every sentence after the first is half as loud; the second waits in its middle."""
+
+    def __init__(self, piece: bytes = TONE) -> None:
+        super().__init__(piece)
+        self.first, self.goes_on = piece, asyncio.Event()
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        if not self.asked:
+            return await super().speak(speak, take)
+        self.piece, self.gate = QUIETER, self.goes_on
+        return await super().speak(speak, take)
+
+
+def rms(samples: bytes) -> float:
+    return float(np.sqrt(np.mean(np.square(np.frombuffer(samples, "<f4")))))
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_sentence_is_made_as_loud_as_the_one_before(is_streamed: bool) -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)
+        voice.goes_on.set()
+        async with session(voice, written(["one", "two"]), is_streamed=is_streamed) as it:
+            chunks = await heard(it)
+        first, second = (sound([c for c in chunks if c.segment == n]) for n in (0, 1))
+        # A fifth of a decibel may stay.
+        assert 0.96 < rms(second) / rms(first) < 1.0
+
+    run(work)
+
+
+def test_a_sentence_that_says_how_it_is_to_sound_is_left_alone() -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)
+        voice.goes_on.set()
+        async with session(voice, written(["one", "(whispering) two"])) as it:
+            chunks = await heard(it)
+        assert sound([c for c in chunks if c.segment == 1]) == mended(3 * QUIETER)
+
+    run(work)
+
+
+def test_a_stream_sends_a_sentence_once_it_is_whole_while_there_is_something_to_play() -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)  # three seconds of it
+        async with session(voice, written(["one", "two"])) as it:
+            while (await anext(it)).samples:
+                pass
+            following = asyncio.ensure_future(anext(it))
+            await settle(TURNS)
+            assert len(voice.asked) == 2 and not following.done()
+            voice.goes_on.set()
+            await following
+            await heard(it)
+
+    run(work)
+
+
+def test_a_stream_does_not_wait_for_a_whole_sentence_when_nothing_is_left_to_play() -> None:
+    async def work() -> None:
+        voice = Uneven()  # its first sentence is played soon
+        async with session(voice, written(["one", "two"])) as it:
+            while (await anext(it)).samples:
+                pass
+            begun = await anext(it)
+            assert begun.samples and begun.segment == 1 and not voice.goes_on.is_set()
+            voice.goes_on.set()
+            await heard(it)
+
+    run(work)

@@ -26,8 +26,8 @@ HELD_S = 1.0
 """Silence within a sentence that is held back at most, in case that the sentence ends with it."""
 
 SPREAD_DB = 0.2
-"""How far from the level of its voice a sentence may lie, by the measure used here. By others, which
-weigh pauses and treble otherwise, neighbours are up to 1.5 dB apart then."""
+"""How far from the level of its voice a sentence may lie, by the measure used here. By others,
+which count pauses or weigh treble otherwise, neighbours are then up to 1.5 dB apart."""
 FOLLOW_DB = 0.2
 """How far a sentence moves the level of its voice at most. Two neighbours are thus no more than
 2 x `SPREAD_DB` + `FOLLOW_DB` apart, 0.6 dB."""
@@ -98,6 +98,8 @@ class Edges:
         samples = np.concatenate([self._rest, samples])
         whole = len(samples) // self._window * self._window
         samples, self._rest = samples[:whole], samples[whole:].copy()
+        if not whole:
+            return _NONE
         powers = _powers(samples, self._window)
         if not self._is_begun:
             samples, powers = self._begun(samples, powers)

@@ -15,7 +15,7 @@ _FRAME_S = 0.01
 _PAUSE_S = 0.02
 """Exact silence that is a pause between sentences, and no part of a sound."""
 _DRAIN_S = 0.25
-"""Silence that drives the last of a sound out: atempo keeps 0.1 s of it for itself at speed 0.25."""
+"""Silence that drives the last of a sound out, of which atempo keeps up to 0.1 s at speed 0.25."""
 _NOTHING = 1e-6
 """Softer than this is the silence after a sound: 16 bits have no such number."""
 _NONE: Samples = np.zeros(0, np.float32)

@@ -55,8 +55,8 @@ class SpeechSession:
     A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
     `backlog` bounds what waits to be heard of all requests.
 
-    Sentences are joined as `audio.joins` says. A stream's next one is sent once it is whole, so that
-    its level is known, but before what was sent has been played.
+    Sentences are joined as `audio.joins` says. In a stream the next one is sent once it is whole,
+    so that its level is known, but always before what was sent has been played.
     """
 
     def __init__(
