@@ -23,6 +23,8 @@ OFF_S = 0.02
 OFF_AT_SPEED_S = 0.025
 """As that, of what is slowed down; of the voice's time."""
 STEP_DB = 1.5
+SOME_TEMPI = (1.0, 0.5, 1.5, 2.0, 1.0, 1.5)
+"""For each format one."""
 EDGE = 0.03
 """Loudest sample within a millisecond of silence, 20 to 30 dB below speech."""
 
@@ -61,9 +63,7 @@ def check_format(server: Served, text: str, name: AudioFormat, speed: float) -> 
     check(text, sentences, sound, rate_hz, speed)
 
 
-@pytest.mark.parametrize(
-    ("name", "speed"), zip(FORMATS, (1.0, 0.5, 1.5, 2.0, 1.0, 1.5), strict=True)
-)
+@pytest.mark.parametrize(("name", "speed"), list(zip(FORMATS, SOME_TEMPI, strict=True)))
 def test_sentences_meet_in_every_format(server: Served, name: AudioFormat, speed: float) -> None:
     paragraph = chapters()[FORMATS.index(name)].split("\n")[0]
     check_format(server, paragraph, name, speed)
