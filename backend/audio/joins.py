@@ -25,19 +25,21 @@ LEAD_S = 1.0
 HELD_S = 1.0
 """Silence within a sentence that is held back at most, in case that the sentence ends with it."""
 
-SPREAD_DB = 0.2
+SPREAD_DB = 0.1
 """How far from the level of its voice a sentence may lie, by the measure used here. By others,
 which count pauses or weigh treble otherwise, neighbours are then up to 1.5 dB apart."""
 FOLLOW_DB = 0.2
 """How far a sentence moves the level of its voice at most. Two neighbours are thus no more than
-2 x `SPREAD_DB` + `FOLLOW_DB` apart, 0.6 dB."""
+2 x `SPREAD_DB` + `FOLLOW_DB` apart, 0.4 dB."""
 MOST_DB = 6.0
 """How much a sentence is changed at most: what is further off is another matter than chance."""
 SOON_S = 0.7
 """Seconds of voice, loud windows alone, of which the level is half chance: the first half second of
 a sentence lies 1.2 dB (standard deviation) from the whole of it."""
+_BLOCK = 4
+"""Windows of which one power is made for a level: two periods of a low voice."""
 _GATE = 10 ** (-10 / 10)
-"""Windows 10 dB below the mean are pauses, and no part of a level: so ITU-R BS.1770 gates."""
+"""Blocks 10 dB below the mean are pauses, and no part of a level: so ITU-R BS.1770 gates."""
 _PEAK = 0.99
 """No sample is made louder than this."""
 
@@ -178,7 +180,7 @@ class Levels:
             return 1.0
         off_db = _db(voiced) - level_db
         if not is_whole:
-            voiced_s = len(voiced) * WINDOW_S
+            voiced_s = len(voiced) * _BLOCK * WINDOW_S
             off_db *= voiced_s / (voiced_s + SOON_S)
         beyond_db = off_db - float(np.clip(off_db, -SPREAD_DB, SPREAD_DB))
         gain = 10 ** (-float(np.clip(beyond_db, -MOST_DB, MOST_DB)) / 20)
@@ -226,7 +228,9 @@ def _powers(samples: Samples, window: int) -> Powers:
 
 
 def _voiced(powers: Powers) -> Powers:
-    """Those that are a part of the level."""
+    """Of the blocks that are a part of the level."""
+    whole = len(powers) // _BLOCK * _BLOCK
+    powers = powers[:whole].reshape(-1, _BLOCK).mean(axis=1)
     heard = powers[powers >= SILENCE_RMS**2]
     voiced: Powers = heard[heard >= _GATE * heard.mean()] if len(heard) else heard
     return voiced
