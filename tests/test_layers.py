@@ -57,7 +57,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.references": {"core", "errors", "settings", "text", "voices"},
     "serving.backlog": {"errors"},
     "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
-    "serving.session": {"core", "errors", "hardware", "model.reading", "worker.messages"},
+    "serving.session": {
+        *("core", "errors", "audio", "text", "hardware", "model.reading", "worker.messages"),
+    },
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),

@@ -65,7 +65,7 @@ def test_a_client_that_never_reads_is_given_up_and_another_is_spoken_to(tmp_path
                 async with asyncio.timeout(30):
                     await until_logged(log, "Abort")
                 async with backend.speak(request("other", "hello")) as other:
-                    assert len([chunk async for chunk in other]) == 2
+                    assert not [chunk async for chunk in other][-1].samples
                 with pytest.raises(Aborted, match="not fetched as fast as it is made"):
                     async for chunk in deaf:
                         assert not chunk.samples

@@ -8,7 +8,8 @@ import pytest
 from backend.core import Line, Sentence
 from backend.errors import BlankText, TextTooLong
 from backend.serving.fair_thread import FairThread
-from backend.serving.script import Script, Spelling, check_text, live, written
+from backend.serving.script import TURN_PAUSE_S, Script, Spelling, check_text, live, written
+from backend.text.sentences import PARAGRAPH_PAUSE_S
 
 SPELLING = Spelling("en", True, 200)
 LONG = "It cost $5 that time.\n\n" * 4000
@@ -88,7 +89,7 @@ def test_lines_keep_their_voices_and_speakers_pause_between_them() -> None:
         ("ann", "One. Two, three and four."),
         ("cid", "Five."),
     ]
-    assert [each.pause_s for each in sentences] == [0.7, 0.9]
+    assert [each.pause_s for each in sentences] == [2 * TURN_PAUSE_S, 2 * PARAGRAPH_PAUSE_S]
 
 
 def test_a_live_text_in_one_piece_is_read_in_turns_too() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.audio.joins import Edges
 from backend.core import (
     OPEN_SENTENCES,
     EngineInfo,
@@ -160,6 +161,12 @@ async def heard(it: SpeechSession) -> list[PcmChunk]:
 
 def sound(chunks: Sequence[PcmChunk]) -> bytes:
     return b"".join(chunk.samples for chunk in chunks)
+
+
+def mended(spoken: bytes) -> bytes:
+    """A sentence that was `spoken`, as it is heard."""
+    edges = Edges(RATE_HZ, 0)
+    return edges.push(spoken) + edges.finish()
 
 
 def run(work: Callable[[], Any]) -> None:
@@ -448,7 +455,7 @@ def test_what_was_not_sent_outlives_a_worker(is_streamed: bool) -> None:
             voice.is_up.set()
             chunks = await heard(it)
             assert it.audio_s == pytest.approx(0.6), "what the first worker made is not heard"
-            assert b"".join(chunk.samples for chunk in chunks) == 6 * TONE
+            assert sound(chunks) == 2 * mended(3 * TONE)
         assert [speak.text for speak in voice.asked] == [*first, "one", "two"]
         assert len({speak.sampling.seed for speak in voice.asked if speak.text == "one"}) == 1
 
@@ -510,7 +517,9 @@ def test_what_waits_to_be_fetched_leaves_together() -> None:
         async with session(voice, written(["behind"])) as it:
             while not voice.ended:
                 await asyncio.sleep(0)
-            assert [chunk.samples for chunk in await heard(it)] == [3 * TONE, b""]
+            body, end, over = await heard(it)
+            assert sound([body, end]) == mended(3 * TONE)
+            assert len(body.samples) > 2 * len(TONE) and not over.samples
 
     run(work)
 
@@ -522,7 +531,10 @@ def test_what_leaves_together_is_bounded() -> None:
         async with session(voice, written(["far behind"])) as it:
             while not voice.ended:
                 await asyncio.sleep(0)
-            assert [chunk.samples for chunk in await heard(it)] == [2 * piece, piece, b""]
+            first, second, end, over = await heard(it)
+            assert sound([first, second, end]) == mended(3 * piece)
+            assert len(first.samples) == pytest.approx(2 * len(piece), rel=0.01)
+            assert not over.samples
 
     run(work)
 
@@ -542,14 +554,14 @@ def test_who_never_reads_is_given_up_where_the_bound_is_reached_and_nobody_else(
         ):
             while backlog.waiting_bytes < SENTENCE_BYTES:
                 await asyncio.sleep(0)
-            assert sound(await heard(other)) == 3 * TONE
+            assert sound(await heard(other)) == mended(3 * TONE)
             loud = Voice()
             async with session(loud, written(["one too many"]), backlog=backlog) as late:
                 while len(loud.ended) == 0:
                     await asyncio.sleep(0)
                 with pytest.raises(Aborted, match="not fetched as fast"):
                     await heard(deaf)
-                assert sound(await heard(late)) == 3 * TONE
+                assert sound(await heard(late)) == mended(3 * TONE)
         assert backlog.waiting_bytes == 0
 
     run(work)
@@ -594,5 +606,84 @@ def test_leaving_and_trying_again_take_the_audio_off_the_backlog() -> None:
             await anext(it)
             assert backlog.waiting_bytes == 2 * len(LARGE)
         assert backlog.waiting_bytes == 0
+
+    run(work)
+
+
+# -- sentences that meet ---------------------------------------------------------------------------
+
+QUIETER = (0.5 * np.frombuffer(TONE, "<f4")).astype("<f4").tobytes()
+SECOND = TONE * (RATE_HZ * 4 // len(TONE))
+
+
+class Uneven(Voice):
+    """Every sentence after the first is half as loud; it waits in its middle."""
+
+    def __init__(self, piece: bytes = TONE) -> None:
+        super().__init__(piece)
+        self.goes_on = asyncio.Event()
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        if not self.asked:
+            return await super().speak(speak, take)
+        self.gate = self.goes_on
+        return await super().speak(speak, lambda _: take(QUIETER))
+
+
+def rms(samples: bytes) -> float:
+    return float(np.sqrt(np.mean(np.square(np.frombuffer(samples, "<f4")))))
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_a_sentence_is_made_as_loud_as_the_one_before(is_streamed: bool) -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)
+        voice.goes_on.set()
+        async with session(voice, written(["one", "two"]), is_streamed=is_streamed) as it:
+            chunks = await heard(it)
+        first, second = (sound([c for c in chunks if c.segment == n]) for n in (0, 1))
+        # Two tenths of a decibel may stay.
+        assert 0.96 < rms(second) / rms(first) < 1.0
+
+    run(work)
+
+
+def test_a_sentence_that_says_how_it_is_to_sound_is_left_alone() -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)
+        voice.goes_on.set()
+        async with session(voice, written(["one", "(whispering) two"])) as it:
+            chunks = await heard(it)
+        assert sound([c for c in chunks if c.segment == 1]) == mended(3 * QUIETER)
+
+    run(work)
+
+
+def test_a_stream_sends_a_sentence_once_it_is_whole_while_there_is_something_to_play() -> None:
+    async def work() -> None:
+        voice = Uneven(SECOND)  # three seconds of it
+        async with session(voice, written(["one", "two"])) as it:
+            while (await anext(it)).samples:
+                pass
+            following = asyncio.ensure_future(anext(it))
+            await settle(TURNS)
+            assert len(voice.asked) == 2 and not following.done()
+            voice.goes_on.set()
+            await following
+            await heard(it)
+
+    run(work)
+
+
+def test_a_stream_does_not_wait_for_a_whole_sentence_when_nothing_is_left_to_play() -> None:
+    async def work() -> None:
+        voice = Uneven()  # its first sentence is played soon
+        async with session(voice, written(["one", "two"])) as it:
+            while (await anext(it)).samples:
+                pass
+            begun = await anext(it)
+            assert begun.samples and begun.segment == 1 and not voice.goes_on.is_set()
+            voice.goes_on.set()
+            await heard(it)
 
     run(work)

@@ -129,6 +129,7 @@ def _order(fields: SpeechFields, audio: bytes, asked: Origin) -> SpeechOrder:
         long_text=fields.long_text,
         normalize=fields.normalize,
         pauses=fields.pauses,
+        speed=fields.speed,
         is_streamed=bool(fields.stream),
         optimize_for_memory=fields.optimize_for_memory,
         force_cpu=fields.force_cpu,

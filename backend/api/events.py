@@ -117,7 +117,8 @@ class _Events:
         yield event("done", request_id=self._request_id, **self._figures(session))
 
     async def _speak(self, session: SpeechSession) -> AsyncGenerator[bytes, None]:
-        is_paused = False
+        over: int | None = None
+        """A sentence that is over, of which the pause may follow."""
         last = len(self._script) - 1
         with closing(
             AudioWriter(self._outlet, self._output, session.info.sample_rate_hz)
@@ -125,18 +126,18 @@ class _Events:
             for told in self._start(session):
                 yield told
             async for chunk in session:
+                if over is not None and over != chunk.segment:  # there is no pause
+                    yield self._end(session, over)
+                    over = None
                 for told in self._start(session):
                     yield told
                 index = chunk.segment
                 async for _ in write_chunk(writer, chunk, session.info):
                     for told in self._take(index):
                         yield told
-                # Its last piece is empty; what may follow that is the pause after it.
-                is_over = not chunk.samples
-                has_pause = is_over and index < last and self._script[index].pause_s > 0
-                if is_paused or (is_over and not has_pause and index < last):
-                    yield self._end(session, index)
-                is_paused = has_pause
+                if over is not None:  # this was the pause
+                    yield self._end(session, over)
+                over = None if chunk.samples else index  # its last piece is empty
         for told in self._take(last):
             yield told
         yield self._end(session, last)

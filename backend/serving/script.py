@@ -19,7 +19,7 @@ _DIGIT_CHARACTERS = 6
 """Of a digit that is read as a word by itself, "seven" and a space say."""
 _MAX_GROWTH = 3
 """Characters spoken of one that may be sent: prose with dates and prices in it takes two."""
-TURN_PAUSE_S = 0.35
+TURN_PAUSE_S = 0.45
 """Between two speakers of a dialogue."""
 
 

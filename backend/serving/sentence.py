@@ -96,6 +96,28 @@ class RunningSentence:
         """Wait until it is spoken; raises what went wrong."""
         await asyncio.shield(self._task)
 
+    @property
+    def is_whole(self) -> bool:
+        """Nothing more will be made of it."""
+        return self._task.done()
+
+    @property
+    def waiting(self) -> bytes:
+        """What of it waits to be fetched."""
+        return b"".join(self._pieces)
+
+    async def made(self, until_s: float) -> None:
+        """Wait until it is whole or, where it is not held, something of it is made and that time
+        has come, of the loop's. What is wrong with it, `pieces` raises."""
+        if not self._is_held:
+            timeout_s = until_s - asyncio.get_running_loop().time()
+            await asyncio.wait({self._task}, timeout=max(0.0, timeout_s))
+            while not (self._pieces or self._task.done()):
+                self._changed.clear()
+                await self._changed.wait()
+        else:
+            await asyncio.wait({self._task})
+
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Float32 samples as they are made or, held, once the sentence is known to be good."""
         if self._is_held:

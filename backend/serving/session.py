@@ -8,6 +8,7 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
+from backend.audio.joins import Edges, Levels
 from backend.core import (
     EngineInfo,
     PcmChunk,
@@ -25,9 +26,13 @@ from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.sentence import RunningSentence, Speaker
 from backend.serving.slots import AdmittedRequest
+from backend.text.markers import is_marked
 from backend.worker.messages import Speak
 
 T = TypeVar("T")
+
+_IN_HAND_S = 0.5
+"""Of audio that is left to play, with which a stream sends what is made of its next sentence."""
 
 
 class Peaks(Protocol):
@@ -49,6 +54,9 @@ class SpeechSession:
 
     A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
     `backlog` bounds what waits to be heard of all requests.
+
+    Sentences are joined as `audio.joins` says. In a stream the next one is sent once it is whole,
+    so that its level is known, but always before what was sent has been played.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class SpeechSession:
         self._first_of_voice: dict[str, RunningSentence] = {}
         self._feeder: asyncio.Task[None] | None = None
         self._audio = self._chunks()
+        self._levels = Levels(info.sample_rate_hz)
         self._began_s = 0.0
         self._played_s = 0.0
         """When all audio so far is played, in the event loop's time, where it is played at once."""
@@ -201,12 +210,18 @@ class SpeechSession:
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
         while (running := self._following) is not None:
             start_s, self._speaking = self.audio_s, running.sentence
-            async for samples in running.pieces():
+            pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
+            edges = self._levels.edges(running.sentence.voice, pause, await self._gain(running))
+            async for piece in running.pieces():
+                if samples := edges.push(piece):
+                    yield PcmChunk(samples, running.index)
+            if samples := edges.finish():
                 yield PcmChunk(samples, running.index)
-            self._record(running, start_s)
+            self._record(running, start_s, edges)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
             self._following = await self._open.get()
             pause = round(self._pause_s(running.sentence) * self.info.sample_rate_hz)
+            pause -= edges.tail_samples
             if self._following is not None and pause > 0:
                 yield PcmChunk(np.zeros(pause, "<f4").tobytes(), running.index)
         assert self._feeder is not None
@@ -220,8 +235,18 @@ class SpeechSession:
         waited_s = max(0.0, self._loop.time() - self._played_s)
         return max(0.0, sentence.pause_s - waited_s * self._request.speed)
 
-    def _record(self, running: RunningSentence, start_s: float) -> None:
+    async def _gain(self, running: RunningSentence) -> float:
+        """What to multiply the sentence by, so that it is as loud as its voice was before."""
+        voice = running.sentence.voice
+        if is_marked(running.sentence.text) or not self._levels.knows(voice):
+            return 1.0
+        await running.made(until_s=self._played_s - _IN_HAND_S)
+        return self._levels.gain(voice, running.waiting, is_whole=running.is_whole)
+
+    def _record(self, running: RunningSentence, start_s: float, edges: Edges) -> None:
         sentence = running.sentence
+        if not is_marked(sentence.text):
+            self._levels.learn(sentence.voice, edges)
         spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
         self._costs.append(replace(running.stats, retries=running.retries))

@@ -18,12 +18,12 @@ from backend.core import Sentence
 from backend.text.fold import fold_paragraphs
 from backend.text.limit import last_character_end
 
-SENTENCE_PAUSE_S = 0.15
-"""Between two sentences. The codec leaves some silence at both sides of a piece itself; together
-it is the third of a second that readers take."""
-PARAGRAPH_PAUSE_S = 0.45
+SENTENCE_PAUSE_S = 0.3
+"""Between two sentences, from the last that is heard to the first: readers take a third of a
+second."""
+PARAGRAPH_PAUSE_S = 0.6
 """After a paragraph: readers pause there two to three times as long as after a sentence."""
-CLAUSE_PAUSE_S = 0.08
+CLAUSE_PAUSE_S = 0.15
 """After a clause, where a sentence was too long for one piece."""
 WORD_PAUSE_S = 0.0
 """Where a piece had to be cut between words: nobody would pause there."""

@@ -229,6 +229,7 @@ def wanted(
         voice=fields.reference_id or "",
         long_text="split",
         normalize=fields.normalize is not False,
+        speed=prosody.speed,
         is_streamed=is_hosted if fields.streaming is None else fields.streaming,
         client=origin.client,
         timeout_s=origin.timeout_s,

@@ -127,6 +127,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         voice=await saved_voice(backend, fields.voice, warnings),
         long_text=fields.long_text,
         normalize=fields.normalize,
+        speed=fields.speed,
         is_streamed=_is_streamed(fields, request),
         timeout_s=asked.timeout_s,
         arrived_s=asked.arrived_s,
