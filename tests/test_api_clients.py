@@ -59,6 +59,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         ("/voices", "/voices"),
         ("/voices/all/audio", "/voices/all/audio"),
         ("/voices/anna/", "/voices/anna"),
+        ("/docs/", "/docs/"),
         ("http://evil.example//tts", "http://evil.example//tts"),
         ("*", "*"),
         ("", ""),

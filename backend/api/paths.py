@@ -14,6 +14,8 @@ _NAMES = {
     "/voices/all": "/v1/audio/voices",
 }
 """Names of other servers for our routes; under the first two, `_ROOTS`, all is ours, too."""
+_RELATIVE = "/docs"
+"""What is below it has links that depend on the slash at the end."""
 _ROOTS = ("/audio", "/models")
 
 LISTS = frozenset({"/v1/audio/voices", "/v1/models"})
@@ -26,7 +28,9 @@ def canonical(path: str) -> str:
     """`path` as its route is called: without slashes that say nothing, and by our name for it."""
     if not path.startswith("/"):  # an absolute URL, which the guard reads the server's name from
         return path
-    plain = _SLASHES.sub("/", path).rstrip("/") or "/"
+    plain = _SLASHES.sub("/", path)
+    if not plain.startswith(_RELATIVE):
+        plain = plain.rstrip("/") or "/"
     for root in _ROOTS:
         if plain == root or plain.startswith(root + "/"):
             plain = _NAMES[root] + plain.removeprefix(root)

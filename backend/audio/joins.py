@@ -16,8 +16,8 @@ WINDOW_S = 0.005
 "t", too long to be heard as a click."""
 TAIL_S = 0.01
 """Of silence that is left at the end of a sentence, to fade out in."""
-_QUIET = 10 ** (-35 / 10)
-"""A window with 35 dB less power than the loudest of its voice is silence ..."""
+_QUIET = 10 ** (-33 / 10)
+"""A window with 33 dB less power than the loudest of its voice is silence ..."""
 _LEAST_QUIET, _MOST_QUIET = SILENCE_RMS**2, 10 ** (-45 / 10)
 """... if that is between these: below lies a codec's noise, above a whisper."""
 LEAD_S = 1.0

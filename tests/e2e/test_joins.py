@@ -23,6 +23,7 @@ OFF_S = 0.02
 OFF_AT_SPEED_S = 0.025
 """As that, of what is slowed down; of the voice's time."""
 STEP_DB = 1.5
+FEW = "You never told me about the river. You never asked. He laughed, but not for long."
 SOME_TEMPI = (1.0, 0.5, 1.5, 2.0, 1.0, 1.5)
 """For each format one."""
 EDGE = 0.03
@@ -86,12 +87,12 @@ def test_sentences_meet_in_ten_chapters(server: Served) -> None:
 
 
 def test_a_sentence_begins_and_ends_in_silence(server: Served) -> None:
-    text = chapters()[3].split("\n")[0]
+    text = FEW
     sentences, audio = spoken(server, text)
     sound, _ = heard(audio, "wav", RATE_HZ)
     for sentence in sentences:
         start, end = (round(sentence[key] * RATE_HZ) for key in ("start_s", "end_s"))
-        start, end = max(0, start - 12), end + 12  # told to a millisecond
+        start, end = max(0, start - 12), min(len(sound), end + 12)  # told to a millisecond
         assert np.abs(sound[start : start + 12]).max() < 0.01
         assert np.abs(sound[end - 12 : end]).max() < 0.01
     for before, after in pairwise(sentences):
@@ -100,13 +101,13 @@ def test_a_sentence_begins_and_ends_in_silence(server: Served) -> None:
 
 
 def test_without_pauses_sentences_follow_at_once(server: Served) -> None:
-    text = chapters()[3].split("\n")[0]
+    text = FEW
     sentences, _ = spoken(server, text, pauses="0")
     assert all(a["end_s"] == b["start_s"] for a, b in pairwise(sentences))
 
 
 def test_a_stream_holds_what_a_file_holds(server: Served) -> None:
-    text = chapters()[3].split("\n")[0]
+    text = FEW
     form = {"text": text, "long_text": "split", "response_format": "pcm", "seed": "3"}
     url = f"{server.url}/tts"
     whole = httpx.post(url, data=form, timeout=240).content

@@ -1,5 +1,6 @@
 """`POST /v1/tts` as a form: fields as text, recordings as files."""
 
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -21,24 +22,28 @@ _WORDS = "texts"
 async def read_speech_form(request: Request, max_upload_bytes: int) -> bytes:
     """The form in msgpack, as `read_fields` takes it; raises as `read_form`."""
     form = await read_form(request, FIELDS_BYTES + max_upload_bytes, MAX_SENT)
+    values: dict[str, Any] = {}
+    files: list[bytes] = []
+    words: list[str] = []
     try:
-        values: dict[str, Any] = {}
         for name, value in form.multi_items():
-            if name == _RECORDINGS and isinstance(value, UploadFile):
-                values.setdefault(name, []).append({"audio": await value.read()})
-            elif isinstance(value, UploadFile):
-                raise BadField(f"{quoted(name)} is sent as a file; send it as plain text.")
+            if isinstance(value, UploadFile):
+                if name != _RECORDINGS:
+                    raise BadField(f"{quoted(name)} is sent as a file; send it as plain text.")
+                files.append(await value.read())
             elif name == _WORDS:
-                values.setdefault(name, []).append(value)
+                words.append(value)
             elif name in values:
                 raise BadField(f"{quoted(name)} is given twice; send it once.")
             elif value or name == "text":
                 values[name] = _parsed(name, value) if name in _IN_JSON else value
     finally:
         await form.close()
-    for recording, words in zip(values.get(_RECORDINGS, ()), values.pop(_WORDS, ()), strict=False):
-        if isinstance(recording, dict):
-            recording.setdefault("text", words)
+    if files and _RECORDINGS in values:
+        raise BadField(f"{_RECORDINGS} is given twice, as JSON and as files; send it once.")
+    if files:
+        said = zip_longest(files, words[: len(files)], fillvalue="")
+        values[_RECORDINGS] = [{"audio": audio, "text": text} for audio, text in said]
     return msgspec.msgpack.encode(values)
 
 
