@@ -117,6 +117,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         voice=await saved_voice(backend, fields.voice),
         long_text="split",
         is_streamed=True,
+        is_silence_taken=True,
         timeout_s=asked.timeout_s,
         arrived_s=asked.arrived_s,
         client=asked.client,
