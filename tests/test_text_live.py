@@ -164,6 +164,13 @@ def test_long_text_is_read_as_the_short_is() -> None:
         assert texts_of(said(in_pieces(text, characters), is_live=False)) == one * 200
 
 
+def test_a_sentence_without_an_end_is_cut() -> None:
+    reading = Reading(100, SAY)
+    told = sum(len(sentence.text) for sentence in reading.push("word " * 4000))
+    assert told > 10_000, "all but the longest sentence and a little"
+    assert all(set(each.split()) == {"word"} for each in texts_of(reading.flush()))
+
+
 def test_what_never_ends_is_cut_and_not_kept() -> None:
     reading = Reading(100, is_live=True)
     told = sum(len(sentence.text) for sentence in reading.push("word " * 1000))

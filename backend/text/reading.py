@@ -9,7 +9,7 @@ from backend.text.fold import ITEM_END, fold_paragraphs
 from backend.text.markup.reader import MarkupReader
 from backend.text.sentences import Joiner, is_sayable, sentences_of
 
-_LONGEST = 6000
+LONGEST_SENTENCE = 6000
 """Characters of a sentence as it is written; one that runs on without an end is cut there, so that
 nobody waits for it."""
 
@@ -18,7 +18,8 @@ class Reading:
     """Takes text in pieces, and returns each sentence once it is certain, in the words of `say`.
 
     Markup is read, sentences are found, and each is put into words; one that holds neither a letter
-    nor a digit, before or then, is left out: "...", or an emoji alone. Without `say` the text is spoken as it stands, markup and all.
+    nor a digit, before or then, is left out: "...", or an emoji alone. Without `say` the text is
+    spoken as it stands, markup and all.
 
     What is returned does not depend on how the text was cut into pieces. While it is being written
     (`is_live`) the sentences are those of the whole, but for two things that need the text to
@@ -35,7 +36,7 @@ class Reading:
     ) -> None:
         self._max_characters, self._say, self._is_live = max_characters, say, is_live
         self._markup = MarkupReader() if say else None
-        self._finder = SentenceFinder(max_characters if is_live else _LONGEST)
+        self._finder = SentenceFinder(max_characters if is_live else LONGEST_SENTENCE)
         self._joiner = Joiner(max_characters)
 
     def push(self, text: str) -> list[Sentence]:

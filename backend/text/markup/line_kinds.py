@@ -45,7 +45,7 @@ class Line:
 
 _UNDECIDED = 400
 """Characters of marks alone that are waited through for a word, or of a heading for its end."""
-_LONGEST_ROW = 2000
+LONGEST_ROW = 2000
 """Characters; what runs on longer is no row."""
 _PIPE = "|│┃║"
 
@@ -249,7 +249,7 @@ def _marks(text: str) -> Line:
 def _of(text: str, is_whole: bool, is_table: bool) -> Line | None:
     """Of a line that has something to say."""
     c = text[0]
-    if (is_table or c in _PIPE) and len(text) < _LONGEST_ROW:
+    if (is_table or c in _PIPE) and len(text) < LONGEST_ROW:
         if not is_whole:
             return None
         if row := _row(text, is_table):

@@ -16,9 +16,9 @@ class MarkupReader:
     """Takes text in pieces; what is returned joins to the same text however it was cut.
 
     Between two paragraphs it has a blank line, after an item of a list, a row of a table or a line
-    of code `ITEM_END`; a line feed alone is a space. A heading and an item end as sentences do, cells
-    of a table are separated by commas, links keep their text, code is read as it stands; rules,
-    fences and lines of marks alone keep paragraphs apart. Brackets that are no link stay:
+    of code `ITEM_END`; a line feed alone is a space. A heading and an item end as sentences do,
+    cells of a table are separated by commas, links keep their text, code is read as it stands;
+    rules, fences and lines of marks alone keep paragraphs apart. Brackets that are no link stay:
     "[sighs]" and "(laughing)" are for the model to act. Nothing that is a word is left out, but the
     name of a code block's language and where links lead.
 
