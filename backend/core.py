@@ -243,6 +243,9 @@ class SpeechRequest:
     """None is what the settings say."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
+    is_silence_taken: bool = False
+    """Text in which there is nothing to say, as an emoji alone, is a moment of silence; else an
+    error."""
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual; 0 leaves none."""
     speed: float = 1.0

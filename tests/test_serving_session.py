@@ -20,12 +20,12 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import Aborted, BlankText, EngineDown, EngineFailed, TextTooLong, TimedOut
+from backend.errors import Aborted, EngineDown, EngineFailed, TextTooLong, TimedOut
 from backend.monitoring.sample import Observed
 from backend.serving.admission import Admission
 from backend.serving.backlog import Backlog
 from backend.serving.sentence import ATTEMPTS, JOINED_BYTES, WORKERS
-from backend.serving.session import SpeechSession
+from backend.serving.session import SILENCE_S, SpeechSession
 from backend.worker.messages import Done, Speak
 from tests.desk import settle
 from tests.monitored import plan, stats
@@ -375,15 +375,17 @@ def test_the_deadline_counts_while_waiting_for_text() -> None:
     run(work)
 
 
-def test_text_that_is_nothing_is_told() -> None:
+def test_text_that_is_nothing_is_a_moment_of_silence() -> None:
     async def nothing() -> AsyncIterator[Sentence]:
         for sentence in list[Sentence]():
             yield sentence
 
     async def work() -> None:
         async with session(Voice(), nothing()) as it:
-            with pytest.raises(BlankText):
-                await heard(it)
+            assert not np.frombuffer(sound(await heard(it)), "<f4").any()
+            assert it.audio_s == pytest.approx(SILENCE_S)
+            assert "nothing to say" in it.stats.warnings[-1]
+            assert (it.stats.frames, it.sentences) == (0, ())
 
     run(work)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import Response
 
+from backend.monitoring.synthesis import tokens_per_second
 from backend.serving.session import SpeechSession
 
 WARNING = "X-Warning"
@@ -21,7 +22,7 @@ def figures(session: SpeechSession, speed: float) -> dict[str, str]:
         "X-Audio-Duration-S": f"{audio_s:.3f}",
         "X-RTF": f"{total_s / audio_s:.4f}" if audio_s else "0",
         "X-Generated-Tokens": str(stats.generated_tokens),
-        "X-Tokens-Per-Second": f"{stats.generated_tokens / total_s:.2f}",
+        "X-Tokens-Per-Second": f"{tokens_per_second(stats.generated_tokens, total_s) or 0:.2f}",
         "X-Peak-VRAM-Mb": f"{session.peaks.peak_vram_mb:.1f}",
         "X-GPU-Util-Pct": f"{session.peaks.peak_gpu_util_pct:.1f}",
         "X-Segments": str(stats.segments),

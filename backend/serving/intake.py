@@ -21,7 +21,7 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import TextTooLong
+from backend.errors import BlankText, TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
@@ -136,7 +136,11 @@ class Intake:
                 text = await _in_time(self._text(request, lane, info), deadline_s)
                 text.check(lane.plan.tier)
                 script = self._script(request, text, lane, info)
-                await _in_time(script.begin(), deadline_s)
+                try:
+                    await _in_time(script.begin(), deadline_s)
+                except BlankText:
+                    if not request.is_silence_taken:
+                        raise
                 limit, sentences, characters = text.limit, script.sentences(), text.characters
             else:
                 limit, sentences = self._live(request, texts, lane, info)

@@ -9,16 +9,16 @@ from backend.errors import BlankText, TextTooLong
 from backend.serving.fair_thread import FairThread
 from backend.text.fold import is_kept
 from backend.text.limit import truncate
-from backend.text.live import LiveSplitter
-from backend.text.normalize import normalize
+from backend.text.normalize import in_words
 from backend.text.normalize.language import rules_for
-from backend.text.portions import PORTION_CHARACTERS, portions
-from backend.text.sentences import Splitter, split_text
+from backend.text.reading import Reading
 
 _DIGIT_CHARACTERS = 6
 """Of a digit that is read as a word by itself, "seven" and a space say."""
 _MAX_GROWTH = 3
 """Characters spoken of one that may be sent: prose with dates and prices in it takes two."""
+PORTION_CHARACTERS = 2000
+"""Read in one go: other clients have their turns in between."""
 TURN_PAUSE_S = 0.45
 """Between two speakers of a dialogue."""
 
@@ -34,9 +34,10 @@ class Spelling:
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual."""
 
-    def words(self, text: str, language: str) -> str:
-        """`text` as it is said in `language`."""
-        return normalize(text, language) if self.is_normalized else text
+    def reading(self, language: str, *, is_live: bool = False) -> Reading:
+        """What reads a text that is said in `language`."""
+        say = partial(in_words, language=language) if self.is_normalized else None
+        return Reading(self.max_characters, say, is_live=is_live)
 
     def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
         """`sentences` in `voice`, with the pauses that the request asked for."""
@@ -74,12 +75,10 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
 def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
     """The sentences of text that is there, a portion of it at each step; some steps have none."""
     for number, line in enumerate(script, start=1):
-        splitter = Splitter(spelling.max_characters)
-        language = rules_for(line.text, spelling.language)
-        for portion in portions(line.text):
-            certain = splitter.push(spelling.words(portion, language))
-            yield spelling.voiced(certain, line.voice)
-        rest = spelling.voiced(splitter.flush(), line.voice)
+        reading = spelling.reading(rules_for(line.text, spelling.language))
+        for portion in _portions(line.text):
+            yield spelling.voiced(reading.push(portion), line.voice)
+        rest = spelling.voiced(reading.flush(), line.voice)
         if rest and number < len(script):
             rest[-1] = replace(rest[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
         yield rest
@@ -142,18 +141,20 @@ async def live(
 
     `TextTooLong` past `max_characters` in all.
     """
-    splitter = LiveSplitter(spelling.max_characters)
-    characters = 0
+    reading = spelling.reading(spelling.language, is_live=True)
+    characters, is_blank = 0, True
     async for piece in texts:
         characters += len(piece) if piece != FLUSH else 0
         if characters > max_characters:
             raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
-        for step in _steps(splitter, piece, voice, spelling):
-            for sentence in await thread.run(client, step):
+        is_blank = is_blank and _is_blank(piece)
+        for step in _steps(reading, piece):
+            for sentence in spelling.voiced(await thread.run(client, step), voice):
                 yield sentence
-    for step in _steps(splitter, FLUSH, voice, spelling):
-        for sentence in await thread.run(client, step):
-            yield sentence
+    for sentence in spelling.voiced(await thread.run(client, reading.flush), voice):
+        yield sentence
+    if is_blank:
+        raise BlankText("text is blank; send what is to be spoken.")
 
 
 def check_text(text: str, max_characters: int) -> None:
@@ -162,32 +163,22 @@ def check_text(text: str, max_characters: int) -> None:
         raise TextTooLong(
             f"text has {len(text)} characters; send at most {max_characters} at once."
         )
-    if not any(is_kept(c) and not c.isspace() for c in text):
+    if _is_blank(text):
         raise BlankText("text is blank; send what is to be spoken.")
 
 
-def _steps(
-    splitter: LiveSplitter, piece: str, voice: str, spelling: Spelling
-) -> Iterator[Callable[[], list[Sentence]]]:
+def _is_blank(text: str) -> bool:
+    return not any(is_kept(c) and not c.isspace() for c in text)
+
+
+def _portions(text: str) -> Iterator[str]:
+    for start in range(0, len(text), PORTION_CHARACTERS):
+        yield text[start : start + PORTION_CHARACTERS]
+
+
+def _steps(reading: Reading, piece: str) -> Iterator[Callable[[], list[Sentence]]]:
     """What is to be done in turns for `piece`: each returns the sentences that it completes."""
     if piece == FLUSH:
-        yield lambda: _spelled(splitter.flush(), voice, spelling)
-        return
-    for start in range(0, len(piece), PORTION_CHARACTERS):
-        block = piece[start : start + PORTION_CHARACTERS]
-        yield partial(_push, splitter, block, voice, spelling)
-
-
-def _push(splitter: LiveSplitter, block: str, voice: str, spelling: Spelling) -> list[Sentence]:
-    return _spelled(splitter.push(block), voice, spelling)
-
-
-def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> list[Sentence]:
-    spoken: list[Sentence] = []
-    for sentence in whole:
-        text = spelling.words(sentence.text, spelling.language)
-        pieces = spelling.voiced(list(split_text(text, spelling.max_characters)), voice)
-        if pieces:
-            pieces[-1] = replace(pieces[-1], pause_s=spelling.pauses * sentence.pause_s)
-        spoken += pieces
-    return spoken
+        yield reading.flush
+    else:
+        yield from (partial(reading.push, portion) for portion in _portions(piece))

@@ -20,7 +20,7 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import BlankText, TimedOut
+from backend.errors import TimedOut
 from backend.hardware.memory import Demand
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
@@ -33,6 +33,13 @@ T = TypeVar("T")
 
 _IN_HAND_S = 0.5
 """Of audio that is left to play, with which a stream sends what is made of its next sentence."""
+SILENCE_S = 0.2
+"""Sent where there is nothing to say: long enough for every player."""
+_UNSAID = (
+    "the text holds no letter and no digit, so there was nothing to say: it is 0.2 s of silence"
+)
+SILENT = -1
+"""The segment of that."""
 
 
 class Peaks(Protocol):
@@ -50,7 +57,8 @@ class Peaks(Protocol):
 class SpeechSession:
     """Iterate over the audio, then read `stats`. Enter it first: that waits for the first turn.
 
-    Each sentence ends with an empty piece; `sentences` then says where it is.
+    Each sentence ends with an empty piece; `sentences` then says where it is. A text of no sentence
+    is `SILENCE_S` of silence, with a warning.
 
     A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
     `backlog` bounds what waits to be heard of all requests.
@@ -208,6 +216,7 @@ class SpeechSession:
         return chunk
 
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
+        is_silent = self._following is None
         while (running := self._following) is not None:
             start_s, self._speaking = self.audio_s, running.sentence
             pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
@@ -220,12 +229,21 @@ class SpeechSession:
             self._record(running, start_s, edges)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
             self._following = await self._open.get()
-            pause = round(self._pause_s(running.sentence) * self.info.sample_rate_hz)
-            pause -= edges.tail_samples
-            if self._following is not None and pause > 0:
-                yield PcmChunk(np.zeros(pause, "<f4").tobytes(), running.index)
+            pause_s = (
+                self._pause_s(running.sentence) - edges.tail_samples / self.info.sample_rate_hz
+            )
+            pause = self._silence(pause_s)
+            if self._following is not None and pause:
+                yield PcmChunk(pause, running.index)
         assert self._feeder is not None
         await self._feeder  # raises what ended the text early, if anything did
+        if is_silent:
+            self._warnings.append(_UNSAID)
+            yield PcmChunk(self._silence(SILENCE_S), SILENT)
+
+    def _silence(self, duration_s: float) -> bytes:
+        samples = max(0, round(duration_s * self.info.sample_rate_hz))
+        return np.zeros(samples, "<f4").tobytes()
 
     def _pause_s(self, sentence: Sentence) -> float:
         """Silence after `sentence`. Of text that is still being written, the time in which nothing
@@ -326,9 +344,7 @@ class SpeechSession:
 
     def _sum(self) -> SpeechStats:
         """What the sentences cost together."""
-        costs = self._costs
-        if not costs:
-            raise BlankText("There is nothing to speak.")
+        costs = self._costs or [_NOTHING]
         total = replace(
             _together(costs),
             audio_s=self.audio_s,
@@ -347,6 +363,24 @@ class SpeechSession:
             weight_read_gb_s=sum(cost.weight_read_gb_s * cost.decode_s for cost in costs)
             / self.total_s,
         )
+
+
+_NOTHING = SpeechStats(
+    prompt_tokens=0,
+    frames=0,
+    generated_tokens=0,
+    audio_s=0.0,
+    prefill_s=0.0,
+    decode_s=0.0,
+    first_audio_s=0.0,
+    total_s=0.0,
+    fish_bandwidth_gb_s=0.0,
+    weight_read_gb_s=0.0,
+    peak_memory_mb=0.0,
+    segments=0,
+    finish_reasons=(),
+)
+"""What silence costs."""
 
 
 async def in_time(work: Awaitable[T], deadline_s: float, message: str) -> T:
@@ -370,7 +404,7 @@ def _together(costs: Sequence[SpeechStats]) -> SpeechStats:
         decode_s=sum(cost.decode_s for cost in costs),
         first_audio_s=costs[0].first_audio_s,
         peak_memory_mb=max(cost.peak_memory_mb for cost in costs),
-        segments=len(costs),
+        segments=sum(cost.segments for cost in costs),
         finish_reasons=tuple(reason for cost in costs for reason in cost.finish_reasons),
         retries=sum(cost.retries for cost in costs),
         fish_generation_time_s=(

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+ITEM_END = "\x1e"
+"""Whitespace that ends a sentence, and no paragraph: after an item of a list, say."""
 _LINE_ENDS = frozenset("\n\r\x0b\x0c\x85\u2028")
 _PARAGRAPH_END = "\u2029"
 _LONGEST_CLUSTER = 32
@@ -10,11 +12,12 @@ _LONGEST_CLUSTER = 32
 
 def fold(text: str) -> str:
     """Composed (NFC), without control characters, each run of whitespace one space."""
-    return fold_paragraphs(text).replace("\n", " ")
+    return fold_paragraphs(text).replace("\n", " ").replace(ITEM_END, " ")
 
 
 def fold_paragraphs(text: str) -> str:
-    """As `fold`, but a run of whitespace that holds a blank line is one line feed."""
+    """As `fold`, but a run of whitespace that holds a blank line is one line feed, else `ITEM_END`
+    where it holds that."""
     folder = Folder()
     return folder.push(text) + folder.flush()
 
@@ -35,6 +38,7 @@ class Folder:
         self._cluster = ""
         self._is_gap = False
         self._line_ends = 0
+        self._is_item_end = False
         self._last_space = ""
 
     def push(self, text: str) -> str:
@@ -62,6 +66,8 @@ class Folder:
             self._line_ends += 1
         elif c == _PARAGRAPH_END:
             self._line_ends += 2
+        elif c == ITEM_END:
+            self._is_item_end = True
         self._is_gap, self._last_space = True, c
 
     def _is_composed_with(self, c: str) -> bool:
@@ -69,7 +75,10 @@ class Folder:
         return is_mark and 0 < len(self._cluster) < _LONGEST_CLUSTER
 
     def _take(self) -> str:
-        gap = ("\n" if self._line_ends > 1 else " ") if self._is_gap and self._cluster else ""
+        gap = ""
+        if self._is_gap and self._cluster:
+            gap = "\n" if self._line_ends > 1 else ITEM_END if self._is_item_end else " "
         taken = unicodedata.normalize("NFC", self._cluster) + gap
-        self._cluster, self._is_gap, self._line_ends, self._last_space = "", False, 0, ""
+        self._cluster, self._is_gap, self._last_space = "", False, ""
+        self._line_ends, self._is_item_end = 0, False
         return taken

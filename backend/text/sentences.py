@@ -41,6 +41,9 @@ _STOP = re.compile(
 )
 _CLAUSE = re.compile(rf"[,;:—–،؛][{_CLOSERS}]*+ | [—–-] |[、，；：][{_CLOSERS}]*+ ?")
 _SPACE = re.compile(" ")
+_SAYABLE = re.compile(r"[^\W_]")
+_MARKS = 48
+"""Marks after an end that are waited through for a word."""
 _LAST_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|\.)*$")
 _LAST_NUMBER = re.compile(r"(?<!\S)\d{1,3}$")
 _NEXT_WORD = re.compile(r"[^\W\d_]{1,16}+")
@@ -90,14 +93,20 @@ def split_text(text: str, max_characters: int) -> tuple[Sentence, ...]:
     between words, else between characters. One that is very short joins its neighbour. The silence
     after the last is that after a paragraph.
     """
-    splitter = Splitter(max_characters)
-    return (*splitter.push(text), *splitter.flush())
+    joiner = Joiner(max_characters)
+    whole = [
+        sentence
+        for paragraph in fold_paragraphs(text).split("\n")
+        for piece in sentences_of(paragraph, max_characters)
+        for sentence in joiner.push(piece)
+    ]
+    return (*whole, *joiner.flush())
 
 
-class Splitter:
-    """Does what `split_text` does, to a text that comes in portions of whole paragraphs.
+class Joiner:
+    """Takes sentences one by one and joins those that are very short to their neighbours.
 
-    A portion that ends within a paragraph ends it.
+    What is returned is stripped, and no longer than `max_characters` where no sentence is.
     """
 
     def __init__(self, max_characters: int) -> None:
@@ -108,13 +117,10 @@ class Splitter:
         self._before: Sentence | None = None
         self._latest: Sentence | None = None
 
-    def push(self, portion: str) -> list[Sentence]:
+    def push(self, piece: Sentence) -> list[Sentence]:
         """The sentences that are certain now."""
-        certain: list[Sentence] = []
-        for paragraph in fold_paragraphs(portion).split("\n"):
-            for piece in _paragraph(paragraph, self._max_characters):
-                certain += self._settle(is_last=False)
-                self._latest = piece
+        certain = self._settle(is_last=False)
+        self._latest = piece
         return certain
 
     def flush(self) -> list[Sentence]:
@@ -188,13 +194,22 @@ def next_end(text: str, start: int, searched: int, is_complete: bool) -> tuple[i
         is_end = _is_end(text, start, stop, is_complete)
         if is_end is None:
             break
+        # Marks alone are no sentence: a few of them stay with what was before them.
+        most = stop.end() + _MARKS
+        if is_end and len(text) < most and not _SAYABLE.search(text, stop.end()):
+            break
         searched = stop.end()
         if is_end:
             return searched, searched
     return None, searched
 
 
-def _paragraph(paragraph: str, max_characters: int) -> Iterator[Sentence]:
+def is_sayable(text: str) -> bool:
+    """Whether there is a letter or a digit in it: of marks alone a model babbles."""
+    return _SAYABLE.search(text) is not None
+
+
+def sentences_of(paragraph: str, max_characters: int) -> Iterator[Sentence]:
     """The sentences of a folded paragraph; the pause after the last is the paragraph's."""
     start = 0
     while start < len(paragraph):

@@ -228,6 +228,7 @@ def wanted(
         ),
         voice=fields.reference_id or "",
         long_text="split",
+        is_silence_taken=True,
         normalize=fields.normalize is not False,
         speed=prosody.speed,
         is_streamed=is_hosted if fields.streaming is None else fields.streaming,

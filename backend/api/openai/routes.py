@@ -129,6 +129,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
         normalize=fields.normalize,
         speed=fields.speed,
         is_streamed=_is_streamed(fields, request),
+        is_silence_taken=True,
         timeout_s=asked.timeout_s,
         arrived_s=asked.arrived_s,
         client=asked.client,

@@ -9,15 +9,14 @@ Every rule takes time linear in the text, which strangers send.
 import re
 import unicodedata
 
-from backend.text.fold import is_kept
+from backend.text.markup.marks import ITEM_END
+from backend.text.markup.reader import read_markup
 from backend.text.normalize.emoji import read_emoji
 from backend.text.normalize.english import read_english
 from backend.text.normalize.foreign import read_foreign
 from backend.text.normalize.language import rules_for
-from backend.text.normalize.markup import plain
 from backend.text.normalize.web import read_addresses
 
-_LINE_END = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028]")
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*+\n\s*+|\u2029\s*+")
 _SPACES = re.compile(r"(?<=\S)[^\S\n]{2,}+(?=\S)")
 _NARROW_SPACES = re.compile("[\u00a0\u2007\u202f\u2009]")
@@ -30,11 +29,13 @@ def normalize(text: str, language: str) -> str:
     speaks for another language. Paragraphs stay apart by a blank line. Bracketed markers such as
     "(laughing)" stay. Prose that needs no change is returned unchanged but for composition (NFC).
     """
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(c for c in text if c.isspace() or is_kept(c))
-    text = _PARAGRAPH_END.sub("\n\n", _LINE_END.sub("\n", text))
+    return in_words(read_markup(text).replace(ITEM_END, "\n"), rules_for(text, language))
+
+
+def in_words(text: str, language: str) -> str:
+    """As `normalize`, of text without markup: a sentence of it, say."""
     rules = rules_for(text, language)
-    text = plain(text)
+    text = unicodedata.normalize("NFC", text)
     text = read_emoji(text, rules)
     text = read_addresses(text, rules)
     text = _NARROW_SPACES.sub(" ", text)
