@@ -233,8 +233,8 @@ class SpeechSession:
                 self._pause_s(running.sentence) - edges.tail_samples / self.info.sample_rate_hz
             )
             pause = self._silence(pause_s)
-            if self._following is not None and pause:
-                yield PcmChunk(pause, running.index)
+            if self._following is not None and silence:
+                yield PcmChunk(silence, running.index)
         assert self._feeder is not None
         await self._feeder  # raises what ended the text early, if anything did
         if is_silent:
