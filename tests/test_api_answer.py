@@ -184,6 +184,7 @@ def test_timestamps_and_subtitles(name: str, begins: str) -> None:
             seconds, _ = decoded(base64.b64decode(told["audio"]))
             assert told["duration_s"] == pytest.approx(seconds, abs=0.02)
             assert " ".join(each["text"] for each in told["sentences"]) == THREE["text"]
+            assert told["text"] == THREE["text"]
             starts = [each["start_s"] for each in told["sentences"]]
             assert starts == pytest.approx([0.0, 0.125, 0.25], abs=0.001)
             assert told["subtitles"].startswith(begins)

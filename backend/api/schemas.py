@@ -71,15 +71,27 @@ def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("stream", "Input should be true, false or events") from None
 
 
-class TextFields(BaseModel):
-    """What every text that is to be spoken may come with."""
+class LanguageFields(BaseModel):
+    """What every text may come with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    text: str | None = None
-    """What to speak; not blank."""
     language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
     """Language of the text; "auto" leaves it to the checkpoint."""
+
+
+class NormalizeFields(LanguageFields):
+    """The fields of `POST /normalize`."""
+
+    text: str
+    """The text that would be read."""
+
+
+class TextFields(LanguageFields):
+    """What every text that is to be spoken may come with."""
+
+    text: str | None = None
+    """What to speak; not blank."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
     long_text: LongText | None = None
@@ -185,6 +197,11 @@ def parse_fields(values: Mapping[str, Any]) -> SpeechFields:
 def parse_estimate(values: Mapping[str, Any]) -> EstimateFields:
     """The same of what `POST /estimate-memory` takes."""
     return parse(EstimateFields, values, tuple(EstimateFields.model_fields))
+
+
+def parse_normalize(values: Mapping[str, Any]) -> NormalizeFields:
+    """The same of what `POST /normalize` takes."""
+    return parse(NormalizeFields, values, tuple(NormalizeFields.model_fields))
 
 
 def parse(

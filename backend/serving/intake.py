@@ -21,22 +21,25 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import TextTooLong
+from backend.errors import BlankText, TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
-from backend.serving.outlook import OnQueued, Outlook, Queued
+from backend.serving.outlook import OnQueued, Outlook, Queued, Reading
 from backend.serving.references import Encode, References
 from backend.serving.script import (
+    UNSPEAKABLE,
+    Portion,
     Script,
     Spelling,
     characters_for,
     check_text,
     lines,
     live,
+    read,
     shorten,
     written,
 )
@@ -111,6 +114,22 @@ class Intake:
             return lane.admission.wait_s(request.client)
 
         return _outlook(script, text, lane, wait_s), text.demand
+
+    async def reading(self, request: SpeechRequest) -> Reading:
+        """How all of the text of `request` is read here, in turns with other clients; nothing is
+        spoken. Raises `EngineDown`, and what is said of a text that no machine speaks."""
+        check_text(request.text, self._settings.max_text_characters)
+        steps = read(request.text, _spelling(request, self._lane, self._lane.worker.loaded()))
+        portions: list[Portion] = []
+        while not (portions and portions[-1].is_last):
+            portions.append(
+                await self._texts.read(request.client, len(request.text), lambda: next(steps))
+            )
+        sentences = tuple(each.text for portion in portions for each in portion.sentences)
+        if not sentences:
+            raise BlankText(UNSPEAKABLE)
+        said = "\n\n".join(portion.said for portion in portions if portion.said)
+        return Reading(said, portions[-1].language, sentences)
 
     @asynccontextmanager
     async def admit(

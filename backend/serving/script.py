@@ -21,6 +21,7 @@ _MAX_GROWTH = 3
 """Characters spoken of one that may be sent: prose with dates and prices in it takes two."""
 TURN_PAUSE_S = 0.35
 """Between two speakers of a dialogue."""
+UNSPEAKABLE = "text holds nothing that can be spoken; send words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +72,37 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
     return min(limit, max(1, len(kept) * _MAX_GROWTH * limit // max(1, spoken)))
 
 
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What became of a portion of a text."""
+
+    language: str
+    """Whose rules the whole text is read by."""
+    said: str
+    """The portion in words; "" of the one after the last."""
+    sentences: list[Sentence]
+    """Those that are certain now."""
+    is_last: bool
+
+
+def read(text: str, spelling: Spelling) -> Iterator[Portion]:
+    """`text` in words and in sentences, a portion of it at each step."""
+    splitter = Splitter(spelling.max_characters)
+    language = rules_for(text, spelling.language)
+    for portion in portions(text):
+        said = spelling.words(portion, language)
+        yield Portion(language, said, splitter.push(said), is_last=False)
+    yield Portion(language, "", splitter.flush(), is_last=True)
+
+
 def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
     """The sentences of text that is there, a portion of it at each step; some steps have none."""
     for number, line in enumerate(script, start=1):
-        splitter = Splitter(spelling.max_characters)
-        language = rules_for(line.text, spelling.language)
-        for portion in portions(line.text):
-            certain = splitter.push(spelling.words(portion, language))
-            yield spelling.voiced(certain, line.voice)
-        rest = spelling.voiced(splitter.flush(), line.voice)
-        if rest and number < len(script):
-            rest[-1] = replace(rest[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
-        yield rest
+        for portion in read(line.text, spelling):
+            sentences = spelling.voiced(portion.sentences, line.voice)
+            if sentences and portion.is_last and number < len(script):
+                sentences[-1] = replace(sentences[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
+            yield sentences
 
 
 class Script:
@@ -102,7 +122,7 @@ class Script:
         while not self._ready and not self._is_whole:
             await self._read()
         if not self._ready:
-            raise BlankText("text holds nothing that can be spoken; send words.")
+            raise BlankText(UNSPEAKABLE)
 
     async def whole(self) -> tuple[Sentence, ...]:
         """All sentences, before any is taken; `BlankText` as `begin`."""
