@@ -10,10 +10,14 @@ import re
 import unicodedata
 
 from backend.text.fold import is_kept
+from backend.text.normalize.citation import drop_citations
+from backend.text.normalize.compatibility import read_compatibility
 from backend.text.normalize.emoji import read_emoji
 from backend.text.normalize.english import read_english
+from backend.text.normalize.english_grouping import join_narrow_groups
 from backend.text.normalize.foreign import read_foreign
 from backend.text.normalize.language import rules_for
+from backend.text.normalize.latex import read_latex
 from backend.text.normalize.markup import plain
 from backend.text.normalize.web import read_addresses
 
@@ -34,9 +38,14 @@ def normalize(text: str, language: str) -> str:
     text = "".join(c for c in text if c.isspace() or is_kept(c))
     text = _PARAGRAPH_END.sub("\n\n", _LINE_END.sub("\n", text))
     rules = rules_for(text, language)
-    text = plain(text)
+    text = read_compatibility(text, rules)
+    if rules == "en":
+        text = read_latex(text)
+    text = plain(drop_citations(text, rules))
     text = read_emoji(text, rules)
     text = read_addresses(text, rules)
+    if rules == "en":
+        text = join_narrow_groups(text)
     text = _NARROW_SPACES.sub(" ", text)
     text = read_english(text) if rules == "en" else read_foreign(text, rules)
     return _PARAGRAPH_END.sub("\n\n", _SPACES.sub(" ", text)).strip()

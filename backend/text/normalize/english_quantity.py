@@ -1,10 +1,10 @@
-"""English amounts: money, measures, fractions, ratios, versions and telephone numbers."""
+"""English amounts: money, measures and fractions."""
 
 import re
 import unicodedata
 from fractions import Fraction
 
-from backend.text.normalize.number import cardinal, decimal, ordinal, spelled
+from backend.text.normalize.number import cardinal, decimal, ordinal
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}(?!\d)|\d{1,18}(?!\d))(?:\.\d{1,18}(?!\d))?"
 _NO_NUMBER_BEFORE = r"(?<![\w.,])"
@@ -20,6 +20,18 @@ _CURRENCIES = {
     "£": ("pound", "pounds", "penny"),
     "¥": ("yen", "yen", ""),
     "₹": ("rupee", "rupees", "paisa"),
+    "Rs.": ("rupee", "rupees", "paisa"),
+    "Rs": ("rupee", "rupees", "paisa"),
+    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent"),
+    "S$": ("Singapore dollar", "Singapore dollars", "cent"),
+    "NT$": ("Taiwan dollar", "Taiwan dollars", "cent"),
+    "MX$": ("Mexican peso", "Mexican pesos", "centavo"),
+    "₦": ("naira", "naira", "kobo"),
+    "₱": ("peso", "pesos", "centavo"),
+    "₫": ("dong", "dong", ""),
+    "₪": ("shekel", "shekels", "agora"),
+    "₴": ("hryvnia", "hryvnias", "kopiyka"),
+    "฿": ("baht", "baht", "satang"),
     "₽": ("ruble", "rubles", "kopeck"),
     "₩": ("won", "won", ""),
     "₺": ("lira", "lira", "kurush"),
@@ -43,11 +55,38 @@ _CODES = {
     "BTC": "₿",
     "CNY": "yuan",
     "CHF": "franc",
+    "NZD": "NZ$",
+    "SGD": "S$",
+    "MXN": "MX$",
+    "ZAR": "rand",
+    "SEK": "krona",
+    "NOK": "krone",
+    "DKK": "Danish krone",
+    "CZK": "koruna",
+    "THB": "฿",
+    "ILS": "₪",
+    "UAH": "₴",
 }
 _CURRENCIES["yuan"] = ("yuan", "yuan", "")
 _CURRENCIES["franc"] = ("Swiss franc", "Swiss francs", "centime")
-_CENTS = {"penny": "pence", "paisa": "paise", "kurush": "kurush", "grosz": "groszy"}
+_CURRENCIES["rand"] = ("rand", "rand", "cent")
+_CURRENCIES["krona"] = ("Swedish krona", "Swedish kronor", "")
+_CURRENCIES["krone"] = ("Norwegian krone", "Norwegian kroner", "")
+_CURRENCIES["Danish krone"] = ("Danish krone", "Danish kroner", "")
+_CURRENCIES["koruna"] = ("Czech koruna", "Czech korunas", "")
+_CENTS = {
+    "kobo": "kobo",
+    "agora": "agorot",
+    "kopiyka": "kopiykas",
+    "satang": "satang",
+    "penny": "pence",
+    "paisa": "paise",
+    "kurush": "kurush",
+    "grosz": "groszy",
+}
 _SCALES = {
+    "cr": "crore",
+    "lac": "lakh",
     "k": "thousand",
     "m": "million",
     "mn": "million",
@@ -58,7 +97,7 @@ _SCALES = {
     "tn": "trillion",
 }
 _SYMBOL = "(" + "|".join(re.escape(symbol) for symbol in _CURRENCIES if len(symbol) < 4) + ")"
-_SCALE = r"(?: ?(thousand|million|billion|trillion)\b|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
+_SCALE = r"(?: ?(thousand|million|billion|trillion|lakh|crore|lac|cr)\b|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
 _MONEY = re.compile(
     rf"(?<![\w$])(-|−)?{_SYMBOL} ?({NUMBER})(?: ?[–-] ?{_SYMBOL}?({NUMBER}))?{_SCALE}"
 )
@@ -67,6 +106,7 @@ _MONEY_AFTER = re.compile(
 )
 _CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER}){_SCALE}")
 _CENT_SIGN = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER}) ?¢")
+_CENTS_ALONE = re.compile(r"(?<=[$€£])\.(?=\d\d(?!\d))")
 _ZEROS = re.compile(r"\.0+$")
 
 _UNITS = {
@@ -154,6 +194,23 @@ _UNITS = {
     "°": "degree",
     "℃": "degree Celsius",
     "℉": "degree Fahrenheit",
+    "sq ft": "square foot",
+    "sq. ft.": "square foot",
+    "sq m": "square meter",
+    "sq km": "square kilometer",
+    "sq mi": "square mile",
+    "cu ft": "cubic foot",
+    "fl oz": "fluid ounce",
+    "m2": "square meter",
+    "km2": "square kilometer",
+    "cm2": "square centimeter",
+    "m3": "cubic meter",
+    "cm3": "cubic centimeter",
+    "tsp": "teaspoon",
+    "tbsp": "tablespoon",
+    "bpm": "beat per minute",
+    "dpi": "dot per inch",
+    "MP": "megapixel",
     "km²": "square kilometer",
     "m²": "square meter",
     "cm²": "square centimeter",
@@ -163,6 +220,8 @@ _UNITS = {
 }
 _SAME_IN_PLURAL = ("hertz", "kilohertz", "megahertz", "gigahertz")
 _PER = {
+    "s²": "second squared",
+    "s^2": "second squared",
     "h": "hour",
     "hr": "hour",
     "s": "second",
@@ -188,33 +247,46 @@ _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=Tru
 _MEASURE = re.compile(
     rf"(?<![A-Za-z0-9.,])(-|−)?({NUMBER})(?: ?(?:[–-]|to) ?({NUMBER}))?([ -]?)"
     rf"({_UNIT})(?![\w²³'’])(?:(?<=min|sec|hrs)\.(?= [a-z]))?"
-    rf"(?:/({'|'.join(sorted(_PER, key=len, reverse=True))})(?!\w))?"
+    rf"(?:/({'|'.join(map(re.escape, sorted(_PER, key=len, reverse=True)))})(?!\w))?"
 )
 _PER_AFTER_WORD = re.compile(r"(?<=[a-z])/(hour|second|minute|day|week|month|year|person|night)\b")
-_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)")
-_FEET_AND_INCHES = re.compile(r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?)?\b")
+_MONEY_PER = re.compile(
+    r"\b(dollars?|cents?|euros?|pounds?|pence|rupees?|yen|yuan|francs?|rubles?|lira|miles|pounds)/"
+    r"(hr|mo|yr|wk|min|kg|lb|km|mi|L|gal|GB|MB|kWh|MWh|m²|night|head|share|unit|token|user|seat|ton)\b"
+)
+_MONEY_PER_NAMES = {"wk": "week", "lb": "pound", "mi": "mile", "gal": "gallon", "GB": "gigabyte"}
+_MONEY_PER_NAMES |= {"MB": "megabyte", "kWh": "kilowatt hour", "MWh": "megawatt hour"}
+_RATE_ALONE = re.compile(
+    r"(?<![\w/])(km/h|m/s|mi/h|km/s|cm/s|ft/s|mg/dL|kB/s|MB/s|GB/s)(?![\w/²³])"
+)
+_SPAN = re.compile(rf"(?<![\w.,-])({NUMBER} ?({_UNIT})) ?[–-] ?(?={NUMBER} ?\2(?!\w))")
+_ONE_THING = re.compile(
+    r"-[a-z]| (?:sprint|race|dash|freestyle|hurdles|butterfly|backstroke|relay|run|swim|pool|radius|dive|"
+    r"drop|barrier|walk|mark|cable|telescope|drive|hard drive|battery|tank|bottle|bag|gap|penalty|rule)\b"
+)
+_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)"
+    r"|(?<![\w.,])([3-7])['’′](\d|1[01])(?![\w'’])"
+)
+_FEET_AND_INCHES = re.compile(r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?\b|\.(?= [a-z])|\b)")
 _INCHES = re.compile(r"(?<![\w.,\"“])(\d{1,3}(?:\.\d{1,2})?)[\"″](?=[ ,.;]|$)(?![^\"\n]{0,200}\")")
 _PERCENT = re.compile(r"(?<=\d) ?(%|‰)")
 
+_HYPHENED_MIXED = re.compile(r"(?<![\w.,/-])(\d{1,3})-(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
+_FRACTION_OF_INCH = re.compile(r"(?<![\w.,/])(\d{1,2})/(\d{1,2})[\"″](?=[ ,.;]|$)")
 _MIXED = re.compile(r"(?<![\w.,/])(\d{1,6}) (\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
 _FRACTION = re.compile(r"(?<![\w.,/$])(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
-_SIGN_OF_FRACTION = re.compile(r"(\d{1,18})?([¼-¾⅐-⅞])")
+_SIGN_OF_FRACTION = re.compile(r"(?:(?<!\d)(\d{1,18}) ?)?([¼-¾⅐-⅞])")
 _RATING = re.compile(r"(?<=\d\.\d)/(?=\d{1,3}(?![\w/]))")
-_FIXED_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven"}
-
-_TELEPHONE = re.compile(
-    r"(?<![\w.,/-])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,4}\) ?|\d{2,4}[ .-])\d{3,4}[ .-]\d{3,4}"
-    r"(?![\w-]|[.,]\d)"
-    r"|(?<![\w.,/-])\d{3}-\d{4}(?![\w-]|[.,]\d)"
-    r"|(?<![\w+])\+\d{7,15}(?!\w)"
+_RATED = re.compile(
+    r"(?<![\w.,/$])(\d{1,3})/(\d{1,3})(?= (?:stars?|points?)\b)"
+    r"|\b([Pp]age|[Ss]tep|[Ss]lide|[Pp]art|[Cc]hapter|[Dd]ay|[Ll]evel|[Rr]ound) (\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)"
 )
-_GROUPS = re.compile(r"(?<![\w.,/-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-]|[.,]\d)")
-_VERSION = re.compile(r"(?<![\w.,])(?:([vV])\.? ?)?(\d{1,18}(?:\.\d{1,18}){2,8})(?![\w]|\.\d)")
-_SHORT_VERSION = re.compile(r"(?<![\w.,])[vV]\.? ?(\d{1,18}(?:\.\d{1,18})?)(?![\w]|\.\d)")
+_ALWAYS = re.compile(r"(?<![\w./])24/7/365(?![\w/])")
+_FIXED_FRACTIONS = {"4/20": "four twenty", "24/7": "twenty-four seven", "9/11": "nine eleven"}
+
 _SIZE = re.compile(r"(?<=\d)(?:×(?!10[⁻⁰¹²³⁴-⁹^])| ?x ?)(?=\d)")
 _TIMES = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
 _THOUSANDS = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
-_DIGITS = re.compile(r"\d+")
 
 
 def read_number(text: str) -> str:
@@ -223,16 +295,9 @@ def read_number(text: str) -> str:
     return decimal(whole, fraction)
 
 
-def read_codes(text: str) -> str:
-    """Numbers that are names: telephone numbers, versions, groups of digits."""
-    text = _VERSION.sub(lambda v: ("version " if v[1] else "") + _dotted(v[2]), text)
-    text = _SHORT_VERSION.sub(lambda v: f"version {_dotted(v[1])}", text)
-    text = _TELEPHONE.sub(_telephone, text)
-    return _GROUPS.sub(_telephone, text)
-
-
 def read_money(text: str) -> str:
     """Amounts with a sign or code of a currency before or after them."""
+    text = _CENTS_ALONE.sub("0.", text)
     text = _MONEY.sub(_money, text)
     text = _CODE_BEFORE.sub(lambda m: _amount("", m[2], m[3] or m[4], _CODES[m[1]]), text)
     text = _MONEY_AFTER.sub(
@@ -245,19 +310,30 @@ def read_money(text: str) -> str:
 
 def read_measures(text: str) -> str:
     """Fractions, lengths, weights, speeds and other numbers with a unit."""
+    text = _HYPHENED_MIXED.sub(r"\1 \2", text)
     text = _MIXED.sub(lambda m: f"{cardinal(m[1])} and {_fraction(m[2], m[3])}", text)
-    text = _FEET.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
+    text = _FRACTION_OF_INCH.sub(lambda m: f"{_fraction(m[1], m[2])} inch", text)
+    text = _FEET.sub(lambda m: f"{_feet(m[1] or m[3])} {cardinal(m[2] or m[4])}", text)
     text = _FEET_AND_INCHES.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
     text = _INCHES.sub(_inches, text)
+    text = _ALWAYS.sub("twenty-four seven three sixty-five", text)
+    text = _RATED.sub(_rated, text)
     text = _RATING.sub(" out of ", text)
     text = _FRACTION.sub(lambda m: _FIXED_FRACTIONS.get(m[0]) or _fraction(m[1], m[2]), text)
     text = _SIGN_OF_FRACTION.sub(_fraction_sign, text)
+    text = _SPAN.sub(r"\1 to ", text)
     text = _MEASURE.sub(_measure, text)
-    text = _PER_AFTER_WORD.sub(r" per \1", text)
     text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
     text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {_SCALES[m[2]]}", text)
     text = _SIZE.sub(" by ", text)
     return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
+
+
+def read_rates(text: str) -> str:
+    """Rates without a number, "km/h", and what something costs or makes "/hr"."""
+    text = _RATE_ALONE.sub(_rate, text)
+    text = _MONEY_PER.sub(_money_per, text)
+    return _PER_AFTER_WORD.sub(r" per \1", text)
 
 
 def _money(m: re.Match[str]) -> str:
@@ -292,10 +368,28 @@ def _measure(m: re.Match[str]) -> str:
     if second:
         words += f" to {read_number(second)}"
     name = _UNITS[unit]
-    is_adjective = gap == "-"
+    is_adjective = gap == "-" or (
+        _ONE_THING.match(m.string, m.end()) is not None and len(unit) < 3 and "°" not in unit
+    )
     if is_adjective or (first == "1" and not second):
         return f"{words} {name}{f' per {_PER[per]}' if per else ''}"
     return f"{words} {_plural(name)}{f' per {_PER[per]}' if per else ''}"
+
+
+def _money_per(m: re.Match[str]) -> str:
+    return f"{m[1]} per {_MONEY_PER_NAMES.get(m[2]) or _PER.get(m[2], m[2])}"
+
+
+def _rated(m: re.Match[str]) -> str:
+    if m[1]:
+        return f"{cardinal(m[1])} out of {cardinal(m[2])}"
+    return f"{m[3]} {cardinal(m[4])} of {cardinal(m[5])}"
+
+
+def _rate(m: re.Match[str]) -> str:
+    unit, _, per = m[1].partition("/")
+    names = {"dL": "deciliter", "mi": "mile", "h": "hour", "s": "second"}
+    return f"{_plural(_UNITS[unit])} per {names[per]}"
 
 
 def _plural(name: str) -> str:
@@ -344,12 +438,3 @@ def _fraction_sign(m: re.Match[str]) -> str:
     return (
         f"{cardinal(m[1])} and {words.replace('one ', 'a ') if value.denominator == 2 else words}"
     )
-
-
-def _telephone(m: re.Match[str]) -> str:
-    plus = "plus " if m[0].startswith("+") else ""
-    return plus + ", ".join(spelled(group) for group in _DIGITS.findall(m[0]))
-
-
-def _dotted(number: str) -> str:
-    return " point ".join(cardinal(part) for part in number.split("."))
