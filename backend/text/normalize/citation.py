@@ -17,10 +17,11 @@ _CITATION = re.compile(
 )
 _ONE_NUMBER = re.compile(r"\d{1,3}")
 _WORD_BEFORE = re.compile(r"[\w.]{1,40}$")
-_CODE_NAMES = frozenset(
+_CODE_WORDS = (
     "array arr list lst data items item args argv values matrix vector tuple dict buffer nums "
-    "index stack queue table_row node nodes keys params result array1 string char".split()
+    "index stack queue node nodes keys params result string char"
 )
+_CODE_NAMES = frozenset(_CODE_WORDS.split())
 _OBJECT_WANTED = re.compile(
     r"\b(?:[Ii]n|[Ss]ee|[Bb]y|[Ff]rom|[Tt]o|[Ww]ith|[Oo]f|[Cc]f\.|[Pp]er|[Vv]ia|[Ff]ollowing|"
     r"e\.g\.|[Rr]efs?\.|[Rr]eferences?|than|like)$"
@@ -29,6 +30,7 @@ _VALUES_WANTED = re.compile(
     r"(?:[=:(,∈]|\b(?:is|are|equals|returns?|list|array|vector|interval|range|tuple|set|be|between|"
     r"prints?|outputs?|gives|contains|sort|append|into))$"
 )
+_OF_PROGRAMS = re.compile(r"[\[\](${<>@#&=|+*/\\^~-]$|[$@]\{?\w{1,39}$")
 _ENDS = ".!?"
 _STEP = re.compile(r"\s*(?:=[^=]|\+|\*|\(|\.[a-z])")
 _RAISED = re.compile(
@@ -53,6 +55,7 @@ def drop_citations(text: str, language: str) -> str:
 def _citation(found: re.Match[str], language: str) -> str:
     text, start, end = found.string, found.start(), found.end()
     mark, gap, stop = found["all"], found["gap"], found["stop"] or ""
+    numbers = _ONE_NUMBER.findall(mark) if mark[0] == "[" else []
     before = text[max(0, start - 40) : start]
     if not gap and (index := _index(before, mark, stop + text[end : end + 3])):
         return index + stop
@@ -61,9 +64,10 @@ def _citation(found: re.Match[str], language: str) -> str:
         is_entry = number and mark == f"[{number[0]}]" and text[end : end + 1] == " "
         return f"{gap}{number[0]}." if is_entry and number else found[0]
     is_list = mark.count("[") == 1 and "," in mark
-    if is_list and (_VALUES_WANTED.search(before) or "0" in _ONE_NUMBER.findall(mark)):
+    if is_list and (_VALUES_WANTED.search(before) or "0" in numbers):
         return f"{gap}{mark[1:-1]}{stop}"
-    numbers = _ONE_NUMBER.findall(mark)
+    if "0" in numbers or (not gap and _OF_PROGRAMS.search(before)):
+        return found[0]
     if language == "en" and gap and numbers and _OBJECT_WANTED.search(before):
         name = "reference" if len(numbers) == 1 else "references"
         is_named = before.lower().endswith(("ref.", "refs.", "reference", "references"))

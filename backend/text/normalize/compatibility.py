@@ -10,6 +10,10 @@ import unicodedata
 _WIDE_MARKS = "！＂＇（），．：；＜＞？［］｛｝～"
 """Punctuation of Chinese, Japanese and Korean: elsewhere the narrow marks are meant."""
 _EAST_ASIAN = ("zh", "ja", "ko")
+_WIDE_MARK = re.compile(
+    f"(?<![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])[{_WIDE_MARKS}]"
+    "(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
+)
 _RANGES = (
     *((0x132, 0x133), (0x140, 0x140), (0x149, 0x149), (0x17F, 0x17F), (0x1C4, 0x1CC)),
     (0x1F1, 0x1F3),
@@ -33,7 +37,7 @@ _RANGES = (
     *((0xFE70, 0xFEFC), (0xFF01, 0xFF9F), (0xFFA1, 0xFFDC), (0xFFE0, 0xFFE1), (0xFFE5, 0xFFE6)),
     *((0x1D400, 0x1D7FF), (0x1F100, 0x1F10A), (0x1F110, 0x1F149), (0x1EE00, 0x1EEBB)),
 )
-_KEPT = frozenset("㈜ℹ")
+_KEPT = "㈜ℹ"
 _OTHERS = {
     "⁄": "/",
     "‐": "-",
@@ -84,7 +88,8 @@ def _table() -> dict[int, str]:
         code: _simple(chr(code))
         for first, last in _RANGES
         for code in range(first, last + 1)
-        if chr(code) not in _KEPT and unicodedata.decomposition(chr(code)).startswith("<")
+        if chr(code) not in _KEPT + _WIDE_MARKS
+        and unicodedata.decomposition(chr(code)).startswith("<")
     }
     # A letter within brackets is a list's, "⑴" say: without them it is read as well.
     table |= {code: text.strip("()") for code, text in table.items() if len(text) > 2}
@@ -92,14 +97,13 @@ def _table() -> dict[int, str]:
 
 
 _TABLE = _table()
-_TABLE_EAST_ASIAN = {code: text for code, text in _TABLE.items() if chr(code) not in _WIDE_MARKS}
 
 
 def read_compatibility(text: str, language: str) -> str:
     """`text` with plain characters for those that are the same but for their form.
 
-    Powers, fractions, ellipses and the wide punctuation of East Asian languages stay. Roman numerals
-    that are one character, "Ⅳ", become letters in English, where what they count is known, and
+    Powers, fractions, ellipses and the wide marks of East Asian languages stay. Roman numerals that
+    are one character, "Ⅳ", become letters in English, where what they count is known, and
     figures elsewhere.
     """
     if text.isascii():
@@ -110,12 +114,15 @@ def read_compatibility(text: str, language: str) -> str:
     text = _CIRCLED_IN_A_ROW.sub(" ", text)
     text = _BETWEEN_FIGURES.sub(lambda mark: ":" if mark[0] == "：" else ".", text)
     if language == "en":
+        text = text.replace("♯", "#").replace("♭", " flat")
         text = _NUMERO.sub(r"\1o. ", text)
         text = _ROMAN.sub(lambda found: unicodedata.normalize("NFKC", found[0]).upper(), text)
         text = _SMALL.sub(_capitals, text)
     else:
         text = _ROMAN.sub(lambda found: str(_roman_value(found[0])), text)
-    text = text.translate(_TABLE_EAST_ASIAN if language in _EAST_ASIAN else _TABLE)
+    text = text.translate(_TABLE)
+    if language not in _EAST_ASIAN:
+        text = _WIDE_MARK.sub(lambda mark: unicodedata.normalize("NFKC", mark[0]), text)
     return unicodedata.normalize("NFC", text)
 
 

@@ -8,7 +8,7 @@ import re
 
 from backend.text.normalize.english_abbreviation import read_abbreviations
 from backend.text.normalize.english_code import read_codes
-from backend.text.normalize.english_date import read_dates, read_years
+from backend.text.normalize.english_date import read_dates, read_weekdays, read_years
 from backend.text.normalize.english_duration import read_durations
 from backend.text.normalize.english_grouping import join_groups
 from backend.text.normalize.english_name import read_names
@@ -35,7 +35,7 @@ _SILENT = re.compile(r"[™®©℠℗]")
 # What a text has not need not be looked for: most have no figures, and hardly a sign.
 _FIGURE = re.compile(r"[\d¼-¾⅐-⅞²³¹⁰⁴-⁹]")
 _NUMERAL = re.compile(r"\b[IVXLCDM]+\b|\b[ivxl]{2,}\b")
-_SIGN_IN_NAME = re.compile(r"[+#♯♭/]|\.NET")
+_SIGN_IN_NAME = re.compile(r"[+#/]|\.NET")
 _SIGN = re.compile(r"[^\w\s.,;:!?'\"‘’“”()\[\]…–—/-]|[/–-] ?[\d(]|[Α-ω]")
 
 
@@ -49,6 +49,8 @@ def read_english(text: str) -> str:
         text = _LONG_NUMBER.sub(_long_number, text)
         text = join_groups(text)
     text = read_abbreviations(text)
+    if has_figures or "-" in text or "–" in text:
+        text = read_weekdays(text)
     if _NUMERAL.search(text):
         text = read_roman(text)
     has_signs = has_figures or _SIGN.search(text) is not None

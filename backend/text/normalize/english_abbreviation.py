@@ -122,9 +122,10 @@ def _any_of(names: dict[str, str]) -> str:
 
 
 _TITLE = re.compile(rf"\b({_any_of(_TITLES)})\.(?: ?(?=[A-Z])|(?= (?:and|&) (?:Mr|Ms|Dr)))")
-_SMALL_TITLE = re.compile(r"\b(mr|mrs|ms|dr|prof)\. ?(?=[^\W\d_]{2})")
+_SMALL_TITLE = re.compile(r"(?<!\d )\b(mr|mrs|ms|dr|prof)\. ?(?=[^\W\d_]{2})")
 _CAPITAL_TITLE = re.compile(
-    r"\b(MR|MRS|DR) (?=[A-Z]{2,})|\b(MR|MRS|MS|DR|PROF|GEN|COL|SGT|CAPT|LT|REV|GOV|SEN)\. ?(?=[A-Z])"
+    r"\b(MR|MRS|DR) (?=[A-Z]{2,})|\b(MR|MRS|MS|DR|PROF|GEN|COL|SGT|CAPT|LT|REV|GOV|"
+    r"SEN)\. ?(?=[A-Z])"
 )
 _DRIVE = re.compile(r"(?<=[a-z] )Dr\.?(?=[,;]| [a-z]|\s*$)", re.MULTILINE)
 _WORD = re.compile(rf"(?<![\w.])(?<!\d )({_any_of(_WORDS)})(?!\w)", re.IGNORECASE)
@@ -167,7 +168,19 @@ def _said_title(name: str) -> str:
 
 def _numbered(found: re.Match[str]) -> str:
     name = found[1]
-    is_word = name.lower() in ("no", "art", "p", "op", "ch", "sec", "fig", "eq", "ext", "tel", "nos")
+    is_word = name.lower() in (
+        "no",
+        "art",
+        "p",
+        "op",
+        "ch",
+        "sec",
+        "fig",
+        "eq",
+        "ext",
+        "tel",
+        "nos",
+    )
     if is_word and "." not in found[0]:
         return found[0]  # "no 5 of them"
     words = _NUMBERED.get(name) or _NUMBERED[name.lower()]

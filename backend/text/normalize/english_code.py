@@ -33,9 +33,8 @@ _CALLED = re.compile(
     r"(?:(at|on|us at|me at|me on|us on) )?(\d{3,8})(?:[ -](\d{3,4}))?"
     r"(?![\w-]|[.,:/]\d| ?%|'| (?:[a-z]+s|people|men|women|children|of|more|times|or)\b)"
 )
-_EMERGENCY = frozenset(
-    "911 112 999 411 311 211 511 611 711 811 988 101 111 116 100 102 108".split()
-)
+_SHORT_NUMBERS = "911 112 999 411 311 211 511 611 711 811 988 101 111 116 100 102 108"
+_EMERGENCY = frozenset(_SHORT_NUMBERS.split())
 _CODE_OF_FIGURES = re.compile(
     r"\b((?:PIN|pin code|PIN code|[Pp]asscode|[Pp]assword|[Cc]ode|OTP|ZIP|[Zz]ip(?: code)?|"
     r"[Pp]ostcode|[Pp]ostal code|ID|[Aa]ccount(?: number| no\.)?|[Oo]rder(?: number| no\.)?|"
@@ -83,10 +82,12 @@ _SOFTWARE = (
     "PHP|Ruby|Go|Rust|Swift|Kotlin|Scala|Perl|Lua|Django|Flask|Rails|React|Angular|Vue|Chrome|"
     "Firefox|Safari|Linux|[Kk]ernel|TypeScript|JavaScript|Postgres|PostgreSQL|MySQL|SQLite|Redis|"
     "CUDA|PyTorch|TensorFlow|NumPy|Kubernetes|Docker|Minecraft|Bluetooth|USB|HTTP|TLS|HDMI|OpenGL|"
-    "Unity|Blender|\\.NET|\\.NET Core|C\\+\\+|[Vv]ersion|[Rr]elease|[Vv]er\\.|[Uu]pdate|[Bb]uild|[Pp]atch"
+    "Unity|Blender|\\.NET|\\.NET Core|C\\+\\+|[Vv]ersion|[Rr]elease|[Vv]er\\.|[Uu]pdate|"
+    "[Bb]uild|[Pp]atch"
 )
 _NAMED_VERSION = re.compile(
-    rf"(?<!\w)((?:{_SOFTWARE})(?: version)? ?[/>=]{{0,2}} ?)(\d{{1,4}})\.(\d{{2,4}})(?![\w%]|[.,]\d)"
+    rf"(?<!\w)((?:{_SOFTWARE})(?: version)? ?[/>=]{{0,2}} ?)(\d{{1,4}})\.(\d{{2,4}})"
+    rf"(?![\w%]|[.,]\d)"
 )
 _THOUSANDS_DOTTED = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){1,4}\.000(?![\w.])")
 _PORT = re.compile(
@@ -163,9 +164,18 @@ def _called(found: re.Match[str]) -> str:
 def _long(digits: str) -> str:
     """Figures that were written without groups, in those that a reader makes of them."""
     length = len(digits)
-    sizes = {7: (3, 4), 8: (4, 4), 10: (3, 3, 4), 16: (4, 4, 4, 4), 15: (4, 6, 5), 12: (4, 4, 4), 13: (3, 1, 5, 4)}
+    sizes = {
+        7: (3, 4),
+        8: (4, 4),
+        10: (3, 3, 4),
+        16: (4, 4, 4, 4),
+        15: (4, 6, 5),
+        12: (4, 4, 4),
+        13: (3, 1, 5, 4),
+    }
     if length <= 6:
         return spelled(digits)
+    groups: tuple[int, ...]
     if length == 11:
         groups = (5, 3, 3) if digits[0] == "0" else (1, 3, 3, 4)
     else:

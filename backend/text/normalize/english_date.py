@@ -62,7 +62,6 @@ def read_dates(text: str) -> str:
     text = _SHORT_SLASHED.sub(_short_slashed, text)
     text = _MONTH_AND_DAY.sub(_month_and_day, text)
     text = read_times(text)
-    text = _WEEKDAY_SPAN.sub(" to ", _DATED.sub(_dated, text))
     text = _MONTH_DAYS.sub(_month_days, text)
     text = _DAYS_MONTH.sub(_days_month, text)
     text = _MONTH_DAY.sub(_month_day, text)
@@ -75,19 +74,27 @@ _MONTH_DAYS = re.compile(
     rf"(?:(,?) {_YEAR}(?![\w:%]|[.,]\d))?"
 )
 _DAYS_MONTH = re.compile(
-    rf"(?<![\w.,:/$-])(?:the )?(\d{{1,2}})(?:st|nd|rd|th)? ?[–-] ?(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? {_MONTH}"
+    rf"(?<![\w.,:/$-])(?:the )?(\d{{1,2}})(?:st|nd|rd|th)? ?[–-] ?(\d{{1,2}})(?:st|nd|rd|"
+    rf"th)?(?: of)? {_MONTH}"
 )
-_WEEKDAYS = dict(
-    zip(
-        "Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun".split(),
-        "Monday Tuesday Tuesday Wednesday Thursday Thursday Thursday Friday Saturday Sunday".split(),
-        strict=True,
-    )
-)
+_WEEKDAYS = {
+    "Mon": "Monday",
+    "Tue": "Tuesday",
+    "Tues": "Tuesday",
+    "Wed": "Wednesday",
+    "Thu": "Thursday",
+    "Thur": "Thursday",
+    "Thurs": "Thursday",
+    "Fri": "Friday",
+    "Sat": "Saturday",
+    "Sun": "Sunday",
+}
+_MONTH_NAMED = _MONTH.replace("(", "(?:", 1)
 _WEEKDAY = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
 _DATED = re.compile(
-    rf"\b({_WEEKDAY})\.?(?=,? (?:the )?\d{{1,2}}\b(?! ?%)|,? (?:{_MONTH.replace('(', '(?:', 1)}) \d)"
-    rf"|\b({_WEEKDAY})(?=(?: ?[–-] ?)(?:{_WEEKDAY})\b)|(?<=(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[–-])({_WEEKDAY})\b"
+    rf"\b({_WEEKDAY})\.?(?=,? (?:the )?\d{{1,2}}\b(?! ?%)|,? {_MONTH_NAMED} \d)"
+    rf"|\b({_WEEKDAY})(?=(?: ?[–-] ?)(?:{_WEEKDAY})\b)|(?<=(?:Mon|Tue|Wed|Thu|Fri|Sat|"
+    rf"Sun)[–-])({_WEEKDAY})\b"
 )
 _WEEKDAY_SPAN = re.compile(r"(?<=day) ?[–-] ?(?=(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b)")
 _SEASON = re.compile(rf"(?<![\w/.-]){_YEAR}/(\d\d)(?![\w/-]|[.,]\d)")
@@ -96,12 +103,19 @@ _SHORT_YEAR = re.compile(r"(?<!\w)['’](\d\d)(?![\w'’\"]|[.,]\d)")
 _DECADES = re.compile(r"(?<=\d0s) ?[–-] ?(?=['’]?\d)")
 
 
+def read_weekdays(text: str) -> str:
+    """Days of the week, shortened, before a date and in spans."""
+    return _WEEKDAY_SPAN.sub(" to ", _DATED.sub(_dated, text))
+
+
 def read_years(text: str) -> str:
     """Decades, spans of years, and numbers of four digits from 1100 to 2099 that nothing counts."""
     text = _DECADES.sub(" to ", text)
     text = _SEASON.sub(_season, text)
     text = _FISCAL.sub(lambda found: f"{found[1]} {year(found[2])}", text)
-    text = _SHORT_YEAR.sub(lambda found: cardinal(found[1]) if found[1] > "09" else f"oh {cardinal(found[1][1])}", text)
+    text = _SHORT_YEAR.sub(
+        lambda found: cardinal(found[1]) if found[1] > "09" else f"oh {cardinal(found[1][1])}", text
+    )
     text = _SHORT_DECADE.sub(
         lambda found: _decade(found[1]) if int(found[1]) > 1 else _FIRST_DECADES[found[1]], text
     )

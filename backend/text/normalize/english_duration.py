@@ -52,12 +52,14 @@ _PART = re.compile(rf"({_COUNT}) ?([a-z]+)")
 _HOURS_AND_MINUTES = re.compile(r"(?<![\w.,$€£¥-])(\d{1,3})h([0-5]\d)(?![\w.:])")
 
 _MILLIONS = re.compile(
-    rf"(?<![\w.,])(\d{{1,3}}(?:,\d{{3}})*(?:\.\d{{1,3}})?)([kKmMbB]|mn|MM|bn|tn)(?= (?:[a-z]+(?:ed|ing|al|ive|ew|er|ly)? )?"
+    rf"(?<![\w.,])(\d{{1,3}}(?:,\d{{3}})*(?:\.\d{{1,3}})?)([kKmMbB]|mn|MM|bn|tn)(?= "
+    rf"(?:[a-z]+(?:ed|ing|al|ive|ew|er|ly)? )?"
     rf"{NOUNS}\b|\+? (?:{NOUNS})\b)"
 )
 _MILLIONS_AFTER = re.compile(
     r"(\b(?:population|audience|circulation|membership|turnover|sales|users|followers|subscribers|"
-    r"views|readership) (?:of|is|was|reached|hit|rose to|grew to|fell to) (?:about |around |over |nearly |some )?)"
+    r"views|readership) (?:of|is|was|reached|hit|rose to|grew to|fell to) (?:about |"
+    r"around |over |nearly |some )?)"
     r"(\d{1,3}(?:\.\d{1,3})?)([mMbB])\b"
 )
 _SPAN = re.compile(
@@ -81,17 +83,21 @@ _DECADE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DECADE_AFTER = re.compile(
-    r" (?:music|kids?|fashion|nostalgia|hits|rock|pop|styles?|movies?|films?|shows?|songs?|vibes?|era|"
+    r" (?:music|kids?|fashion|nostalgia|hits|rock|pop|styles?|movies?|films?|shows?|"
+    r"songs?|vibes?|era|"
     r"hip|party|bands?|sitcoms?|cartoons?|anime|aesthetic|decade|child|icons?|stars?|dance|disco|hair|"
-    r"computers?|games?|classics?|TV|house|metal|punk|jazz|and \d0s|or \d0s|to \d0s|ladies|women|men)\b"
+    r"computers?|games?|classics?|TV|house|metal|punk|jazz|and \d0s|or \d0s|to \d0s|"
+    r"ladies|women|men)\b"
 )
 _SECONDS_BEFORE = re.compile(
     r"\b(?:wait(?:ed|ing)?|for|after|in|within|every|takes?|took|lasts?|lasted|about|under|over|only|"
-    r"another|just|last|next|first|sleep|pause|delay|than|timeout|limit|of|to|at|is|was|=|:|until) ?$",
+    r"another|just|last|next|first|sleep|pause|delay|than|timeout|limit|of|to|at|is|was|=|"
+    r":|until) ?$",
     re.IGNORECASE,
 )
 _SECONDS_AFTER = re.compile(
-    r" (?:timeouts?|timers?|delays?|limits?|pauses?|windows?|later|ago|each|per|left|remaining|long|"
+    r" (?:timeouts?|timers?|delays?|limits?|pauses?|windows?|later|ago|each|per|left|"
+    r"remaining|long|"
     r"intervals?|breaks?|cooldown|clips?|videos?|ads?|spots?|sprints?|rest|apart|early|late|behind|ahead)\b"
 )
 _COUNTED_BEFORE = re.compile(

@@ -1,4 +1,4 @@
-"""Thousands that are kept apart by something other than a comma: joined, so that they are one number.
+"""English thousands that are kept apart by something other than a comma.
 
 "10 000", with any kind of space, "1,00,000" as in India, "1'000" as in Switzerland, "1_000" as in
 programs.
@@ -19,7 +19,8 @@ _SPACED = re.compile(
     r"(?![\d/:'’–-]| ?[-/]?\d|\.\d{3}|[A-Za-z]?\d|th\b|,\d)"
 )
 _SPACED_SPAN = re.compile(
-    r"(?<![\w.,/:'’-])(?<!\d )([1-9]\d{0,2}(?: \d{3}){1,4})( ?[–-] ?)([1-9]\d{0,2}(?: \d{3}){1,4})(?![ -]?\d)"
+    r"(?<![\w.,/:'’-])(?<!\d )([1-9]\d{0,2}(?: \d{3}){1,4})( ?[–-] ?)([1-9]\d{0,2}"
+    r"(?: \d{3}){1,4})(?![ -]?\d)"
 )
 _NO_AMOUNT_BEFORE = re.compile(
     r"(?:\b(?:January|February|March|April|May|June|July|August|September|October|November|December|"

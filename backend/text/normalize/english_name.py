@@ -3,8 +3,7 @@
 import re
 
 _PLUS_PLUS = re.compile(r"(?<![\w+])([A-Za-z][A-Za-z]{0,15})\+\+(\d{2})?(?![\w+])")
-_SHARP = re.compile(r"\b([A-GJ])[#♯](?!\w)|\b([A-G])[#♯](?=(?:m|maj|min|dim|sus|aug)?\d?\b)")
-_FLAT = re.compile(r"\b([A-G])♭")
+_SHARP = re.compile(r"\b([A-GJ])#(?!\w)|\b([A-G])#(?=(?:m|maj|min|dim|sus|aug)?\d?\b)")
 _DOT_NET = re.compile(r"(?<![\w.])\.NET\b|(?<=\b(?:ASP|ADO))\.NET\b|(?<=\b(?:VB|ML))\.NET\b")
 _INITIALS = re.compile(r"(?<![\w/.])[A-Z][A-Z0-9]{0,4}(?:/[A-Z][A-Z0-9]{0,4}){1,4}(?![\w/])")
 _NOT_APPLICABLE = re.compile(r"(?<![\w/])N/A(?![\w/])")
@@ -28,7 +27,6 @@ def read_names(text: str) -> str:
     text = _SHARP.sub(
         lambda found: f"{found[1] or found[2]} sharp" + (" " if found[2] else ""), text
     )
-    text = _FLAT.sub(r"\1 flat", text)
     text = _DOT_NET.sub(_dot_net, text)
     text = _NOT_APPLICABLE.sub("not applicable", text)
     text = _INITIALS.sub(lambda found: found[0].replace("/", " "), text)

@@ -97,7 +97,10 @@ _SCALES = {
     "tn": "trillion",
 }
 _SYMBOL = "(" + "|".join(re.escape(symbol) for symbol in _CURRENCIES if len(symbol) < 4) + ")"
-_SCALE = r"(?: ?(thousand|million|billion|trillion|lakh|crore|lac|cr)\b|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
+_SCALE = (
+    r"(?: ?(thousand|million|billion|trillion|lakh|crore|lac|cr)\b"
+    r"|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
+)
 _MONEY = re.compile(
     rf"(?<![\w$])(-|−)?{_SYMBOL} ?({NUMBER})(?: ?[–-] ?{_SYMBOL}?({NUMBER}))?{_SCALE}"
 )
@@ -261,13 +264,18 @@ _RATE_ALONE = re.compile(
 )
 _SPAN = re.compile(rf"(?<![\w.,-])({NUMBER} ?({_UNIT})) ?[–-] ?(?={NUMBER} ?\2(?!\w))")
 _ONE_THING = re.compile(
-    r"-[a-z]| (?:sprint|race|dash|freestyle|hurdles|butterfly|backstroke|relay|run|swim|pool|radius|dive|"
-    r"drop|barrier|walk|mark|cable|telescope|drive|hard drive|battery|tank|bottle|bag|gap|penalty|rule)\b"
+    r"-[a-z]| (?:sprint|race|dash|freestyle|hurdles|butterfly|backstroke|relay|run|swim|"
+    r"pool|radius|dive|"
+    r"drop|barrier|walk|mark|cable|telescope|drive|hard drive|battery|tank|bottle|bag|gap|"
+    r"penalty|rule)\b"
 )
-_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)"
+_FEET = re.compile(
+    r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)"
     r"|(?<![\w.,])([3-7])['’′](\d|1[01])(?![\w'’])"
 )
-_FEET_AND_INCHES = re.compile(r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?\b|\.(?= [a-z])|\b)")
+_FEET_AND_INCHES = re.compile(
+    r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?\b|\.(?= [a-z])|\b)"
+)
 _INCHES = re.compile(r"(?<![\w.,\"“])(\d{1,3}(?:\.\d{1,2})?)[\"″](?=[ ,.;]|$)(?![^\"\n]{0,200}\")")
 _PERCENT = re.compile(r"(?<=\d) ?(%|‰)")
 
@@ -279,7 +287,8 @@ _SIGN_OF_FRACTION = re.compile(r"(?:(?<!\d)(\d{1,18}) ?)?([¼-¾⅐-⅞])")
 _RATING = re.compile(r"(?<=\d\.\d)/(?=\d{1,3}(?![\w/]))")
 _RATED = re.compile(
     r"(?<![\w.,/$])(\d{1,3})/(\d{1,3})(?= (?:stars?|points?)\b)"
-    r"|\b([Pp]age|[Ss]tep|[Ss]lide|[Pp]art|[Cc]hapter|[Dd]ay|[Ll]evel|[Rr]ound) (\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)"
+    r"|\b([Pp]age|[Ss]tep|[Ss]lide|[Pp]art|[Cc]hapter|[Dd]ay|[Ll]evel|"
+    r"[Rr]ound) (\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)"
 )
 _ALWAYS = re.compile(r"(?<![\w./])24/7/365(?![\w/])")
 _FIXED_FRACTIONS = {"4/20": "four twenty", "24/7": "twenty-four seven", "9/11": "nine eleven"}

@@ -8,45 +8,52 @@ _NUMERAL = r"(?=[IVXLCDM])M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I
 _SMALL_NUMERAL = r"(?=[ivxl])(?:xl|l?x{0,3})(?:ix|iv|v?i{0,3})(?!\w)"
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _PARTS = (
-    "World War|Mk|Mk\\.|Chapter|CHAPTER|Volume|Vol\\.|VOLUME|Act|ACT|Scene|SCENE|Book|BOOK|Part|PART|Phase|Type|"
-    "Section|SECTION|Article|ARTICLE|Super Bowl|Appendix|Episode|EPISODE|Season|Stage|Mark|Title|Psalm|"
+    "World War|Mk|Mk\\.|Chapter|CHAPTER|Volume|Vol\\.|VOLUME|Act|ACT|Scene|SCENE|Book|"
+    "BOOK|Part|PART|Phase|Type|"
+    "Section|SECTION|Article|ARTICLE|Super Bowl|Appendix|Episode|EPISODE|Season|Stage|"
+    "Mark|Title|Psalm|"
     "Apollo|Gemini|Rocky|Canto|Verse|Lesson|Unit|Round|Level|Grade|Class|Category|Tier|Figure|Table|"
     "Schedule|Division|Amendment|Factor|Game|Chapters|Parts|Acts|Books|Volumes|Final Fantasy|"
     "Resident Evil|Civilization|Diablo|Dragon Quest|Street Fighter|Grand Theft Auto|GTA|Star Wars|"
     "Vatican|Olympiad|Symphony|Sonata|Cycle|Group|Region|Corps|Saturn|Titan|Trident|Polaris|Pentium|"
-    "Playstation|PlayStation|StarCraft|Warcraft|Fallout|Elder Scrolls|Bloodlines|Creed|Halo|Quake|Doom"
+    "Playstation|PlayStation|StarCraft|Warcraft|Fallout|Elder Scrolls|Bloodlines|Creed|"
+    "Halo|Quake|Doom"
 )
 _PART = re.compile(rf"\b({_PARTS}) ({_NUMERAL})\b(?!-?[a-z])(?!\.[A-Z])")
 _SMALL_PART = re.compile(
     r"\b((?i:chapter|volume|vol\.|act|scene|book|part|phase|type|section|article|appendix|episode|season|"
-    rf"stage|level|grade|class|category|tier|figure|table|canto|verse|world war|page|p\.|pp\.|factor)) "
+    rf"stage|level|grade|class|category|tier|figure|table|canto|verse|world war|page|p\.|"
+    rf"pp\.|factor)) "
     rf"({_NUMERAL}|{_SMALL_NUMERAL})\b(?!-?[a-z])(?!\.[A-Za-z])"
 )
 _MORE = re.compile(
-    rf"(?P<before>(?:\b(?:{_PARTS}) [a-z-]{{3,40}}))(?P<joint> and | or | to |, |[–-])(?P<numeral>{_NUMERAL})\b(?![’'])"
+    rf"(?P<before>(?:\b(?:{_PARTS}) [a-z-]{{3,40}}))(?P<joint> and | or | to |, |"
+    rf"[–-])(?P<numeral>{_NUMERAL})\b(?![’'])"
 )
 _COUNTED_UP = re.compile(
-    rf"\bI(?=,? ?(?:and |or |& |to |[–-])?II\b)(?P<rest>(?:(?:, and |, or |, | and | or | & | to |[–-])(?:II|III|IV|V|VI|VII|VIII|IX|X|XI|XII)(?!\w)){{1,12}})"
+    r"\bI(?=,? ?(?:and |or |& |to |[–-])?II\b)(?P<rest>(?:(?:, and |, or |, | and | or |"
+    r" & | to |[–-])(?:II|III|IV|V|VI|VII|VIII|IX|X|XI|XII)(?!\w)){1,12})"
 )
 _SMALL_NUMBER = re.compile(r"\b[IVX]+\b|[–-]")
 _RULERS = (
-    "Henry Elizabeth Louis Charles George Edward James William Richard Philip John Paul Benedict "
-    "Pius Gregory Leo Innocent Clement Napoleon Nicholas Alexander Catherine Peter Ivan Frederick "
-    "Wilhelm Ramses Ramesses Ptolemy Mary Xerxes Darius Otto Ferdinand Francis Joseph Leopold "
-    "Albert Christian Gustav Carl Haakon Harald Carlos Felipe Alfonso Juan Pedro Umberto Victor "
-    "Emmanuel Urban Boniface Adrian Julius Mehmed Murad Selim Cleopatra Margaret Margrethe Robert "
-    "Malcolm David Constantine Justinian Theodosius Casimir Sigismund Stephen Baldwin Thutmose "
-    "Amenhotep Seti Artaxerxes Antiochus Seleucus Cyrus Basil Romanos Leopold Maximilian Rudolf Rudolph "
-    "Ludwig Franz Josef Ernest Augustus Gustavus Christina Isabella Anne Matilda Eric Erik Olaf Sverre "
-    "Valdemar Canute Edmund Donald Kenneth Duncan Sixtus Eugene Callixtus Martin Honorius Celestine "
-    "Lucius Sylvester Marcellus Callistus Suleiman Ahmed Mustafa Osman Bayezid Akbar Abdullah Hussein "
-    "Hassan Mohammed Muhammad Reza Thomas Michael Walter Ivan Boris Vasily Dmitry Feodor Theodore"
+    "Henry Elizabeth Louis Charles George Edward James William Richard Philip John Paul "
+    "Benedict Pius Gregory Leo Innocent Clement Napoleon Nicholas Alexander Catherine Peter "
+    "Ivan Frederick Wilhelm Ramses Ramesses Ptolemy Mary Xerxes Darius Otto Ferdinand Francis "
+    "Joseph Leopold Albert Christian Gustav Carl Haakon Harald Carlos Felipe Alfonso Juan "
+    "Pedro Umberto Victor Emmanuel Urban Boniface Adrian Julius Mehmed Murad Selim Cleopatra "
+    "Margaret Margrethe Robert Malcolm David Constantine Justinian Theodosius Casimir "
+    "Sigismund Stephen Baldwin Thutmose Amenhotep Seti Artaxerxes Antiochus Seleucus Cyrus "
+    "Basil Romanos Maximilian Rudolf Rudolph Ludwig Franz Josef Ernest Augustus Gustavus "
+    "Christina Isabella Anne Matilda Eric Erik Olaf Sverre Valdemar Canute Edmund Donald "
+    "Kenneth Duncan Sixtus Eugene Callixtus Martin Honorius Celestine Lucius Sylvester "
+    "Marcellus Callistus Suleiman Ahmed Mustafa Osman Bayezid Akbar Abdullah Hussein Hassan "
+    "Mohammed Muhammad Reza Thomas Michael Walter Boris Vasily Dmitry Feodor Theodore"
 )
-_RULER = re.compile(
-    rf"\b({'|'.join(dict.fromkeys(_RULERS.split()))}) ({_NUMERAL})\b(?!['’](?!s\b))(?!\.[A-Z])"
-)
+_ANY_RULER = _RULERS.replace(" ", "|")
+_RULER = re.compile(rf"\b({_ANY_RULER}) ({_NUMERAL})\b(?!['’](?!s\b))(?!\.[A-Z])")
 _REIGNS = re.compile(
-    r"\b(?:King|Queen|Emperor|Empress|Pope|Tsar|Czar|Kaiser|Sultan|Prince|Pharaoh|Saint|Duke|Shah) $"
+    r"\b(?:King|Queen|Emperor|Empress|Pope|Tsar|Czar|Kaiser|Sultan|Prince|Pharaoh|Saint|"
+    r"Duke|Shah) $"
 )
 _AFTER_FIRST = re.compile(r"['’]s\b| of (?:[A-Z]|the)|[,;:)]|\.(?:\s|$)| \(|$| and [A-Z]\w* II")
 _NO_NUMERAL = frozenset(
@@ -54,7 +61,8 @@ _NO_NUMERAL = frozenset(
 )
 """Initials and words oftener than numbers."""
 _SURNAMED = re.compile(
-    rf"\b((?:{'|'.join(dict.fromkeys(_RULERS.split()))}) (?:[A-Z]\.? )?(?:[A-Z][a-z]+ ){{1,2}})(II|III|IV)\b(?!['’](?!s\b))"
+    rf"\b((?:{_ANY_RULER}) (?:[A-Z]\.? )?"
+    rf"(?:[A-Z][a-z]+ ){{1,2}})(II|III|IV)\b(?!['’](?!s\b))"
 )
 _ALONE = re.compile(r"(?<=[a-z] )(II|III|VII|VIII|XII|XIII|XIV|XVI|XVII|XVIII)\b(?![’'.-]?\w)")
 _CAPITALISED_BEFORE = re.compile(r"\b[A-Z][a-z]{2,} $")
@@ -67,7 +75,9 @@ _HEADING = re.compile(
 )
 
 
-_NEVER_PRONOUN = frozenset(("World War", "Type", "Phase", "Stage", "Class", "Grade", "Level", "Category"))
+_NEVER_PRONOUN = frozenset(
+    ("World War", "Type", "Phase", "Stage", "Class", "Grade", "Level", "Category")
+)
 
 
 def read_roman(text: str) -> str:
@@ -122,7 +132,14 @@ def _part(found: re.Match[str]) -> str:
     is_letter = roman.islower() and len(roman) == 1 and follows[:1] not in tuple(",.;:)")
     if not roman or is_pronoun or is_letter or roman.upper() in _NO_NUMERAL - {"X", "L"}:
         return found[0]
-    spoken = {"Mk": "Mark", "Mk.": "Mark", "Vol.": "Volume", "vol.": "volume", "p.": "page", "pp.": "pages"}.get(name, name)
+    spoken = {
+        "Mk": "Mark",
+        "Mk.": "Mark",
+        "Vol.": "Volume",
+        "vol.": "volume",
+        "p.": "page",
+        "pp.": "pages",
+    }.get(name, name)
     return f"{spoken} {cardinal(str(value(roman)))}"
 
 

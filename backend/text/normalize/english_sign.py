@@ -13,13 +13,15 @@ _IN_EQUATION = re.compile(
     r"(?<=[\w)²³]) ?([-−–*]) ?(?=[\w(.-])|(?<=[\w)²³]) ?(/) ?(?=[\w(.-])(?!\d{1,2}(?!\d))"
     r"|(?P<top>(?<!\w)\d{1,15}) ?/ ?(?P<bottom>\d{1,2})(?!\d)"
 )
+_FACTOR = re.compile(r"(?<!\w)(\d{1,15})(?=[a-z](?!\w))")
 _SIGNED = re.compile(r"(?<![\w)²³] )(?<![\w)²³])[-−](?=[\w(])")
 
 _BOOKS = (
     r"(?:(?:[1-3]|I{1,3}|First|Second|Third) )?(?:Genesis|Gen\.?|Exodus|Exod?\.?|Leviticus|Lev\.?|"
     r"Numbers|Num\.?|Deuteronomy|Deut\.?|Joshua|Josh\.?|Judges|Judg\.?|Ruth|Samuel|Sam\.?|Kings|"
     r"Chronicles|Chron?\.?|Ezra|Nehemiah|Neh\.?|Esther|Esth?\.?|Job|Psalms?|Pss?\.?|Proverbs|Prov\.?|"
-    r"Ecclesiastes|Eccl?\.?|Song of (?:Songs|Solomon)|Isaiah|Isa\.?|Jeremiah|Jer\.?|Lamentations|Lam\.?|"
+    r"Ecclesiastes|Eccl?\.?|Song of (?:Songs|Solomon)|Isaiah|Isa\.?|Jeremiah|Jer\.?|"
+    r"Lamentations|Lam\.?|"
     r"Ezekiel|Ezek\.?|Daniel|Dan\.?|Hosea|Hos\.?|Joel|Amos|Obadiah|Jonah|Micah|Mic\.?|Nahum|Habakkuk|"
     r"Hab\.?|Zephaniah|Zeph\.?|Haggai|Hag\.?|Zechariah|Zech\.?|Malachi|Mal\.?|Matthew|Matt?\.?|Mark|Mk\.?|"
     r"Luke|Lk\.?|John|Jn\.?|Acts|Romans|Rom\.?|Corinthians|Cor\.?|Galatians|Gal\.?|Ephesians|Eph\.?|"
@@ -61,11 +63,13 @@ _FULL_BOOKS = {
     "Eccl": "Ecclesiastes",
 }
 _PASSAGE = re.compile(
-    rf"\b(?P<book>{_BOOKS}) (?P<chapter>\d{{1,3}}):(?P<verses>\d{{1,3}}[a-c]?(?:(?:, ?|[–-])\d{{1,3}}[a-c]?(?!:| [A-Z]|\d)){{0,8}})"
+    rf"\b(?P<book>{_BOOKS}) (?P<chapter>\d{{1,3}}):(?P<verses>\d{{1,3}}[a-c]?(?:(?:, ?|"
+    rf"[–-])\d{{1,3}}[a-c]?(?!:| [A-Z]|\d)){{0,8}})"
     r"(?:[–-](?P<last>\d{1,3}:\d{1,3}))?(?![\w:])"
 )
 _VERSES = re.compile(
-    r"(?<![\w.,:/$-])(?P<chapter>\d{1,3}):(?P<verses>\d{1,3}[–-]\d{1,3})(?![\w:/-]|[.,]\d| ?[aApP]\.?[mM])"
+    r"(?<![\w.,:/$-])(?P<chapter>\d{1,3}):(?P<verses>\d{1,3}[–-]\d{1,3})(?![\w:/-]|[.,]\d|"
+    r" ?[aApP]\.?[mM])"
 )
 _PLACES = {"1": "First", "2": "Second", "3": "Third", "I": "First", "II": "Second", "III": "Third"}
 _RATIO = re.compile(
@@ -106,7 +110,7 @@ _BETWEEN_NUMBERS = {
 }
 _OPERATION = re.compile(r"(?<=[\d)]) ?([+−*×·÷]) ?(?=[\d(])|(?<=\d) ([-/<>]) (?=\d)")
 _OPERATION_OF_NAMES = re.compile(r"(?<=\w) ([+−×÷]) (?=\w)|(?<=[A-Za-z\d])(\+)(?=[A-Za-z\d])")
-_COMPARISON_OF_NAMES = re.compile(r"(?<=\b[a-zA-Z]) ?([<>]) ?(?=[\w(-])")
+_COMPARISON_OF_NAMES = re.compile(r"(?<=\b[a-zA-Z]) ?([<>]) ?(?=-?\d|-?[A-Za-z](?![\w<>'’-]))")
 _COMPOSED = {
     ">=": "≥",
     "<=": "≤",
@@ -168,10 +172,11 @@ _ALWAYS_READ = "".join(sign for sign in _SYMBOLS if sign not in "&=@")
 _SYMBOL = re.compile(rf" ?([{_ALWAYS_READ}]) ?|(?<=[\w.)])(?: ?(&|=) ?| (@) )(?=[\w(-])")
 _BEFORE_NUMBER = {"~": "about ", "<": "less than ", ">": "more than ", "#": "number "}
 _SIGN_BEFORE_NUMBER = re.compile(r"(?<![\w~<>#&/|])([~<>#]) ?(?=\d)")
-_GREEK_NAMES = (
+_GREEK_WORDS = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma "
     "sigma tau upsilon phi chi psi omega"
-).split()
+)
+_GREEK_NAMES = _GREEK_WORDS.split()
 _GREEK = {
     **{chr(0x3B1 + index): name for index, name in enumerate(_GREEK_NAMES)},
     **{chr(0x391 + index): name for index, name in enumerate(_GREEK_NAMES) if index != 17},
@@ -217,6 +222,7 @@ def _equation(found: re.Match[str]) -> str:
     written = found[0]
     if not any(c.isdecimal() for c in written):
         return written
+    written = _FACTOR.sub(r"\1 ", written)
     return _SIGNED.sub("minus ", _IN_EQUATION.sub(_in_equation, written))
 
 
@@ -252,8 +258,8 @@ def _plain(words: str) -> str:
 
 
 def _exponent(found: re.Match[str]) -> str:
-    sign = "-" if found[2] in ("-", "−") else ""
-    return f"{found[1]} times ten to the power of {'minus ' if sign else ''}{cardinal(str(int(found[3])))}"
+    sign = "minus " if found[2] in ("-", "−") else ""
+    return f"{found[1]} times ten to the power of {sign}{cardinal(str(int(found[3])))}"
 
 
 def _power(found: re.Match[str]) -> str:

@@ -7,15 +7,17 @@ from backend.text.normalize.number import cardinal
 _HALF = r"(?:[ap]m\b|[AP]M\b|[ap]\.m\.|[AP]\.M\.)"
 _TIME = re.compile(
     r"(?<![\w.,:/])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,6})(?!\d))?)?(?![\d:])"
-    rf"( ?{_HALF})?(?:(?<=\d)(?:(Z)(?!\w)|([+−-])([01]\d):?([0-5]\d)(?!\d)))?"
+    rf"( ?{_HALF})?(?:(?<=\d)(?:(Z)(?!\w)| ?([+−-])([01]\d):?([0-5]\d)(?!\d)))?"
 )
 _DOTTED_TIME = re.compile(rf"(?<![\w.,:/])(1[0-2]|0?[1-9])\.([0-5]\d)(?= ?{_HALF})")
 _TIME_SPAN = re.compile(
-    r"(?<=\d:\d\d) ?[–-] ?(?=\d{1,2}:\d\d)|(?<=\d[apAP][mM]) ?[–-] ?(?=\d)|(?<=\d [apAP][mM]) ?[–-] ?(?=\d)"
+    r"(?<=\d:\d\d) ?[–-] ?(?=\d{1,2}:\d\d)|(?<=\d[apAP][mM]) ?[–-] ?(?=\d)|"
+    r"(?<=\d [apAP][mM]) ?[–-] ?(?=\d)"
     r"|(?<=[apAP]\.[mM]\.) ?[–-] ?(?=\d)"
 )
 _HOURS_SPAN = re.compile(
-    rf"(?<![\w.,:/$-])(\d{{1,2}}|\d{{1,2}}:[0-5]\d) ?[–-] ?(?=(?:1[0-2]|0?[1-9])(?::[0-5]\d)? ?{_HALF})"
+    rf"(?<![\w.,:/$-])(\d{{1,2}}|\d{{1,2}}:[0-5]\d) ?[–-] ?(?=(?:1[0-2]|0?[1-9])"
+    rf"(?::[0-5]\d)? ?{_HALF})"
 )
 _HOUR = re.compile(
     r"(?<![\w.,:/])(1[0-2]|0?[1-9]) ?(?:([ap])m\b|([AP])M\b|([ap])\.m\.|([AP])\.M\.)"
@@ -26,7 +28,8 @@ _MILITARY = re.compile(
 _OFFSET = re.compile(r"\b(UTC|GMT) ?([+−-])(\d{1,2})(?::?([0-5]\d))?(?!\d)")
 _FOLLOWED = re.compile(r"\s+[A-Z\"“]|\s*$|\s*\n")
 _ZONE = re.compile(
-    r" (?:[PMCEA][SDT]?T|AK[SD]T|HST|UTC|GMT|BST|CES?T|WES?T|EES?T|IST|JST|KST|SGT|HKT|MSK|A[EWC][SD]T|"
+    r" (?:[PMCEA][SDT]?T|AK[SD]T|HST|UTC|GMT|BST|CES?T|WES?T|EES?T|IST|JST|KST|SGT|HKT|"
+    r"MSK|A[EWC][SD]T|"
     r"NZ[SD]T|Z)\b"
 )
 

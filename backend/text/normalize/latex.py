@@ -1,6 +1,6 @@
 """Formulas in LaTeX as they are read aloud, in English: "$E = mc^2$", "\\(x_1\\)", "\\alpha".
 
-What stands between two dollar signs may be money: it is a formula only where it has the look of one.
+What stands between two dollar signs may be money: it is a formula only where it looks like one.
 """
 
 import re
@@ -40,7 +40,8 @@ _SPACED = re.compile(rf"(?<![\w\\$])\$ (?P<dollars>(?!\s){_INSIDE}{{1,400}}+) ?\
 _DEGREES = re.compile(r"(?<=\d) ?(?:\$\^(?:\\circ|\{\\circ\})\$|\^\\circ|\^\{\\circ\})")
 _BARE = re.compile(r"(?<![\\\w:])\\(?P<name>[A-Za-z]{2,20})(?![A-Za-z\\:])")
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\[\s\S]|\d{1,18}(?:,\d{3})*(?:\.\d{1,18})?|\s+|[\s\S]")
-_MARK = re.compile(r"[\\^_=<>+]|\d[A-Za-z]|[A-Za-z]\d?\(|[A-Za-z] ?[-*/] ?[\w(]|[A-Za-z]!")
+_MARK = re.compile(r"[\\^_=<>+]|\d[A-Za-z]|[A-Za-z]['\d]?\(|[A-Za-z] ?[-*/] ?[\w(]|[A-Za-z]!")
+_ALIGNMENT = re.compile(r"(?<!\\)&")
 _STRONG_MARK = re.compile(r"[\\^_=]")
 _NUMBER_ALONE = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?°?")
 _VARIABLE = re.compile(r"\(?[A-Za-z](?:, ?[A-Za-z]){0,5}'{0,2}\)?|[A-Z]{2,3}")
@@ -86,7 +87,8 @@ def _inline(found: re.Match[str]) -> str:
 
 def _spaced(found: re.Match[str]) -> str:
     content = found["dollars"].strip()
-    if not _STRONG_MARK.search(content) or _WORD.search(_TEXT.sub(" ", content)):
+    words = _WORD.findall(_TEXT.sub(" ", content))
+    if not _STRONG_MARK.search(content) or any(len(word) > 2 for word in words):
         return found[0]
     return _words(content)
 
@@ -105,6 +107,8 @@ def _is_formula(content: str) -> bool:
 
 
 def _words(content: str) -> str:
+    if "matrix" not in content:
+        content = _ALIGNMENT.sub(" ", content)
     return _tidy(_Reader(content[:_MOST_CHARACTERS], 0).read())
 
 
@@ -150,7 +154,9 @@ class _Reader:
         words = self._atom(depth)
         while (mark := self._peek()) in ("^", "_", "'"):
             self._take()
-            words += " prime" if mark == "'" else self._script(mark, depth)
+            is_base = mark == "_" and words == "log"
+            script = " prime" if mark == "'" else self._script(mark, depth)
+            words += script.replace(" sub ", " base ", 1) + " of" if is_base else script
         return words
 
     def _atom(self, depth: int) -> str:

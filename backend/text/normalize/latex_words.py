@@ -1,14 +1,28 @@
 """What LaTeX's commands and signs are called, in English."""
 
-GREEK = frozenset(
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+GREEK = _names(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma "
-    "tau upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
+    "tau upsilon phi chi psi omega "
+    "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
 )
-FUNCTIONS = frozenset(
+FUNCTIONS = _names(
     "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan log ln lg exp max min sup inf det "
-    "dim ker gcd lcm arg deg Pr mod argmax argmin rank tr span sgn".split()
+    "dim ker gcd lcm arg deg Pr mod argmax argmin rank tr span sgn"
 )
 """They are written as words within a formula, with a backslash or without."""
+_NOT_SAID = _names(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle scriptstyle "
+    "limits nolimits nonumber label tag hline noindent"
+)
+_STYLES = _names(
+    "mathbf mathit mathsf mathtt mathcal mathbb mathfrak mathscr boldsymbol bm mathbin mathrel "
+    "mathop mathord vphantom hphantom phantom underline boxed overbrace underbrace"
+)
 FUNCTION_WORDS = {
     "sin": "sine",
     "cos": "cosine",
@@ -43,7 +57,7 @@ FUNCTION_WORDS = {
     "sgn": "sign",
 }
 COMMANDS = {
-    **{name: "epsilon" for name in ("varepsilon",)},
+    "varepsilon": "epsilon",
     **{"vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma", "varpi": "pi"},
     **{"times": "times", "cdot": "times", "ast": "times", "div": "divided by", "bullet": "times"},
     **{"pm": "plus or minus", "mp": "minus or plus", "circ": "composed with"},
@@ -86,9 +100,7 @@ COMMANDS = {
         "star": "star",
     },
     **{"dagger": "dagger", "backslash": "backslash", "percent": "percent", "And": "and"},
-    **{name: "" for name in "left right big Big bigg Bigg bigl bigr Bigl Bigr middle".split()},
-    **{name: "" for name in "displaystyle textstyle scriptstyle limits nolimits nonumber".split()},
-    **{name: "" for name in "label tag hline noindent".split()},
+    **dict.fromkeys(_NOT_SAID, ""),
 }
 """Those that stand for a word, or for nothing."""
 SUMS = {
@@ -113,19 +125,10 @@ ACCENTS = {
     "dot": "dot",
     "ddot": "double dot",
     "check": "check",
-    "underline": "",
-    "boxed": "",
-    "overbrace": "",
-    "underbrace": "",
-    "phantom": "",
-    **{
-        name: ""
-        for name in "mathbf mathit mathsf mathtt mathcal mathbb mathfrak mathscr boldsymbol bm "
-        "mathbin mathrel mathop mathord vphantom hphantom".split()
-    },
+    **dict.fromkeys(_STYLES, ""),
 }
 """Said after what they stand over; the styles are not said."""
-TEXTS = frozenset("text mathrm textbf textit textrm textsf texttt operatorname mbox emph".split())
+TEXTS = _names("text mathrm textbf textit textrm textsf texttt operatorname mbox emph")
 """Their argument is text."""
 SIGNS = {
     "+": "plus",
