@@ -81,3 +81,10 @@ CASES = [
 @pytest.mark.parametrize(("written", "said"), CASES)
 def test_what_is_read(written: str, said: str) -> None:
     assert normalize(written, "en") == said
+
+
+def test_a_deep_formula_ends() -> None:
+    """However deep it is, and wherever it is left open."""
+    for unit in ("{", "\\frac{", "\\sqrt[", "x^{", "\\left("):
+        said = normalize(f"It is \\frac{{1}}{{2}}{unit * 20_000}", "en")
+        assert said.startswith("It is one half")

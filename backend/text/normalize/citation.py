@@ -31,6 +31,10 @@ _VALUES_WANTED = re.compile(
     r"prints?|outputs?|gives|contains|sort|append|into))$"
 )
 _OF_PROGRAMS = re.compile(r"[\[\](${<>@#&=|+*/\\^~-]$|[$@]\{?\w{1,39}$")
+_NAMED_BEFORE = re.compile(r"\brefs?\.?$|\breferences?$", re.IGNORECASE)
+_SUBJECT = re.compile(r" [a-z]{3}")
+_SPAN = re.compile(r" ?[–—-] ?")
+_INSIDE = re.compile(r"\[+([^\[\]]+)\]+")
 _ENDS = ".!?"
 _STEP = re.compile(r"\s*(?:=[^=]|\+|\*|\(|\.[a-z])")
 _RAISED = re.compile(
@@ -68,10 +72,13 @@ def _citation(found: re.Match[str], language: str) -> str:
         return f"{gap}{mark[1:-1]}{stop}"
     if "0" in numbers or (not gap and _OF_PROGRAMS.search(before)):
         return found[0]
-    if language == "en" and gap and numbers and _OBJECT_WANTED.search(before):
-        name = "reference" if len(numbers) == 1 else "references"
-        is_named = before.lower().endswith(("ref.", "refs.", "reference", "references"))
-        return f" {'' if is_named else name + ' '}{' and '.join(numbers)}{stop}"
+    is_subject = before[-1:] in _ENDS and _SUBJECT.match(text, end) and before
+    if language == "en" and gap and numbers and (is_subject or _OBJECT_WANTED.search(before)):
+        named = "" if _NAMED_BEFORE.search(before) else "reference"
+        named += "s" if named and len(numbers) > 1 else ""
+        named = named.capitalize() if is_subject else named
+        read = " and ".join(_SPAN.sub(" to ", each) for each in _INSIDE.findall(mark))
+        return f" {named} {read}{stop}".replace("  ", " ")
     if before[-1:] in _ENDS:
         return " " if text[end : end + 1].isalnum() else ""
     return stop

@@ -11,11 +11,11 @@ from backend.text.normalize.english_code import read_codes
 from backend.text.normalize.english_date import read_dates, read_weekdays, read_years
 from backend.text.normalize.english_duration import read_durations
 from backend.text.normalize.english_grouping import join_groups
+from backend.text.normalize.english_money import read_money
 from backend.text.normalize.english_name import read_names
 from backend.text.normalize.english_quantity import (
     NUMBER,
     read_measures,
-    read_money,
     read_number,
     read_rates,
 )

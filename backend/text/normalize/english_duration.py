@@ -52,7 +52,7 @@ _PART = re.compile(rf"({_COUNT}) ?([a-z]+)")
 _HOURS_AND_MINUTES = re.compile(r"(?<![\w.,$€£¥-])(\d{1,3})h([0-5]\d)(?![\w.:])")
 
 _MILLIONS = re.compile(
-    rf"(?<![\w.,])(\d{{1,3}}(?:,\d{{3}})*(?:\.\d{{1,3}})?)([kKmMbB]|mn|MM|bn|tn)(?= "
+    rf"(?<![\w.,$€£¥₹])(\d{{1,3}}(?:,\d{{3}})*(?:\.\d{{1,3}})?)([kKmMbB]|mn|MM|bn|tn)(?= "
     rf"(?:[a-z]+(?:ed|ing|al|ive|ew|er|ly)? )?"
     rf"{NOUNS}\b|\+? (?:{NOUNS})\b)"
 )

@@ -1,4 +1,4 @@
-"""English amounts: money, measures and fractions."""
+"""English amounts: measures, rates and fractions."""
 
 import re
 import unicodedata
@@ -7,84 +7,9 @@ from fractions import Fraction
 from backend.text.normalize.number import cardinal, decimal, ordinal
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}(?!\d)|\d{1,18}(?!\d))(?:\.\d{1,18}(?!\d))?"
-_NO_NUMBER_BEFORE = r"(?<![\w.,])"
+NO_NUMBER_BEFORE = r"(?<![\w.,])"
 
-_CURRENCIES = {
-    "US$": ("dollar", "dollars", "cent"),
-    "A$": ("Australian dollar", "Australian dollars", "cent"),
-    "C$": ("Canadian dollar", "Canadian dollars", "cent"),
-    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent"),
-    "R$": ("real", "reais", "centavo"),
-    "$": ("dollar", "dollars", "cent"),
-    "€": ("euro", "euros", "cent"),
-    "£": ("pound", "pounds", "penny"),
-    "¥": ("yen", "yen", ""),
-    "₹": ("rupee", "rupees", "paisa"),
-    "Rs.": ("rupee", "rupees", "paisa"),
-    "Rs": ("rupee", "rupees", "paisa"),
-    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent"),
-    "S$": ("Singapore dollar", "Singapore dollars", "cent"),
-    "NT$": ("Taiwan dollar", "Taiwan dollars", "cent"),
-    "MX$": ("Mexican peso", "Mexican pesos", "centavo"),
-    "₦": ("naira", "naira", "kobo"),
-    "₱": ("peso", "pesos", "centavo"),
-    "₫": ("dong", "dong", ""),
-    "₪": ("shekel", "shekels", "agora"),
-    "₴": ("hryvnia", "hryvnias", "kopiyka"),
-    "฿": ("baht", "baht", "satang"),
-    "₽": ("ruble", "rubles", "kopeck"),
-    "₩": ("won", "won", ""),
-    "₺": ("lira", "lira", "kurush"),
-    "₿": ("bitcoin", "bitcoins", ""),
-    "zł": ("zloty", "zlotys", "grosz"),
-}
-_CODES = {
-    "USD": "$",
-    "EUR": "€",
-    "GBP": "£",
-    "JPY": "¥",
-    "INR": "₹",
-    "RUB": "₽",
-    "KRW": "₩",
-    "TRY": "₺",
-    "AUD": "A$",
-    "CAD": "C$",
-    "HKD": "HK$",
-    "BRL": "R$",
-    "PLN": "zł",
-    "BTC": "₿",
-    "CNY": "yuan",
-    "CHF": "franc",
-    "NZD": "NZ$",
-    "SGD": "S$",
-    "MXN": "MX$",
-    "ZAR": "rand",
-    "SEK": "krona",
-    "NOK": "krone",
-    "DKK": "Danish krone",
-    "CZK": "koruna",
-    "THB": "฿",
-    "ILS": "₪",
-    "UAH": "₴",
-}
-_CURRENCIES["yuan"] = ("yuan", "yuan", "")
-_CURRENCIES["franc"] = ("Swiss franc", "Swiss francs", "centime")
-_CURRENCIES["rand"] = ("rand", "rand", "cent")
-_CURRENCIES["krona"] = ("Swedish krona", "Swedish kronor", "")
-_CURRENCIES["krone"] = ("Norwegian krone", "Norwegian kroner", "")
-_CURRENCIES["Danish krone"] = ("Danish krone", "Danish kroner", "")
-_CURRENCIES["koruna"] = ("Czech koruna", "Czech korunas", "")
-_CENTS = {
-    "kobo": "kobo",
-    "agora": "agorot",
-    "kopiyka": "kopiykas",
-    "satang": "satang",
-    "penny": "pence",
-    "paisa": "paise",
-    "kurush": "kurush",
-    "grosz": "groszy",
-}
-_SCALES = {
+SCALES = {
     "cr": "crore",
     "lac": "lakh",
     "k": "thousand",
@@ -96,22 +21,6 @@ _SCALES = {
     "t": "trillion",
     "tn": "trillion",
 }
-_SYMBOL = "(" + "|".join(re.escape(symbol) for symbol in _CURRENCIES if len(symbol) < 4) + ")"
-_SCALE = (
-    r"(?: ?(thousand|million|billion|trillion|lakh|crore|lac|cr)\b"
-    r"|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
-)
-_MONEY = re.compile(
-    rf"(?<![\w$])(-|−)?{_SYMBOL} ?({NUMBER})(?: ?[–-] ?{_SYMBOL}?({NUMBER}))?{_SCALE}"
-)
-_MONEY_AFTER = re.compile(
-    rf"{_NO_NUMBER_BEFORE}(-|−)?({NUMBER}){_SCALE} ?(?:([€£¥₹₽₩₺$]|zł)|({'|'.join(_CODES)})\b)"
-)
-_CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER}){_SCALE}")
-_CENT_SIGN = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER}) ?¢")
-_CENTS_ALONE = re.compile(r"(?<=[$€£])\.(?=\d\d(?!\d))")
-_ZEROS = re.compile(r"\.0+$")
-
 _UNITS = {
     "km": "kilometer",
     "m": "meter",
@@ -269,6 +178,12 @@ _ONE_THING = re.compile(
     r"drop|barrier|walk|mark|cable|telescope|drive|hard drive|battery|tank|bottle|bag|gap|"
     r"penalty|rule)\b"
 )
+_ANGLE = re.compile(
+    r"(?<![\w.,])(\d{1,3}(?:\.\d{1,8})?)°"
+    r"(?: ?(\d{1,2})['’′](?: ?(\d{1,2}(?:\.\d{1,4})?)(?:[\"″”]|''))?)?"
+    r" ?([NSEW])?(?![\w°])"
+)
+_DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _FEET = re.compile(
     r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)"
     r"|(?<![\w.,])([3-7])['’′](\d|1[01])(?![\w'’])"
@@ -294,8 +209,8 @@ _ALWAYS = re.compile(r"(?<![\w./])24/7/365(?![\w/])")
 _FIXED_FRACTIONS = {"4/20": "four twenty", "24/7": "twenty-four seven", "9/11": "nine eleven"}
 
 _SIZE = re.compile(r"(?<=\d)(?:×(?!10[⁻⁰¹²³⁴-⁹^])| ?x ?)(?=\d)")
-_TIMES = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
-_THOUSANDS = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
+_TIMES = re.compile(rf"{NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
+_THOUSANDS = re.compile(rf"{NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
 
 
 def read_number(text: str) -> str:
@@ -304,24 +219,12 @@ def read_number(text: str) -> str:
     return decimal(whole, fraction)
 
 
-def read_money(text: str) -> str:
-    """Amounts with a sign or code of a currency before or after them."""
-    text = _CENTS_ALONE.sub("0.", text)
-    text = _MONEY.sub(_money, text)
-    text = _CODE_BEFORE.sub(lambda m: _amount("", m[2], m[3] or m[4], _CODES[m[1]]), text)
-    text = _MONEY_AFTER.sub(
-        lambda m: _amount(m[1] or "", m[2], m[3] or m[4], m[5] or _CODES[m[6]]), text
-    )
-    return _CENT_SIGN.sub(
-        lambda m: f"{read_number(m[1])} {'cent' if m[1] == '1' else 'cents'}", text
-    )
-
-
 def read_measures(text: str) -> str:
     """Fractions, lengths, weights, speeds and other numbers with a unit."""
     text = _HYPHENED_MIXED.sub(r"\1 \2", text)
     text = _MIXED.sub(lambda m: f"{cardinal(m[1])} and {_fraction(m[2], m[3])}", text)
     text = _FRACTION_OF_INCH.sub(lambda m: f"{_fraction(m[1], m[2])} inch", text)
+    text = _ANGLE.sub(_angle, text)
     text = _FEET.sub(lambda m: f"{_feet(m[1] or m[3])} {cardinal(m[2] or m[4])}", text)
     text = _FEET_AND_INCHES.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
     text = _INCHES.sub(_inches, text)
@@ -333,7 +236,7 @@ def read_measures(text: str) -> str:
     text = _SPAN.sub(r"\1 to ", text)
     text = _MEASURE.sub(_measure, text)
     text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
-    text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {_SCALES[m[2]]}", text)
+    text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {SCALES[m[2]]}", text)
     text = _SIZE.sub(" by ", text)
     return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
 
@@ -343,30 +246,6 @@ def read_rates(text: str) -> str:
     text = _RATE_ALONE.sub(_rate, text)
     text = _MONEY_PER.sub(_money_per, text)
     return _PER_AFTER_WORD.sub(r" per \1", text)
-
-
-def _money(m: re.Match[str]) -> str:
-    minus, symbol, first, _, second, scale_word, scale_letter = m.groups()
-    if second:
-        end = _amount("", second, scale_word or scale_letter, symbol)
-        return f"{read_number(first)} to {end}"
-    return _amount(minus or "", first, scale_word or scale_letter, symbol)
-
-
-def _amount(minus: str, number: str, scale: str | None, symbol: str) -> str:
-    one, many, cent = _CURRENCIES[symbol]
-    sign = "minus " if minus else ""
-    number = _ZEROS.sub("", number)
-    if scale:
-        return f"{sign}{read_number(number)} {_SCALES.get(scale.lower(), scale)} {many}"
-    whole, _, fraction = number.replace(",", "").partition(".")
-    if not fraction or len(fraction) != 2 or not cent:
-        return f"{sign}{read_number(number)} {one if number == '1' else many}"
-    count = int(fraction)
-    cents = f"{cardinal(str(count))} {cent if count == 1 else _CENTS.get(cent, cent + 's')}"
-    if not int(whole):
-        return sign + cents
-    return f"{sign}{cardinal(whole)} {one if whole == '1' else many} and {cents}"
 
 
 def _measure(m: re.Match[str]) -> str:
@@ -387,6 +266,19 @@ def _measure(m: re.Match[str]) -> str:
 
 def _money_per(m: re.Match[str]) -> str:
     return f"{m[1]} per {_MONEY_PER_NAMES.get(m[2]) or _PER.get(m[2], m[2])}"
+
+
+def _angle(m: re.Match[str]) -> str:
+    degrees, minutes, seconds, direction = m.groups()
+    if not (minutes or direction):
+        return m[0]
+    parts = ((degrees, "degree"), (minutes, "minute"), (seconds, "second"))
+    words = [
+        f"{read_number(number)} {name}{'' if number == '1' else 's'}"
+        for number, name in parts
+        if number
+    ]
+    return " ".join([*words, *([_DIRECTIONS[direction]] if direction else [])])
 
 
 def _rated(m: re.Match[str]) -> str:

@@ -84,7 +84,7 @@ _SPACED_SPAN = re.compile(
 )
 _EQUAL_HALVES = re.compile(r"(?<![\w.,/-])(\d{2})[-/–]\1(?![\w/-]|[.,]\d| ?%)")
 _PERCENT_SPAN = re.compile(r"(?<= percent) ?[–-] ?(?=[\w])|(?<=\d%) ?[–-] ?(?=\d)")
-_MINUS = re.compile(r"(?<![\w.,)\]%/-])[-−](?=\.?\d)")
+_MINUS = re.compile(r"(?<![\w.,)\]%/-])[-−](?=\.?\d)|(?:(?<=[\s(])(?<!\d\s)|^)–(?=\.?\d)", re.M)
 _HYPHENED = re.compile(r"(?<=[A-Za-z])-(?=\d)")
 _PLUS_AFTER = re.compile(r"(?<=\d)\+(?![\w+])")
 _PLUS_BEFORE = re.compile(r"(?<![\w)+])\+(?=\.?\d)")

@@ -19,9 +19,9 @@ from backend.text.normalize.latex_words import (
 )
 from backend.text.normalize.number import cardinal, decimal, ordinal
 
-_MOST_CHARACTERS = 1000
+MOST_CHARACTERS = 1000
 """Of a formula."""
-_DEEPEST = 16
+DEEPEST = 16
 """Groups within groups."""
 _INSIDE = r"(?:[^$\\\n]|\\[^\n])"
 _DISPLAYED = re.compile(
@@ -109,7 +109,7 @@ def _is_formula(content: str) -> bool:
 def _words(content: str) -> str:
     if "matrix" not in content:
         content = _ALIGNMENT.sub(" ", content)
-    return _tidy(_Reader(content[:_MOST_CHARACTERS], 0).read())
+    return _tidy(_Reader(content[:MOST_CHARACTERS], 0).read())
 
 
 def _tidy(words: str) -> str:
@@ -126,7 +126,7 @@ def _read_bare(text: str) -> str:
         words = _tidy(reader.term(0))
         read += [text[position : found.start()], words]
         position = reader.position
-        if text[position : position + 1].isalnum():
+        if text[position : position + 1].isalnum() or text.startswith("\\", position):
             read.append(" ")
     return "".join([*read, text[position:]])
 
@@ -136,7 +136,7 @@ class _Reader:
 
     def __init__(self, content: str, position: int) -> None:
         self._content, self.position = content, position
-        self._end = min(len(content), position + _MOST_CHARACTERS)
+        self._end = min(len(content), position + MOST_CHARACTERS)
 
     def read(self, depth: int = 0, closing: frozenset[str] = frozenset()) -> str:
         """Up to one of `closing`, which is read, too."""
@@ -162,7 +162,7 @@ class _Reader:
     def _atom(self, depth: int) -> str:
         token = self._take()
         if token == "{":
-            return self.read(depth + 1, frozenset("}")) if depth < _DEEPEST else ""
+            return self.read(depth + 1, frozenset("}")) if depth < DEEPEST else ""
         if token[:1] == "\\":
             return self._command(token[1:], depth)
         if token[:1].isdecimal():
@@ -262,7 +262,7 @@ class _Reader:
         degree = ""
         if self._peek() == "[":
             self._take()
-            degree = _tidy(self.read(depth + 1, _ENDS_ROOT)) if depth < _DEEPEST else ""
+            degree = _tidy(self.read(depth + 1, _ENDS_ROOT)) if depth < DEEPEST else ""
         of = _tidy(self._argument(depth))
         if degree in ("", "two"):
             return f"the square root of {of}"
@@ -270,7 +270,7 @@ class _Reader:
         return f"the {name} of {of}"
 
     def _argument(self, depth: int) -> str:
-        if depth >= _DEEPEST:
+        if depth >= DEEPEST:
             self._take()
             return ""
         token = self._peek()
