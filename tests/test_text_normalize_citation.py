@@ -54,9 +54,13 @@ CASES = [
     ("the price [US$5] rose", "the price [five dollars] rose"),
     ("x² + y²", "x squared plus y squared"),
     ("10² = 100", "ten squared equals one hundred"),
-    ("$foo[2] stays", "$foo[two] stays"),
+    ("$foo[2] stays", "foo[two] stays"),
     ("[Chapter 3] begins", "[Chapter three] begins"),
     ("[12 March 2020]", "[the twelfth of March twenty twenty]"),
+    ("see [1-3] and [5],[6]", "see references one to three and five and six"),
+    ("He said [3]. [4] disagrees with it.", "He said. Reference four disagrees with it."),
+    ("see ref. [3]", "see ref. three"),
+    ("the C<${foo[2]}> syntax", "the C<{foo[two]}> syntax"),
 ]
 
 

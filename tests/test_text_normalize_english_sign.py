@@ -62,6 +62,10 @@ CASES = [
     ("the C<word> tag", "the C<word> tag"),
     ("a - b", "a - b"),
     ("He said - and left.", "He said - and left."),
+    ("–1 degree", "minus one degree"),
+    ("40°42'46\"N", "forty degrees forty-two minutes forty-six seconds north"),
+    ("40.7128° N", "forty point seven one two eight degrees north"),
+    ("Lakers vs. Celtics, 5 vs. 6", "Lakers versus Celtics, five versus six"),
 ]
 
 

@@ -69,12 +69,27 @@ CASES = [
     ("win $5-$10, or $x$!", "win five to ten dollars, or x!"),
     ("pay $5 (or 5$)", "pay five dollars (or five dollars)"),
     ("$50/month vs $60/month", "fifty dollars per month versus sixty dollars per month"),
-    ("echo $HOME and $PATH", "echo $HOME and $PATH"),
+    ("echo $HOME and $PATH", "echo HOME and PATH"),
     ("US$5 and A$7", "five dollars and seven Australian dollars"),
     ("\\$5 only", "five dollars only"),
     ("C:\\alpha\\beta", "C colon backslash alpha backslash beta"),
     ("\\(not a link\\)", "(not a link)"),
-    ("$x and $y are names", "$x and $y are names"),
+    ("$x and $y are names", "x and y are names"),
+    ("$|x|$ and $F_{net}$", "the absolute value of x and F sub net"),
+    ("$5\\text{ km}$ and $10\\,\\mathrm{m/s}$", "five kilometers and ten meters per second"),
+    ("$O(n \\log n)$ time", "O of (n log n) time"),
+    (
+        "$x = \\begin{cases} 1 & x > 0 \\\\ 0 & x \\le 0 \\end{cases}$",
+        "x equals one, x is greater than zero; zero, x is less than or equal to zero",
+    ),
+    ("5 \\times 3 and \\sqrt{x} + 1", "five times three and the square root of x plus one"),
+    ("45\\degree", "forty-five degrees"),
+    ("x_1 + x_2 and snake_case", "x sub one plus x sub two and snake_case"),
+    ("$NVDA and $TSLA rose", "NVDA and TSLA rose"),
+    (
+        "He paid $20 (about £15) for $3 worth of it.",
+        "He paid twenty dollars (about fifteen pounds) for three dollars worth of it.",
+    ),
 ]
 
 

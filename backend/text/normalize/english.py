@@ -30,7 +30,8 @@ _ORDINAL = re.compile(
 _NUMBER = re.compile(NUMBER)
 _BARE_FRACTION = re.compile(r"(?<![\w.])\.(\d{1,18})(?![\d.])")
 _REMAINING = re.compile(r"\d{1,18}")
-_SILENT = re.compile(r"[™®©℠℗]")
+_SILENT = re.compile(r"[™®©℠℗]|(?<![\w$])\$(?=\{?[A-Za-z_])")
+"""The dollar sign of a variable or of a share is not said either."""
 
 # What a text has not need not be looked for: most have no figures, and hardly a sign.
 _FIGURE = re.compile(r"[\d¼-¾⅐-⅞²³¹⁰⁴-⁹]")

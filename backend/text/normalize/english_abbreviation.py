@@ -41,8 +41,6 @@ _TITLES = {
 _WORDS = {
     "e.g.": "for example",
     "i.e.": "that is",
-    "vs.": "versus",
-    "vs": "versus",
     "approx.": "approximately",
     "cf.": "compare",
     "viz.": "namely",
@@ -72,9 +70,7 @@ _WORDS = {
     "n/a": "not applicable",
     "sq. ft.": "square feet",
 }
-_CAPITAL_WORDS = frozenset(
-    ("VS.", "E.G.", "I.E.", "APPROX.", "DEPT.", "A.K.A.", "N/A", "C/O", "W/O")
-)
+_CAPITAL_WORDS = frozenset(("E.G.", "I.E.", "APPROX.", "DEPT.", "A.K.A.", "N/A", "C/O", "W/O"))
 _LAST = {
     "etc.": "et cetera",
     "Inc.": "Incorporated",
@@ -129,6 +125,7 @@ _CAPITAL_TITLE = re.compile(
 )
 _DRIVE = re.compile(r"(?<=[a-z] )Dr\.?(?=[,;]| [a-z]|\s*$)", re.MULTILINE)
 _WORD = re.compile(rf"(?<![\w.])(?<!\d )({_any_of(_WORDS)})(?!\w)", re.IGNORECASE)
+_VERSUS = re.compile(r"(?<![\w.])vs\.?(?!\w)", re.IGNORECASE)
 _COMPANY_END = re.compile(r",? (?:Ltd|Inc|LLC|Corp|Co|Pty|Pvt|Bros|plc|PLC|KG|CEO|CFO|CTO|COO)\b")
 _LAST_WORD = re.compile(rf"(?<![\w.])(?<!\d )({_any_of(_LAST)})(?!\w)")
 _IN_NUMBERS = re.compile(rf"(?<![\w.])({_any_of(_NUMBERED)})\.? ?(?=\d)", re.IGNORECASE)
@@ -153,6 +150,7 @@ def read_abbreviations(text: str) -> str:
     text = _HONOURED.sub(lambda title: _TITLES[title[1]], text)
     text = _STREET.sub(_street, text)
     text = _SAINT.sub("Saint ", text)
+    text = _VERSUS.sub(lambda found: "Versus" if found[0] == "Vs." else "versus", text)
     text = _WORD.sub(_word, text)
     return _LAST_WORD.sub(_last_word, text)
 

@@ -241,6 +241,14 @@ def read_measures(text: str) -> str:
     return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
 
 
+def unit_name(sign: str) -> str:
+    """What "km" or "m/s" stands for, several of it; "" for what is no unit."""
+    unit, _, per = sign.partition("/")
+    if unit not in _UNITS or (per and per not in _PER):
+        return ""
+    return _plural(_UNITS[unit]) + (f" per {_PER[per]}" if per else "")
+
+
 def read_rates(text: str) -> str:
     """Rates without a number, "km/h", and what something costs or makes "/hr"."""
     text = _RATE_ALONE.sub(_rate, text)

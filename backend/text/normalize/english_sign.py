@@ -82,6 +82,7 @@ _SPACED_SPAN = re.compile(
     r"[Ss]teps?|[Ii]tems?|[Qq]uestions?|[Dd]ays?|[Ww]eeks?|[Ww]on|[Ll]ost|[Ss]core) )"
     r"(\d{1,4}) - (?=\d{1,4}\b)"
 )
+_INDEX = re.compile(r"(?<!\w)([A-Za-z])_(?=(?:\d{1,2}|[a-z])(?!\w))")
 _EQUAL_HALVES = re.compile(r"(?<![\w.,/-])(\d{2})[-/–]\1(?![\w/-]|[.,]\d| ?%)")
 _PERCENT_SPAN = re.compile(r"(?<= percent) ?[–-] ?(?=[\w])|(?<=\d%) ?[–-] ?(?=\d)")
 _MINUS = re.compile(r"(?<![\w.,)\]%/-])[-−](?=\.?\d)|(?:(?<=[\s(])(?<!\d\s)|^)–(?=\.?\d)", re.M)
@@ -204,6 +205,7 @@ def read_before_numbers(text: str) -> str:
 def read_signs(text: str) -> str:
     """Powers, spans, ratios, operations and symbols, and signs of numbers."""
     text = _SUPERSCRIPTS.sub(_power, text)
+    text = _INDEX.sub(r"\1 sub ", text)
     text = _EQUAL_HALVES.sub(lambda both: f"{cardinal(both[1])} {cardinal(both[1])}", text)
     text = _PERCENT_SPAN.sub(" to ", text)
     text = _SPACED_SPAN.sub(r"\1\2 to ", text)

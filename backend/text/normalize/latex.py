@@ -6,6 +6,7 @@ What stands between two dollar signs may be money: it is a formula only where it
 import re
 from itertools import chain
 
+from backend.text.normalize.english_quantity import unit_name
 from backend.text.normalize.latex_words import (
     ACCENTS,
     COMMANDS,
@@ -33,14 +34,18 @@ _DISPLAYED = re.compile(
 )
 _INLINE = re.compile(
     rf"(?<![\w\\$])\$(?P<dollars>(?!\s){_INSIDE}{{1,400}}+)(?<!\s)(?<!\s\\)\$(?!\d)"
-    r"(?=(?:th|st|s|D|d)?(?!\w))"
+    r"(?=(?:th|st|s|D|d|[mglLFAVW])?(?!\w))"
     r"|\\\((?P<round>(?:[^\\\n]|\\[^()\n]){1,400}+)\\\)"
 )
 _SPACED = re.compile(rf"(?<![\w\\$])\$ (?P<dollars>(?!\s){_INSIDE}{{1,400}}+) ?\$(?!\w)")
 _DEGREES = re.compile(r"(?<=\d) ?(?:\$\^(?:\\circ|\{\\circ\})\$|\^\\circ|\^\{\\circ\})")
-_BARE = re.compile(r"(?<![\\\w:])\\(?P<name>[A-Za-z]{2,20})(?![A-Za-z\\:])")
+_UNIT_AFTER = re.compile(r"[mglLFAVW](?!\w)")
+_BARE = re.compile(r"(?<![\\A-Za-z_:])\\(?P<name>[A-Za-z]{2,20})(?![A-Za-z\\:])")
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\[\s\S]|\d{1,18}(?:,\d{3})*(?:\.\d{1,18})?|\s+|[\s\S]")
-_MARK = re.compile(r"[\\^_=<>+]|\d[A-Za-z]|[A-Za-z]['\d]?\(|[A-Za-z] ?[-*/] ?[\w(]|[A-Za-z]!")
+_MARK = re.compile(
+    r"[\\^_=<>+]|\d[A-Za-z]|[A-Za-z]['\d]?\(|[A-Za-z] ?[-*/] ?[\w(]|[A-Za-z]!|\|[A-Za-z]"
+)
+_ABSOLUTE = re.compile(r"(?<![\\|])\|([^|\n]{1,80})\|(?!\|)")
 _ALIGNMENT = re.compile(r"(?<!\\)&")
 _STRONG_MARK = re.compile(r"[\\^_=]")
 _NUMBER_ALONE = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?°?")
@@ -82,7 +87,8 @@ def _inline(found: re.Match[str]) -> str:
     if not _is_formula(content.strip()):
         return found[0]
     before = " " if found.string[found.start() - 1 : found.start()].isalnum() else ""
-    return before + _words(content)
+    after = " " if _UNIT_AFTER.match(found.string, found.end()) else ""
+    return before + _words(content) + after
 
 
 def _spaced(found: re.Match[str]) -> str:
@@ -107,7 +113,8 @@ def _is_formula(content: str) -> bool:
 
 
 def _words(content: str) -> str:
-    if "matrix" not in content:
+    content = _ABSOLUTE.sub(r" \\abs{\1} ", content)
+    if "matrix" not in content and "cases" not in content:
         content = _ALIGNMENT.sub(" ", content)
     return _tidy(_Reader(content[:MOST_CHARACTERS], 0).read())
 
@@ -120,12 +127,17 @@ def _read_bare(text: str) -> str:
     """Commands outside of a formula, with what belongs to them."""
     read, position = [], 0
     for found in _BARE.finditer(text):
-        if found.start() < position or found["name"] not in _KNOWN - _TOO_COMMON:
+        if found.start() < position or found["name"] not in _KNOWN:
+            continue
+        if found["name"] in _TOO_COMMON and text[found.end() : found.end() + 1] != "{":
             continue
         reader = _Reader(text, found.start())
         words = _tidy(reader.term(0))
-        read += [text[position : found.start()], words]
+        before = text[position : found.start()]
+        read += [before, " " if before[-1:].isalnum() else "", words]
         position = reader.position
+        while text[position - 1].isspace():  # it looked for an index
+            position -= 1
         if text[position : position + 1].isalnum() or text.startswith("\\", position):
             read.append(" ")
     return "".join([*read, text[position:]])
@@ -181,7 +193,7 @@ class _Reader:
         if name in FUNCTIONS:
             self.position = end
             return FUNCTION_WORDS.get(name, name)
-        if first in "fghFGPp" and self._content[self.position : self.position + 1] == "(":
+        if first in "fghFGOPp" and self._content[self.position : self.position + 1] == "(":
             return f"{first} of"
         return first
 
@@ -196,6 +208,8 @@ class _Reader:
             return f"{self._argument(depth)} choose {self._argument(depth)}"
         if name == "sqrt":
             return self._root(depth)
+        if name == "abs":
+            return f"the absolute value of {self._argument(depth)}"
         if name == "vec":
             return f"vector {self._argument(depth)}"
         if name in TEXTS:
@@ -231,7 +245,8 @@ class _Reader:
         words = _tidy(self._argument(depth))
         written = self._content[start : self.position].strip(" {}")
         if mark == "_":
-            return f" sub {words}"
+            is_word = written.isalpha() and len(written) > 2
+            return f" sub {written if is_word else words}"
         if written in ("2", "3"):
             return " squared" if written == "2" else " cubed"
         if written in ("\\circ", "\\degree"):
@@ -287,7 +302,7 @@ class _Reader:
         end = self._end if end < 0 else end
         text = self._content[self.position + 1 : end]
         self.position = end + 1
-        return text
+        return unit_name(text.strip()) or text
 
     def _peek(self) -> str:
         found = _TOKEN.match(self._content, self.position, self._end)
