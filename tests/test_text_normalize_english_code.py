@@ -94,6 +94,13 @@ CASES = [
     ("1.000.000 people", "one million people"),
     ("pages 3-5", "pages three to five"),
     ("3.14159", "three point one four one five nine"),
+    ("+49 (0)30 123456", "plus four nine, zero, three zero, one two three four five six"),
+    ("1300 123 456", "one three zero zero, one two three, four five six"),
+    ("Text STOP to 12345", "Text STOP to one two three four five"),
+    ("account 1234-5678", "account one two three four, five six seven eight"),
+    ("Order 5000 units", "Order five thousand units"),
+    ("10.0.0.1/24", "ten point zero point zero point one slash twenty-four"),
+    ("a V8 engine", "a V eight engine"),
 ]
 
 

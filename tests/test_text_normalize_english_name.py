@@ -72,6 +72,15 @@ CASES = [
     ("Los Angeles, CA. Then", "Los Angeles, CA. Then"),
     ("Op. 27 No. 2", "Opus twenty-seven Number two"),
     ("the end.Then", "the end.Then"),
+    ("3/4 time and 4/4 beat", "three four time and four four beat"),
+    ("an 80/20 rule", "an eighty twenty rule"),
+    ("2.5 x 3.5 cm", "two point five by three point five centimeters"),
+    ("3-4x faster", "three to four times faster"),
+    (
+        "$5-10k and $5k-10k",
+        "five to ten thousand dollars and five thousand dollars to ten thousand",
+    ),
+    ("1-2 USD and USD 5-10", "one to two dollars and five to ten dollars"),
 ]
 
 

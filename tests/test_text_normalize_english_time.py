@@ -55,6 +55,9 @@ CASES = [
     ("mid-1980s", "mid-nineteen eighties"),
     ("1980s-1990s", "nineteen eighties to nineteen nineties"),
     ("1939-45", "nineteen thirty-nine to forty-five"),
+    ("Mon 9am", "Monday nine AM"),
+    ("2000/1/1", "January first, two thousand"),
+    ("the 19th-20th centuries", "the nineteenth to twentieth centuries"),
 ]
 
 

@@ -85,7 +85,7 @@ def read_in_time(text: str, language: str) -> str:
     return said
 
 
-@effort(150)
+@effort(100)
 @given(st.lists(st.sampled_from(PIECES), max_size=60), st.sampled_from(LANGUAGES))
 def test_any_mixture_is_read(pieces: list[str], language: str) -> None:
     said = read_in_time("".join(pieces), language)
@@ -96,7 +96,7 @@ def test_any_mixture_is_read(pieces: list[str], language: str) -> None:
         assert 0 < len(sentence.text) <= 80
 
 
-@effort(25)
+@effort(12)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=3))
 def test_what_is_repeated_is_read_in_proportion(pieces: list[str]) -> None:
     unit = "".join(pieces)

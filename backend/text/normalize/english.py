@@ -23,6 +23,7 @@ from backend.text.normalize.english_roman import read_roman
 from backend.text.normalize.english_sign import read_before_numbers, read_formulas, read_signs
 from backend.text.normalize.number import cardinal, ordinal, spelled
 
+_ORDINAL_SPAN = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[–-] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
 _LONG_NUMBER = re.compile(r"(?<!\d)(?:(\d{1,18})\.)?(\d{19,}+)(?:\.(\d++))?")
 _ORDINAL = re.compile(
     r"(?<![\w.,])(\d{1,3}(?:,\d{3}){1,5}|\d{1,18})(?:st|nd|rd|th)\b", re.IGNORECASE
@@ -77,6 +78,7 @@ def _read_figures(text: str) -> str:
     text = read_money(text)
     text = read_years(text)
     text = read_measures(text)
+    text = _ORDINAL_SPAN.sub(" to ", text)
     return _ORDINAL.sub(lambda found: ordinal(found[1].replace(",", "")), text)
 
 

@@ -12,7 +12,8 @@ _DIGITS = re.compile(r"\d+")
 _START = r"(?<![\w.,/+-])"
 _END = r"(?![\w-]|[.,/]\d)"
 _INTERNATIONAL = re.compile(
-    r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,5}\)|[ .-]\d{1,5})(?:[ .-]\d{2,8}){1,5}(?![\w-]|[.,]\d)"
+    r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(\d{1,5}\) ?\d{0,5}|[ .-]\d{1,5})(?:[ .-]\d{2,8}){1,5}"
+    r"(?:-\d)?(?![\w-]|[.,]\d)"
     r"|(?<![\w+])\+\d{7,15}(?!\w)"
 )
 _AMERICAN = re.compile(
@@ -21,7 +22,7 @@ _AMERICAN = re.compile(
 )
 _NATIONAL = re.compile(
     rf"{_START}0\d{{1,4}}(?:[ -]\d{{2,8}}){{1,4}}{_END}|{_START}0\d{{1,4}}/\d{{4,8}}{_END}"
-    rf"|{_START}0\d{{9,10}}{_END}"
+    rf"|{_START}0\d{{9,10}}{_END}|{_START}1[38]00 \d{{3}} \d{{3}}{_END}"
 )
 _LEAST_NATIONAL = 8
 _MOST_NATIONAL = 12
@@ -34,14 +35,17 @@ _CALLED = re.compile(
     r"(?![\w-]|[.,:/]\d| ?%|'| (?:[a-z]+s|people|men|women|children|of|more|times|or)\b)"
 )
 _SHORT_NUMBERS = "911 112 999 411 311 211 511 611 711 811 988 101 111 116 100 102 108"
+_TEXTED = re.compile(r"\b([Tt]ext [A-Z]{2,12} to )(\d{4,8})(?!\w)")
 _EMERGENCY = frozenset(_SHORT_NUMBERS.split())
 _CODE_OF_FIGURES = re.compile(
     r"\b((?:PIN|pin code|PIN code|[Pp]asscode|[Pp]assword|[Cc]ode|OTP|ZIP|[Zz]ip(?: code)?|"
     r"[Pp]ostcode|[Pp]ostal code|ID|[Aa]ccount(?: number| no\.)?|[Oo]rder(?: number| no\.)?|"
     r"[Ii]nvoice(?: number| no\.)?|[Tt]icket(?: number| no\.)?|[Tt]racking(?: number| no\.)?|"
     r"[Cc]onfirmation(?: number| code)?|[Rr]eference(?: number| no\.)?|[Ss]erial(?: number| no\.)?|"
-    r"[Rr]outing(?: number)?|[Ss]ort code|IMEI|SSN|VAT|[Cc]ard(?: number)?|ending in|EIN)"
-    r"(?: is|:)? ?#?)(\d{4,18})(?![\w-]|[.,:/]\d| ?%)"
+    r"[Rr]outing(?: number)?|[Ss]ort code|IMEI|SSN|VAT|[Cc]ard(?: number)?|ending in|EIN|"
+    r"[Cc]ase(?= (?:number |no\. |#)?\d+-)(?: number| no\.)?)"
+    r"(?: is|:)? ?#?)(\d{4,18}|\d{2,8}(?:-\d{2,8}){1,4})"
+    r"(?![\w-]|[.,:/]\d| ?%| (?:[a-z]+s|people|of|more)\b)"
 )
 _CARD = re.compile(
     rf"{_START}(?:\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{1,7}}|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}){_END}"
@@ -76,7 +80,9 @@ _VERSION = re.compile(
     r"(?<![\w.,])(?:(?:([vV])\.? ?|[vV]ersion ))?(\d{1,18}(?:\.\d{1,18}){2,8})"
     r"(?:-(alpha|beta|rc|dev|pre|SNAPSHOT)\.?(\d{1,3})?|\+(?=\w))?(?![\w]|\.\d)"
 )
-_SHORT_VERSION = re.compile(r"(?<![\w.,])[vV]\.? ?(\d{1,18}(?:\.\d{1,18})?)(?![\w]|\.\d)")
+_SHORT_VERSION = re.compile(
+    r"(?<![\w.,])(?:v|V(?=\. ?\d|\d{1,18}\.\d))\.? ?(\d{1,18}(?:\.\d{1,18})?)(?![\w]|\.\d)"
+)
 _SOFTWARE = (
     "Python|Java|Node(?:\\.js)?|iOS|iPadOS|macOS|OS X|watchOS|Android|Windows|Ubuntu|Debian|Fedora|"
     "PHP|Ruby|Go|Rust|Swift|Kotlin|Scala|Perl|Lua|Django|Flask|Rails|React|Angular|Vue|Chrome|"
@@ -90,9 +96,7 @@ _NAMED_VERSION = re.compile(
     rf"(?![\w%]|[.,]\d)"
 )
 _THOUSANDS_DOTTED = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){1,4}\.000(?![\w.])")
-_PORT = re.compile(
-    r"(?<=\d\.\d):(\d{2,5})(?!\w)|(?<=\d\.\d\d):(\d{2,5})(?!\w)|(?<=\.\d{3}):(\d{2,5})(?!\w)"
-)
+_PORT = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})([:/])(\d{1,5})(?!\w)")
 
 
 def read_codes(text: str) -> str:
@@ -107,10 +111,11 @@ def read_codes(text: str) -> str:
     text = _TOLL_FREE.sub(lambda found: _grouped(found[0]) + ", ", text)
     text = _LOCAL.sub(_local, text)
     text = _POSTCODE.sub(lambda found: _grouped(found[0]), text)
+    text = _TEXTED.sub(lambda found: found[1] + _long(found[2]), text)
     text = _CALLED.sub(_called, text)
-    text = _CODE_OF_FIGURES.sub(lambda found: found[1].rstrip("#") + _long(found[2]), text)
+    text = _CODE_OF_FIGURES.sub(lambda found: found[1].rstrip("#") + _code(found[2]), text)
     text = _LONG.sub(_ungrouped, text)
-    text = _PORT.sub(lambda found: f" port {found[1] or found[2] or found[3]}", text)
+    text = _PORT.sub(_port, text)
     text = _CODEC.sub(lambda found: f"{found[1]} point {paired(found[2])}", text)
     text = _WIRELESS.sub(_wireless, text)
     text = _VERSION.sub(_version, text)
@@ -185,6 +190,15 @@ def _long(digits: str) -> str:
         parts.append(spelled(digits[start : start + size]))
         start += size
     return ", ".join(parts)
+
+
+def _code(digits: str) -> str:
+    return _grouped(digits) if "-" in digits else _long(digits)
+
+
+def _port(found: re.Match[str]) -> str:
+    name = "port" if found[2] == ":" else "slash"
+    return f"{_dotted(found[1])} {name} {found[3]}"
 
 
 def _ungrouped(found: re.Match[str]) -> str:

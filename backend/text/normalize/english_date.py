@@ -20,6 +20,9 @@ _ISO = re.compile(
     rf"(?<![\w./-]){_YEAR}[-/](0[1-9]|1[0-2])[-/](0[1-9]|[12]\d|3[01])(?![\w/-])"
     r"|(?<![\w./-])(?P<year>1\d{3}|20\d{2})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])T(?=\d\d:)"
 )
+_YEAR_FIRST = re.compile(
+    r"(?<![\w./-])(1\d{3}|20\d{2})([/.])(0?[1-9]|1[0-2])\2(0?[1-9]|[12]\d|3[01])(?![\w/-]|[.,]\d)"
+)
 _SLASHED = re.compile(r"(?<![\w./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?![\w/-])")
 _SHORT_SLASHED = re.compile(r"(?<![\w./-])(\d{1,2})/(\d{1,2})/(\d{2})(?![\w/-]|[.,]\d)")
 _MONTH_AND_DAY = re.compile(
@@ -58,6 +61,9 @@ _LAST_CENTURY_FROM = 56
 def read_dates(text: str) -> str:
     """Dates and times, then what else is surely a year."""
     text = _ISO.sub(_iso, text)
+    text = _YEAR_FIRST.sub(
+        lambda found: f"{_MONTH_NAMES[int(found[3]) - 1]} {_day(found[4])}, {year(found[1])}", text
+    )
     text = _SLASHED.sub(_slashed, text)
     text = _SHORT_SLASHED.sub(_short_slashed, text)
     text = _MONTH_AND_DAY.sub(_month_and_day, text)
@@ -92,7 +98,8 @@ _WEEKDAYS = {
 _MONTH_NAMED = _MONTH.replace("(", "(?:", 1)
 _WEEKDAY = "|".join(sorted(_WEEKDAYS, key=len, reverse=True))
 _DATED = re.compile(
-    rf"\b({_WEEKDAY})\.?(?=,? (?:the )?\d{{1,2}}\b(?! ?%)|,? {_MONTH_NAMED} \d)"
+    rf"\b({_WEEKDAY})\.?(?=,? (?:the )?\d{{1,2}}(?::\d\d)?(?: ?[ap]\.?m|\b)(?! ?%)|"
+    rf",? {_MONTH_NAMED} \d)"
     rf"|\b({_WEEKDAY})(?=(?: ?[–-] ?)(?:{_WEEKDAY})\b)|(?<=(?:Mon|Tue|Wed|Thu|Fri|Sat|"
     rf"Sun)[–-])({_WEEKDAY})\b"
 )

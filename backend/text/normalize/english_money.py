@@ -91,7 +91,12 @@ _MONEY = re.compile(
 _MONEY_AFTER = re.compile(
     rf"{NO_NUMBER_BEFORE}(-|−)?({NUMBER}){_SCALE} ?(?:([€£¥₹₽₩₺$]|zł)|({'|'.join(_CODES)})\b)"
 )
-_CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER}){_SCALE}")
+_CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER})(?: ?[–-] ?({NUMBER}))?{_SCALE}")
+_SPAN = re.compile(r"(?<=\d[kKmMbB]) ?[–-] ?(?=[$€£¥₹]?\d)|(?<=\d[mb]n) ?[–-] ?(?=[$€£¥₹]?\d)")
+_CODE = "|".join(_CODES)
+_SPAN_AFTER = re.compile(
+    rf"(?<![\w.,$€£¥₹-])({NUMBER}) ?[–-] ?(?={NUMBER}{_SCALE} ?(?:[€£¥₹₽₩₺$]|(?:{_CODE})\b))"
+)
 _CENT_SIGN = re.compile(rf"{NO_NUMBER_BEFORE}({NUMBER}) ?¢")
 _CENTS_ALONE = re.compile(r"(?<=[$€£])\.(?=\d\d(?!\d))")
 _ZEROS = re.compile(r"\.0+$")
@@ -100,14 +105,21 @@ _ZEROS = re.compile(r"\.0+$")
 def read_money(text: str) -> str:
     """Amounts with a sign or code of a currency before or after them."""
     text = _CENTS_ALONE.sub("0.", text)
+    text = _SPAN_AFTER.sub(r"\1 to ", _SPAN.sub(" to ", text))
     text = _MONEY.sub(_money, text)
-    text = _CODE_BEFORE.sub(lambda m: _amount("", m[2], m[3] or m[4], _CODES[m[1]]), text)
+    text = _CODE_BEFORE.sub(_code_before, text)
     text = _MONEY_AFTER.sub(
         lambda m: _amount(m[1] or "", m[2], m[3] or m[4], m[5] or _CODES[m[6]]), text
     )
     return _CENT_SIGN.sub(
         lambda m: f"{read_number(m[1])} {'cent' if m[1] == '1' else 'cents'}", text
     )
+
+
+def _code_before(m: re.Match[str]) -> str:
+    code, first, second, scale_word, scale_letter = m.groups()
+    amount = _amount("", second or first, scale_word or scale_letter, _CODES[code])
+    return f"{read_number(first)} to {amount}" if second else amount
 
 
 def _money(m: re.Match[str]) -> str:

@@ -205,6 +205,10 @@ _RATED = re.compile(
     r"|\b([Pp]age|[Ss]tep|[Ss]lide|[Pp]art|[Cc]hapter|[Dd]ay|[Ll]evel|"
     r"[Rr]ound) (\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)"
 )
+_RHYTHM = re.compile(
+    r"(?<![\w.,/$])(\d{1,2})/(\d{1,2})(?= (?:time|beat|meter|metre|rhythm|measure|"
+    r"signature|bars?)\b)"
+)
 _ALWAYS = re.compile(r"(?<![\w./])24/7/365(?![\w/])")
 _FIXED_FRACTIONS = {"4/20": "four twenty", "24/7": "twenty-four seven", "9/11": "nine eleven"}
 
@@ -230,14 +234,15 @@ def read_measures(text: str) -> str:
     text = _INCHES.sub(_inches, text)
     text = _ALWAYS.sub("twenty-four seven three sixty-five", text)
     text = _RATED.sub(_rated, text)
+    text = _RHYTHM.sub(lambda m: f"{cardinal(m[1])} {cardinal(m[2])}", text)
     text = _RATING.sub(" out of ", text)
     text = _FRACTION.sub(lambda m: _FIXED_FRACTIONS.get(m[0]) or _fraction(m[1], m[2]), text)
     text = _SIGN_OF_FRACTION.sub(_fraction_sign, text)
+    text = _SIZE.sub(" by ", text)
     text = _SPAN.sub(r"\1 to ", text)
     text = _MEASURE.sub(_measure, text)
     text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
     text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {SCALES[m[2]]}", text)
-    text = _SIZE.sub(" by ", text)
     return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
 
 
@@ -322,7 +327,8 @@ def _feet(digits: str) -> str:
 
 
 def _fraction(top: str, bottom: str) -> str:
-    if top == bottom:
+    is_share = len(top) == len(bottom) == 2 and int(top) + int(bottom) == 100
+    if top == bottom or is_share:
         return f"{cardinal(top)} {cardinal(bottom)}"
     if bottom in ("10", "100") or int(top) > int(bottom) > 4 or int(bottom) < 2:
         word = "out of" if bottom in ("10", "100") else "over"
