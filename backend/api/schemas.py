@@ -71,27 +71,26 @@ def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("stream", "Input should be true, false or events") from None
 
 
-class LanguageFields(BaseModel):
-    """What every text may come with."""
+class NormalizeFields(BaseModel):
+    """The fields of `POST /normalize`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
-    """Language of the text; "auto" leaves it to the checkpoint."""
-
-
-class NormalizeFields(LanguageFields):
-    """The fields of `POST /normalize`."""
-
     text: str
     """The text that would be read."""
+    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
+    """Whose rules it is read by; "auto" decides by the text."""
 
 
-class TextFields(LanguageFields):
+class TextFields(BaseModel):
     """What every text that is to be spoken may come with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     text: str | None = None
     """What to speak; not blank."""
+    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
+    """Language of the text; "auto" leaves it to the checkpoint."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
     long_text: LongText | None = None
