@@ -221,6 +221,10 @@ class SmartBackend:
         """The first seconds of a saved voice as float32 samples, and their rate in Hz."""
         return await self._intake.decode_voice(voice, client, request_id, timeout_s)
 
+    async def reading(self, request: SpeechRequest) -> dict[str, Any]:
+        """How the text of `request` is read: the answer of `POST /normalize`."""
+        return asdict(await self._intake.reading(request))
+
     async def estimate_memory(self, request: SpeechRequest) -> dict[str, Any]:
         """What speaking `request` would take: the answer of `POST /estimate-memory`."""
         memory = self.lane.memory

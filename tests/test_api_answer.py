@@ -186,6 +186,7 @@ def test_timestamps_and_subtitles(name: str, begins: str) -> None:
             seconds, _ = decoded(base64.b64decode(told["audio"]))
             assert told["duration_s"] == pytest.approx(seconds, abs=0.02)
             assert " ".join(each["text"] for each in told["sentences"]) == THREE["text"]
+            assert told["text"] == THREE["text"]
             starts = [each["start_s"] for each in told["sentences"]]
             each_s = (0.1 + SENTENCE_PAUSE_S) / 2
             assert starts == pytest.approx([0.0, each_s, 2 * each_s], abs=0.001)

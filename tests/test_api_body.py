@@ -71,7 +71,9 @@ def test_a_flood_of_values_is_refused_before_any_is_built(
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("path", ["/tts", "/estimate-memory", "/voices", "/v1/references/add"])
+@pytest.mark.parametrize(
+    "path", ["/tts", "/estimate-memory", "/normalize", "/voices", "/v1/references/add"]
+)
 def test_a_flood_costs_little_more_than_its_bytes(path: str) -> None:
     async def work() -> None:
         async with client() as http:

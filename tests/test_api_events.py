@@ -180,6 +180,7 @@ def test_figures_of_sentences_and_of_all() -> None:
                 assert (end["audio_s"], end["total_s"]) == (0.05, 0.2)  # as the worker says
                 assert (end["rtf"], end["first_audio_s"]) == (4.0, 0.02)
                 assert (end["generated_tokens"], end["tokens_per_s"], end["retries"]) == (11, 55, 0)
+            assert done["text"] == THREE["text"]
             assert done["audio_s"] == pytest.approx(audio_s)
             # Both are rounded to four places, and this may take three milliseconds.
             assert done["rtf"] == pytest.approx(done["latency_s"] / audio_s, abs=0.0003)

@@ -270,7 +270,7 @@ def test_events() -> None:
             audio = b"".join(base64.b64decode(delta["audio"], validate=True) for delta in deltas)
             assert seconds(audio) == pytest.approx(0.1)
             usage = {"input_tokens": 5, "output_tokens": 11, "total_tokens": 16}
-            assert done == {"type": "speech.audio.done", "usage": usage}
+            assert done == {"type": "speech.audio.done", "usage": usage, "text": HELLO["input"]}
 
     run(work())
 

@@ -29,7 +29,7 @@ CASES = [
     ("| a | b |\n|---|---|\n| c | d |", "a, b.\n\nc, d."),
     ("<b>bold</b> text<br>next", "bold text\nnext"),
     ("fish &amp; chips", "fish and chips"),
-    ("a &lt; b", "a < b"),
+    ("a &lt; b", "a is less than b"),
     ("2*3*4", "two times three times four"),
     # emoji
     ("I love it 😂😂", "I love it"),

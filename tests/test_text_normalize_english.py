@@ -237,7 +237,7 @@ CASES = [
     ("pages 5-10", "pages five to ten"),
     ("won 3-1", "won three to one"),
     ("Meet @ noon", "Meet at noon"),
-    ("C# and C++ code", "C sharp and C++ code"),
+    ("C# and C++ code", "C sharp and C plus plus code"),
     ("Acme™ and Foo®", "Acme and Foo"),
     # addresses
     ("https://example.com/path", "example dot com slash path"),

@@ -168,6 +168,7 @@ def _timing(session: SpeechSession, output: AudioOutput, subtitles: str) -> dict
         "format": output.format,
         "media_type": media_of(session.info, output),
         "duration_s": round(session.audio_s / speed, 3),
+        "text": session.text,
         "sentences": [
             {
                 "text": sentence.text,

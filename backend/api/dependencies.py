@@ -20,6 +20,7 @@ from backend.api.schemas import (
     parse_estimate,
     parse_fields,
     parse_link,
+    parse_normalize,
 )
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, quoted
@@ -143,10 +144,7 @@ def _order(fields: SpeechFields, audio: bytes, asked: Origin) -> SpeechOrder:
 
 async def read_estimate_order(request: Request, backend: Backend) -> SpeechRequest:
     """What might be spoken, in a form or JSON body."""
-    values, audio = await read_body(request, backend.settings.max_upload_bytes)
-    if audio:
-        raise BadField("speaker_file is not needed here; leave it out.")
-    fields = parse_estimate(values)
+    fields = parse_estimate(await _read_text(request, backend))
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
@@ -158,9 +156,29 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
     )
 
 
+async def read_normalize_order(request: Request, backend: Backend) -> SpeechRequest:
+    """What would be read, in a form or JSON body."""
+    fields = parse_normalize(await _read_text(request, backend))
+    return SpeechRequest(
+        request_id=request_id_of(request),
+        text=fields.text,
+        language=fields.language,
+        client=client_of(request),
+    )
+
+
+async def _read_text(request: Request, backend: SmartBackend) -> dict[str, Any]:
+    """The fields of a route that wants no recording."""
+    values, audio = await read_body(request, backend.settings.max_upload_bytes)
+    if audio:
+        raise BadField("speaker_file is not needed here; leave it out.")
+    return values
+
+
 SpeechBody = Annotated[SpeechOrder, Depends(read_speech_order)]
 SpeechLink = Annotated[SpeechOrder, Depends(read_speech_link)]
 EstimateBody = Annotated[SpeechRequest, Depends(read_estimate_order)]
+NormalizeBody = Annotated[SpeechRequest, Depends(read_normalize_order)]
 
 
 def _timeout_s(said: str) -> float | None:

@@ -188,6 +188,7 @@ class _Events:
         compute_s = stats.prefill_s + stats.decode_s
         return {
             "seed": self._queued.seed,
+            "text": session.text,
             "latency_s": round(total_s, 4),
             "first_audio_s": round(session.first_audio_s, 4),
             "queue_s": round(session.queue_s, 4),

@@ -111,6 +111,11 @@ ESTIMATE: dict[str, Any] = {
     "text_limit": _TEXT_LIMIT,
     "mends": [],
 }
+NORMALIZED: dict[str, Any] = {
+    "text": "Doctor Lee paid five dollars on May third.",
+    "language": "en",
+    "sentences": ["Doctor Lee paid five dollars on May third."],
+}
 _ENGINE = {
     "engine": "shoal/shoal-demo",
     "tier": "generic_cpu",
@@ -155,6 +160,7 @@ EVENTS: tuple[dict[str, Any], ...] = (
         "type": "done",
         "request_id": "5f1c0b2a9d3e4f60",
         "seed": 7,
+        "text": "Hello from Shoal.",
         "latency_s": 0.3662,
         "first_audio_s": 0.0741,
         "queue_s": 1.3012,

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from backend.api import examples
-from backend.api.dependencies import Backend, EstimateBody
+from backend.api.dependencies import Backend, EstimateBody, NormalizeBody
 from backend.api.emotions import EMOTIONS
 from backend.api.openapi import JSON, MULTIPART, URLENCODED, errors, example, request_body
-from backend.api.schemas import EstimateFields, schema_of
+from backend.api.schemas import EstimateFields, NormalizeFields, schema_of
 
 router = APIRouter(tags=["machine"])
 
@@ -42,6 +42,23 @@ async def system_status(backend: Backend) -> dict[str, Any]:
 async def estimate_memory(backend: Backend, wanted: EstimateBody) -> dict[str, Any]:
     """What speaking `text` would take, before anything is spoken: memory, time, and a mend."""
     return await backend.estimate_memory(wanted)
+
+
+@router.post(
+    "/normalize",
+    openapi_extra=request_body(
+        (URLENCODED, MULTIPART, JSON),
+        schema_of(NormalizeFields),
+        {"text": "Dr. Lee paid $5 on May 3."},
+    ),
+    responses={
+        **example(examples.NORMALIZED, "What would be read."),
+        **errors(400, 413, 422, 503),
+    },
+)
+async def normalize(backend: Backend, wanted: NormalizeBody) -> dict[str, Any]:
+    """What is read of `text`, in words, and the sentences that this machine would speak of it."""
+    return await backend.reading(wanted)
 
 
 @router.post(

@@ -72,6 +72,17 @@ def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("stream", "Input should be true, false or events") from None
 
 
+class NormalizeFields(BaseModel):
+    """The fields of `POST /normalize`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    text: str
+    """The text that would be read."""
+    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
+    """Whose rules it is read by; "auto" decides by the text."""
+
+
 class TextFields(BaseModel):
     """What every text that is to be spoken may come with."""
 
@@ -212,6 +223,11 @@ def link_parameters() -> list[dict[str, Any]]:
 def parse_estimate(values: Mapping[str, Any]) -> EstimateFields:
     """The same of what `POST /estimate-memory` takes."""
     return parse(EstimateFields, values, tuple(EstimateFields.model_fields))
+
+
+def parse_normalize(values: Mapping[str, Any]) -> NormalizeFields:
+    """The same of what `POST /normalize` takes."""
+    return parse(NormalizeFields, values, tuple(NormalizeFields.model_fields))
 
 
 def parse(

@@ -46,6 +46,7 @@ _TIMESTAMPS_EXAMPLE = {
     "format": "wav",
     "media_type": "audio/wav",
     "duration_s": 1.25,
+    "text": "Hello from Shoal.",
     "sentences": [{"text": "Hello from Shoal.", "start_s": 0.0, "end_s": 1.25}],
     "audio": "UklGRv////9XQVZF…",
 }

@@ -21,20 +21,21 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import BlankText, TextTooLong
+from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.fair_thread import FairThread
 from backend.serving.lane import CpuLane, Lane
-from backend.serving.outlook import OnQueued, Outlook, Queued
+from backend.serving.outlook import OnQueued, Outlook, Queued, Reading
 from backend.serving.references import Encode, References
 from backend.serving.script import (
     Script,
     Spelling,
     characters_for,
     check_text,
+    in_paragraphs,
     lines,
     live,
     shorten,
@@ -111,6 +112,20 @@ class Intake:
             return lane.admission.wait_s(request.client)
 
         return _outlook(script, text, lane, wait_s), text.demand
+
+    async def reading(self, request: SpeechRequest) -> Reading:
+        """How all of the text of `request` is read here, in turns with other clients; nothing is
+        spoken. Raises `EngineDown`, and what is said of a text that no machine speaks."""
+        check_text(request.text, self._settings.max_text_characters)
+        spelling = _spelling(request, self._lane, self._lane.worker.loaded())
+        script = Script(
+            written(lines(request), spelling), len(request.text), self._texts, request.client
+        )
+        sentences = await script.whole()
+        language = await self._texts.run(
+            request.client, lambda: rules_for(request.text, request.language)
+        )
+        return Reading(in_paragraphs(sentences), language, tuple(each.text for each in sentences))
 
     @asynccontextmanager
     async def admit(

@@ -31,6 +31,18 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a text is read: the answer of `POST /normalize`."""
+
+    text: str
+    """In words, its paragraphs apart by a blank line."""
+    language: str
+    """Whose rules it is read by."""
+    sentences: tuple[str, ...]
+    """The pieces that are spoken one by one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """A request that was let into the queue."""
 

@@ -12,6 +12,7 @@ from backend.text.limit import truncate
 from backend.text.normalize import in_words
 from backend.text.normalize.language import rules_for
 from backend.text.reading import Reading
+from backend.text.sentences import PARAGRAPH_PAUSE_S
 
 _DIGIT_CHARACTERS = 6
 """Of a digit that is read as a word by itself, "seven" and a space say."""
@@ -21,6 +22,7 @@ PORTION_CHARACTERS = 2000
 """Read in one go: other clients have their turns in between."""
 TURN_PAUSE_S = 0.45
 """Between two speakers of a dialogue."""
+UNSPEAKABLE = "text holds nothing that can be spoken; send words."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,15 @@ def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sente
         yield rest
 
 
+def in_paragraphs(sentences: tuple[Sentence, ...]) -> str:
+    """The words of `sentences`; a blank line stands where a paragraph ended."""
+    said = [
+        sentence.text + ("\n\n" if sentence.pause_s >= PARAGRAPH_PAUSE_S else " ")
+        for sentence in sentences
+    ]
+    return "".join(said).strip()
+
+
 class Script:
     """The sentences of text of so many `characters` that is there, made in turns with other clients
     as they are needed."""
@@ -101,7 +112,7 @@ class Script:
         while not self._ready and not self._is_whole:
             await self._read()
         if not self._ready:
-            raise BlankText("text holds nothing that can be spoken; send words.")
+            raise BlankText(UNSPEAKABLE)
 
     async def whole(self) -> tuple[Sentence, ...]:
         """All sentences, before any is taken; `BlankText` as `begin`."""

@@ -159,6 +159,11 @@ class SpeechSession:
         return tuple(self._spoken)
 
     @property
+    def text(self) -> str:
+        """What was spoken so far, in the words in which it was read."""
+        return " ".join(sentence.text for sentence in self._spoken)
+
+    @property
     def costs(self) -> tuple[SpeechStats, ...]:
         """What each of `sentences` cost."""
         return tuple(self._costs)

@@ -69,6 +69,7 @@ _SPOKEN_EVENTS = (
     {
         "type": "speech.audio.done",
         "usage": {"input_tokens": 24, "output_tokens": 57, "total_tokens": 81},
+        "text": "Hello from Shoal.",
     },
 )
 _SPOKEN: Responses = {
@@ -243,7 +244,7 @@ async def _events(
         yield event("speech.audio.delta", is_named=False, audio=audio_in_base64)
     read, spoken = session.stats.prompt_tokens, session.stats.generated_tokens
     usage = {"input_tokens": read, "output_tokens": spoken, "total_tokens": read + spoken}
-    yield event("speech.audio.done", is_named=False, usage=usage)
+    yield event("speech.audio.done", is_named=False, usage=usage, text=session.text)
 
 
 def _failed(error: ShoalError) -> bytes:

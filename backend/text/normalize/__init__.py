@@ -11,10 +11,14 @@ import unicodedata
 
 from backend.text.markup.marks import ITEM_END
 from backend.text.markup.reader import read_markup
+from backend.text.normalize.citation import drop_citations
+from backend.text.normalize.compatibility import read_compatibility
 from backend.text.normalize.emoji import read_emoji
 from backend.text.normalize.english import read_english
+from backend.text.normalize.english_grouping import join_narrow_groups
 from backend.text.normalize.foreign import read_foreign
 from backend.text.normalize.language import rules_for
+from backend.text.normalize.latex import read_latex
 from backend.text.normalize.web import read_addresses
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*+\n\s*+|\u2029\s*+")
@@ -35,9 +39,14 @@ def normalize(text: str, language: str) -> str:
 def in_words(text: str, language: str) -> str:
     """As `normalize`, of text without markup: a sentence of it, say."""
     rules = rules_for(text, language)
-    text = unicodedata.normalize("NFC", text)
+    text = read_compatibility(unicodedata.normalize("NFC", text), rules)
+    if rules == "en":
+        text = read_latex(text)
+    text = drop_citations(text, rules)
     text = read_emoji(text, rules)
     text = read_addresses(text, rules)
+    if rules == "en":
+        text = join_narrow_groups(text)
     text = _NARROW_SPACES.sub(" ", text)
     text = read_english(text) if rules == "en" else read_foreign(text, rules)
     return _PARAGRAPH_END.sub("\n\n", _SPACES.sub(" ", text)).strip()

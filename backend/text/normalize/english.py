@@ -6,109 +6,80 @@ digits that it does not know to the next.
 
 import re
 
-from backend.text.normalize.english_abbreviation import read_abbreviations, read_roman
-from backend.text.normalize.english_date import read_dates, read_years
+from backend.text.normalize.english_abbreviation import read_abbreviations
+from backend.text.normalize.english_code import read_codes
+from backend.text.normalize.english_date import read_dates, read_weekdays, read_years
+from backend.text.normalize.english_duration import read_durations
+from backend.text.normalize.english_grouping import join_groups
+from backend.text.normalize.english_money import read_money
+from backend.text.normalize.english_name import read_names
 from backend.text.normalize.english_quantity import (
     NUMBER,
-    read_codes,
     read_measures,
-    read_money,
     read_number,
+    read_rates,
 )
+from backend.text.normalize.english_roman import read_roman
+from backend.text.normalize.english_sign import read_before_numbers, read_formulas, read_signs
 from backend.text.normalize.number import cardinal, ordinal, spelled
 
+_ORDINAL_SPAN = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[–-] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
 _LONG_NUMBER = re.compile(r"(?<!\d)(?:(\d{1,18})\.)?(\d{19,}+)(?:\.(\d++))?")
-_SPACED_THOUSANDS = re.compile(r"(?<![\w.,] )(?<![\w.,])\d{1,3}(?: 000){1,4}(?![\w ]\d)(?!\d)")
 _ORDINAL = re.compile(
     r"(?<![\w.,])(\d{1,3}(?:,\d{3}){1,5}|\d{1,18})(?:st|nd|rd|th)\b", re.IGNORECASE
 )
-_RANGE = re.compile(rf"(?<![\w.,/-])({NUMBER})(?: ?[–—] ?|-)(?={NUMBER}(?![\w/-]))")
-_RATIO = re.compile(r"(?<![\w.,:])(\d{1,6}):(?=\d{1,6}(?![\w:]|[.,]\d))")
-_MINUS = re.compile(r"(?<![\w.,)\]%/-])[-−](?=\.?\d)")
 _NUMBER = re.compile(NUMBER)
 _BARE_FRACTION = re.compile(r"(?<![\w.])\.(\d{1,18})(?![\d.])")
 _REMAINING = re.compile(r"\d{1,18}")
-_HYPHENED = re.compile(r"(?<=[A-Za-z])-(?=\d)")
-_PLUS_AFTER = re.compile(r"(?<=\d)\+(?![\w+])")
+_SILENT = re.compile(r"[™®©℠℗]|(?<![\w$])\$(?=\{?[A-Za-z_])")
+"""The dollar sign of a variable or of a share is not said either."""
 
-_POWERS = {"²": "squared", "³": "cubed"}
-_POWER = re.compile(r"(?<=[\w)])[²³]")
-_SUPERSCRIPTS = re.compile("(?<=[\\w)])\\^?(⁻?[⁰⁴-⁹¹²³]{1,18})|(?<=[\\w)])\\^(-?\\d{1,18})")
-_PLAIN_DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
-_BETWEEN_NUMBERS = {
-    "+": "plus",
-    "-": "minus",
-    "−": "minus",
-    "*": "times",
-    "×": "times",
-    "·": "times",
-    "÷": "divided by",
-    "/": "divided by",
-    "<": "is less than",
-    ">": "is greater than",
-}
-_OPERATION = re.compile(r"(?<=[\d)]) ?([+−*×·÷]) ?(?=[\d(])|(?<=\d) ([-/<>]) (?=\d)")
-_OPERATION_OF_NAMES = re.compile(r"(?<=\w) ([+−×÷]) (?=\w)")
-_SYMBOLS = {
-    "&": "and",
-    "=": "equals",
-    "≠": "is not equal to",
-    "≈": "is about",
-    "≤": "is at most",
-    "≥": "is at least",
-    "±": "plus or minus",
-    "√": "square root of",
-    "∞": "infinity",
-    "→": "to",
-    "⇒": "so",
-    "°": "degrees",
-    "@": "at",
-}
-_SYMBOL = re.compile(r" ?([≠≈≤≥±√∞→⇒°]) ?|(?<=[\w.)])(?: ?(&|=) ?| (@) )(?=[\w(-])")
-_BEFORE_NUMBER = {"~": "about ", "<": "less than ", ">": "more than ", "#": "number "}
-_SIGN_BEFORE_NUMBER = re.compile(r"(?<![\w~<>#&/|])([~<>#]) ?(?=\d)")
-_SILENT = re.compile(r"[™®©]")
-_SHARP = re.compile(r"\b([CFJ])#(?!\w)")
+# What a text has not need not be looked for: most have no figures, and hardly a sign.
+_FIGURE = re.compile(r"[\d¼-¾⅐-⅞²³¹⁰⁴-⁹]")
+_NUMERAL = re.compile(r"\b[IVXLCDM]+\b|\b[ivxl]{2,}\b")
+_SIGN_IN_NAME = re.compile(r"[+#/]|\.NET")
+_SIGN = re.compile(r"[^\w\s.,;:!?'\"‘’“”()\[\]…–—/-]|[/–-] ?[\d(]|[Α-ω]")
 
 
 def read_english(text: str) -> str:
     """`text` with its numbers, dates, amounts, abbreviations and signs in words."""
-    text = _LONG_NUMBER.sub(_long_number, text)
-    text = _SPACED_THOUSANDS.sub(lambda found: found[0].replace(" ", ""), text)
     text = _SILENT.sub("", text)
+    if _SIGN_IN_NAME.search(text):
+        text = read_names(text)
+    has_figures = _FIGURE.search(text) is not None
+    if has_figures:
+        text = _LONG_NUMBER.sub(_long_number, text)
+        text = join_groups(text)
     text = read_abbreviations(text)
-    text = read_roman(text)
+    if has_figures or "-" in text or "–" in text:
+        text = read_weekdays(text)
+    if _NUMERAL.search(text):
+        text = read_roman(text)
+    has_signs = has_figures or _SIGN.search(text) is not None
+    if has_signs:
+        text = read_formulas(text)
+    if has_figures:
+        text = _read_figures(text)
+    if "/" in text:
+        text = read_rates(text)
+    if has_signs:
+        text = read_signs(text)
+    if has_figures:
+        text = _BARE_FRACTION.sub(lambda found: f"point {spelled(found[1])}", text)
+        text = _REMAINING.sub(_number, _NUMBER.sub(_number, text))
+    return text
+
+
+def _read_figures(text: str) -> str:
     text = read_dates(text)
+    text = read_durations(text)
     text = read_codes(text)
-    text = _SIGN_BEFORE_NUMBER.sub(lambda sign: _BEFORE_NUMBER[sign[1]], text)
+    text = read_before_numbers(text)
     text = read_money(text)
     text = read_years(text)
     text = read_measures(text)
-    text = _ORDINAL.sub(lambda found: ordinal(found[1].replace(",", "")), text)
-    text = _read_signs(text)
-    text = _HYPHENED.sub(" ", text)
-    text = _MINUS.sub("minus ", text)
-    text = _BARE_FRACTION.sub(lambda found: f"point {spelled(found[1])}", text)
-    return _REMAINING.sub(_number, _NUMBER.sub(_number, text))
-
-
-def _read_signs(text: str) -> str:
-    text = _SUPERSCRIPTS.sub(_power, text)
-    text = _RANGE.sub(r"\1 to ", text)
-    text = _RATIO.sub(r"\1 to ", text)
-    text = _OPERATION.sub(lambda sign: f" {_BETWEEN_NUMBERS[sign[1] or sign[2]]} ", text)
-    text = _OPERATION_OF_NAMES.sub(lambda sign: f" {_BETWEEN_NUMBERS[sign[1]]} ", text)
-    text = _PLUS_AFTER.sub(" plus", text)
-    text = _SHARP.sub(r"\1 sharp", text)
-    return _SYMBOL.sub(lambda sign: f" {_SYMBOLS[sign[1] or sign[2] or sign[3]]} ", text)
-
-
-def _power(found: re.Match[str]) -> str:
-    if found[1] in _POWERS:
-        return f" {_POWERS[found[1]]}"
-    digits = found[1].translate(_PLAIN_DIGITS) if found[1] else found[2]
-    sign = "minus " if digits.startswith("-") else ""
-    return f" to the power of {sign}{cardinal(digits.lstrip('-'))}"
+    text = _ORDINAL_SPAN.sub(" to ", text)
+    return _ORDINAL.sub(lambda found: ordinal(found[1].replace(",", "")), text)
 
 
 def _long_number(found: re.Match[str]) -> str:

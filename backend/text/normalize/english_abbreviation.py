@@ -1,8 +1,6 @@
-"""English abbreviations and Roman numerals, as the words that they stand for."""
+"""English abbreviations, as the words that they stand for."""
 
 import re
-
-from backend.text.normalize.number import cardinal, ordinal
 
 _TITLES = {
     "Mr": "Mister",
@@ -19,6 +17,18 @@ _TITLES = {
     "Cmdr": "Commander",
     "Rev": "Reverend",
     "Hon": "Honorable",
+    "Adm": "Admiral",
+    "Brig": "Brigadier",
+    "Cpl": "Corporal",
+    "Pvt": "Private",
+    "Supt": "Superintendent",
+    "Insp": "Inspector",
+    "Det": "Detective",
+    "Atty": "Attorney",
+    "Amb": "Ambassador",
+    "Cllr": "Councillor",
+    "Drs": "Doctors",
+    "Fr": "Father",
     "Gov": "Governor",
     "Sen": "Senator",
     "Rep": "Representative",
@@ -31,8 +41,6 @@ _TITLES = {
 _WORDS = {
     "e.g.": "for example",
     "i.e.": "that is",
-    "vs.": "versus",
-    "vs": "versus",
     "approx.": "approximately",
     "cf.": "compare",
     "viz.": "namely",
@@ -54,14 +62,24 @@ _WORDS = {
     "resp.": "respectively",
     "Univ.": "University",
     "Assn.": "Association",
-    "Bros.": "Brothers",
+    "Intl.": "International",
+    "Natl.": "National",
+    "Mfg.": "Manufacturing",
+    "Apt.": "Apartment",
+    "c/o": "care of",
+    "n/a": "not applicable",
+    "sq. ft.": "square feet",
 }
+_CAPITAL_WORDS = frozenset(("E.G.", "I.E.", "APPROX.", "DEPT.", "A.K.A.", "N/A", "C/O", "W/O"))
 _LAST = {
     "etc.": "et cetera",
     "Inc.": "Incorporated",
     "Ltd.": "Limited",
     "Corp.": "Corporation",
     "Co.": "Company",
+    "Pty.": "Proprietary",
+    "Assoc.": "Associates",
+    "Bros.": "Brothers",
     "Jr.": "Junior",
     "Sr.": "Senior",
     "Ave.": "Avenue",
@@ -87,6 +105,7 @@ _NUMBERED = {
     "sec": "section",
     "art": "article",
     "eq": "equation",
+    "op": "opus",
     "ext": "extension",
     "tel": "telephone",
     "§": "section",
@@ -98,9 +117,16 @@ def _any_of(names: dict[str, str]) -> str:
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
-_TITLE = re.compile(rf"\b({_any_of(_TITLES)})\.(?= ?[A-Z]| and (?:Mr|Ms|Dr))")
+_TITLE = re.compile(rf"\b({_any_of(_TITLES)})\.(?: ?(?=[A-Z])|(?= (?:and|&) (?:Mr|Ms|Dr)))")
+_SMALL_TITLE = re.compile(r"(?<!\d )\b(mr|mrs|ms|dr|prof)\. ?(?=[^\W\d_]{2})")
+_CAPITAL_TITLE = re.compile(
+    r"\b(MR|MRS|DR) (?=[A-Z]{2,})|\b(MR|MRS|MS|DR|PROF|GEN|COL|SGT|CAPT|LT|REV|GOV|"
+    r"SEN)\. ?(?=[A-Z])"
+)
 _DRIVE = re.compile(r"(?<=[a-z] )Dr\.?(?=[,;]| [a-z]|\s*$)", re.MULTILINE)
 _WORD = re.compile(rf"(?<![\w.])(?<!\d )({_any_of(_WORDS)})(?!\w)", re.IGNORECASE)
+_VERSUS = re.compile(r"(?<![\w.])vs\.?(?!\w)", re.IGNORECASE)
+_COMPANY_END = re.compile(r",? (?:Ltd|Inc|LLC|Corp|Co|Pty|Pvt|Bros|plc|PLC|KG|CEO|CFO|CTO|COO)\b")
 _LAST_WORD = re.compile(rf"(?<![\w.])(?<!\d )({_any_of(_LAST)})(?!\w)")
 _IN_NUMBERS = re.compile(rf"(?<![\w.])({_any_of(_NUMBERED)})\.? ?(?=\d)", re.IGNORECASE)
 _STREET = re.compile(r"(?<=[a-z\d] )St\.?(?=[,;]| [a-z]|\s*$)|(?<=[a-z\d] )St\.(?= [A-Z])", re.M)
@@ -109,25 +135,8 @@ _END = re.compile(r"\s+[A-Z\"“(]|\s*$|[ \t]*\n")
 _AFTER_STREET = re.compile(
     r" (?:The|A|An|It|He|She|We|They|You|I|This|That|There|But|And|So|Then|In|On|At|Turn|My)\b"
 )
-_BEFORE_STREET = re.compile(r"(?:[A-Z][a-z]+|\d+(?:st|nd|rd|th)) $")
+_BEFORE_STREET = re.compile(r"(?:[A-Z][a-z]+(?:['’]s)?|\d+(?:st|nd|rd|th)) $")
 _HONOURED = re.compile(r"\b(Mr|Mrs|Ms|Dr)(?= [A-Z][a-z])")
-
-_ROMAN = r"(X{0,3}(?:IX|IV|V?I{0,3}))"
-_VALUES = {"I": 1, "V": 5, "X": 10}
-_PART = re.compile(
-    rf"\b(World War|Chapter|CHAPTER|Volume|Vol\.|Act|Scene|Book|Part|Phase|Type|Section|Article|"
-    rf"Super Bowl|Appendix|Episode|Season|Stage|Mark|Title|Psalm|Apollo|Gemini|Rocky) {_ROMAN}\b"
-)
-_RULERS = (
-    "Henry Elizabeth Louis Charles George Edward James William Richard Philip John Paul Benedict "
-    "Pius Gregory Leo Innocent Clement Napoleon Nicholas Alexander Catherine Peter Ivan Frederick "
-    "Wilhelm Ramses Ramesses Ptolemy Mary Xerxes Darius Otto Ferdinand Francis Joseph Leopold "
-    "Albert Christian Gustav Carl Haakon Harald Carlos Felipe Alfonso Juan Pedro Umberto Victor "
-    "Emmanuel Urban Boniface Adrian Julius Mehmed Murad Selim Cleopatra Margaret Margrethe Robert "
-    "Malcolm David Constantine Justinian Theodosius Casimir Sigismund Stephen Baldwin"
-)
-_RULER = re.compile(rf"\b({_RULERS.replace(' ', '|')}) {_ROMAN}\b(?!['’])")
-_NO_RULER = re.compile(r"^(?:I|)$|^X$")
 
 
 def read_abbreviations(text: str) -> str:
@@ -135,23 +144,41 @@ def read_abbreviations(text: str) -> str:
     well stays."""
     text = _IN_NUMBERS.sub(_numbered, text)
     text = _DRIVE.sub("Drive", text)
-    text = _TITLE.sub(lambda title: _TITLES[title[1]], text)
+    text = _TITLE.sub(_title, text)
+    text = _CAPITAL_TITLE.sub(lambda title: _said_title((title[1] or title[2]).capitalize()), text)
+    text = _SMALL_TITLE.sub(lambda title: _said_title(title[1].capitalize()).lower(), text)
     text = _HONOURED.sub(lambda title: _TITLES[title[1]], text)
     text = _STREET.sub(_street, text)
     text = _SAINT.sub("Saint ", text)
+    text = _VERSUS.sub(lambda found: "Versus" if found[0] == "Vs." else "versus", text)
     text = _WORD.sub(_word, text)
     return _LAST_WORD.sub(_last_word, text)
 
 
-def read_roman(text: str) -> str:
-    """Roman numerals after what is counted with them, and after names of kings and popes."""
-    text = _PART.sub(_part, text)
-    return _RULER.sub(_ruler, text)
+def _title(found: re.Match[str]) -> str:
+    is_pair = found.string.startswith((" and", " &"), found.end())
+    return _TITLES[found[1]] + ("" if is_pair else " ")
+
+
+def _said_title(name: str) -> str:
+    return _TITLES[name] + " "
 
 
 def _numbered(found: re.Match[str]) -> str:
     name = found[1]
-    is_word = name.lower() in ("no", "art", "p", "ch", "sec", "fig", "eq", "ext", "tel", "nos")
+    is_word = name.lower() in (
+        "no",
+        "art",
+        "p",
+        "op",
+        "ch",
+        "sec",
+        "fig",
+        "eq",
+        "ext",
+        "tel",
+        "nos",
+    )
     if is_word and "." not in found[0]:
         return found[0]  # "no 5 of them"
     words = _NUMBERED.get(name) or _NUMBERED[name.lower()]
@@ -161,6 +188,8 @@ def _numbered(found: re.Match[str]) -> str:
 def _word(found: re.Match[str]) -> str:
     name = found[1]
     words = _WORDS.get(name) or _WORDS.get(name.lower())
+    if name.isupper() and len(name) > 2 and name not in _CAPITAL_WORDS:
+        return name  # "EST." is a time, "CA." a state
     if words is None or (name in ("min.", "max.") and _END.match(found.string, found.end())):
         return name  # "Max." is a name
     if name in ("Max.", "Min.", "Est.", "Ca.", "Resp."):
@@ -169,7 +198,8 @@ def _word(found: re.Match[str]) -> str:
 
 
 def _last_word(found: re.Match[str]) -> str:
-    is_end = _END.match(found.string, found.end())
+    text, end = found.string, found.end()
+    is_end = _END.match(text, end) and not _COMPANY_END.match(text, end)
     return _LAST[found[1]] + ("." if is_end else "")
 
 
@@ -182,24 +212,3 @@ def _street(found: re.Match[str]) -> str:
     if is_name and not _AFTER_STREET.match(text, end):
         return found[0]
     return "Street" + ("." if is_end else "")
-
-
-def _value(roman: str) -> str:
-    values = [_VALUES[letter] for letter in roman]
-    pairs = zip(values, [*values[1:], 0], strict=True)
-    return str(sum(-value if value < after else value for value, after in pairs))
-
-
-def _part(found: re.Match[str]) -> str:
-    name, roman = found.groups()
-    follows = found.string[found.end() : found.end() + 2]
-    is_pronoun = roman == "I" and name != "World War" and follows[:1] in (" ", "'", "’")
-    if not roman or is_pronoun:
-        return found[0]
-    return f"{'Volume' if name == 'Vol.' else name} {cardinal(_value(roman))}"
-
-
-def _ruler(found: re.Match[str]) -> str:
-    if _NO_RULER.match(found[2]):
-        return found[0]  # the pronoun, or Malcolm X
-    return f"{found[1]} the {ordinal(_value(found[2]))}"

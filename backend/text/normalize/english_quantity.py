@@ -1,53 +1,17 @@
-"""English amounts: money, measures, fractions, ratios, versions and telephone numbers."""
+"""English amounts: measures, rates and fractions."""
 
 import re
 import unicodedata
 from fractions import Fraction
 
-from backend.text.normalize.number import cardinal, decimal, ordinal, spelled
+from backend.text.normalize.number import cardinal, decimal, ordinal
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3}){1,6}(?!\d)|\d{1,18}(?!\d))(?:\.\d{1,18}(?!\d))?"
-_NO_NUMBER_BEFORE = r"(?<![\w.,])"
+NO_NUMBER_BEFORE = r"(?<![\w.,])"
 
-_CURRENCIES = {
-    "US$": ("dollar", "dollars", "cent"),
-    "A$": ("Australian dollar", "Australian dollars", "cent"),
-    "C$": ("Canadian dollar", "Canadian dollars", "cent"),
-    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent"),
-    "R$": ("real", "reais", "centavo"),
-    "$": ("dollar", "dollars", "cent"),
-    "€": ("euro", "euros", "cent"),
-    "£": ("pound", "pounds", "penny"),
-    "¥": ("yen", "yen", ""),
-    "₹": ("rupee", "rupees", "paisa"),
-    "₽": ("ruble", "rubles", "kopeck"),
-    "₩": ("won", "won", ""),
-    "₺": ("lira", "lira", "kurush"),
-    "₿": ("bitcoin", "bitcoins", ""),
-    "zł": ("zloty", "zlotys", "grosz"),
-}
-_CODES = {
-    "USD": "$",
-    "EUR": "€",
-    "GBP": "£",
-    "JPY": "¥",
-    "INR": "₹",
-    "RUB": "₽",
-    "KRW": "₩",
-    "TRY": "₺",
-    "AUD": "A$",
-    "CAD": "C$",
-    "HKD": "HK$",
-    "BRL": "R$",
-    "PLN": "zł",
-    "BTC": "₿",
-    "CNY": "yuan",
-    "CHF": "franc",
-}
-_CURRENCIES["yuan"] = ("yuan", "yuan", "")
-_CURRENCIES["franc"] = ("Swiss franc", "Swiss francs", "centime")
-_CENTS = {"penny": "pence", "paisa": "paise", "kurush": "kurush", "grosz": "groszy"}
-_SCALES = {
+SCALES = {
+    "cr": "crore",
+    "lac": "lakh",
     "k": "thousand",
     "m": "million",
     "mn": "million",
@@ -57,18 +21,6 @@ _SCALES = {
     "t": "trillion",
     "tn": "trillion",
 }
-_SYMBOL = "(" + "|".join(re.escape(symbol) for symbol in _CURRENCIES if len(symbol) < 4) + ")"
-_SCALE = r"(?: ?(thousand|million|billion|trillion)\b|([kKmM]|mn|mm|[bB]|bn|[tT]|tn)\b)?"
-_MONEY = re.compile(
-    rf"(?<![\w$])(-|−)?{_SYMBOL} ?({NUMBER})(?: ?[–-] ?{_SYMBOL}?({NUMBER}))?{_SCALE}"
-)
-_MONEY_AFTER = re.compile(
-    rf"{_NO_NUMBER_BEFORE}(-|−)?({NUMBER}){_SCALE} ?(?:([€£¥₹₽₩₺$]|zł)|({'|'.join(_CODES)})\b)"
-)
-_CODE_BEFORE = re.compile(rf"\b({'|'.join(_CODES)}) ?({NUMBER}){_SCALE}")
-_CENT_SIGN = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER}) ?¢")
-_ZEROS = re.compile(r"\.0+$")
-
 _UNITS = {
     "km": "kilometer",
     "m": "meter",
@@ -154,6 +106,23 @@ _UNITS = {
     "°": "degree",
     "℃": "degree Celsius",
     "℉": "degree Fahrenheit",
+    "sq ft": "square foot",
+    "sq. ft.": "square foot",
+    "sq m": "square meter",
+    "sq km": "square kilometer",
+    "sq mi": "square mile",
+    "cu ft": "cubic foot",
+    "fl oz": "fluid ounce",
+    "m2": "square meter",
+    "km2": "square kilometer",
+    "cm2": "square centimeter",
+    "m3": "cubic meter",
+    "cm3": "cubic centimeter",
+    "tsp": "teaspoon",
+    "tbsp": "tablespoon",
+    "bpm": "beat per minute",
+    "dpi": "dot per inch",
+    "MP": "megapixel",
     "km²": "square kilometer",
     "m²": "square meter",
     "cm²": "square centimeter",
@@ -163,6 +132,8 @@ _UNITS = {
 }
 _SAME_IN_PLURAL = ("hertz", "kilohertz", "megahertz", "gigahertz")
 _PER = {
+    "s²": "second squared",
+    "s^2": "second squared",
     "h": "hour",
     "hr": "hour",
     "s": "second",
@@ -188,33 +159,62 @@ _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=Tru
 _MEASURE = re.compile(
     rf"(?<![A-Za-z0-9.,])(-|−)?({NUMBER})(?: ?(?:[–-]|to) ?({NUMBER}))?([ -]?)"
     rf"({_UNIT})(?![\w²³'’])(?:(?<=min|sec|hrs)\.(?= [a-z]))?"
-    rf"(?:/({'|'.join(sorted(_PER, key=len, reverse=True))})(?!\w))?"
+    rf"(?:/({'|'.join(map(re.escape, sorted(_PER, key=len, reverse=True)))})(?!\w))?"
 )
 _PER_AFTER_WORD = re.compile(r"(?<=[a-z])/(hour|second|minute|day|week|month|year|person|night)\b")
-_FEET = re.compile(r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)")
-_FEET_AND_INCHES = re.compile(r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?)?\b")
+_MONEY_PER = re.compile(
+    r"\b(dollars?|cents?|euros?|pounds?|pence|rupees?|yen|yuan|francs?|rubles?|lira|miles|pounds)/"
+    r"(hr|mo|yr|wk|min|kg|lb|km|mi|L|gal|GB|MB|kWh|MWh|m²|night|head|share|unit|token|user|seat|ton)\b"
+)
+_MONEY_PER_NAMES = {"wk": "week", "lb": "pound", "mi": "mile", "gal": "gallon", "GB": "gigabyte"}
+_MONEY_PER_NAMES |= {"MB": "megabyte", "kWh": "kilowatt hour", "MWh": "megawatt hour"}
+_RATE_ALONE = re.compile(
+    r"(?<![\w/])(km/h|m/s|mi/h|km/s|cm/s|ft/s|mg/dL|kB/s|MB/s|GB/s)(?![\w/²³])"
+)
+_SPAN = re.compile(rf"(?<![\w.,-])({NUMBER} ?({_UNIT})) ?[–-] ?(?={NUMBER} ?\2(?!\w))")
+_ONE_THING = re.compile(
+    r"-[a-z]| (?:sprint|race|dash|freestyle|hurdles|butterfly|backstroke|relay|run|swim|"
+    r"pool|radius|dive|"
+    r"drop|barrier|walk|mark|cable|telescope|drive|hard drive|battery|tank|bottle|bag|gap|"
+    r"penalty|rule)\b"
+)
+_ANGLE = re.compile(
+    r"(?<![\w.,])(\d{1,3}(?:\.\d{1,8})?)°"
+    r"(?: ?(\d{1,2})['’′](?: ?(\d{1,2}(?:\.\d{1,4})?)(?:[\"″”]|''))?)?"
+    r" ?([NSEW])?(?![\w°])"
+)
+_DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}
+_FEET = re.compile(
+    r"(?<![\w.,])(\d{1,2})['’′] ?(\d{1,2})(?:\"|”|″|''|’’)(?!\w)"
+    r"|(?<![\w.,])([3-7])['’′](\d|1[01])(?![\w'’])"
+)
+_FEET_AND_INCHES = re.compile(
+    r"(?<![\w.,])(\d{1,2}) ?ft\.? (\d{1,2}) ?in(?:ch(?:es)?\b|\.(?= [a-z])|\b)"
+)
 _INCHES = re.compile(r"(?<![\w.,\"“])(\d{1,3}(?:\.\d{1,2})?)[\"″](?=[ ,.;]|$)(?![^\"\n]{0,200}\")")
 _PERCENT = re.compile(r"(?<=\d) ?(%|‰)")
 
+_HYPHENED_MIXED = re.compile(r"(?<![\w.,/-])(\d{1,3})-(\d{1,2}/\d{1,2})(?![\w/]|[.,]\d)")
+_FRACTION_OF_INCH = re.compile(r"(?<![\w.,/])(\d{1,2})/(\d{1,2})[\"″](?=[ ,.;]|$)")
 _MIXED = re.compile(r"(?<![\w.,/])(\d{1,6}) (\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
 _FRACTION = re.compile(r"(?<![\w.,/$])(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
-_SIGN_OF_FRACTION = re.compile(r"(\d{1,18})?([¼-¾⅐-⅞])")
+_SIGN_OF_FRACTION = re.compile(r"(?:(?<!\d)(\d{1,18}) ?)?([¼-¾⅐-⅞])")
 _RATING = re.compile(r"(?<=\d\.\d)/(?=\d{1,3}(?![\w/]))")
-_FIXED_FRACTIONS = {"24/7": "twenty-four seven", "9/11": "nine eleven"}
-
-_TELEPHONE = re.compile(
-    r"(?<![\w.,/-])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,4}\) ?|\d{2,4}[ .-])\d{3,4}[ .-]\d{3,4}"
-    r"(?![\w-]|[.,]\d)"
-    r"|(?<![\w.,/-])\d{3}-\d{4}(?![\w-]|[.,]\d)"
-    r"|(?<![\w+])\+\d{7,15}(?!\w)"
+_RATED = re.compile(
+    r"(?<![\w.,/$])(\d{1,3})/(\d{1,3})(?= (?:stars?|points?)\b)"
+    r"|\b([Pp]age|[Ss]tep|[Ss]lide|[Pp]art|[Cc]hapter|[Dd]ay|[Ll]evel|"
+    r"[Rr]ound) (\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)"
 )
-_GROUPS = re.compile(r"(?<![\w.,/-])\d{1,12}(?:-\d{1,12}){2,8}(?![\w-]|[.,]\d)")
-_VERSION = re.compile(r"(?<![\w.,])(?:([vV])\.? ?)?(\d{1,18}(?:\.\d{1,18}){2,8})(?![\w]|\.\d)")
-_SHORT_VERSION = re.compile(r"(?<![\w.,])[vV]\.? ?(\d{1,18}(?:\.\d{1,18})?)(?![\w]|\.\d)")
+_RHYTHM = re.compile(
+    r"(?<![\w.,/$])(\d{1,2})/(\d{1,2})(?= (?:time|beat|meter|metre|rhythm|measure|"
+    r"signature|bars?)\b)"
+)
+_ALWAYS = re.compile(r"(?<![\w./])24/7/365(?![\w/])")
+_FIXED_FRACTIONS = {"4/20": "four twenty", "24/7": "twenty-four seven", "9/11": "nine eleven"}
+
 _SIZE = re.compile(r"(?<=\d)(?:×(?!10[⁻⁰¹²³⁴-⁹^])| ?x ?)(?=\d)")
-_TIMES = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
-_THOUSANDS = re.compile(rf"{_NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
-_DIGITS = re.compile(r"\d+")
+_TIMES = re.compile(rf"{NO_NUMBER_BEFORE}({NUMBER})[x×](?!\w| ?[-+−=*/^²³])")
+_THOUSANDS = re.compile(rf"{NO_NUMBER_BEFORE}({NUMBER})(k|bn)\b")
 
 
 def read_number(text: str) -> str:
@@ -223,65 +223,42 @@ def read_number(text: str) -> str:
     return decimal(whole, fraction)
 
 
-def read_codes(text: str) -> str:
-    """Numbers that are names: telephone numbers, versions, groups of digits."""
-    text = _VERSION.sub(lambda v: ("version " if v[1] else "") + _dotted(v[2]), text)
-    text = _SHORT_VERSION.sub(lambda v: f"version {_dotted(v[1])}", text)
-    text = _TELEPHONE.sub(_telephone, text)
-    return _GROUPS.sub(_telephone, text)
-
-
-def read_money(text: str) -> str:
-    """Amounts with a sign or code of a currency before or after them."""
-    text = _MONEY.sub(_money, text)
-    text = _CODE_BEFORE.sub(lambda m: _amount("", m[2], m[3] or m[4], _CODES[m[1]]), text)
-    text = _MONEY_AFTER.sub(
-        lambda m: _amount(m[1] or "", m[2], m[3] or m[4], m[5] or _CODES[m[6]]), text
-    )
-    return _CENT_SIGN.sub(
-        lambda m: f"{read_number(m[1])} {'cent' if m[1] == '1' else 'cents'}", text
-    )
-
-
 def read_measures(text: str) -> str:
     """Fractions, lengths, weights, speeds and other numbers with a unit."""
+    text = _HYPHENED_MIXED.sub(r"\1 \2", text)
     text = _MIXED.sub(lambda m: f"{cardinal(m[1])} and {_fraction(m[2], m[3])}", text)
-    text = _FEET.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
+    text = _FRACTION_OF_INCH.sub(lambda m: f"{_fraction(m[1], m[2])} inch", text)
+    text = _ANGLE.sub(_angle, text)
+    text = _FEET.sub(lambda m: f"{_feet(m[1] or m[3])} {cardinal(m[2] or m[4])}", text)
     text = _FEET_AND_INCHES.sub(lambda m: f"{_feet(m[1])} {cardinal(m[2])}", text)
     text = _INCHES.sub(_inches, text)
+    text = _ALWAYS.sub("twenty-four seven three sixty-five", text)
+    text = _RATED.sub(_rated, text)
+    text = _RHYTHM.sub(lambda m: f"{cardinal(m[1])} {cardinal(m[2])}", text)
     text = _RATING.sub(" out of ", text)
     text = _FRACTION.sub(lambda m: _FIXED_FRACTIONS.get(m[0]) or _fraction(m[1], m[2]), text)
     text = _SIGN_OF_FRACTION.sub(_fraction_sign, text)
-    text = _MEASURE.sub(_measure, text)
-    text = _PER_AFTER_WORD.sub(r" per \1", text)
-    text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
-    text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {_SCALES[m[2]]}", text)
     text = _SIZE.sub(" by ", text)
+    text = _SPAN.sub(r"\1 to ", text)
+    text = _MEASURE.sub(_measure, text)
+    text = _PERCENT.sub(lambda m: " percent" if m[1] == "%" else " per mille", text)
+    text = _THOUSANDS.sub(lambda m: f"{read_number(m[1])} {SCALES[m[2]]}", text)
     return _TIMES.sub(lambda m: f"{read_number(m[1])} times", text)
 
 
-def _money(m: re.Match[str]) -> str:
-    minus, symbol, first, _, second, scale_word, scale_letter = m.groups()
-    if second:
-        end = _amount("", second, scale_word or scale_letter, symbol)
-        return f"{read_number(first)} to {end}"
-    return _amount(minus or "", first, scale_word or scale_letter, symbol)
+def unit_name(sign: str) -> str:
+    """What "km" or "m/s" stands for, several of it; "" for what is no unit."""
+    unit, _, per = sign.partition("/")
+    if unit not in _UNITS or (per and per not in _PER):
+        return ""
+    return _plural(_UNITS[unit]) + (f" per {_PER[per]}" if per else "")
 
 
-def _amount(minus: str, number: str, scale: str | None, symbol: str) -> str:
-    one, many, cent = _CURRENCIES[symbol]
-    sign = "minus " if minus else ""
-    number = _ZEROS.sub("", number)
-    if scale:
-        return f"{sign}{read_number(number)} {_SCALES.get(scale.lower(), scale)} {many}"
-    whole, _, fraction = number.replace(",", "").partition(".")
-    if not fraction or len(fraction) != 2 or not cent:
-        return f"{sign}{read_number(number)} {one if number == '1' else many}"
-    count = int(fraction)
-    cents = f"{cardinal(str(count))} {cent if count == 1 else _CENTS.get(cent, cent + 's')}"
-    if not int(whole):
-        return sign + cents
-    return f"{sign}{cardinal(whole)} {one if whole == '1' else many} and {cents}"
+def read_rates(text: str) -> str:
+    """Rates without a number, "km/h", and what something costs or makes "/hr"."""
+    text = _RATE_ALONE.sub(_rate, text)
+    text = _MONEY_PER.sub(_money_per, text)
+    return _PER_AFTER_WORD.sub(r" per \1", text)
 
 
 def _measure(m: re.Match[str]) -> str:
@@ -292,10 +269,41 @@ def _measure(m: re.Match[str]) -> str:
     if second:
         words += f" to {read_number(second)}"
     name = _UNITS[unit]
-    is_adjective = gap == "-"
+    is_adjective = gap == "-" or (
+        _ONE_THING.match(m.string, m.end()) is not None and len(unit) < 3 and "°" not in unit
+    )
     if is_adjective or (first == "1" and not second):
         return f"{words} {name}{f' per {_PER[per]}' if per else ''}"
     return f"{words} {_plural(name)}{f' per {_PER[per]}' if per else ''}"
+
+
+def _money_per(m: re.Match[str]) -> str:
+    return f"{m[1]} per {_MONEY_PER_NAMES.get(m[2]) or _PER.get(m[2], m[2])}"
+
+
+def _angle(m: re.Match[str]) -> str:
+    degrees, minutes, seconds, direction = m.groups()
+    if not (minutes or direction):
+        return m[0]
+    parts = ((degrees, "degree"), (minutes, "minute"), (seconds, "second"))
+    words = [
+        f"{read_number(number)} {name}{'' if number == '1' else 's'}"
+        for number, name in parts
+        if number
+    ]
+    return " ".join([*words, *([_DIRECTIONS[direction]] if direction else [])])
+
+
+def _rated(m: re.Match[str]) -> str:
+    if m[1]:
+        return f"{cardinal(m[1])} out of {cardinal(m[2])}"
+    return f"{m[3]} {cardinal(m[4])} of {cardinal(m[5])}"
+
+
+def _rate(m: re.Match[str]) -> str:
+    unit, _, per = m[1].partition("/")
+    names = {"dL": "deciliter", "mi": "mile", "h": "hour", "s": "second"}
+    return f"{_plural(_UNITS[unit])} per {names[per]}"
 
 
 def _plural(name: str) -> str:
@@ -319,7 +327,8 @@ def _feet(digits: str) -> str:
 
 
 def _fraction(top: str, bottom: str) -> str:
-    if top == bottom:
+    is_share = len(top) == len(bottom) == 2 and int(top) + int(bottom) == 100
+    if top == bottom or is_share:
         return f"{cardinal(top)} {cardinal(bottom)}"
     if bottom in ("10", "100") or int(top) > int(bottom) > 4 or int(bottom) < 2:
         word = "out of" if bottom in ("10", "100") else "over"
@@ -344,12 +353,3 @@ def _fraction_sign(m: re.Match[str]) -> str:
     return (
         f"{cardinal(m[1])} and {words.replace('one ', 'a ') if value.denominator == 2 else words}"
     )
-
-
-def _telephone(m: re.Match[str]) -> str:
-    plus = "plus " if m[0].startswith("+") else ""
-    return plus + ", ".join(spelled(group) for group in _DIGITS.findall(m[0]))
-
-
-def _dotted(number: str) -> str:
-    return " point ".join(cardinal(part) for part in number.split("."))

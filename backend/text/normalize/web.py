@@ -7,15 +7,38 @@ _TLDS = (
     "eu|uk|ca|au|de|fr|es|it|pt|pl|ru|nl|ch|dk|fi|jp|cn|kr|br|mx|tr|ae|"
     "pdf|txt|csv|jpe?g|png|gif|mp[34]|wav|zip|html?|json|ya?ml|toml|py|js|ts|rs|exe|docx?|xlsx?|pptx?"
 )
+_FILES = (
+    "md|rst|cpp|hpp|cc|java|rb|php|sh|bat|ps1|css|scss|tsx|jsx|vue|sql|xml|ini|cfg|conf|lock|log|tar|gz|"
+    "bz2|xz|7z|rar|iso|dmg|apk|deb|rpm|msi|dll|dat|db|sqlite|svg|webp|bmp|tiff?|ico|psd|ttf|otf|woff2?|"
+    "flac|ogg|opus|m4a|aac|mov|avi|mkv|webm|epub|mobi|odt|rtf|tex|bib|ipynb|swift|kt|lua|env|yml|bak|tmp|"
+    "cs|jar|whl|pem|crt|proto|gguf|safetensors|pth|ckpt|onnx|srt|vtt|ics|eml|"
+    "PDF|TXT|CSV|JPE?G|PNG|GIF|MP[34]|WAV|ZIP|HTML?|JSON|EXE|DOCX?|XLSX?|PPTX?|MOV|ISO|DLL|BAT|INI|XML|LOG"
+)
+_NAMES_OF_DOTS = (
+    "gitignore|bashrc|zshrc|vimrc|ssh|git|github|dockerignore|npmrc|htaccess|config|local"
+)
 _URL = re.compile(r"(?<!\w)(?:https?://|ftp://|www\.)[^\s<>\"“”]{1,2000}", re.IGNORECASE)
 _EMAIL = re.compile(
     r"(?<![\w.+-])(?:mailto:)?([\w.+-]{1,64})@((?:[\w-]{1,63}\.){1,6}[A-Za-z]{2,24})(?![\w-])"
 )
 _DOMAIN = re.compile(
-    rf"(?<![\w.@/-])((?:[A-Za-z0-9_-]{{1,63}}\.){{1,8}}(?:{_TLDS})(?![\w-])(?!\.\w))"
+    rf"(?<![\w.@/-])((?:[A-Za-z0-9_-]{{1,63}}\.){{1,8}}(?:{_TLDS}|{_FILES})(?![\w(-])(?!\.\w))"
     r"(:\d{1,5})?(/[^\s<>\"“”]{0,2000})?"
 )
-_HANDLE = re.compile(r"(?<![\w@/.])@(\w{1,64})")
+_LOCAL = re.compile(r"(?<![\w.@/-])localhost(?::\d{1,5})?(?:/[\w./-]{0,400})?")
+_PATH = re.compile(
+    r"(?<![\w/.:<)\]~\\])(?:~|\.{1,2})?/(?:[\w.@+-]{1,80}/){1,20}[\w.@+-]{0,80}"
+    r"|(?<![\w/.:<)\]~\\])(?:~|\.{1,2})/[\w.@+-]{1,80}"
+    r"|(?<!\S)/[a-z][\w.-]{1,80}(?=[\s,;:!?)]|\.?$|\. )"
+    r"|(?<![\w./@:-])(?:[\w.-]{1,80}/){1,20}[\w-]{1,80}(?:\.[\w-]{1,20}){0,3}"
+    rf"\.(?:{_TLDS}|{_FILES}|[ch])(?![\w-])(?!\.\w)"
+    r"|(?<![\w./@:-])[ru]/\w{2,40}(?![\w/])"
+)
+_DRIVE = re.compile(r"(?<!\w)([A-Za-z]):\\((?:[\w.+-]{1,80}\\?){0,20})")
+_DOT_NAME = re.compile(
+    rf"(?<![\w./])\.(?=(?:{_TLDS}|{_FILES}|{_NAMES_OF_DOTS})(?![\w-]))(?!(?:it|de|so|ai)\b)"
+)
+_HANDLE = re.compile(r"(?<![\w@/.])@(\w{1,64}(?:\.[a-z0-9_]\w{0,63}){0,3})")
 _HASHTAG = re.compile(r"(?<![\w#&/])#([^\W\d_]\w{0,100})")
 _TAIL = re.compile(r"[.,;:!?'*_~)\]}…。，、]{1,20}$")
 _SCHEME = re.compile(r"^(?:[a-z]{3,5}://)?(?:www\.)?", re.IGNORECASE)
@@ -59,16 +82,32 @@ def read_addresses(text: str, language: str) -> str:
         address = _PARAMETERS.sub("", _SCHEME.sub("", address.removesuffix(end))).rstrip("/")
         return _read(address, marks) + end
 
+    def path(found: re.Match[str]) -> str:
+        tail = _TAIL.search(found[0])
+        end = tail[0] if tail else ""
+        return _read(found[0].removesuffix(end), marks) + end
+
     text = _EMAIL.sub(lambda mail: _read(f"{mail[1]}@{mail[2]}", marks), text)
-    text = _DOMAIN.sub(page, _URL.sub(page, text))
+    text = _URL.sub(page, text)
+    text = _PATH.sub(path, _LOCAL.sub(path, text))
+    text = _DOMAIN.sub(page, text)
     if language == "en":
+        text = _DRIVE.sub(_drive, text)
+        text = _DOT_NAME.sub("dot ", text)
         text = _HASHTAG.sub(lambda tag: "hashtag " + _camel(tag[1]), text)
-        text = _HANDLE.sub(lambda handle: "at " + _camel(handle[1]), text)
+        text = _HANDLE.sub(lambda handle: "at " + _camel(handle[1].replace(".", " dot ")), text)
     return text
 
 
 def _read(address: str, marks: dict[str, str]) -> str:
     return " ".join(_MARK.sub(lambda mark: marks[mark[0]], address).split())
+
+
+def _drive(found: re.Match[str]) -> str:
+    names = found[2].rstrip("\\.").split("\\")
+    end = "." if found[2].endswith(".") else ""
+    words = " backslash ".join(_read(name, _SPOKEN_MARKS["en"]) for name in names)
+    return f"{found[1]} colon backslash {words}".rstrip() + end
 
 
 def _camel(name: str) -> str:
