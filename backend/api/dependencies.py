@@ -103,7 +103,7 @@ async def read_speech_order(request: Request, backend: Backend, asked: Asked) ->
         dialogue=tuple(
             Line(line.text, line.voice or fields.voice) for line in fields.dialogue or ()
         ),
-        language=fields.language,
+        language=fields.told_language,
         sampling=fields.sampling,
         references=(ReferenceAudio(audio, fields.prompt_text),) if audio else (),
         voice=fields.voice,
@@ -130,7 +130,7 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
-        language=fields.language,
+        language=fields.told_language,
         long_text=fields.long_text,
         normalize=fields.normalize,
         optimize_for_memory=fields.optimize_for_memory,

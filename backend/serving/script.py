@@ -1,7 +1,7 @@
 """What is spoken of a request: as far as the limit goes, in sentences, with their voices."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backend.core import FLUSH, Line, Sentence, SpeechRequest
@@ -11,7 +11,7 @@ from backend.text.fold import is_kept
 from backend.text.limit import truncate
 from backend.text.live import LiveSplitter
 from backend.text.normalize import normalize
-from backend.text.normalize.language import rules_for
+from backend.text.normalize.language import Languages
 from backend.text.portions import PORTION_CHARACTERS, portions
 from backend.text.sentences import Splitter, split_text
 
@@ -28,15 +28,22 @@ class Spelling:
     """How text becomes sentences."""
 
     language: str
+    """As the request says; "auto" for what its voice or its text speaks for."""
     is_normalized: bool
     max_characters: int
     """Of one sentence."""
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual."""
+    voice_languages: Mapping[str, str] = field(default_factory=dict)
+    """The languages that voices carry, by the names that the request gives them."""
 
-    def words(self, text: str, language: str) -> str:
-        """`text` as it is said in `language`."""
-        return normalize(text, language) if self.is_normalized else text
+    def languages(self, voice: str) -> Languages:
+        """Those that a text in `voice` is read in, before any of it was heard."""
+        return Languages(self.language, self.voice_languages.get(voice, ""))
+
+    def words(self, text: str, languages: Languages) -> str:
+        """`text` as it is said in `languages`."""
+        return normalize(text, languages) if self.is_normalized else text
 
     def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
         """`sentences` in `voice`, with the pauses that the request asked for."""
@@ -73,16 +80,28 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
 
 def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
     """The sentences of text that is there, a portion of it at each step; some steps have none."""
+    read_in = _languages(script, spelling)
     for number, line in enumerate(script, start=1):
         splitter = Splitter(spelling.max_characters)
-        language = rules_for(line.text, spelling.language)
         for portion in portions(line.text):
-            certain = splitter.push(spelling.words(portion, language))
+            certain = splitter.push(spelling.words(portion, read_in[line.voice]))
             yield spelling.voiced(certain, line.voice)
         rest = spelling.voiced(splitter.flush(), line.voice)
         if rest and number < len(script):
             rest[-1] = replace(rest[-1], pause_s=spelling.pauses * TURN_PAUSE_S)
         yield rest
+
+
+def _languages(script: tuple[Line, ...], spelling: Spelling) -> dict[str, Languages]:
+    """Those of each voice, which all lines together speak for."""
+    whole = "\n".join(line.text for line in script)
+    read_in = {line.voice: spelling.languages(line.voice) for line in script}
+    alike: dict[str, Languages] = {}
+    for voice, languages in read_in.items():
+        if alike.setdefault(languages.named, languages) is languages:
+            languages.hear(whole)
+        read_in[voice] = alike[languages.named]
+    return read_in
 
 
 class Script:
@@ -143,15 +162,16 @@ async def live(
     `TextTooLong` past `max_characters` in all.
     """
     splitter = LiveSplitter(spelling.max_characters)
+    languages = spelling.languages(voice)
     characters = 0
     async for piece in texts:
         characters += len(piece) if piece != FLUSH else 0
         if characters > max_characters:
             raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
-        for step in _steps(splitter, piece, voice, spelling):
+        for step in _steps(splitter, piece, voice, spelling, languages):
             for sentence in await thread.run(client, step):
                 yield sentence
-    for step in _steps(splitter, FLUSH, voice, spelling):
+    for step in _steps(splitter, FLUSH, voice, spelling, languages):
         for sentence in await thread.run(client, step):
             yield sentence
 
@@ -167,25 +187,30 @@ def check_text(text: str, max_characters: int) -> None:
 
 
 def _steps(
-    splitter: LiveSplitter, piece: str, voice: str, spelling: Spelling
+    splitter: LiveSplitter, piece: str, voice: str, spelling: Spelling, languages: Languages
 ) -> Iterator[Callable[[], list[Sentence]]]:
     """What is to be done in turns for `piece`: each returns the sentences that it completes."""
     if piece == FLUSH:
-        yield lambda: _spelled(splitter.flush(), voice, spelling)
+        yield lambda: _spelled(splitter.flush(), voice, spelling, languages)
         return
     for start in range(0, len(piece), PORTION_CHARACTERS):
         block = piece[start : start + PORTION_CHARACTERS]
-        yield partial(_push, splitter, block, voice, spelling)
+        yield partial(_push, splitter, block, voice, spelling, languages)
 
 
-def _push(splitter: LiveSplitter, block: str, voice: str, spelling: Spelling) -> list[Sentence]:
-    return _spelled(splitter.push(block), voice, spelling)
+def _push(
+    splitter: LiveSplitter, block: str, voice: str, spelling: Spelling, languages: Languages
+) -> list[Sentence]:
+    return _spelled(splitter.push(block), voice, spelling, languages)
 
 
-def _spelled(whole: list[Sentence], voice: str, spelling: Spelling) -> list[Sentence]:
+def _spelled(
+    whole: list[Sentence], voice: str, spelling: Spelling, languages: Languages
+) -> list[Sentence]:
     spoken: list[Sentence] = []
     for sentence in whole:
-        text = spelling.words(sentence.text, spelling.language)
+        languages.hear(sentence.text)
+        text = spelling.words(sentence.text, languages)
         pieces = spelling.voiced(list(split_text(text, spelling.max_characters)), voice)
         if pieces:
             pieces[-1] = replace(pieces[-1], pause_s=spelling.pauses * sentence.pause_s)

@@ -12,9 +12,10 @@ from pydantic import (
 )
 
 from backend.api.json_body import read_object
-from backend.api.schemas import describe_problem
+from backend.api.schemas import LanguageName, describe_problem
 from backend.core import AudioFormat
 from backend.errors import BadField
+from backend.languages import one_language
 
 BUILT_IN_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"),
@@ -88,6 +89,15 @@ class OpenAISpeech(BaseModel):
     """Tempo; the pitch is kept."""
     stream_format: Literal["audio", "sse"] = "audio"
     """The audio itself, or events with pieces of it in base64."""
+    language: LanguageName = "auto"
+    """Language of `input`, which OpenAI's own API has not: as `POST /tts` takes it."""
+    lang_code: LanguageName = "auto"
+    """The same, as other servers call it."""
+
+    @property
+    def told_language(self) -> str:
+        """What `language` or `lang_code` says; `BadField` where they differ."""
+        return one_language(self.language, self.lang_code)
 
 
 class BadBody(Exception):
@@ -112,6 +122,10 @@ def parse_speech(body: bytes, max_characters: int) -> OpenAISpeech:
         param, is_missing = str(problem["loc"][0]), problem["type"] == "missing"
         code = "missing_required_parameter" if is_missing else "invalid_value"
         raise BadBody(describe_problem(problem), code, param) from None
+    try:
+        one_language(fields.language, fields.lang_code)
+    except BadField as error:
+        raise BadBody(str(error), "invalid_value", "language") from None
     length = len(fields.input)
     if length > max_characters:
         raise BadBody(

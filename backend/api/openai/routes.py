@@ -91,6 +91,7 @@ _VOICE_EXAMPLE = {
     "name": "ann",
     "created_at": 1_790_000_000,
     "type": "audio_sample",
+    "language": "de",
 }
 
 
@@ -114,6 +115,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     wanted = SpeechRequest(
         request_id=asked.request_id,
         text=fields.input,
+        language=fields.told_language,
         voice=await saved_voice(backend, fields.voice),
         long_text="split",
         is_streamed=True,
@@ -162,6 +164,7 @@ def _listed(saved: Sequence[Voice]) -> bytes:
             "name": voice.name,
             "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
             "type": "audio_sample",
+            "language": voice.language or None,
         }
         for voice in saved
     ]

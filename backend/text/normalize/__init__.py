@@ -13,7 +13,7 @@ from backend.text.fold import is_kept
 from backend.text.normalize.emoji import read_emoji
 from backend.text.normalize.english import read_english
 from backend.text.normalize.foreign import read_foreign
-from backend.text.normalize.language import rules_for
+from backend.text.normalize.language import Languages
 from backend.text.normalize.markup import plain
 from backend.text.normalize.web import read_addresses
 
@@ -23,20 +23,26 @@ _SPACES = re.compile(r"(?<=\S)[^\S\n]{2,}+(?=\S)")
 _NARROW_SPACES = re.compile("[\u00a0\u2007\u202f\u2009]")
 
 
-def normalize(text: str, language: str) -> str:
-    """`text` as it is said in `language`, one of `core.LANGUAGES`.
+def normalize(text: str, language: str | Languages) -> str:
+    """`text` as it is said in `language`, one of `core.LANGUAGES`, or in those of its request.
 
-    "auto" reads by the script, and Latin script by its commonest words; English where nothing
-    speaks for another language. Paragraphs stay apart by a blank line. Bracketed markers such as
-    "(laughing)" stay. Prose that needs no change is returned unchanged but for composition (NFC).
+    "auto" reads by the script, and Latin script by its words; English where nothing speaks for
+    another language. A sentence in another script than the rest is read by that script's language.
+    Paragraphs stay apart by a blank line. Bracketed markers such as "(laughing)" stay. Prose that
+    needs no change is returned unchanged but for composition (NFC).
     """
     text = unicodedata.normalize("NFC", text)
     text = "".join(c for c in text if c.isspace() or is_kept(c))
     text = _PARAGRAPH_END.sub("\n\n", _LINE_END.sub("\n", text))
-    rules = rules_for(text, language)
+    languages = Languages.of(text, language) if isinstance(language, str) else language
     text = plain(text)
-    text = read_emoji(text, rules)
-    text = read_addresses(text, rules)
-    text = _NARROW_SPACES.sub(" ", text)
-    text = read_english(text) if rules == "en" else read_foreign(text, rules)
+    text = "".join(_read(run, rules) for run, rules in languages.runs(text))
     return _PARAGRAPH_END.sub("\n\n", _SPACES.sub(" ", text)).strip()
+
+
+def _read(text: str, language: str) -> str:
+    """Text in one language as it is said in it."""
+    text = read_emoji(text, language)
+    text = read_addresses(text, language)
+    text = _NARROW_SPACES.sub(" ", text)
+    return read_english(text) if language == "en" else read_foreign(text, language)
