@@ -33,6 +33,7 @@ from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_p
 from backend.fish_worker.install import add_engine, list_engines, remove_engine
 from backend.hardware.deployment import Deployment
 from backend.hardware.report import hardware_json, plan_json, plan_table
+from backend.languages import language_code
 from backend.listening import listen, local_url
 from backend.logs import LogBudget, log_to_stderr
 from backend.report.page import write_report
@@ -146,14 +147,12 @@ def say(
     with _one_line_errors():
         sampling = SamplingParams(temperature, top_p, repetition_penalty, seed)
         _check_sampling(sampling)
-        if language not in LANGUAGES:
-            raise BadField(f"--language {language}: use one of {' '.join(LANGUAGES)}.")
         output = AudioOutput(_format_of(out), speed=speed)
         reference = ReferenceAudio(_read(speaker_file), prompt_text) if speaker_file else None
         request = SpeechRequest(
             secrets.token_hex(4),
             text,
-            language=language,
+            language=language_code(language, "--language"),
             sampling=sampling,
             references=(reference,) if reference else (),
             voice=voice,

@@ -448,6 +448,7 @@ def test_list_of_voices(tmp_path: Path) -> None:
                 "name": "Ann",
                 "created_at": int(created),
                 "type": "audio_sample",
+                "language": None,
             }
             names = [each["id"] for each in listed["voices"]]
             assert names[:3] == ["Ann", "echo", "default"]

@@ -51,7 +51,7 @@ def test_say(scripted: CliRunner, tmp_path: Path) -> None:
         (["say", " "], "text is blank"),
         (["say", "a", "--temperature", "3"], "use 0 to 2"),
         (["say", "a", "--temperature", "nan"], "use 0 to 2"),
-        (["say", "a", "--language", "xx"], "--language xx"),
+        (["say", "a", "--language", "xx"], "--language: 'xx'"),
         (["say", "a", "--speaker-file", "nowhere.wav"], "cannot be read"),
         (["say", "a", "--device", "tpu"], "SHOAL_DEVICE"),
         (["say", "a", "-o", "nowhere/out.wav"], "cannot be written"),

@@ -13,6 +13,7 @@ WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
+    "languages": {"core", "errors"},
     "model": {"core", "errors"},
     "settings": {"core", "errors"},
     "text": {"core", "errors"},
@@ -72,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving",
     },
     "api": {
-        *("core", "errors", "settings", "audio", "voices"),
+        *("core", "errors", "languages", "settings", "audio", "voices"),
         *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
         *("listening", "logs"),
     },
@@ -90,7 +91,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "smart_backend",
     },
     "cli": {
-        *("core", "errors", "settings", "audio", "smart_backend", "app", "ui", "api.guard"),
+        *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
+        "api.guard",
         *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
     },
     "ui": set(),

@@ -123,7 +123,7 @@ def _order(fields: SpeechFields, audio: bytes, asked: Origin) -> SpeechOrder:
         dialogue=tuple(
             Line(line.text, line.voice or fields.voice) for line in fields.dialogue or ()
         ),
-        language=fields.language,
+        language=fields.told_language,
         sampling=fields.sampling,
         references=(ReferenceAudio(audio, fields.prompt_text),) if audio else (),
         voice=fields.voice,
@@ -148,7 +148,7 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
-        language=fields.language,
+        language=fields.told_language,
         long_text=fields.long_text,
         normalize=fields.normalize,
         optimize_for_memory=fields.optimize_for_memory,
@@ -162,7 +162,7 @@ async def read_normalize_order(request: Request, backend: Backend) -> SpeechRequ
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
-        language=fields.language,
+        language=fields.told_language,
         client=client_of(request),
     )
 

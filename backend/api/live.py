@@ -132,7 +132,7 @@ class _Connection(LiveConnection):
         request = SpeechRequest(
             request_id=asked.request_id,
             text="",
-            language=start.language,
+            language=start.told_language,
             sampling=start.sampling,
             voice=await saved_voice(self._backend, start.voice, warnings),
             long_text="split",

@@ -49,7 +49,7 @@ _MESSAGES: dict[str, tuple[type[FromClient], tuple[str, ...]]] = {
         SessionStart,
         (
             *("type", "voice", "response_format", "sample_rate", "speed", "pauses"),
-            *("language", "normalize"),
+            *("language", "lang_code", "normalize"),
             *("temperature", "top_p", "repetition_penalty", "seed"),
         ),
     ),

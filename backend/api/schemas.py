@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +26,7 @@ from backend.core import (
     SamplingParams,
 )
 from backend.errors import BadField, quoted
+from backend.languages import MAX_LANGUAGE_CHARACTERS, find_language, one_language, unknown_language
 from backend.voices.voice import MAX_TRANSCRIPT_CHARACTERS
 
 MAX_VOICE_NAME = 64
@@ -72,6 +74,22 @@ def _is_streamed(value: Any, understand: ValidatorFunctionWrapHandler) -> Any:
         raise PydanticCustomError("stream", "Input should be true, false or events") from None
 
 
+def _language(named: str) -> str:
+    code = find_language(named)
+    if code is None:
+        problem = unknown_language(named)
+        raise PydanticCustomError("unknown", "{problem}", {"problem": problem})
+    return code
+
+
+LanguageName = Annotated[
+    str,
+    Field(max_length=MAX_LANGUAGE_CHARACTERS, examples=list(LANGUAGES)),
+    AfterValidator(_language),
+]
+"""One of `core.LANGUAGES`, sent as its code, as a tag such as "de-DE", or as its name."""
+
+
 class NormalizeFields(BaseModel):
     """The fields of `POST /normalize`."""
 
@@ -79,8 +97,15 @@ class NormalizeFields(BaseModel):
 
     text: str
     """The text that would be read."""
-    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
+    language: LanguageName = "auto"
     """Whose rules it is read by; "auto" decides by the text."""
+    lang_code: LanguageName = "auto"
+    """The same, as other servers call it."""
+
+    @property
+    def told_language(self) -> str:
+        """What `language` or `lang_code` says; `BadField` where they differ."""
+        return one_language(self.language, self.lang_code)
 
 
 class TextFields(BaseModel):
@@ -90,14 +115,22 @@ class TextFields(BaseModel):
 
     text: str | None = None
     """What to speak; not blank."""
-    language: Literal[LANGUAGES] = "auto"  # type: ignore[valid-type] # a tuple of literals
-    """Language of the text; "auto" leaves it to the checkpoint."""
+    language: LanguageName = "auto"
+    """Language of the text: a code, a tag such as "de-DE", or a name; "auto" is the voice's if it
+    has one, else what the text speaks for."""
+    lang_code: LanguageName = "auto"
+    """The same, as other servers call it."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
     long_text: LongText | None = None
     """What to do with text past this machine's limit: truncate, split or reject."""
     optimize_for_memory: bool = False
     """Speak in the smallest pieces, one after another: less memory, slower."""
+
+    @property
+    def told_language(self) -> str:
+        """What `language` or `lang_code` says; `BadField` where they differ."""
+        return one_language(self.language, self.lang_code)
 
 
 class EstimateFields(TextFields):

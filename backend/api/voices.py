@@ -19,9 +19,10 @@ from backend.api.openapi import (
     file_in,
     request_body,
 )
-from backend.api.schemas import UPLOAD_FIELD, parse
+from backend.api.schemas import UPLOAD_FIELD, LanguageName, parse
 from backend.core import RECORDING_FORMATS, ReferenceCodes
 from backend.errors import BadField
+from backend.languages import one_language
 from backend.smart_backend import SmartBackend
 from backend.voices.store import Voice, VoiceStore
 from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
@@ -47,6 +48,10 @@ class NewVoice(BaseModel):
     """The same, as `POST /tts` calls it."""
     description: str = Field("", max_length=MAX_DESCRIPTION_CHARACTERS)
     """Anything worth noting."""
+    language: LanguageName = ""
+    """In which its texts are read where a request names no language; "auto" is none."""
+    lang_code: LanguageName = ""
+    """The same, as other servers call it."""
 
 
 class VoiceChange(BaseModel):
@@ -60,6 +65,8 @@ class VoiceChange(BaseModel):
     """What is said in its recording; empty if unknown."""
     description: str | None = Field(None, max_length=MAX_DESCRIPTION_CHARACTERS)
     """Anything worth noting."""
+    language: LanguageName | None = None
+    """In which its texts are read; "auto" takes its language from it."""
 
 
 class VoiceAnswer(BaseModel):
@@ -73,6 +80,8 @@ class VoiceAnswer(BaseModel):
     transcript: str = Field(examples=["Good evening."])
     """What is said in the recording, empty if unknown."""
     description: str = Field(examples=[""])
+    language: str = Field(examples=["de"])
+    """In which its texts are read where a request names none, empty where it carries none."""
     audio_s: float = Field(examples=[12.5])
     """Seconds of the recording that are used."""
     frames: int = Field(examples=[269])
@@ -160,6 +169,7 @@ async def create_voice(
             name=sent.name,
             transcript=sent.transcript or sent.prompt_text,
             description=sent.description,
+            language=one_language(sent.language, sent.lang_code),
         ),
     )
     response.headers["Location"] = f"{router.prefix}/{voice.id}"
@@ -175,8 +185,11 @@ async def save_voice(
     name: str,
     transcript: str,
     description: str,
+    language: str = "auto",
 ) -> tuple[Voice, ReferenceCodes]:
     """A new voice of a recording, and the codes of that with what had to be done to it.
+
+    `language` is one of `core.LANGUAGES`; "auto" gives it none.
 
     Raises `BadField`, `VoiceConflict` and `StorageFull`, for a name before anything is computed,
     and what encoding raises.
@@ -185,7 +198,10 @@ async def save_voice(
     codes = await backend.encode_voice(
         audio, asked.client, asked.request_id, asked.timeout_s, asked.arrived_s
     )
-    voice = await asyncio.to_thread(backend.voices.create, name, codes, transcript, description)
+    kept = "" if language == "auto" else language
+    voice = await asyncio.to_thread(
+        backend.voices.create, name, codes, transcript, description, kept
+    )
     return voice, codes
 
 
@@ -216,6 +232,8 @@ async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAn
     values, _ = await read_body(request, 0, ())
     sent = parse(VoiceChange, values, tuple(VoiceChange.model_fields), keeps_empty=True)
     changes = sent.model_dump(exclude_none=True)
+    if changes.get("language") == "auto":
+        changes["language"] = ""
     if not changes:
         raise BadField(f"Nothing is to be changed; send {', '.join(VoiceChange.model_fields)}.")
     voice = await asyncio.to_thread(backend.voices.update, name, **changes)

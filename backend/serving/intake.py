@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -106,7 +106,8 @@ class Intake:
         text = await self._text(request, lane, info)
         script: tuple[Sentence, ...] = ()
         if not text.is_rejected:
-            script = await self._script(request, text, lane, info).whole()
+            spelling = await self._spelling(request, lane, info)
+            script = await self._script(request, text, spelling).whole()
 
         def wait_s() -> float:
             return lane.admission.wait_s(request.client)
@@ -117,7 +118,8 @@ class Intake:
         """How all of the text of `request` is read here, in turns with other clients; nothing is
         spoken. Raises `EngineDown`, and what is said of a text that no machine speaks."""
         check_text(request.text, self._settings.max_text_characters)
-        spelling = _spelling(request, self._lane, self._lane.worker.loaded())
+        lane = self._lane
+        spelling = await self._spelling(request, lane, lane.worker.loaded())
         script = Script(
             written(lines(request), spelling), len(request.text), self._texts, request.client
         )
@@ -147,10 +149,11 @@ class Intake:
         async with self._lane_for(request, deadline_s) as lane:
             info = lane.worker.loaded()
             request, seed = _with_seed(request)
+            spelling = await self._spelling(request, lane, info)
             if texts is None:
                 text = await _in_time(self._text(request, lane, info), deadline_s)
                 text.check(lane.plan.tier)
-                script = self._script(request, text, lane, info)
+                script = self._script(request, text, spelling)
                 try:
                     await _in_time(script.begin(), deadline_s)
                 except BlankText:
@@ -158,7 +161,7 @@ class Intake:
                         raise
                 limit, sentences, characters = text.limit, script.sentences(), text.characters
             else:
-                limit, sentences = self._live(request, texts, lane, info)
+                limit, sentences = self._live(request, texts, spelling)
                 characters = 0
             voices = await self._saved(request, info)
             with lane.admission.enter(
@@ -205,10 +208,7 @@ class Intake:
         self, request: SpeechRequest, info: EngineInfo
     ) -> dict[str, tuple[VoicePrompt, ...]]:
         """The saved voices that the request names, by name."""
-        names: Iterable[str] = {line.voice for line in lines(request)}
-        if request.references:
-            names = [name for name in names if name]
-        saved = await self._references.saved(names, info.codec_id)
+        saved = await self._references.saved(_voice_names(request), info.codec_id)
         return {name: (prompt,) for name, prompt in saved.items()}
 
     async def _recorded(
@@ -264,7 +264,7 @@ class Intake:
         length = len(request.text)
         demand = Demand(
             length,
-            _spelling(request, lane, info).max_characters,
+            _chunk_length(request, lane, info),
             _open_sentences(request),
             info.max_reference_s if request.references or request.voice else 0.0,
             wide_share=wide_share(request.text),
@@ -284,16 +284,26 @@ class Intake:
                 spoken_length = sum(len(line.text) for line in script)
         return _Text(script, TextLimit(allowed, reason, length, spoken_length), demand)
 
-    def _script(
-        self, request: SpeechRequest, text: "_Text", lane: Lane, info: EngineInfo
-    ) -> Script:
-        steps = written(text.lines, _spelling(request, lane, info))
+    async def _spelling(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:
+        voice_languages: dict[str, str] = {}
+        if request.language == "auto" and request.normalize:
+            voice_languages = await self._references.languages(_voice_names(request))
+        return Spelling(
+            request.language,
+            request.normalize,
+            _chunk_length(request, lane, info),
+            request.pauses,
+            voice_languages,
+        )
+
+    def _script(self, request: SpeechRequest, text: "_Text", spelling: Spelling) -> Script:
+        steps = written(text.lines, spelling)
         return Script(steps, text.characters, self._texts, request.client)
 
     def _live(
-        self, request: SpeechRequest, texts: AsyncIterator[str], lane: Lane, info: EngineInfo
+        self, request: SpeechRequest, texts: AsyncIterator[str], spelling: Spelling
     ) -> tuple[TextLimit, AsyncIterator[Sentence]]:
-        most, spelling = self._settings.max_text_characters, _spelling(request, lane, info)
+        most = self._settings.max_text_characters
         limit = TextLimit(most, "text that is sent while it is written", 0, 0)
         sentences = live(texts, request.voice, spelling, most, self._texts, request.client)
         return limit, sentences
@@ -346,11 +356,18 @@ def _open_sentences(request: SpeechRequest) -> int:
     return 1 if request.optimize_for_memory else OPEN_SENTENCES
 
 
-def _spelling(request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:
+def _voice_names(request: SpeechRequest) -> set[str]:
+    """The saved voices that it speaks in, as it names them; "" is the default voice."""
+    names = {line.voice for line in lines(request)}
+    return names - {""} if request.references else names
+
+
+def _chunk_length(request: SpeechRequest, lane: Lane, info: EngineInfo) -> int:
+    """Characters that are spoken in one piece, at most."""
     chunk_length = min(lane.config.chunk_length, info.max_segment_characters)
     if request.optimize_for_memory:
         chunk_length = min(chunk_length, LEAST_CHUNK_LENGTH)
-    return Spelling(request.language, request.normalize, chunk_length, request.pauses)
+    return chunk_length
 
 
 def _with_seed(request: SpeechRequest) -> tuple[SpeechRequest, int]:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from backend.core import (
+    LANGUAGES,
     MIB,
     RECORDING_FORMATS,
     EngineInfo,
@@ -14,7 +16,7 @@ from backend.core import (
     SpeechRequest,
     VoicePrompt,
 )
-from backend.errors import BadField, BadReference, UploadTooLarge
+from backend.errors import BadField, BadReference, UnknownVoice, UploadTooLarge
 from backend.settings import Settings
 from backend.text.fold import fold
 from backend.voices.cache import ReferenceCache
@@ -75,6 +77,20 @@ class References:
                 prompt = await asyncio.to_thread(self.voices.prompt, saved, codec_id)
                 prompts[name] = replace(prompt, transcript=fold(prompt.transcript))
         return prompts
+
+    async def languages(self, names: Iterable[str]) -> dict[str, str]:
+        """The languages that the saved voices of `names` carry, as `saved` finds them; a voice that
+        carries none, or is not known, is left out."""
+        return await asyncio.to_thread(self._languages, tuple(names))
+
+    def _languages(self, names: tuple[str, ...]) -> dict[str, str]:
+        languages = {}
+        for name in names:
+            with suppress(UnknownVoice):
+                voice = self.voices.get(name or self._settings.default_voice)
+                if voice.language in LANGUAGES:
+                    languages[name] = voice.language
+        return languages
 
     async def recorded(
         self, reference: ReferenceAudio, info: EngineInfo, encode: Encode

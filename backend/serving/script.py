@@ -1,7 +1,7 @@
 """What is spoken of a request: as far as the limit goes, in sentences, with their voices."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backend.core import FLUSH, Line, Sentence, SpeechRequest
@@ -10,7 +10,7 @@ from backend.serving.fair_thread import FairThread
 from backend.text.fold import is_kept
 from backend.text.limit import truncate
 from backend.text.normalize import in_words
-from backend.text.normalize.language import rules_for
+from backend.text.normalize.language import Languages
 from backend.text.reading import Reading
 from backend.text.sentences import PARAGRAPH_PAUSE_S
 
@@ -30,16 +30,28 @@ class Spelling:
     """How text becomes sentences."""
 
     language: str
+    """As the request says; "auto" for what its voice or its text speaks for."""
     is_normalized: bool
     max_characters: int
     """Of one sentence."""
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual."""
+    voice_languages: Mapping[str, str] = field(default_factory=dict)
+    """The languages that voices carry, by the names that the request gives them."""
 
-    def reading(self, language: str, *, is_live: bool = False) -> Reading:
-        """What reads a text that is said in `language`."""
-        say = partial(in_words, language=language) if self.is_normalized else None
-        return Reading(self.max_characters, say, is_live=is_live)
+    def languages(self, voice: str) -> Languages:
+        """Those that a text in `voice` is read in, before any of it was heard."""
+        return Languages(self.language, self.voice_languages.get(voice, ""))
+
+    def reading(self, languages: Languages, *, is_live: bool = False) -> Reading:
+        """What reads a text that is said in `languages`; text that is being written tells them."""
+
+        def say(sentence: str) -> str:
+            if is_live:
+                languages.hear(sentence)
+            return in_words(sentence, languages)
+
+        return Reading(self.max_characters, say if self.is_normalized else None, is_live=is_live)
 
     def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
         """`sentences` in `voice`, with the pauses that the request asked for."""
@@ -76,8 +88,9 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
 
 def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
     """The sentences of text that is there, a portion of it at each step; some steps have none."""
+    read_in = _languages(script, spelling)
     for number, line in enumerate(script, start=1):
-        reading = spelling.reading(rules_for(line.text, spelling.language))
+        reading = spelling.reading(read_in[line.voice])
         for portion in _portions(line.text):
             yield spelling.voiced(reading.push(portion), line.voice)
         rest = spelling.voiced(reading.flush(), line.voice)
@@ -93,6 +106,18 @@ def in_paragraphs(sentences: tuple[Sentence, ...]) -> str:
         for sentence in sentences
     ]
     return "".join(said).strip()
+
+
+def _languages(script: tuple[Line, ...], spelling: Spelling) -> dict[str, Languages]:
+    """Those of each voice, which all lines together speak for."""
+    whole = "\n".join(line.text for line in script)
+    read_in = {line.voice: spelling.languages(line.voice) for line in script}
+    alike: dict[str, Languages] = {}
+    for voice, languages in read_in.items():
+        if alike.setdefault(languages.named, languages) is languages:
+            languages.hear(whole)
+        read_in[voice] = alike[languages.named]
+    return read_in
 
 
 class Script:
@@ -152,7 +177,7 @@ async def live(
 
     `TextTooLong` past `max_characters` in all.
     """
-    reading = spelling.reading(spelling.language, is_live=True)
+    reading = spelling.reading(spelling.languages(voice), is_live=True)
     characters, is_blank = 0, True
     async for piece in texts:
         characters += len(piece) if piece != FLUSH else 0

@@ -234,10 +234,8 @@ class SpeechSession:
             self._record(running, start_s, edges)
             yield PcmChunk(b"", running.index)  # it is over, however long the next takes to come
             self._following = await self._open.get()
-            pause_s = (
-                self._pause_s(running.sentence) - edges.tail_samples / self.info.sample_rate_hz
-            )
-            pause = self._silence(pause_s)
+            tail_s = edges.tail_samples / self.info.sample_rate_hz
+            silence = self._silence(self._pause_s(running.sentence) - tail_s)
             if self._following is not None and silence:
                 yield PcmChunk(silence, running.index)
         assert self._feeder is not None

@@ -103,7 +103,12 @@ class VoiceStore:
             return self._new_name(name)
 
     def create(
-        self, name: str, codes: ReferenceCodes, transcript: str = "", description: str = ""
+        self,
+        name: str,
+        codes: ReferenceCodes,
+        transcript: str = "",
+        description: str = "",
+        language: str = "",
     ) -> Voice:
         """Save a voice.
 
@@ -120,6 +125,7 @@ class VoiceStore:
             audio_s=codes.audio_s,
             created_at=new_time(),
             description=description,
+            language=language,
         )
         return self._add(voice, codes.codes)
 
@@ -153,6 +159,7 @@ class VoiceStore:
         name: str | None = None,
         transcript: str | None = None,
         description: str | None = None,
+        language: str | None = None,
     ) -> Voice:
         """Change what is said of a voice; None leaves it. The voice as it is then.
 
@@ -167,6 +174,7 @@ class VoiceStore:
                 name=found.name if name in (None, found.name) else self._free_name(name, found.id),
                 transcript=found.transcript if transcript is None else transcript,
                 description=found.description if description is None else description,
+                language=found.language if language is None else language,
             )
             if changed != found:
                 self._save(changed, self._read(found).codes)

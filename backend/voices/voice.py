@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from backend.core import LANGUAGES
 from backend.errors import BadField
 from backend.voices import sealed
 from backend.voices.name import is_id
@@ -40,6 +41,8 @@ class Voice:
     created_at: str
     """ISO 8601, UTC."""
     description: str = ""
+    language: str = ""
+    """One of `core.LANGUAGES` in which its texts are read unless they say another; "" is none."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -105,6 +108,8 @@ def _problem(voice: Voice) -> str:
         return "its audio_s is no length"
     if not least_hz <= voice.frames / voice.audio_s <= most_hz:
         return "its audio_s is not that of its frames"
+    if voice.language and voice.language not in LANGUAGES:
+        return "its language is none"
     return "" if _is_time(voice.created_at) else "its created_at is no time"
 
 

@@ -29,6 +29,7 @@ from backend.core import (
     SpeechRequest,
 )
 from backend.errors import BadField, BadReference, quoted
+from backend.languages import MAX_LANGUAGE_CHARACTERS, one_language
 
 _REFERENCES: dict[str, dict[str, Any]] = {
     "/v1/references/add": {"reference_id": ""},
@@ -143,6 +144,14 @@ class FishSpeech(msgspec.Struct, frozen=True):
         Meta(description="How much less likely a token of a moment ago becomes; 1 at least."),
     ] = None
     prosody: Annotated[FishProsody | None, Meta(description="Tempo and volume.")] = None
+    language: Annotated[
+        Annotated[str, Meta(max_length=MAX_LANGUAGE_CHARACTERS)] | None,
+        Meta(description="Language of `text`, as `POST /tts` takes it."),
+    ] = None
+    lang_code: Annotated[
+        Annotated[str, Meta(max_length=MAX_LANGUAGE_CHARACTERS)] | None,
+        Meta(description="The same, as other servers call it."),
+    ] = None
 
 
 def error_body(path: str, status: int, message: str) -> dict[str, Any]:
@@ -221,6 +230,7 @@ def wanted(
     speech = SpeechRequest(
         request_id=origin.request_id,
         text=fields.text,
+        language=one_language(fields.language or "", fields.lang_code or ""),
         sampling=_sampling(fields, warnings),
         references=tuple(
             ReferenceAudio(_recording(each.audio, wire, f"references.{index}.audio"), each.text)

@@ -26,6 +26,7 @@ from backend.api.openapi import (
 )
 from backend.api.voices import save_voice
 from backend.errors import BadField
+from backend.languages import one_language
 
 router = APIRouter(prefix="/v1/references")
 
@@ -85,6 +86,10 @@ def _new(kind: str) -> Schema:
             "id": {"type": "string", "minLength": 1, "description": "What the voice is called."},
             "audio": file_in(kind),
             "text": {"type": ["string", "null"], "description": "What is said in it."},
+            "language": {
+                "type": ["string", "null"],
+                "description": "In which its texts are read where a request names none.",
+            },
         },
     }
 
@@ -105,16 +110,24 @@ async def add(request: Request, backend: Backend, origin: Asked) -> Response:
     fields, audio = await read_body(
         request, backend.settings.max_upload_bytes, upload_fields=("audio",)
     )
-    name, transcript = fields.get("id"), fields.get("text", "")
+    name, transcript, language = fields.get("id"), fields.get("text"), fields.get("language")
     transcript = "" if transcript is None else transcript
     if not isinstance(name, str) or not isinstance(transcript, str):
         raise BadField("id and text are plain text, and id is needed; send both as such.")
+    if not isinstance(language, str | None):
+        raise BadField("language is plain text; send it as such.")
     if not audio:
         raise BadField("audio is missing; send a recording of the voice as a file.")
     with naming("id"):
         voice, codes = await unless_hung_up(
             request,
-            save_voice(backend, origin, audio, name=name, transcript=transcript, description=""),
+            save_voice(
+                *(backend, origin, audio),
+                name=name,
+                transcript=transcript,
+                description="",
+                language=one_language(language or "", ""),
+            ),
         )
     said = {"success": True, "message": f"{voice.name} is saved.", "reference_id": voice.name}
     response = _answer(request, said)

@@ -23,6 +23,7 @@ from backend.api.openapi import (
 from backend.api.voices import save_voice
 from backend.core import RECORDING_FORMATS
 from backend.errors import BadField, BadReference, UploadTooLarge
+from backend.languages import one_language
 from backend.voices.store import Voice
 
 router = APIRouter(prefix="/model")
@@ -36,6 +37,8 @@ _CHANGES = {
     "description": _TEXT,
     "tags": {"type": "array", "items": _TEXT, "description": "Accepted, not kept."},
     "cover_image": _FILE | {"description": "Accepted, not kept."},
+    "language": _TEXT
+    | {"description": "In which its texts are read where a request names none; auto is none."},
 }
 
 
@@ -147,6 +150,7 @@ async def create_model(
         title, texts = _text(form, "title"), [t for t in form.getlist("texts") if _is_text(t)]
         audio = await _first_recording(form, most_bytes)
         description, warnings = _text(form, "description"), _not_kept(form)
+        language = one_language(_text(form, "language") or "", "")
         recordings = len(form.getlist("voices"))
     finally:
         await form.close()
@@ -162,6 +166,7 @@ async def create_model(
                 name=title or "",
                 transcript=str(texts[0]) if texts else "",
                 description=description or "",
+                language=language,
             ),
         )
     add_warnings(response, [*warnings, *codes.warnings])
@@ -187,19 +192,23 @@ async def get_model(backend: Backend, model_id: str) -> FishModel:
 async def update_model(
     request: Request, response: Response, backend: Backend, model_id: str
 ) -> FishModel:
-    """Change a voice's title or description.
+    """Change a voice's title, description or language.
 
     What is not sent stays. `visibility` is always private.
     """
     form = await read_form(request, FIELDS_BYTES + backend.settings.max_upload_bytes, 1)
     try:
         title, description = _text(form, "title"), _text(form, "description")
-        warnings = _not_kept(form)
+        language, warnings = _text(form, "language"), _not_kept(form)
     finally:
         await form.close()
     with naming("title"):
         voice = await asyncio.to_thread(
-            backend.voices.update, model_id, name=title, description=description
+            backend.voices.update,
+            model_id,
+            name=title,
+            description=description,
+            language=None if language is None else _kept(one_language(language, "")),
         )
     add_warnings(response, warnings)
     return _model(voice)
@@ -258,4 +267,10 @@ def _model(voice: Voice) -> FishModel:
         description=voice.description,
         created_at=voice.created_at,
         updated_at=voice.created_at,
+        languages=[voice.language] if voice.language else [],
     )
+
+
+def _kept(language: str) -> str:
+    """As a voice carries it."""
+    return "" if language == "auto" else language

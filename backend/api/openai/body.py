@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,9 +13,10 @@ from pydantic import (
 )
 
 from backend.api.json_body import read_object
-from backend.api.schemas import describe_problem, sampling_field
-from backend.core import LANGUAGES, MAX_SEED, AudioFormat, LongText, SamplingParams
+from backend.api.schemas import LanguageName, describe_problem, sampling_field
+from backend.core import MAX_SEED, AudioFormat, LongText, SamplingParams
 from backend.errors import BadField, quoted
+from backend.languages import one_language
 
 BUILT_IN_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx"),
@@ -100,10 +100,10 @@ class OpenAISpeech(BaseModel):
     """Sends audio as it is made: itself, or events with pieces of it in base64."""
     stream: bool | None = None
     """Send audio as it is made; pcm, which has no header, always is unless this is false."""
-    language: Literal[LANGUAGES] = Field(  # type: ignore[valid-type] # a tuple of literals
-        "auto", validation_alias=AliasChoices("language", "lang_code")
-    )
-    """Language of the text, as in `POST /tts`; `lang_code` is another name of it."""
+    language: LanguageName = "auto"
+    """Language of `input`, which OpenAI's own API has not: as `POST /tts` takes it."""
+    lang_code: LanguageName = "auto"
+    """The same, as other servers call it."""
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
     long_text: LongText = "split"
@@ -129,6 +129,11 @@ class OpenAISpeech(BaseModel):
             seed=None if self.seed == -1 else self.seed,
         )
 
+    @property
+    def told_language(self) -> str:
+        """What `language` or `lang_code` says; `BadField` where they differ."""
+        return one_language(self.language, self.lang_code)
+
 
 class BadBody(Exception):
     """A body that is refused with 400, as OpenAI does; `param` is the field that is wrong."""
@@ -152,6 +157,10 @@ def parse_speech(body: bytes, max_characters: int) -> tuple[OpenAISpeech, tuple[
         param, is_missing = str(problem["loc"][0]), problem["type"] == "missing"
         code = "missing_required_parameter" if is_missing else "invalid_value"
         raise BadBody(describe_problem(problem), code, param) from None
+    try:
+        one_language(fields.language, fields.lang_code)
+    except BadField as error:
+        raise BadBody(str(error), "invalid_value", "language") from None
     length = len(fields.input)
     if length > max_characters:
         raise BadBody(

@@ -97,6 +97,7 @@ _VOICE_EXAMPLE = {
     "name": "ann",
     "created_at": 1_790_000_000,
     "type": "audio_sample",
+    "language": "de",
 }
 
 
@@ -123,7 +124,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     wanted = SpeechRequest(
         request_id=asked.request_id,
         text=fields.input,
-        language=fields.language,
+        language=fields.told_language,
         sampling=fields.sampling,
         voice=await saved_voice(backend, fields.voice, warnings),
         long_text=fields.long_text,
@@ -190,6 +191,7 @@ def _listed(saved: Sequence[Voice]) -> bytes:
             "name": voice.name,
             "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
             "type": "audio_sample",
+            "language": voice.language or None,
         }
         for voice in saved
     ]

@@ -1,58 +1,157 @@
-"""Which language's rules a text is read by when the request does not say."""
+"""Which language's rules each part of a request is read by.
+
+A request has one language, but for sentences in another script than that language's: those are
+read by the language of their script.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+
+from backend.text.normalize.evidence import OTHERS, Evidence, common_words
 
 _SAMPLE = 4000
-"""Characters that are looked at."""
-_WORD = re.compile(r"[^\W\d_]+")
-_SCRIPTS = (
-    ("ja", re.compile("[\u3040-\u30ff]")),
-    ("ko", re.compile("[\uac00-\ud7a3]")),
-    ("zh", re.compile("[\u3400-\u9fff]")),
-    ("ru", re.compile("[\u0400-\u04ff]")),
-    ("ar", re.compile("[\u0600-\u06ff]")),
-    ("hi", re.compile("[\u0900-\u097f]")),
-    ("en", re.compile("[A-Za-zÀ-ɏ]")),
-)
+"""Characters that are looked at for the script of a text."""
+_SCRIPTS = {
+    "latin": (re.compile("[A-Za-zÀ-ɏ]"), 1),
+    "ru": (re.compile("[\u0400-\u04ff]"), 1),
+    "ar": (re.compile("[\u0600-\u06ff]"), 1),
+    "hi": (re.compile("[\u0900-\u097f]"), 1),
+    "ko": (re.compile("[\uac00-\ud7a3]"), 2),
+    "kana": (re.compile("[\u3040-\u30ff]"), 2),
+    "han": (re.compile("[\u3400-\u9fff]"), 2),
+}
+"""The letters of each script, and how many Latin ones one of them stands for."""
 _KANA_SHARE = 0.1
 """Japanese is mostly written in the characters of Chinese; this much of it is not."""
+_OF_ANOTHER = 0.8
+"""A sentence with this share of its letters in another script is not the request's language."""
+_SENTENCE = re.compile(
+    r"(?:[^\n.!?…。！？।؟]|[.!?…](?=[^\s.!?…\"'”’»)\]]))*+"
+    r"(?:\n+|[.!?…]++[\"'”’»)\]]*+(?:\s++|$)|[.!?…]++|[。！？।؟]++\s*+|$)"
+)
+_COMMON_WORDS = 2
+"""Latin script with fewer of them is names and codes within text in another."""
 
-_COMMON_WORDS = {
-    "en": "the of and to in is was for that with on it you at by this are be from have not what",
-    "de": "der die das und ist nicht ein eine einen mit von zu den auf für sich dem es ich wir um",
-    "fr": "le les des et est une un du dans pour que qui pas sur avec au ce il elle nous vous à",
-    "es": "el los las y es una un del en para que por con no se su al lo como más está",
-    "pl": "i w na jest nie się to z do że od jak dla po ale są za przez był była o",
-    "it": "il gli di e è una un della che per con non sono nel alla si del anche più lo",
-    "pt": "o os as e é uma um do da em para que por com não se ao mais como está são",
-    "tr": "ve bir bu için ile de da çok en ne gibi daha o ben sen mi değil var yok olarak",
-}
-_LANGUAGES_OF: dict[str, list[str]] = {}
-for _language, _words in _COMMON_WORDS.items():
-    for _word in _words.split():
-        _LANGUAGES_OF.setdefault(_word, []).append(_language)
+
+class Languages:
+    """The languages that one request is read in, one for each script.
+
+    `told` is what the request says, and may be "auto"; `voice` is the language that its voice
+    carries, "" for none. Both go before what Latin text itself speaks for, and neither before a
+    script that is not theirs.
+    """
+
+    def __init__(self, told: str = "auto", voice: str = "") -> None:
+        self.named = told if told != "auto" else voice
+        """What goes before the words of the text; "" leaves it to them."""
+        self._evidence = Evidence()
+        self._letters: Counter[str] = Counter()
+        self._latin_words = 0
+
+    @classmethod
+    def of(cls, text: str, told: str = "auto") -> "Languages":
+        """Those of a whole text."""
+        languages = cls(told)
+        languages.hear(text)
+        return languages
+
+    def hear(self, text: str) -> None:
+        """Learn from `text`, which is all of the request or some more of it."""
+        if self._letters.total() < _SAMPLE:
+            self._letters += _letters(text[:_SAMPLE])
+            self._latin_words += common_words(text[:_SAMPLE])
+        if self._letters["latin"] and not self._is_latin_named:
+            self._evidence.hear(text)
+
+    @property
+    def main(self) -> str:
+        """The language of the request."""
+        if self.named:
+            return self.named
+        letters = self._letters
+        if len(letters) > 1 and _script(letters) == "latin" and self._latin_words < _COMMON_WORDS:
+            letters = Counter({each: letters[each] for each in letters if each != "latin"})
+        return self._language_in(letters)
+
+    def runs(self, text: str) -> Iterator[tuple[str, str]]:
+        """The pieces of `text` that are read by one language, and that language; joined they are
+        `text`."""
+        main = self.main
+        letters = _letters(text)
+        if len(letters) < 2 and _script(letters) in ("", _script_of(main)):
+            yield text, main
+            return
+        start = end = 0
+        language = main
+        for sentence in _SENTENCE.finditer(text):
+            if sentence.end() == sentence.start():
+                continue
+            own = self._language_of(sentence[0], main)
+            if own != language:
+                if end > start:
+                    yield text[start:end], language
+                start, language = end, own
+            end = sentence.end()
+        if end > start:
+            yield text[start:end], language
+
+    def _language_of(self, sentence: str, main: str) -> str:
+        letters = _letters(sentence)
+        script = _script(letters)
+        if script in ("", _script_of(main)):
+            return main
+        share = sum(letters[each] for each in letters if _group(each) == script)
+        if share < _OF_ANOTHER * letters.total():
+            return main
+        if script == "latin" and common_words(sentence[:_SAMPLE]) < _COMMON_WORDS:
+            return main
+        return self._language_in(letters)
+
+    def _language_in(self, letters: Counter[str]) -> str:
+        """Of text with so many letters of each script; the likeliest of that script."""
+        script = _script(letters)
+        if script == "latin":
+            return self.named if self._is_latin_named else self._evidence.language
+        if script == "han":
+            if self.named in ("zh", "ja") and letters["kana"] <= _KANA_SHARE * letters["han"]:
+                return self.named
+            heard = self._letters + letters
+            return "ja" if heard["kana"] > _KANA_SHARE * heard["han"] else "zh"
+        return script or self.named or "en"
+
+    @property
+    def _is_latin_named(self) -> bool:
+        return self.named in ("en", *OTHERS)
 
 
 def rules_for(text: str, language: str) -> str:
-    """`language`, or what the script and the commonest words of `text` speak for if it is "auto".
+    """`language`, or what the script and the words of `text` speak for if it is "auto".
 
     English where nothing speaks for another.
     """
-    if language != "auto":
-        return language
-    sample = text[:_SAMPLE]
-    letters = {name: len(script.findall(sample)) for name, script in _SCRIPTS}
-    if letters["ja"] > _KANA_SHARE * letters["zh"]:
-        letters["ja"] += letters.pop("zh")
-    script = max(letters, key=lambda name: letters[name])
-    return _latin(sample) if script == "en" else (script if letters[script] else "en")
+    return Languages.of(text, language).main
 
 
-def _latin(sample: str) -> str:
-    votes: Counter[str] = Counter()
-    for word in _WORD.findall(sample.lower()):
-        votes.update(_LANGUAGES_OF.get(word, ()))
-    best = max(_COMMON_WORDS, key=lambda language: votes[language])
-    # One word proves nothing: names and quotations are full of them.
-    return best if votes[best] > 1 and votes[best] > votes["en"] else "en"
+def _letters(text: str) -> Counter[str]:
+    """Letters of each script in `text`, by their weight; scripts without any are left out."""
+    counts = {name: weight * len(found.findall(text)) for name, (found, weight) in _SCRIPTS.items()}
+    return Counter({name: count for name, count in counts.items() if count})
+
+
+def _group(script: str) -> str:
+    return "han" if script == "kana" else script
+
+
+def _script(letters: Counter[str]) -> str:
+    """The script that most is written in, "han" for both of Japanese; "" without letters."""
+    groups: Counter[str] = Counter()
+    for script, count in letters.items():
+        groups[_group(script)] += count
+    return max(groups, key=lambda script: groups[script], default="")
+
+
+def _script_of(language: str) -> str:
+    if language in ("zh", "ja"):
+        return "han"
+    return language if language in _SCRIPTS else "latin"

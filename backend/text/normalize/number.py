@@ -1,4 +1,4 @@
-"""Digits to words, in the languages that num2words knows: not in Chinese and Hindi."""
+"""Digits to words: by num2words, and by tables of ours in Chinese and Hindi, which it has not."""
 
 import re
 import threading
@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from num2words import num2words  # type: ignore[import-untyped]
 
+from backend.text.normalize.number_tables import chinese, hindi
+
 LONGEST_NUMBER = 15
 """Digits that are still read as one number; more are read one by one."""
 
@@ -14,6 +16,8 @@ _TURKISH_WORD = re.compile(
     "sıfır|bir|iki|üç|dört|beş|altmış|altı|yedi|sekiz|dokuz|on|yirmi|otuz|kırk|elli|yetmiş|seksen|"
     "doksan|yüz|bin|milyon|milyar|trilyon|katrilyon|[^ ]+"
 )
+_TURKISH_ENDING = re.compile(" (?=[ıiuü]?nc[ıiuü]$)")
+"""Before that of an ordinal."""
 _POINTS = {
     "en": "point",
     "de": "Komma",
@@ -27,7 +31,12 @@ _POINTS = {
     "tr": "virgül",
     "ja": "点",
     "ko": "점",
+    "zh": "点",
+    "hi": "दशमलव",
 }
+_GAPLESS = ("ja", "zh")
+_TABLES = {"zh": chinese, "hi": hindi}
+_ORDINALS = {"zh": "第{}", "hi": "{}वाँ"}
 _FRACTION_IS_NUMBER = ("fr", "es", "it", "pt", "pl", "tr", "ar")
 """Languages that say "three point fourteen"."""
 _ONE_AT_A_TIME = threading.Lock()
@@ -35,12 +44,12 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @lru_cache(maxsize=4096)
-def cardinal(digits: str, language: str = "en") -> str:
+def cardinal(digits: str, language: str = "en", **form: str) -> str:
     """A whole number without separators; one with leading zeros, or a very long one, digit by
-    digit."""
+    digit. `form` is the gender of the Russian one."""
     if len(digits) > LONGEST_NUMBER or (len(digits) > 1 and int(digits[0]) == 0):
         return spelled(digits, language)
-    return _words(int(digits), language, "cardinal")
+    return _words(int(digits), language, "cardinal", **form)
 
 
 @lru_cache(maxsize=4096)
@@ -54,7 +63,7 @@ def decimal(whole: str, fraction: str, language: str = "en") -> str:
     is_number = language in _FRACTION_IS_NUMBER and len(fraction) < 3 and int(fraction[0]) > 0
     places = cardinal(fraction, language) if is_number else spelled(fraction, language)
     words = f"{cardinal(whole, language)} {_POINTS[language]} {places}"
-    return words.replace(" ", "") if language == "ja" else words
+    return words.replace(" ", "") if language in _GAPLESS else words
 
 
 @lru_cache(maxsize=1024)
@@ -76,17 +85,21 @@ def year(digits: str, language: str = "en") -> str:
 
 def spelled(digits: str, language: str = "en") -> str:
     """Digit by digit."""
-    return " ".join(_words(int(digit), language, "cardinal") for digit in digits)
+    gap = "" if language == "zh" else " "
+    return gap.join(_words(int(digit), language, "cardinal") for digit in digits)
 
 
 @lru_cache(maxsize=4096)
 def _words(value: int | Decimal, language: str, kind: str, **form: str) -> str:
+    if language in _TABLES:
+        words = _TABLES[language](int(value))
+        return _ORDINALS[language].format(words) if kind == "ordinal" else words
     with _ONE_AT_A_TIME:
         words = str(num2words(value, lang=language, to=kind, **form))
     if language == "en":
         return words.replace(",", "").replace("oh-", "oh ")
     if language == "tr":
-        return " ".join(_TURKISH_WORD.findall(words))
+        return _TURKISH_ENDING.sub("", " ".join(_TURKISH_WORD.findall(words)))
     if language == "ar":
         return words.replace(" و ", " و")
     return words
