@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from backend.core import LANGUAGES
+from backend.core import LANGUAGES, Line, Sentence
 from backend.serving import intake
-from backend.serving.script import Portion, read
+from backend.serving.script import Spelling, written
 from tests.scripted import client
 
 PATH = "/normalize"
 TEXT = "# News\n\nDr. Lee paid $5 on May 3. He left at 5 p.m.\n\nIt was 21 °C that evening."
 SAID = (
-    "News.\n\nDoctor Lee paid five dollars on May third. He left at five PM.\n\n"
+    "News. Doctor Lee paid five dollars on May third. He left at five PM.\n\n"
     "It was twenty-one degrees Celsius that evening."
 )
 
@@ -131,12 +131,12 @@ def test_a_long_text_is_read_in_turns_beside_the_event_loop(
 ) -> None:
     threads: list[bool] = []
 
-    def noted(text: str, spelling: Any) -> Iterator[Portion]:
-        for portion in read(text, spelling):
+    def noted(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
+        for sentences in written(script, spelling):
             threads.append(threading.current_thread() is threading.main_thread())
-            yield portion
+            yield sentences
 
-    monkeypatch.setattr(intake, "read", noted)
+    monkeypatch.setattr(intake, "written", noted)
     text = "In 1984 there were 1234 of them, or so they said.\n\n" * 400
 
     async def work() -> None:

@@ -1,7 +1,6 @@
 """Text that arrives piece by piece: it is read as the whole is."""
 
 import random
-from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,6 +8,7 @@ from hypothesis import given
 from backend.core import Sentence
 from backend.text.fold import fold
 from backend.text.normalize import in_words
+from backend.text.normalize.language import Languages
 from backend.text.reading import Reading
 from backend.text.sentences import PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S, is_sayable
 from tests.fuzz.effort import effort
@@ -20,7 +20,10 @@ TEXT = (
     "and more\n\n今日は晴れ。「行くよ。」と言った。そして出た！ मैं ठीक हूँ। ça va, e\u0301te\u0301. "
     "« Bien ! » dit-il. " + "words without any end " * 20 + "and a clause, " * 20 + "the end"
 )
-SAY = partial(in_words, language="en")
+
+
+def in_english(text: str) -> str:
+    return in_words(text, Languages("en"))
 
 
 def read(reading: Reading, pieces: list[str]) -> list[Sentence]:
@@ -35,7 +38,7 @@ def live(pieces: list[str], max_characters: int) -> list[Sentence]:
 
 def said(pieces: list[str], *, is_live: bool, max_characters: int = 2000) -> list[Sentence]:
     """In words."""
-    return read(Reading(max_characters, SAY, is_live=is_live), pieces)
+    return read(Reading(max_characters, in_english, is_live=is_live), pieces)
 
 
 def texts_of(sentences: list[Sentence]) -> list[str]:
@@ -101,7 +104,7 @@ def test_a_sentence_is_told_as_soon_as_it_is_sure() -> None:
 def test_no_sentence_waits_for_the_end_of_its_line(
     pieces: list[str], told: list[list[str]]
 ) -> None:
-    reading = Reading(200, SAY, is_live=True)
+    reading = Reading(200, in_english, is_live=True)
     assert [texts_of(reading.push(piece)) for piece in pieces] == told
 
 

@@ -198,8 +198,17 @@ _BOOLEANS = (0, 1, "0", "1", *_WORDS)
 """What Pydantic takes for one, beside the two."""
 FIELD_NAMES = (*SpeechFields.model_fields, UPLOAD_FIELD)
 LINK_NAMES = (
-    *("text", "voice", "language", "response_format", "sample_rate", "speed", "pauses", "stream"),
-    *("normalize", "long_text", "temperature", "top_p", "repetition_penalty", "seed"),
+    *(
+        "text",
+        "voice",
+        "language",
+        "lang_code",
+        "response_format",
+        "sample_rate",
+        "speed",
+        "pauses",
+    ),
+    *("stream", "normalize", "long_text", "temperature", "top_p", "repetition_penalty", "seed"),
 )
 """Of them those that a link may have."""
 

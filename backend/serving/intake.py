@@ -21,7 +21,7 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import TextTooLong
+from backend.errors import BlankText, TextTooLong
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
@@ -44,6 +44,7 @@ from backend.serving.script import (
 from backend.serving.session import Peaks, SpeechSession, in_time
 from backend.serving.slots import AdmittedRequest
 from backend.settings import Settings
+from backend.text.normalize.language import rules_for
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
 
 _DRAWN_SEEDS = 2**32
