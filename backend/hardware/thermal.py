@@ -47,8 +47,7 @@ WINDOW_S, LEAST_SPAN_S, LONGEST_GAP_S = 60.0, 8.0, 15.0
 LONGEST_S = 240.0
 """Farther ahead than four times the readings that it is made of, a trend says nothing."""
 _LEAST_FALL_C = 1.0
-"""Headroom that has shrunk by less within the window has not shrunk; nor has it by less than three
-times what the fall of so many noisy readings errs by."""
+"""Headroom that has shrunk by less within the window has not shrunk: sensors round, and tremble."""
 _ALIKE, _EXACT_C2 = 4.0, 1e-6
 """Curves fit alike whose squares differ by so many times what one reading errs by, squared."""
 _TAUS_S = (math.inf, *(1280.0 / 2**halved for halved in range(9)))
@@ -80,7 +79,7 @@ class Trend:
         self._raw: deque[tuple[float, float]] = deque(maxlen=3)
         self._points: deque[tuple[float, float]] = deque()
         self._from_s = -math.inf
-        self._fitted: tuple[float, float, float, float] | None = None
+        self._fitted: tuple[float, float, float] | None = None
 
     @property
     def headroom_c(self) -> float | None:
@@ -124,10 +123,8 @@ class Trend:
         start_s = self._points[0][0]
         if self._fitted is None:
             self._fitted = self._fit()
-        tau_s, a, b, error_c2 = self._fitted
-        fallen_c = b * _warmed(self._points[-1][0] - start_s, tau_s)
-        count = len(self._points)
-        if fallen_c < max(_LEAST_FALL_C, 3 * math.sqrt(12 * error_c2 / count) / math.sqrt(count)):
+        tau_s, a, b = self._fitted
+        if b * _warmed(self._points[-1][0] - start_s, tau_s) < _LEAST_FALL_C:
             return None
         wanted = (a - headroom_c) / b
         if wanted >= tau_s:
@@ -136,16 +133,15 @@ class Trend:
         remaining_s = start_s + after_s - now_s
         return max(0.0, remaining_s) if remaining_s <= LONGEST_S else None
 
-    def _fit(self) -> tuple[float, float, float, float]:
-        """(tau, a, b, summed square of errors) of the straightest curve that errs hardly more than
-        the best."""
+    def _fit(self) -> tuple[float, float, float]:
+        """(tau, a, b) of the straightest curve that errs hardly more than the best."""
         start_s = self._points[0][0]
         times = [at_s - start_s for at_s, _ in self._points]
         values = [headroom for _, headroom in self._points]
         fits = [(tau_s, *_line([_warmed(t, tau_s) for t in times], values)) for tau_s in _TAUS_S]
         best = min(error for *_, error in fits)
         most = best * (1 + _ALIKE / len(values)) + _EXACT_C2
-        return next(fit for fit in fits if fit[-1] <= most)
+        return next((tau_s, a, b) for tau_s, a, b, error in fits if error <= most)
 
 
 def _warmed(t_s: float, tau_s: float) -> float:
