@@ -228,6 +228,10 @@ def _is_end(text: str, start: int, stop: re.Match[str], is_complete: bool) -> bo
     if mark[0] in _CLOSED_STOPS:
         return mark[-1] in _CLOSED_STOPS or not text.startswith(_QUOTED, stop.end())
     following = text[stop.end()]
+    if following == "[" and not is_complete and stop.end() + 1 == len(text):
+        return None
+    if following == "[" and text[stop.end() + 1 : stop.end() + 2].isdigit():
+        return False  # "It is so. [2] Others say no."
     if following.islower():
         return False  # e.g. "etc. and", or '"Stop!" he said'
     if mark != ".":

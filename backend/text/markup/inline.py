@@ -12,13 +12,15 @@ from backend.text.markup.code import NONE, WAIT, code_end, held
 from backend.text.markup.marks import ITEM_END, PARAGRAPH_END, STOP
 
 _PIECE_END = re.compile(f"{PARAGRAPH_END}|{ITEM_END}|{STOP}")
-_SPECIAL = re.compile(r"[\\`*_~\[!<&\u2500-\u25ff]|[-=#]+")
+_SPECIAL = re.compile(r"[\\`*_~\[!<&$\u2500-\u25ff]|[-=#]+")
 _RUN = re.compile(r"\*+|_+|~+|`+|[-]+|=+|#+|[\u2500-\u25ff]+")
 _LONGEST_ORNAMENT = 4
 """Of the same mark in a row; more are an ornament wherever they stand, three at an end."""
 
 _ESCAPED = frozenset("\\`*_{}[]()#+.!|-~<>$\"'&=:")
-_LONGEST_FORMULA = 300
+LONGEST_FORMULA = 1000
+"""Characters of what is in LaTeX, and no Markdown."""
+_FORMULA_END = re.compile(r"(?<!\\)\$|[.!?]\s|\n")
 _OF_A_FORMULA = re.compile(r"[\\^_={}]")
 _ENTITY = regex.compile(r"&(?:[A-Za-z]{2,8}\d{0,2}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _AUTO_LINK = regex.compile(
@@ -33,6 +35,8 @@ _LINK = regex.compile(
 _REFERENCE = regex.compile(r"\[([^\[\]]{1,400}+)\]\[([^\[\]]{0,100}+)\]")
 _WIKI = regex.compile(r"\[\[([^\[\]|]{1,200}+)(?:\|([^\[\]|]{1,200}+))?\]\]")
 _NOTE = regex.compile(r"\[\^[^\[\]\s]{1,40}+\]")
+_CITATION = re.compile(r"\s*\d{1,3}\s*")
+"""It stays as "[2]": what numbers say, others know."""
 _WORD = re.compile(r"[^\W\d_]+")
 _TARGET = re.compile(r"[./#:<]")
 _CLOSER_WITHIN = 60
@@ -150,6 +154,8 @@ class Inline:
                 return _escaped(text, at, self._before, is_last)
             case "&":
                 return _matched(_ENTITY, text, at, is_last)
+            case "$":
+                return _formula(text, at, is_last)
             case "<":
                 return _matched(_AUTO_LINK, text, at, is_last)
             case "!":
@@ -289,13 +295,33 @@ def _escaped(text: str, at: int, before: str, is_last: bool) -> _Taken:
     if c == "`" or (c == "*" and not _is_between(before, after)):
         return at + 2, ""  # nobody says it
     if c and c in "([":
-        most = at + _LONGEST_FORMULA
+        most = at + LONGEST_FORMULA
         end = text.find("\\)" if c == "(" else "\\]", at + 2, most)
         if end < 0 and len(text) < most and not is_last:
             return WAIT, ""
         if end > 0 and _OF_A_FORMULA.search(text, at + 2, end):
-            return end + 2, text[at : end + 2]  # what is in it is no Markdown
+            return end + 2, text[at : end + 2]
     return (at + 2, c) if c and c in _ESCAPED else (at + 1, "\\")
+
+
+def _formula(text: str, at: int, is_last: bool) -> _Taken:
+    """What stands between dollar signs, where it is a formula: "$5 and $6" is none."""
+    mark = "$$" if text.startswith("$$", at) else "$"
+    begin, most = at + len(mark), at + LONGEST_FORMULA
+    if text[begin : begin + 1].isdigit():
+        return at + 1, "$"
+    if mark == "$$":
+        end = text.find(mark, begin, most)
+        is_open = end < 0
+    else:
+        found = _FORMULA_END.search(text, begin, most)
+        is_open = found is None or found.end() == len(text)
+        end = found.start() if found and found[0] == "$" else -1
+    if is_open and len(text) < most and not is_last:
+        return WAIT, ""
+    if end > begin and _OF_A_FORMULA.search(text, begin, end):
+        return end + len(mark), text[at : end + len(mark)]
+    return at + 1, "$"
 
 
 def _is_between(before: str, after: str) -> bool:
@@ -321,16 +347,15 @@ def _matched(pattern: regex.Pattern[str], text: str, at: int, is_last: bool) -> 
 
 def _bracket(text: str, at: int, bracket: int, is_last: bool) -> _Taken:
     """A link, from its "!" or its bracket on."""
-    is_open = False
-    for pattern in (_WIKI, _NOTE, _LINK, _REFERENCE):
+    for pattern in (_NOTE, _LINK, _REFERENCE, _WIKI):
         found = pattern.match(text, bracket, partial=not is_last)
         if found is None:
             continue
         if found.partial:
-            is_open = True
-        elif (label := _label(pattern, found, is_image=bracket > at)) is not None:
+            return WAIT, ""
+        if (label := _label(pattern, found, is_image=bracket > at)) is not None:
             return found.end(), label
-    return (WAIT, "") if is_open else (at + 1, text[at])
+    return at + 1, text[at]
 
 
 def _label(pattern: regex.Pattern[str], found: regex.Match[str], is_image: bool) -> str | None:
@@ -338,12 +363,14 @@ def _label(pattern: regex.Pattern[str], found: regex.Match[str], is_image: bool)
     if pattern is _NOTE:
         return ""
     if pattern is _WIKI:
-        return found[2] or found[1]
+        return None if _CITATION.fullmatch(found[1]) else found[2] or found[1]
     if pattern is _LINK:
         # "[sighs](excited)" is for the model to act.
         is_link = is_image or not found[2] or _TARGET.search(found[2])
-        return read_inline(found[1]) if is_link else None
-    is_citation = found[1].strip().isdigit()
+        is_citation = _CITATION.fullmatch(found[1]) and not is_image
+        label = f"[{found[1]}]" if is_citation else read_inline(found[1])
+        return label if is_link else None
+    is_citation = _CITATION.fullmatch(found[1])
     is_acted = _WORD.fullmatch(found[1]) and _WORD.fullmatch(found[2])
     return None if is_citation or is_acted else read_inline(found[1])
 

@@ -50,7 +50,7 @@ LONGEST_ROW = 2000
 _PIPE = "|│┃║"
 
 _BEGINNING = re.compile(r"[ \t]*+(?:>(?![\d=])[ \t]*+){0,16}+")
-_SAYABLE = re.compile(r"[^\W_]|\$")  # "$$" begins and ends a formula
+_SAYABLE = re.compile(r"[^\W_]|\$|\\[\[\]]")  # "$$" or a bracket may begin a formula
 _UNDERLINE = re.compile(r"(?:=+|-{2,})[ \t]*")
 _TABLE_RULE = re.compile(r"(?=[^|]*\|)[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*(?:\||$))+[ \t]*")
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([^`]*)")
