@@ -168,7 +168,7 @@ def test_long_text_is_read_as_the_short_is() -> None:
 
 
 def test_a_sentence_without_an_end_is_cut() -> None:
-    reading = Reading(100, SAY)
+    reading = Reading(100, in_english)
     told = sum(len(sentence.text) for sentence in reading.push("word " * 4000))
     assert told > 10_000, "all but the longest sentence and a little"
     assert all(set(each.split()) == {"word"} for each in texts_of(reading.flush()))

@@ -60,6 +60,7 @@ CASES = [
     ("see [1-3] and [5],[6]", "see references one to three and five and six"),
     ("He said [3]. [4] disagrees with it.", "He said. Reference four disagrees with it."),
     ("see ref. [3]", "see ref. three"),
+    ("the value at index [1] is", "the value at index one is"),
     ("the C<${foo[2]}> syntax", "the C<{foo[two]}> syntax"),
 ]
 

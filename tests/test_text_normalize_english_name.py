@@ -81,6 +81,11 @@ CASES = [
         "five to ten thousand dollars and five thousand dollars to ten thousand",
     ),
     ("1-2 USD and USD 5-10", "one to two dollars and five to ten dollars"),
+    ("1 000,00 € and CA$5", "one thousand euros and five Canadian dollars"),
+    ("#100DaysOfCode", "hashtag one hundred Days Of Code"),
+    ("C#.NET", "C sharp dot NET"),
+    ("5 lb., 6 oz. of it", "five pounds, six ounces of it"),
+    ("9 a.m. Pacific", "nine AM Pacific"),
 ]
 
 

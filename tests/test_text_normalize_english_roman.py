@@ -44,6 +44,7 @@ CASES = [
     ("CD, DVD, XL, MIX, CIVIC", "CD, DVD, XL, MIX, CIVIC"),
     ("I and V and X", "I and V and X"),
     ("V for Vendetta", "V for Vendetta"),
+    ("of type V, phase V", "of type V, phase five"),
 ]
 
 

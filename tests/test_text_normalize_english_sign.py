@@ -65,6 +65,7 @@ CASES = [
     ("–1 degree", "minus one degree"),
     ("40°42'46\"N", "forty degrees forty-two minutes forty-six seconds north"),
     ("40.7128° N", "forty point seven one two eight degrees north"),
+    ("x ≥. y; a ≤ b; x→y", "x is at least. y; a is at most b; x to y"),
     ("Lakers vs. Celtics, 5 vs. 6", "Lakers versus Celtics, five versus six"),
 ]
 

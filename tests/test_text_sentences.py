@@ -32,6 +32,8 @@ ENDS = [
     "Mr. and Mrs. Brown met Prof. Lee. ‖They talked.",
     "It was 5 p.m. yesterday. ‖We left.",
     "We met at 5 p.m. ‖Then we left.",
+    "We met at 5 p.m. EST today. ‖Then we left.",
+    "It begins at 9 a.m. UTC. ‖Then we left.",
     "I paid $3.50 for it. ‖Cheap!",
     "Version 2.1.3 is out. ‖Get it.",
     "See www.example.com for more. ‖Bye.",

@@ -72,6 +72,11 @@ _BEFORE_NUMBERS = _names(
     "jan feb mar apr jun jul aug sep sept oct nov dec"
 )
 """Abbreviations when a number follows, words or the end of a sentence otherwise."""
+_ZONES = _names(
+    "EST EDT ET CST CDT CT MST MDT MT PST PDT PT AKST HST UTC GMT BST CET CEST WET EET IST JST "
+    "KST SGT AEST ACST AWST NZST"
+)
+"""Time zones, which go on with what a time of day began."""
 _STARTERS = _names(
     "the a an this that these those it he she they we you i there here his her their our my your "
     "but and so then now however when while if in on at as after before what why how where "
@@ -244,11 +249,21 @@ def _is_end(text: str, start: int, stop: re.Match[str], is_complete: bool) -> bo
         return False
     if name in _BEFORE_NUMBERS:
         return not following.isdigit()
+    if name in ("a.m", "p.m"):
+        return _is_no_zone(text, stop.end(), is_complete)
     is_initial = len(name) == 1 and word.group() != "I" and word.group().isupper()
-    is_initials = name not in ("a.m", "p.m") and _INITIALS.fullmatch(name)
+    is_initials = _INITIALS.fullmatch(name)
     if is_initial or is_initials or name in _SELDOM_LAST:
         return _is_next_word(text, stop.end(), _STARTERS, is_complete)
     return True
+
+
+def _is_no_zone(text: str, position: int, is_complete: bool) -> bool | None:
+    """Whether a time of day ends before the word there; None as in `_is_end`."""
+    word = _NEXT_WORD.match(text, position)
+    if word is not None and word.end() == len(text) and not is_complete:
+        return None
+    return word is None or word.group() not in _ZONES
 
 
 def _number_ends(text: str, start: int, stop: re.Match[str], is_complete: bool) -> bool | None:

@@ -1,9 +1,9 @@
 """Written text to the words a reader would say for it.
 
-Numbers, dates, times, money, units, abbreviations and signs are read in English; in the other
-languages numbers, ordinals, dates, times, percentages, money, units and some abbreviations.
-Addresses and markup are read in all. What is not known stays as it is: the model reads digits too,
-only less surely.
+Numbers, dates, times, money, units, abbreviations, formulas and signs are read in English; in the
+other languages numbers, ordinals, dates, times, percentages, money, units and some abbreviations.
+Addresses, marks of references and characters that only look different are read in all. What is not
+known stays as it is: the model reads digits too, only less surely.
 Every rule takes time linear in the text, which strangers send.
 """
 

@@ -31,6 +31,7 @@ _VALUES_WANTED = re.compile(
     r"prints?|outputs?|gives|contains|sort|append|into))$"
 )
 _OF_PROGRAMS = re.compile(r"[\[\](${<>@#&=|+*/\\^~-]$|[$@]\{?\w{1,39}$")
+_INDEX_NAMED = re.compile(r"\b(?:index|element|position|slot|row|column|entry)$")
 _NAMED_BEFORE = re.compile(r"\brefs?\.?$|\breferences?$", re.IGNORECASE)
 _SUBJECT = re.compile(r" [a-z]{3}")
 _SPAN = re.compile(r" ?[–—-] ?")
@@ -72,6 +73,8 @@ def _citation(found: re.Match[str], language: str) -> str:
         return f"{gap}{mark[1:-1]}{stop}"
     if "0" in numbers or (not gap and _OF_PROGRAMS.search(before)):
         return found[0]
+    if gap and numbers and _INDEX_NAMED.search(before):
+        return f" {numbers[0]}{stop}" if len(numbers) == 1 else found[0]
     is_subject = before[-1:] in _ENDS and _SUBJECT.match(text, end) and before
     if language == "en" and gap and numbers and (is_subject or _OBJECT_WANTED.search(before)):
         named = "" if _NAMED_BEFORE.search(before) else "reference"

@@ -15,46 +15,48 @@ _WIDE_MARK = re.compile(
     "(?![\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3])"
 )
 _RANGES = (
-    *((0x132, 0x133), (0x140, 0x140), (0x149, 0x149), (0x17F, 0x17F), (0x1C4, 0x1CC)),
-    (0x1F1, 0x1F3),
-    *(
-        (0x2B0, 0x2B8),
-        (0x2E0, 0x2E4),
-        (0x3D0, 0x3D2),
-        (0x3D5, 0x3D6),
-        (0x3F0, 0x3F2),
-        (0x3F5, 0x3F5),
-    ),
-    *((0x1D2C, 0x1D6A), (0x1D78, 0x1D78), (0x1D9B, 0x1DBF)),
-    *((0x2010, 0x2011), (0x203C, 0x203C), (0x2047, 0x2049), (0x2071, 0x2071), (0x207F, 0x207F)),
-    *((0x2080, 0x2089), (0x208A, 0x208E), (0x2090, 0x209C)),
-    *((0x2100, 0x2101), (0x2105, 0x2106), (0x2103, 0x2103), (0x2109, 0x2109)),
-    *((0x2102, 0x2102), (0x2107, 0x2107), (0x210A, 0x2113), (0x2115, 0x2115), (0x2119, 0x211D)),
-    *((0x2124, 0x2124), (0x2128, 0x2128), (0x212C, 0x212D), (0x212F, 0x2131), (0x2133, 0x2134)),
-    *((0x213C, 0x213F), (0x2145, 0x2149)),
-    *((0x2460, 0x24EA), (0x2E80, 0x2FD5), (0x3131, 0x3130), (0x3200, 0x33FF)),
-    *((0xFB00, 0xFB06), (0xFB13, 0xFB17), (0xFB1D, 0xFDFB), (0xFE10, 0xFE19), (0xFE30, 0xFE6B)),
-    *((0xFE70, 0xFEFC), (0xFF01, 0xFF9F), (0xFFA1, 0xFFDC), (0xFFE0, 0xFFE1), (0xFFE5, 0xFFE6)),
-    *((0x1D400, 0x1D7FF), (0x1F100, 0x1F10A), (0x1F110, 0x1F149), (0x1EE00, 0x1EEBB)),
+    # Latin: ĳ, ŀ, ŉ, ſ, ǆ to ǌ, ǳ
+    *(0x132, 0x133, 0x140, 0x140, 0x149, 0x149, 0x17F, 0x17F, 0x1C4, 0x1CC, 0x1F1, 0x1F3),
+    # raised and lowered letters, lowered figures; raised figures are powers
+    *(0x2B0, 0x2B8, 0x2E0, 0x2E4, 0x1D2C, 0x1D6A, 0x1D78, 0x1D78, 0x1D9B, 0x1DBF),
+    *(0x2071, 0x2071, 0x207F, 0x207F, 0x2080, 0x208E, 0x2090, 0x209C),
+    # other forms of Greek letters
+    *(0x3D0, 0x3D2, 0x3D5, 0x3D6, 0x3F0, 0x3F2, 0x3F5, 0x3F5),
+    # double exclamation and question marks
+    *(0x203C, 0x203C, 0x2047, 0x2049),
+    # ℀ to ⅉ, without №, ℠, ™, Ω and ℹ
+    *(0x2100, 0x2103, 0x2105, 0x2107, 0x2109, 0x2113, 0x2115, 0x2115, 0x2119, 0x211D),
+    *(0x2124, 0x2124, 0x2128, 0x2128, 0x212C, 0x212D, 0x212F, 0x2131, 0x2133, 0x2134),
+    *(0x213C, 0x213F, 0x2145, 0x2149),
+    # in circles and brackets; radicals; squares such as ㎏
+    *(0x2460, 0x24EA, 0x2E80, 0x2FD5, 0x3200, 0x33FF),
+    # ligatures and forms of Latin, Armenian, Hebrew and Arabic; small and upright marks
+    *(0xFB00, 0xFB06, 0xFB13, 0xFB17, 0xFB1D, 0xFDFB, 0xFE10, 0xFE19, 0xFE30, 0xFE6B),
+    *(0xFE70, 0xFEFC),
+    # wide and narrow forms
+    *(0xFF01, 0xFF9F, 0xFFA1, 0xFFDC, 0xFFE0, 0xFFE1, 0xFFE5, 0xFFE6),
+    # bold, script, double-struck … of mathematics; letters in brackets and squares
+    *(0x1D400, 0x1D7FF, 0x1F100, 0x1F10A, 0x1F110, 0x1F149, 0x1EE00, 0x1EEBB),
 )
-_KEPT = "㈜ℹ"
+"""First and last of each."""
+_KEPT = "㈜"
 _OTHERS = {
     "⁄": "/",
     "‐": "-",
     "‑": "-",
     "‒": "-",
-    "﹣": "-",
     "˚": "°",
     "∘": "°",
     "℡": "tel. ",
-    "Ⅿ": "M",
-    **{chr(0x1F150 + index): chr(65 + index) for index in range(26)},
-    **{chr(0x1F170 + index): chr(65 + index) for index in range(26)},
-    **{chr(0x24FF + index): str(index or 0) for index in range(1)},
-    **{chr(0x2775 + index): str(index) for index in range(1, 11)},  # ❶
-    **{chr(0x277F + index): str(index) for index in range(1, 11)},  # ➀
-    **{chr(0x2789 + index): str(index) for index in range(1, 11)},  # ➊
-    **{chr(0x24EA + index): str(10 + index) for index in range(1, 11)},  # ⓫
+    "⓿": "0",
+    # white letters on black circles and squares
+    **{chr(start + index): chr(65 + index) for start in (0x1F150, 0x1F170) for index in range(26)},
+    # ❶, ➀ and ➊ to ten, ⓫ to twenty
+    **{
+        chr(start + index): str(first + index)
+        for start, first in ((0x2776, 1), (0x2780, 1), (0x278A, 1), (0x24EB, 11))
+        for index in range(10)
+    },
 }
 _ROMAN = re.compile("[\u2160-\u2188]+")
 _ROMAN_VALUES = {
@@ -70,7 +72,7 @@ _CIRCLED = "[\u2460-\u249b\u24ea-\u24ff\u2776-\u2793\u3251-\u325f\u32b1-\u32bf]"
 _CIRCLED_IN_A_ROW = re.compile(f"(?<={_CIRCLED})(?={_CIRCLED})")
 _BETWEEN_FIGURES = re.compile(r"(?<=\d)[：．](?=\d)")
 _SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnopqrstuvwyz", strict=True))
-_SMALL = re.compile(f"[{''.join(_SMALL_CAPITALS)}x]{{2,}}")
+_SMALL = re.compile(f"[{''.join(_SMALL_CAPITALS)}x]{{3,}}")
 
 
 def _simple(c: str) -> str:
@@ -86,7 +88,7 @@ def _simple(c: str) -> str:
 def _table() -> dict[int, str]:
     table = {
         code: _simple(chr(code))
-        for first, last in _RANGES
+        for first, last in zip(_RANGES[::2], _RANGES[1::2], strict=True)
         for code in range(first, last + 1)
         if chr(code) not in _KEPT + _WIDE_MARKS
         and unicodedata.decomposition(chr(code)).startswith("<")

@@ -18,6 +18,10 @@ _SPACED = re.compile(
     r"(?<![\w.,/:'’()+#–-])(?<![\w)][+/:#–-])(?<!\d )(?<!\d, )[1-9]\d{0,2}(?: \d{3}){1,5}"
     r"(?![\d/:'’–-]| ?[-/]?\d|\.\d{3}|[A-Za-z]?\d|th\b|,\d)"
 )
+_EUROPEAN = re.compile(
+    r"(?<![\w.,/-])([1-9]\d{0,2}(?:[ .]\d{3}){1,4}),(\d\d)(?= ?(?:€|EUR\b|zł|PLN\b|kr\b|"
+    r"SEK\b|NOK\b))"
+)
 _SPACED_SPAN = re.compile(
     r"(?<![\w.,/:'’-])(?<!\d )([1-9]\d{0,2}(?: \d{3}){1,4})( ?[–-] ?)([1-9]\d{0,2}"
     r"(?: \d{3}){1,4})(?![ -]?\d)"
@@ -40,6 +44,7 @@ def join_groups(text: str) -> str:
     text = _INDIAN.sub(_joined, text)
     text = _SWISS.sub(_joined, text)
     text = _UNDERSCORED.sub(_joined, text)
+    text = _EUROPEAN.sub(lambda found: f"{_commas(found[1])}.{found[2]}", text)
     text = _SPACED_SPAN.sub(lambda span: f"{_commas(span[1])}{span[2]}{_commas(span[3])}", text)
     return _SPACED.sub(_spaced, text)
 

@@ -8,6 +8,8 @@ from backend.text.normalize.number import cardinal
 _CURRENCIES = {
     "US$": ("dollar", "dollars", "cent"),
     "A$": ("Australian dollar", "Australian dollars", "cent"),
+    "AU$": ("Australian dollar", "Australian dollars", "cent"),
+    "CA$": ("Canadian dollar", "Canadian dollars", "cent"),
     "C$": ("Canadian dollar", "Canadian dollars", "cent"),
     "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent"),
     "R$": ("real", "reais", "centavo"),

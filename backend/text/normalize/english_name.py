@@ -4,7 +4,9 @@ import re
 
 _PLUS_PLUS = re.compile(r"(?<![\w+])([A-Za-z][A-Za-z]{0,15})\+\+(\d{2})?(?![\w+])")
 _SHARP = re.compile(r"\b([A-GJ])#(?!\w)|\b([A-G])#(?=(?:m|maj|min|dim|sus|aug)?\d?\b)")
-_DOT_NET = re.compile(r"(?<![\w.])\.NET\b|(?<=\b(?:ASP|ADO))\.NET\b|(?<=\b(?:VB|ML))\.NET\b")
+_DOT_NET = re.compile(
+    r"(?<![\w.])\.NET\b|(?<=\b(?:ASP|ADO))\.NET\b|(?<=\b(?:VB|ML))\.NET\b|(?<=[CF]#)\.NET\b"
+)
 _INITIALS = re.compile(r"(?<![\w/.])[A-Z][A-Z0-9]{0,4}(?:/[A-Z][A-Z0-9]{0,4}){1,4}(?![\w/])")
 _NOT_APPLICABLE = re.compile(r"(?<![\w/])N/A(?![\w/])")
 _GRADE = re.compile(
@@ -24,10 +26,10 @@ _KEY_JOINT = re.compile(
 def read_names(text: str) -> str:
     """Such names in words."""
     text = _PLUS_PLUS.sub(lambda found: f"{found[1]} plus plus {found[2] or ''}".rstrip(), text)
+    text = _DOT_NET.sub(_dot_net, text)
     text = _SHARP.sub(
         lambda found: f"{found[1] or found[2]} sharp" + (" " if found[2] else ""), text
     )
-    text = _DOT_NET.sub(_dot_net, text)
     text = _NOT_APPLICABLE.sub("not applicable", text)
     text = _INITIALS.sub(lambda found: found[0].replace("/", " "), text)
     text = _KEY.sub(lambda found: _KEYS.get(found[1], found[1]), text)
@@ -37,7 +39,9 @@ def read_names(text: str) -> str:
 
 
 def _dot_net(found: re.Match[str]) -> str:
-    is_part = found.start() > 0 and found.string[found.start() - 1].isalnum()
+    is_part = found.start() > 0 and (
+        found.string[found.start() - 1].isalnum() or found.string[found.start() - 1] == "#"
+    )
     return " dot NET" if is_part else "dot NET"
 
 

@@ -158,7 +158,7 @@ _PER = {
 _UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
 _MEASURE = re.compile(
     rf"(?<![A-Za-z0-9.,])(-|−)?({NUMBER})(?: ?(?:[–-]|to) ?({NUMBER}))?([ -]?)"
-    rf"({_UNIT})(?![\w²³'’])(?:(?<=min|sec|hrs)\.(?= [a-z]))?"
+    rf"({_UNIT})(?![\w²³'’])(?:(?<=min|sec|hrs)\.(?= [a-z])|(?<=lb|oz|ft|yd|hr)\.(?=[,;]| [a-z]))?"
     rf"(?:/({'|'.join(map(re.escape, sorted(_PER, key=len, reverse=True)))})(?!\w))?"
 )
 _PER_AFTER_WORD = re.compile(r"(?<=[a-z])/(hour|second|minute|day|week|month|year|person|night)\b")

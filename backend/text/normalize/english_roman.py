@@ -80,6 +80,10 @@ _NEVER_PRONOUN = frozenset(
 )
 
 
+_LETTERED = frozenset(("type", "level", "class", "grade", "page", "table", "figure", "category"))
+"""A letter after them is more often a name: "of type V"."""
+
+
 def read_roman(text: str) -> str:
     """Roman numerals after what is counted with them, after names of kings and popes and of others
     who bear their father's, before centuries and at the head of a line; and years."""
@@ -130,6 +134,7 @@ def _part(found: re.Match[str]) -> str:
     follows = found.string[found.end() : found.end() + 2]
     is_pronoun = roman == "I" and name not in _NEVER_PRONOUN and follows[:1] in (" ", "'", "’")
     is_letter = roman.islower() and len(roman) == 1 and follows[:1] not in tuple(",.;:)")
+    is_letter = is_letter or (len(roman) == 1 and roman != "I" and name in _LETTERED)
     if not roman or is_pronoun or is_letter or roman.upper() in _NO_NUMERAL - {"X", "L"}:
         return found[0]
     spoken = {

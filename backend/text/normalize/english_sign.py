@@ -214,7 +214,7 @@ def read_signs(text: str) -> str:
     text = _OPERATION.sub(lambda sign: f" {_BETWEEN_NUMBERS[sign[1] or sign[2]]} ", text)
     text = _OPERATION_OF_NAMES.sub(lambda sign: f" {_BETWEEN_NUMBERS[sign[1] or sign[2]]} ", text)
     text = _PLUS_AFTER.sub(" plus", text)
-    text = _SYMBOL.sub(lambda sign: f" {_SYMBOLS[sign[1] or sign[2] or sign[3]]} ", text)
+    text = _SYMBOL.sub(_symbol, text)
     text = _GREEK_LETTER.sub(_greek, text)
     text = _HYPHENED.sub(" ", text)
     return _PLUS_BEFORE.sub("plus ", _MINUS.sub("minus ", text))
@@ -273,6 +273,11 @@ def _power(found: re.Match[str]) -> str:
     digits = written.translate(_PLAIN_DIGITS).strip("()")
     sign = "minus " if digits.startswith("-") else ""
     return f" to the power of {sign}{cardinal(digits.lstrip('-'))}"
+
+
+def _symbol(found: re.Match[str]) -> str:
+    is_last = found.string[found.end() : found.end() + 1] in (*".,;:!?)", "")
+    return f" {_SYMBOLS[found[1] or found[2] or found[3]]}" + ("" if is_last else " ")
 
 
 def _greek(found: re.Match[str]) -> str:

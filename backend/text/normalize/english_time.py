@@ -30,7 +30,7 @@ _FOLLOWED = re.compile(r"\s+[A-Z\"“]|\s*$|\s*\n")
 _ZONE = re.compile(
     r" (?:[PMCEA][SDT]?T|AK[SD]T|HST|UTC|GMT|BST|CES?T|WES?T|EES?T|IST|JST|KST|SGT|HKT|"
     r"MSK|A[EWC][SD]T|"
-    r"NZ[SD]T|Z)\b"
+    r"NZ[SD]T|Z|Pacific|Eastern|Central|Mountain)\b"
 )
 
 

@@ -39,7 +39,7 @@ _DOT_NAME = re.compile(
     rf"(?<![\w./])\.(?=(?:{_TLDS}|{_FILES}|{_NAMES_OF_DOTS})(?![\w-]))(?!(?:it|de|so|ai)\b)"
 )
 _HANDLE = re.compile(r"(?<![\w@/.])@(\w{1,64}(?:\.[a-z0-9_]\w{0,63}){0,3})")
-_HASHTAG = re.compile(r"(?<![\w#&/])#([^\W\d_]\w{0,100})")
+_HASHTAG = re.compile(r"(?<![\w#&/])#(\d{0,4}[^\W\d_]\w{0,100})")
 _TAIL = re.compile(r"[.,;:!?'*_~)\]}…。，、]{1,20}$")
 _SCHEME = re.compile(r"^(?:[a-z]{3,5}://)?(?:www\.)?", re.IGNORECASE)
 _PARAMETERS = re.compile(r"[?#].*$", re.DOTALL)
