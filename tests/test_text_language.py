@@ -8,7 +8,7 @@ from backend.text.normalize.language import Languages, rules_for
 from benchmarks.language import SENTENCES, errors, sentences
 
 MOST_ENGLISH_WRONG = 0.002
-LEAST_RIGHT = {"fr": 0.94, "es": 0.94, "tr": 0.95, "de": 0.97, "it": 0.97, "pl": 0.97, "pt": 0.97}
+LEAST_RIGHT = {"fr": 0.97, "es": 0.95, "tr": 0.95, "de": 0.97, "it": 0.97, "pl": 0.98, "pt": 0.97}
 """The others are told by their script."""
 
 
@@ -82,6 +82,12 @@ def test_short_sentences_of_other_languages(language: str) -> None:
         "Don Juan de Marco (1994)",
         "Les is 30. Des is 31.",
         "Per capita GDP rose 3%",
+        "Gare du Nord, 5 p.m.",
+        "Bayern 4 Roma 2",
+        "Temperature: 21,5 °C",
+        "Hay bales: 12.",
+        "Uno, 5 cards.",
+        "Sin 30 = 0.5",
     ],
 )
 def test_english_with_foreign_words_stays_english(text: str) -> None:
@@ -95,6 +101,13 @@ def test_english_with_foreign_words_stays_english(text: str) -> None:
         ("de", "Die Temperatur beträgt 21,5 °C."),
         ("de", "Ich habe 3 Katzen."),
         ("de", "WIR HABEN HEUTE GESCHLOSSEN"),
+        ("de", "Der Strompreis liegt bei 30 Cent."),
+        ("fr", "La batterie est à 15 %."),
+        ("es", "La tienda cierra a las 19:30."),
+        ("it", "Sveglia alle 6:30."),
+        ("pt", "O pacote chega em 2 dias."),
+        ("pl", "Dwie kawy, 5,50 zł."),
+        ("tr", "Pil %15."),
         ("fr", "Il reste 5 minutes."),
         ("fr", "J’ai 3 chats."),
         ("fr", "L'eau est à 20 °C."),

@@ -20,6 +20,13 @@ _UNIT = re.compile(r"\d ?$|/$")
 _ELIDED = re.compile(r"(?:[cdjlmnst]|qu|un|(?:d|n|qu|s)?[ae]ll|quest|com|dov|cos)'(?=\w{2})")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,.])\d{1,3},\d{1,2}(?![\d,])")
 _SIGN_AFTER = re.compile(r"\d ?€")
+_SIGNS = (
+    ("es", re.compile("[¿¡]")),
+    ("tr", re.compile(r"₺|\d ?TL\b|(?<![\w%])%\d")),
+    ("pl", re.compile(r"\d ?zł\b")),
+    ("pt", re.compile(r"R\$")),
+)
+"""What is written in one language alone."""
 _LETTERS = {
     "de": "äöüß",
     "fr": "àâæçéèêëîïôœùûüÿ",
@@ -87,8 +94,9 @@ class Evidence:
         habits = _NUMBER * (bool(_DECIMAL_COMMA.search(text)) + bool(_SIGN_AFTER.search(text)))
         for language in OTHERS:
             self._scores[language] += habits
-        if "¿" in text or "¡" in text:
-            self._scores["es"] += _MOST
+        for language, sign in _SIGNS:
+            if sign.search(text):
+                self._scores[language] += _MOST
 
     def _weigh(self, found: re.Match[str], text: str, is_shouted: bool) -> None:
         written = found[0].replace("’", "'").replace("İ", "i")
