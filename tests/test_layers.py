@@ -53,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.cooling": {"errors", "hardware", "thermometer"},
+    "serving.costs": {"core"},
     "serving.outlook": {"core"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},

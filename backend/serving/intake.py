@@ -44,7 +44,6 @@ from backend.serving.script import (
 from backend.serving.session import Peaks, SpeechSession, in_time
 from backend.serving.slots import AdmittedRequest
 from backend.settings import Settings
-from backend.text.normalize.language import rules_for
 from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
 
 _DRAWN_SEEDS = 2**32
@@ -125,9 +124,7 @@ class Intake:
             written(lines(request), spelling), len(request.text), self._texts, request.client
         )
         sentences = await script.whole()
-        language = await self._texts.run(
-            request.client, lambda: rules_for(request.text, request.language)
-        )
+        language = await self._texts.run(request.client, lambda: spelling.main(request.text))
         return Reading(in_paragraphs(sentences), language, tuple(each.text for each in sentences))
 
     @asynccontextmanager

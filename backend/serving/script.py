@@ -43,6 +43,12 @@ class Spelling:
         """Those that a text in `voice` is read in, before any of it was heard."""
         return Languages(self.language, self.voice_languages.get(voice, ""))
 
+    def main(self, text: str) -> str:
+        """The language of `text` in the voice that is not named."""
+        languages = self.languages("")
+        languages.hear(text)
+        return languages.main
+
     def reading(self, languages: Languages, *, is_live: bool = False) -> Reading:
         """What reads a text that is said in `languages`; text that is being written tells them."""
 

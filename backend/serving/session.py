@@ -1,7 +1,7 @@
 """One request being spoken, as its client sees it: sentences in order, audio, figures."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -24,6 +24,7 @@ from backend.errors import TimedOut
 from backend.hardware.memory import Demand
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
+from backend.serving.costs import sum_of
 from backend.serving.sentence import RunningSentence, Speaker
 from backend.serving.slots import AdmittedRequest
 from backend.text.markers import is_marked
@@ -207,7 +208,12 @@ class SpeechSession:
             chunk = await self._in_time(anext(self._audio))
         except StopAsyncIteration:
             self.total_s = self._loop.time() - self._began_s
-            self._stats = self._sum()
+            self._stats = replace(
+                sum_of(self._costs, self.total_s),
+                audio_s=self.audio_s,
+                total_s=self.total_s,
+                warnings=tuple(self._warnings),
+            )
             raise
         self.total_s = self._loop.time() - self._began_s
         if chunk.samples and not self._samples:
@@ -345,46 +351,6 @@ class SpeechSession:
         await asyncio.gather(*(running.close() for running in self._begun))
         await self._audio.aclose()
 
-    def _sum(self) -> SpeechStats:
-        """What the sentences cost together."""
-        costs = self._costs or [_NOTHING]
-        total = replace(
-            _together(costs),
-            audio_s=self.audio_s,
-            total_s=self.total_s,
-            warnings=tuple(self._warnings),
-        )
-        if len(costs) == 1 or self.total_s <= 0:
-            return total
-        # Sentences side by side share steps: what they read together, they read in the whole time.
-        return replace(
-            total,
-            fish_bandwidth_gb_s=sum(
-                cost.fish_bandwidth_gb_s * (cost.prefill_s + cost.decode_s) for cost in costs
-            )
-            / self.total_s,
-            weight_read_gb_s=sum(cost.weight_read_gb_s * cost.decode_s for cost in costs)
-            / self.total_s,
-        )
-
-
-_NOTHING = SpeechStats(
-    prompt_tokens=0,
-    frames=0,
-    generated_tokens=0,
-    audio_s=0.0,
-    prefill_s=0.0,
-    decode_s=0.0,
-    first_audio_s=0.0,
-    total_s=0.0,
-    fish_bandwidth_gb_s=0.0,
-    weight_read_gb_s=0.0,
-    peak_memory_mb=0.0,
-    segments=0,
-    finish_reasons=(),
-)
-"""What silence costs."""
-
 
 async def in_time(work: Awaitable[T], deadline_s: float, message: str) -> T:
     """What `work` returns; `TimedOut` with `message` past `deadline_s`, in the loop's time."""
@@ -393,26 +359,3 @@ async def in_time(work: Awaitable[T], deadline_s: float, message: str) -> T:
             return await work
     except TimeoutError:
         raise TimedOut(message) from None
-
-
-def _together(costs: Sequence[SpeechStats]) -> SpeechStats:
-    """Counts and times summed, peaks kept, what stands for no sum from the last."""
-    last = costs[-1]
-    return replace(
-        last,
-        prompt_tokens=sum(cost.prompt_tokens for cost in costs),
-        frames=sum(cost.frames for cost in costs),
-        generated_tokens=sum(cost.generated_tokens for cost in costs),
-        prefill_s=sum(cost.prefill_s for cost in costs),
-        decode_s=sum(cost.decode_s for cost in costs),
-        first_audio_s=costs[0].first_audio_s,
-        peak_memory_mb=max(cost.peak_memory_mb for cost in costs),
-        segments=sum(cost.segments for cost in costs),
-        finish_reasons=tuple(reason for cost in costs for reason in cost.finish_reasons),
-        retries=sum(cost.retries for cost in costs),
-        fish_generation_time_s=(
-            None
-            if last.fish_generation_time_s is None
-            else sum(cost.fish_generation_time_s or 0.0 for cost in costs)
-        ),
-    )
