@@ -140,8 +140,7 @@ class ReferenceAudio:
     """A recording of the voice to speak in, as it was uploaded."""
 
     audio: bytes
-    """A file of one of `RECORDING_FORMATS`, until it is encoded; b"" from then on, for its request
-    lives as long as the speech."""
+    """A file of one of `RECORDING_FORMATS`; b"" once encoded, as its request lives on."""
     transcript: str = ""
     """What is said in it, "" if unknown."""
 
@@ -244,8 +243,7 @@ class SpeechRequest:
     normalize: bool = True
     """Speak numbers, dates, abbreviations and the like as words."""
     is_silence_taken: bool = False
-    """Text in which there is nothing to say, as an emoji alone, is a moment of silence; else an
-    error."""
+    """Text with nothing to say in it, an emoji alone say, is a moment of silence; else an error."""
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual; 0 leaves none."""
     speed: float = 1.0

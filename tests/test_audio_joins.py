@@ -55,12 +55,8 @@ def test_silence_around_a_sentence_is_dropped_but_for_a_tail(noise: float, rate_
 
 @pytest.mark.parametrize("piece_samples", [1, 7, WINDOW, 999, 100_000])
 def test_pieces_do_not_matter(piece_samples: int) -> None:
-    sound = np.concatenate(
-        [
-            *(silence(0.1, 0.001), voice(0.5, RATE_HZ), silence(0.4, 1e-4)),
-            *(voice(0.3, RATE_HZ), silence(0.2, 1e-4)),
-        ]
-    )
+    first, second, quiet = voice(0.5, RATE_HZ), voice(0.3, RATE_HZ), silence(0.4, 1e-4)
+    sound = np.concatenate([silence(0.1, 0.001), first, quiet, second, quiet])
     expected, whole = mended(sound, piece_samples=len(sound))
     heard, edges = mended(sound, piece_samples=piece_samples)
     assert np.array_equal(heard, expected)

@@ -35,10 +35,36 @@ def test_the_end_is_not_cut_off(speed: float) -> None:
     assert np.sum(at_speed(sound, 24_000, speed) ** 2) > 0.6 / max(speed, 1.0) * np.sum(sound**2)
 
 
-def test_pieces_do_not_matter() -> None:
-    sound = voice(1.0, 16_000)
-    by_the_bit = at_speed(sound, 16_000, 1.3, 7)
-    assert np.array_equal(by_the_bit, at_speed(sound, 16_000, 1.3, len(sound)))
+@pytest.mark.parametrize("speed", [0.5, 1.3, 4.0])
+@pytest.mark.parametrize("piece_samples", [7, 997, 4_096])
+def test_pieces_do_not_matter(speed: float, piece_samples: int) -> None:
+    pause = np.zeros(4_000, np.float32)
+    sound = np.concatenate([voice(1.0, 16_000), pause, voice(0.7, 16_000), pause])
+    by_the_bit = at_speed(sound, 16_000, speed, piece_samples)
+    assert np.array_equal(by_the_bit, at_speed(sound, 16_000, speed, len(sound)))
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.8, 1.25, 2.0, 4.0])
+def test_sound_begins_where_it_should_after_every_pause(speed: float) -> None:
+    rate_hz = 16_000
+    each = np.concatenate([voice(0.9, rate_hz), np.zeros(rate_hz // 2, np.float32)])
+    changed = at_speed(np.concatenate(20 * [each]), rate_hz, speed)
+    assert len(changed) == round(20 * len(each) / speed)
+    for number in range(20):
+        start = round(number * len(each) / speed)
+        assert not changed[max(0, start - round(0.02 * rate_hz)) : start].any()
+        assert changed[start : start + round(0.005 * rate_hz)].any()
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.8])
+def test_the_end_of_slow_speech_is_heard(speed: float) -> None:
+    rate_hz = 16_000
+    sound = voice(1.0, rate_hz)
+    sound[-400:] = tone(0.025, rate_hz, 3_000.0, 0.9)
+    changed = at_speed(sound, rate_hz, speed)
+    assert len(changed) == pytest.approx(len(sound) / speed, rel=0.1)
+    last = changed[np.flatnonzero(np.abs(changed) > 1e-3)[-1] - 200 :][:200]
+    assert pitch_of(last, rate_hz) == pytest.approx(3_000, rel=0.05)
 
 
 @pytest.mark.parametrize("piece_samples", [240, 24_000])
