@@ -34,10 +34,12 @@ class Spelling:
     pauses: float = 1.0
     """How long the silence between sentences is, against the usual."""
 
-    def reading(self, language: str, *, is_live: bool = False) -> Reading:
-        """What reads a text that is said in `language`."""
+    def reading(
+        self, language: str, *, is_live: bool = False, words: list[str] | None = None
+    ) -> Reading:
+        """What reads a text that is said in `language`; `words` as in `Reading`."""
         say = partial(in_words, language=language) if self.is_normalized else None
-        return Reading(self.max_characters, say, is_live=is_live)
+        return Reading(self.max_characters, say, is_live=is_live, words=words)
 
     def voiced(self, sentences: list[Sentence], voice: str) -> list[Sentence]:
         """`sentences` in `voice`, with the pauses that the request asked for."""

@@ -7,7 +7,7 @@ from backend.core import Sentence
 from backend.text.finder import SentenceFinder
 from backend.text.fold import ITEM_END, fold_paragraphs
 from backend.text.markup.reader import MarkupReader
-from backend.text.sentences import Joiner, is_sayable, sentences_of
+from backend.text.sentences import PARAGRAPH_PAUSE_S, Joiner, is_sayable, sentences_of
 
 LONGEST_SENTENCE = 6000
 """Characters of a sentence as it is written; one that runs on without an end is cut there, so that
@@ -21,6 +21,8 @@ class Reading:
     nor a digit, before or then, is left out: "...", or an emoji alone. Without `say` the text is
     spoken as it stands, markup and all.
 
+    `words` is given all that was said, with the space after each sentence, long ones whole.
+
     What is returned does not depend on how the text was cut into pieces. While it is being written
     (`is_live`) the sentences are those of the whole, but for two things that need the text to
     come: very short ones are spoken alone, so that a "Sure!" is heard at once, and what runs past
@@ -33,7 +35,9 @@ class Reading:
         say: Callable[[str], str] | None = None,
         *,
         is_live: bool = False,
+        words: list[str] | None = None,
     ) -> None:
+        self._words = words
         self._max_characters, self._say, self._is_live = max_characters, say, is_live
         self._markup = MarkupReader() if say else None
         self._finder = SentenceFinder(max_characters if is_live else LONGEST_SENTENCE)
@@ -64,6 +68,9 @@ class Reading:
         if not is_sayable(sentence.text):
             return
         said = self._say(sentence.text) if self._say else sentence.text
+        if self._words is not None:
+            self._words.append(said.strip())
+            self._words.append(_space_after(sentence))
         # Words may bring ends of sentences and of paragraphs, where "[2]" was between two, say.
         pieces = [
             piece
@@ -76,3 +83,9 @@ class Reading:
         yield from pieces[:-1]
         gap = " " if sentence.text.endswith(" ") else ""
         yield replace(pieces[-1], text=pieces[-1].text + gap, pause_s=sentence.pause_s)
+
+
+def _space_after(sentence: Sentence) -> str:
+    if sentence.text.endswith(" "):
+        return " "
+    return "\n\n" if sentence.pause_s == PARAGRAPH_PAUSE_S else ""
