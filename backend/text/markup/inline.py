@@ -20,6 +20,8 @@ _LONGEST_ORNAMENT = 4
 _ESCAPED = frozenset("\\`*_{}[]()#+.!|-~<>$\"'&=:")
 LONGEST_FORMULA = 1000
 """Characters of what is in LaTeX, and no Markdown."""
+_BEGIN = "\\begin{"
+_BLOCK_END = re.compile(r"\\end\{\w{1,20}\*?\}")
 _FORMULA_END = re.compile(r"(?<!\\)\$|[.!?]\s|\n")
 _OF_A_FORMULA = re.compile(r"[\\^_={}]")
 _ENTITY = regex.compile(r"&(?:[A-Za-z]{2,8}\d{0,2}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
@@ -292,6 +294,8 @@ def _escaped(text: str, at: int, before: str, is_last: bool) -> _Taken:
     if len(text) < at + 3 and not is_last:
         return WAIT, ""
     c, after = text[at + 1 : at + 2], text[at + 2 : at + 3]
+    if c == "b":
+        return _block(text, at, is_last)
     if c == "`" or (c == "*" and not _is_between(before, after)):
         return at + 2, ""  # nobody says it
     if c and c in "([":
@@ -322,6 +326,18 @@ def _formula(text: str, at: int, is_last: bool) -> _Taken:
     if end > begin and _OF_A_FORMULA.search(text, begin, end):
         return end + len(mark), text[at : end + len(mark)]
     return at + 1, "$"
+
+
+def _block(text: str, at: int, is_last: bool) -> _Taken:
+    """A formula from its "begin" to its "end"."""
+    if text.startswith(_BEGIN, at):
+        most = at + LONGEST_FORMULA
+        if end := _BLOCK_END.search(text, at, most):
+            return end.end(), text[at : end.end()]
+        is_open = len(text) < most
+    else:
+        is_open = _BEGIN.startswith(text[at:])
+    return (WAIT, "") if is_open and not is_last else (at + 1, "\\")
 
 
 def _is_between(before: str, after: str) -> bool:

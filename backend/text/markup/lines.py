@@ -188,7 +188,7 @@ class Lines:
 def _last_spaces(text: str) -> int:
     """Where spaces and ends of cells begin at the end of `text`: what they are, the next tells."""
     if text.endswith("\\"):
-        return len(text) - 1
+        return len(text) - (2 if text.endswith("\\\\") else 1)
     rest = len(text.rstrip(" \t|"))
     spaces = [at for at in (text.find(" ", rest), text.find("\t", rest)) if at >= 0]
     return min(spaces, default=len(text))
@@ -196,7 +196,7 @@ def _last_spaces(text: str) -> int:
 
 def _without_end(text: str) -> str:
     """A line without spaces at its end, the end of its last cell, or the mark of its own end."""
-    if text.endswith("\\"):
-        return text[:-1]
+    if text.endswith("\\"):  # two end a line of a formula
+        return text if text.endswith("\\\\") else text[:-1]
     text = text.rstrip(" \t")
     return text[:-2].rstrip(" \t|") if text.endswith((" |", "\t|")) else text
