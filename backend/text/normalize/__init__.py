@@ -2,8 +2,9 @@
 
 Numbers, dates, times, money, units, abbreviations, formulas and signs are read in English; in other
 languages that num2words knows, numbers, ordinals, dates, times, percentages and money. Addresses,
-markup, marks of references and characters that only look different are read in all. What is not known stays as it is: the model reads digits too, only less surely.
-Every rule takes time linear in the text, which strangers send.
+markup, marks of references and characters that only look different are read in all. What is not
+known stays as it is: the model reads digits too, only less surely. Every rule takes time linear in
+the text, which strangers send.
 """
 
 import re
