@@ -128,6 +128,8 @@ def _rules(language: str) -> _Rules:
     is_close = language in (*GAPLESS, "ko")
     before_unit = r"(?<![A-Za-z\d.,])" if is_close else r"(?<![\w.,])"
     end = r"(?![A-Za-z0-9²³/])" if is_close else r"(?![\w²³/])"
+    if language in ("fr", "it"):  # "les 5 l'ont dit"
+        end = r"(?![\w²³/'’])"
     return _Rules(
         grouped=re.compile(rf"\d{{1,3}}(?:{group}\d{{{least},3}})+(?!\d)"),
         amount_after=re.compile(rf"{start}({number})(?:,[-–—])? ?({signs})(?![A-Za-z\d])"),

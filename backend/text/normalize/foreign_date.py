@@ -78,7 +78,10 @@ def _read_days(text: str, language: str) -> str:
 
     def read(found: re.Match[str]) -> str:
         day, month = int(found[1]), int(found[2])
-        if not (1 <= day <= 31 and 1 <= month <= 12):
+        is_date = 1 <= day <= 31 and 1 <= month <= 12
+        before = found.string[max(0, found.start() - 8) : found.start()]
+        # "Kapitel 3.5." is none.
+        if not is_date or not _LAST_WORD.search(before):
             return found[0]
         end = "" if found.string[found.end() : found.end() + 1].strip() else "."
         if found.string[found.end() : found.end() + 2].strip():
