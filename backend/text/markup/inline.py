@@ -386,9 +386,8 @@ def _label(pattern: regex.Pattern[str], found: regex.Match[str], is_image: bool)
         is_citation = _CITATION.fullmatch(found[1]) and not is_image
         label = f"[{found[1]}]" if is_citation else read_inline(found[1])
         return label if is_link else None
-    is_citation = _CITATION.fullmatch(found[1])
     is_acted = _WORD.fullmatch(found[1]) and _WORD.fullmatch(found[2])
-    return None if is_citation or is_acted else read_inline(found[1])
+    return None if _CITATION.fullmatch(found[1]) or is_acted else read_inline(found[1])
 
 
 def _stripped(code: str) -> str:
