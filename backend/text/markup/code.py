@@ -9,6 +9,8 @@ WAIT: Final = -1
 """What follows must be known first."""
 NONE: Final = 0
 """Nothing begins there."""
+Taken = tuple[int, str]
+"""Where what was read ends, or `WAIT`, and what it becomes."""
 
 _RUN = re.compile("`+")
 

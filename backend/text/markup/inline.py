@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import regex
 
 from backend.text.fold import is_kept
-from backend.text.markup.code import NONE, WAIT, code_end, held
+from backend.text.markup.code import NONE, WAIT, Taken, code_end, held
+from backend.text.markup.formula import block, bracketed, in_dollars
 from backend.text.markup.marks import ITEM_END, PARAGRAPH_END, STOP
 
 _PIECE_END = re.compile(f"{PARAGRAPH_END}|{ITEM_END}|{STOP}")
@@ -18,12 +19,6 @@ _LONGEST_ORNAMENT = 4
 """Of the same mark in a row; more are an ornament wherever they stand, three at an end."""
 
 _ESCAPED = frozenset("\\`*_{}[]()#+.!|-~<>$\"'&=:")
-LONGEST_FORMULA = 1000
-"""Characters of what is in LaTeX, and no Markdown."""
-_BEGIN = "\\begin{"
-_BLOCK_END = re.compile(r"\\end\{\w{1,20}\*?\}")
-_FORMULA_END = re.compile(r"(?<!\\)\$|[.!?]\s|\n")
-_OF_A_FORMULA = re.compile(r"[\\^_={}]")
 _ENTITY = regex.compile(r"&(?:[A-Za-z]{2,8}\d{0,2}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _AUTO_LINK = regex.compile(
     r"<((?:https?://|ftp://|mailto:)[^<>\s]{1,800}+|[\w.+-]{1,64}+@[\w.-]{1,255}+)>"
@@ -49,9 +44,6 @@ _POWER = re.compile(r"-?\d{1,20}")
 
 _ENDS = re.compile(r"[.!?…:;,。！？：；，、।؟][\"'”’»)\]」』]*\s*$")
 _TAIL = 12
-
-_Taken = tuple[int, str]
-"""Where what was read ends, or `WAIT`, and what it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +141,7 @@ class Inline:
             self._before = text[-1]
         return "".join(read) + text[start:]
 
-    def _take(self, text: str, at: int, is_last: bool) -> _Taken:
+    def _take(self, text: str, at: int, is_last: bool) -> Taken:
         c = text[at]
         match c:
             case "\\":
@@ -157,7 +149,7 @@ class Inline:
             case "&":
                 return _matched(_ENTITY, text, at, is_last)
             case "$":
-                return _formula(text, at, is_last)
+                return in_dollars(text, at, is_last)
             case "<":
                 return _matched(_AUTO_LINK, text, at, is_last)
             case "!":
@@ -175,7 +167,7 @@ class Inline:
                 return end, "" if end == WAIT else _stripped(text[at:end])
         return self._run(text, at, is_last)
 
-    def _run(self, text: str, at: int, is_last: bool) -> _Taken:
+    def _run(self, text: str, at: int, is_last: bool) -> Taken:
         run = _RUN.match(text, at)
         assert run is not None
         end = run.end()
@@ -194,7 +186,7 @@ class Inline:
         is_between = found.before.strip() and found.after.isalnum()
         return end, " " if is_between else ""
 
-    def _emphasis(self, run: _Run, text: str, end: int, is_last: bool) -> _Taken:
+    def _emphasis(self, run: _Run, text: str, end: int, is_last: bool) -> Taken:
         mark = run.mark * run.count
         key = run.mark if run.count == 1 else run.mark * 2
         is_alone = not run.before.strip() and not run.after.strip()
@@ -231,7 +223,7 @@ class Inline:
             return ""
         return "" if run.is_between_caseless else mark
 
-    def _within(self, run: _Run, key: str, text: str, end: int, is_last: bool) -> _Taken:
+    def _within(self, run: _Run, key: str, text: str, end: int, is_last: bool) -> Taken:
         """Asterisks within a word or sum: emphasis, a product, a power, or letters left out."""
         mark = run.mark * run.count
         if key in self._open:
@@ -290,54 +282,17 @@ def _ornament(run: _Run, marks: str) -> str:
     return "" if is_edge or run.count > _LONGEST_ORNAMENT else marks
 
 
-def _escaped(text: str, at: int, before: str, is_last: bool) -> _Taken:
+def _escaped(text: str, at: int, before: str, is_last: bool) -> Taken:
     if len(text) < at + 3 and not is_last:
         return WAIT, ""
     c, after = text[at + 1 : at + 2], text[at + 2 : at + 3]
     if c == "b":
-        return _block(text, at, is_last)
+        return block(text, at, is_last)
     if c == "`" or (c == "*" and not _is_between(before, after)):
         return at + 2, ""  # nobody says it
-    if c and c in "([":
-        most = at + LONGEST_FORMULA
-        end = text.find("\\)" if c == "(" else "\\]", at + 2, most)
-        if end < 0 and len(text) < most and not is_last:
-            return WAIT, ""
-        if end > 0 and _OF_A_FORMULA.search(text, at + 2, end):
-            return end + 2, text[at : end + 2]
+    if c and c in "([" and (formula := bracketed(text, at, is_last)):
+        return formula
     return (at + 2, c) if c and c in _ESCAPED else (at + 1, "\\")
-
-
-def _formula(text: str, at: int, is_last: bool) -> _Taken:
-    """What stands between dollar signs, where it is a formula: "$5 and $6" is none."""
-    mark = "$$" if text.startswith("$$", at) else "$"
-    begin, most = at + len(mark), at + LONGEST_FORMULA
-    if text[begin : begin + 1].isdigit():
-        return at + 1, "$"
-    if mark == "$$":
-        end = text.find(mark, begin, most)
-        is_open = end < 0
-    else:
-        found = _FORMULA_END.search(text, begin, most)
-        is_open = found is None or found.end() == len(text)
-        end = found.start() if found and found[0] == "$" else -1
-    if is_open and len(text) < most and not is_last:
-        return WAIT, ""
-    if end > begin and _OF_A_FORMULA.search(text, begin, end):
-        return end + len(mark), text[at : end + len(mark)]
-    return at + 1, "$"
-
-
-def _block(text: str, at: int, is_last: bool) -> _Taken:
-    """A formula from its "begin" to its "end"."""
-    if text.startswith(_BEGIN, at):
-        most = at + LONGEST_FORMULA
-        if end := _BLOCK_END.search(text, at, most):
-            return end.end(), text[at : end.end()]
-        is_open = len(text) < most
-    else:
-        is_open = _BEGIN.startswith(text[at:])
-    return (WAIT, "") if is_open and not is_last else (at + 1, "\\")
 
 
 def _is_between(before: str, after: str) -> bool:
@@ -345,7 +300,7 @@ def _is_between(before: str, after: str) -> bool:
     return (before.isalnum() and after.isalnum()) or (before.isspace() and after.isspace())
 
 
-def _matched(pattern: regex.Pattern[str], text: str, at: int, is_last: bool) -> _Taken:
+def _matched(pattern: regex.Pattern[str], text: str, at: int, is_last: bool) -> Taken:
     """An entity or an address in angle brackets."""
     found = pattern.match(text, at, partial=not is_last)
     if found is None:
@@ -361,7 +316,7 @@ def _matched(pattern: regex.Pattern[str], text: str, at: int, is_last: bool) -> 
     )
 
 
-def _bracket(text: str, at: int, bracket: int, is_last: bool) -> _Taken:
+def _bracket(text: str, at: int, bracket: int, is_last: bool) -> Taken:
     """A link, from its "!" or its bracket on."""
     for pattern in (_NOTE, _LINK, _REFERENCE, _WIKI):
         found = pattern.match(text, bracket, partial=not is_last)
@@ -386,8 +341,10 @@ def _label(pattern: regex.Pattern[str], found: regex.Match[str], is_image: bool)
         is_citation = _CITATION.fullmatch(found[1]) and not is_image
         label = f"[{found[1]}]" if is_citation else read_inline(found[1])
         return label if is_link else None
+    if _CITATION.fullmatch(found[1]):
+        return None
     is_acted = _WORD.fullmatch(found[1]) and _WORD.fullmatch(found[2])
-    return None if _CITATION.fullmatch(found[1]) or is_acted else read_inline(found[1])
+    return None if is_acted else read_inline(found[1])
 
 
 def _stripped(code: str) -> str:
