@@ -109,10 +109,12 @@ class CompressedEncoder:
             context.layout = "mono"
             context.format = codec.sample_format
             context.thread_count = 1
+            self._constant_rate = None
             if codec.max_bit_rate:
-                context.bit_rate = min(codec.max_bit_rate, BITS_PER_SAMPLE * rate_hz)
-            is_filled = codec.encoder == "aac" and sink.seekable()  # a stream has no length
-            self._constant_rate = ConstantRate(context.bit_rate, rate_hz) if is_filled else None
+                bit_rate = min(codec.max_bit_rate, BITS_PER_SAMPLE * rate_hz)
+                context.bit_rate = bit_rate
+                if codec.encoder == "aac" and sink.seekable():  # a stream has no length
+                    self._constant_rate = ConstantRate(bit_rate, rate_hz)
             self._container.start_encoding()
         self._stream = stream
 
