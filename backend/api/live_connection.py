@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from backend.api.live_body import LiveText
 from backend.api.status import RETRY_AFTER_S
-from backend.errors import RateLimited, TimedOut
+from backend.errors import Aborted, RateLimited, TimedOut
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 
@@ -135,4 +135,6 @@ class LiveConnection:
                 await self._socket.send(message)
         except TimeoutError:
             raise TimedOut(self.unread_message.format(idle_s=f"{self._idle_s:g}")) from None
+        except WebSocketDisconnect:  # noticed here before it was read
+            raise Aborted("The client hung up.") from None
         self._active_s = self._clock()

@@ -8,12 +8,15 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.packet import Packet
 
+from backend.audio.aac import ConstantRate
 from backend.audio.pcm import Samples, int16_samples
 from backend.audio.sink import Sink
 from backend.core import AudioFormat
@@ -84,7 +87,8 @@ CODECS: dict[AudioFormat, Codec] = {
 class CompressedEncoder:
     """Writes one format to `sink`, each packet as soon as it is encoded.
 
-    Where `sink` can seek, mp3 and FLAC get their exact length in their header at the end.
+    Where `sink` can seek, mp3 and FLAC get their exact length in their header at the end, and AAC,
+    which has none, a constant rate to tell it from.
     """
 
     def __init__(self, sink: Sink, codec: Codec, rate_hz: int) -> None:
@@ -105,8 +109,12 @@ class CompressedEncoder:
             context.layout = "mono"
             context.format = codec.sample_format
             context.thread_count = 1
+            self._constant_rate = None
             if codec.max_bit_rate:
-                context.bit_rate = min(codec.max_bit_rate, BITS_PER_SAMPLE * rate_hz)
+                bit_rate = min(codec.max_bit_rate, BITS_PER_SAMPLE * rate_hz)
+                context.bit_rate = bit_rate
+                if codec.encoder == "aac" and sink.seekable():  # a stream has no length
+                    self._constant_rate = ConstantRate(bit_rate, rate_hz)
             self._container.start_encoding()
         self._stream = stream
 
@@ -125,15 +133,26 @@ class CompressedEncoder:
         frame.pts = self._taken_samples
         self._taken_samples += len(samples)
         with self._closed_on_error():
-            self._container.mux(self._stream.encode(frame))
+            self._mux(frame)
 
     def close(self) -> None:
         """Write what the encoder still holds, and the container's end."""
         if self._release.alive:
             with self._closed_on_error():
-                self._container.mux(self._stream.encode(None))
+                self._mux(None)
                 self._container.close()
             self._release()
+
+    def _mux(self, frame: AudioFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet if self._constant_rate is None else self._filled(packet))
+
+    def _filled(self, packet: "Packet[Any]") -> "Packet[Any]":
+        assert self._constant_rate is not None
+        filled: Packet[Any] = Packet(self._constant_rate.fill(bytes(packet)))
+        filled.stream, filled.time_base = packet.stream, packet.time_base
+        filled.pts, filled.dts, filled.duration = packet.pts, packet.dts, packet.duration
+        return filled
 
     @contextlib.contextmanager
     def _closed_on_error(self) -> Iterator[None]:

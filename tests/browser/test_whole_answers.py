@@ -27,7 +27,7 @@ TEXT = (
 )
 SHORT = "Then it began to rain."
 FORMATS = [name for name in get_args(AudioFormat) if name != "pcm"]  # which has no header
-EXTRA_S = {"mp3": 0.08, "aac": 0.15}
+EXTRA_S = {"mp3": 0.08, "aac": 0.2}
 """What encoders put before and after the sound; only mp3's header tells it, and not all listen."""
 DURATION = """([audio, type]) => new Promise((tell) => {
   const bytes = Uint8Array.from(atob(audio), (c) => c.charCodeAt(0));
