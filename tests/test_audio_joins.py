@@ -119,10 +119,10 @@ def test_silence_without_an_end_is_passed_on() -> None:
             assert taken - ready < (LEAD_S + HELD_S) * RATE_HZ + 1_000 + 3 * WINDOW
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.3])
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.3, 1.0, 1.5, 5.0])
 def test_a_silent_sentence_stays_as_long_as_it_is(seconds: float) -> None:
     heard, edges = mended(silence(seconds, 1e-4))
-    assert len(heard) == round(seconds * RATE_HZ) and not heard.any()
+    assert len(heard) == round(seconds * RATE_HZ) and np.abs(heard).max(initial=0.0) < 0.001
     assert edges.level_db is None
 
 

@@ -66,7 +66,7 @@ class Edges:
         self._most_held = round(HELD_S / WINDOW_S)
         self._lead = round(LEAD_S / WINDOW_S) * self._window
         self._gain = np.float32(gain)
-        self._is_begun = False
+        self._is_begun = self._is_heard = False
         self._dropped = 0
         self._before = _NONE
         """The window before the first that is heard: the soft beginning of a sound."""
@@ -111,6 +111,7 @@ class Edges:
         loudest = np.maximum(np.maximum.accumulate(powers), self.loudest)  # up to each window
         self.loudest = float(loudest[-1])
         loud = np.flatnonzero(powers >= _quiet(loudest))
+        self._is_heard = self._is_heard or len(loud) > 0
         self._quiet = len(powers) - 1 - int(loud[-1]) if len(loud) else self._quiet + len(powers)
         ready = np.concatenate([self._held, samples * self._gain])
         split = max(0, len(ready) - (1 + self._excess) * self._window)
@@ -118,8 +119,8 @@ class Edges:
         return ready[:split]
 
     def _finished(self) -> Samples:
-        if not self._is_begun:  # it is as silent as it was made
-            return np.zeros(self._dropped + len(self._rest), np.float32)
+        if not self._is_heard:  # it is as silent, and as long, as it was made
+            return np.zeros(self._dropped + len(self._held) + len(self._rest), np.float32)
         if len(self._rest) and _powers(self._rest, len(self._rest))[0] >= _quiet(self.loudest):
             end = np.concatenate([self._held, self._rest * self._gain])
         else:
