@@ -7,7 +7,7 @@
 The machines are those of the tests (`tests/plant.py`), no machine was heated for the table.
 `--parallel` is the share of a frame's work that threads divide among them, which decides what fewer
 of them lose. `--record` reads this machine's sensor, or the GPU's, once a second and writes a file
-as `tests/curves` has them; load it meanwhile. The last line is JSON.
+of them; load it meanwhile. The last line is JSON.
 """
 
 import argparse

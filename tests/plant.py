@@ -1,9 +1,7 @@
 """Machines that warm up and throttle, simulated: what tests of thermal control are run on.
 
 A chip on a heat sink in a room: two bodies, each warmed by the one inside it and cooled by the one
-outside. `PI_4` has the constants of a curve that was measured on a Raspberry Pi 4 without a case
-(`tests/curves/raspberry_pi_4.json`: 51 °C as four cores get busy, 57 after 10 s, 66 after 90 s, 72
-after 300 s), with worse cooling; the others are composed.
+outside. All are composed; `PI_4` warms as a Raspberry Pi 4 does that has little air around it.
 """
 
 import random

@@ -1,13 +1,10 @@
 """Machines that warm up: what is predicted, and that stepping back in time keeps the clock up."""
 
 import itertools
-import json
 import math
 import random
-import statistics
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -229,48 +226,6 @@ def test_it_lets_go_once_the_room_is_cooler() -> None:
     assert run.levels[1199] == 2
     assert run.levels[-1] == 0
     assert run.plant.throttled_s == 0.0
-
-
-# -- curves that were measured ---------------------------------------------------------------------
-
-CURVES = sorted((Path(__file__).parent / "curves").glob("*.json"))
-
-
-def curve_of(file: Path) -> list[tuple[float, float]]:
-    """(seconds, °C)."""
-    curve = json.loads(file.read_text(encoding="utf-8"))
-    return [(i * curve["interval_s"], float(c)) for i, c in enumerate(curve["temperature_c"])]
-
-
-def lowered_s(curve: list[tuple[float, float]], point_c: float) -> float | None:
-    """When the governor would first have stepped back, did it throttle at `point_c`."""
-    governor = Governor(3)
-    for at_s, temperature_c in curve:
-        if governor.step(at_s, Heat("recorded", temperature_c, point_c), True):
-            return at_s
-    return None
-
-
-@pytest.mark.parametrize("file", CURVES, ids=lambda file: file.stem)
-def test_a_measured_curve_is_acted_upon_before_it_gets_there_and_not_otherwise(file: Path) -> None:
-    curve = curve_of(file)
-    highest_c = max(temperature_c for _, temperature_c in curve)
-    for below_c in (2.0, 4.0, 5.0):
-        point_c, trend = highest_c - below_c, Trend()
-        told: list[tuple[float, float | None]] = []
-        for at_s, temperature_c in curve:
-            trend.add(at_s, point_c - temperature_c)
-            told.append((at_s, trend.seconds_until(at_s)))
-        reached_s = next(at_s for at_s, seconds in told if seconds == 0)
-        first_s = lowered_s(curve, point_c)
-        assert first_s is not None and first_s < reached_s - 10
-        # In the last minute, by the sensor's noise, twice as long or half as long.
-        last = [(reached_s - at_s, seconds) for at_s, seconds in told if at_s < reached_s]
-        ratios = [seconds / left_s for left_s, seconds in last if left_s < 60 and seconds]
-        assert len(ratios) > sum(left_s < 60 for left_s, _ in last) / 2
-        assert 0.4 < statistics.median(ratios) < 2.5
-    for above_c in (4.0, 8.0, 15.0):
-        assert lowered_s(curve, highest_c + above_c) is None
 
 
 # -- sensors that are worth nothing ----------------------------------------------------------------
