@@ -11,7 +11,7 @@ _FRAME_SAMPLES = 1024
 
 _ABOVE_ENCODER = 1.25
 """The rate that is filled up to, against the encoder's, which is above its mean for seconds: less
-leaves the duration wrong by 3 to 8 % (MDs/LOG.md)."""
+leaves the duration wrong by 2 to 8 % (MDs/LOG.md)."""
 
 
 class ConstantRate:
