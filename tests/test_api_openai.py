@@ -96,20 +96,22 @@ def test_formats(name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "headers", "is_streamed"),
     [
-        ({}, {}, False),
-        ({"stream": True}, {}, True),
+        ({}, {}, True),
+        ({"response_format": "opus"}, {}, True),
+        *(({"response_format": kind}, {}, False) for kind in ("wav", "flac", "aac")),
+        ({"response_format": "wav", "stream": True}, {}, True),
         ({"stream": False}, {}, False),
-        ({"stream_format": "audio"}, {}, True),
+        ({"response_format": "wav", "stream_format": "audio"}, {}, True),
         ({"stream_format": "sse"}, {}, True),
         ({"stream": False, "stream_format": "audio"}, {}, False),
         ({"response_format": "pcm"}, {}, True),
         ({"response_format": "pcm", "stream": False}, {}, False),
-        ({}, {"X-Stainless-Raw-Response": "stream"}, True),  # with_streaming_response
-        ({}, {"X-Stainless-Raw-Response": "raw"}, False),  # with_raw_response
+        ({"response_format": "flac"}, {"X-Stainless-Raw-Response": "stream"}, True),
+        ({"response_format": "flac"}, {"X-Stainless-Raw-Response": "raw"}, False),
         ({"stream": False}, {"X-Stainless-Raw-Response": "stream"}, False),
     ],
 )
-def test_an_answer_is_whole_unless_a_stream_was_asked_for(
+def test_what_has_a_place_for_its_length_is_whole_unless_a_stream_was_asked_for(
     fields: dict[str, Any], headers: dict[str, str], is_streamed: bool
 ) -> None:
     async def work() -> None:

@@ -136,6 +136,28 @@ def test_live_text_of_marks_is_silence_with_a_warning(pieces: list[str]) -> None
     run(work())
 
 
+def test_a_flush_of_marks_alone_is_heard_before_more_comes() -> None:
+    """Pipecat flushes each turn, and gives a service up that answers one with no audio."""
+
+    async def work() -> None:
+        async with server() as http:
+            url = str(http.base_url).replace("http", "ws").rstrip("/") + "/v1/audio/stream"
+            async with connect(url) as socket:
+                for text in ("\N{GRINNING FACE}", "Hello there, you.", "\N{GRINNING FACE}", " "):
+                    await socket.send(json.dumps({"type": "text", "text": text}))
+                    await socket.send(json.dumps({"type": "flush"}))
+                    if text != " ":
+                        while not isinstance(await socket.recv(), bytes):
+                            pass
+                await socket.send(json.dumps({"type": "end"}))
+                frames = [frame async for frame in socket]
+            done = json.loads(frames[-1])
+            assert (done["type"], done["sentences"]) == ("done", 1)
+            assert len([each for each in done["warnings"] if "nothing to say" in each]) == 1
+
+    run(work())
+
+
 def test_fish_live_text_of_marks_is_silence_with_a_warning() -> None:
     async def work() -> None:
         async with server() as http:

@@ -181,18 +181,26 @@ async def live(
 ) -> AsyncIterator[Sentence]:
     """The sentences of text that comes piece by piece, each as soon as it is whole.
 
+    One without text stands where text was flushed in which there is nothing to say.
     `TextTooLong` past `max_characters` in all.
     """
     reading = spelling.reading(spelling.languages(voice), is_live=True)
     characters, is_blank = 0, True
+    is_unsaid = False  # something came since the last flush, and nothing of it was said yet
     async for piece in texts:
         characters += len(piece) if piece != FLUSH else 0
         if characters > max_characters:
             raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
         is_blank = is_blank and _is_blank(piece)
+        is_unsaid = is_unsaid or not _is_blank(piece)
         for step in _steps(reading, piece):
             for sentence in spelling.voiced(await thread.run(client, step), voice):
+                is_unsaid = False
                 yield sentence
+        if piece == FLUSH:
+            if is_unsaid:
+                yield Sentence("", 0.0, voice)
+            is_unsaid = False
     for sentence in spelling.voiced(await thread.run(client, reading.flush), voice):
         yield sentence
     if is_blank:

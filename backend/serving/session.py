@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Final, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -39,8 +39,10 @@ SILENCE_S = 0.2
 _UNSAID = (
     "the text holds no letter and no digit, so there was nothing to say: it is 0.2 s of silence"
 )
-SILENT = -1
-"""The segment of that."""
+_NOTHING: Final = "nothing"
+"""Stands among the sentences where a part of the text that is flushed has nothing to say."""
+_Next = RunningSentence | Literal["nothing"] | None
+"""What is heard next; None is the end."""
 
 
 class Peaks(Protocol):
@@ -59,7 +61,7 @@ class SpeechSession:
     """Iterate over the audio, then read `stats`. Enter it first: that waits for the first turn.
 
     Each sentence ends with an empty piece; `sentences` then says where it is. A text of no sentence
-    is `SILENCE_S` of silence, with a warning.
+    is `SILENCE_S` of silence, with a warning, and so is a part of it that is flushed.
 
     A few sentences are at work at once. A client that reads slowly stops new ones from being begun;
     `backlog` bounds what waits to be heard of all requests.
@@ -99,9 +101,9 @@ class SpeechSession:
         # something of it is heard.
         self._more_places = open_sentences - 1 if request.is_streamed else 0
         self._places = asyncio.Semaphore(open_sentences - self._more_places)
-        self._open: asyncio.Queue[RunningSentence | None] = asyncio.Queue()
+        self._open: asyncio.Queue[_Next] = asyncio.Queue()
         self._begun: list[RunningSentence] = []
-        self._following: RunningSentence | None = None
+        self._following: _Next = None
         self._speaking: Sentence | None = None
         self._first_of_voice: dict[str, RunningSentence] = {}
         self._feeder: asyncio.Task[None] | None = None
@@ -126,7 +128,7 @@ class SpeechSession:
         try:
             first = await self._in_time(self._open.get())
             self._following = first
-            if first is not None:
+            if isinstance(first, RunningSentence):
                 await self._in_time(asyncio.shield(first.begun))
             self._began_s = self._loop.time()
         except BaseException:
@@ -229,6 +231,10 @@ class SpeechSession:
     async def _chunks(self) -> AsyncGenerator[PcmChunk, None]:
         is_silent = self._following is None
         while (running := self._following) is not None:
+            if running == _NOTHING:
+                yield self._unsaid()
+                self._following = await self._open.get()
+                continue
             start_s, self._speaking = self.audio_s, running.sentence
             pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
             edges = self._levels.edges(running.sentence.voice, pause, await self._gain(running))
@@ -247,8 +253,13 @@ class SpeechSession:
         assert self._feeder is not None
         await self._feeder  # raises what ended the text early, if anything did
         if is_silent:
+            yield self._unsaid()
+
+    def _unsaid(self) -> PcmChunk:
+        """Silence in the place of text that has nothing to say, with one warning for all of it."""
+        if _UNSAID not in self._warnings:
             self._warnings.append(_UNSAID)
-            yield PcmChunk(self._silence(SILENCE_S), SILENT)
+        return PcmChunk(self._silence(SILENCE_S), len(self._spoken) - 1)
 
     def _silence(self, duration_s: float) -> bytes:
         samples = max(0, round(duration_s * self.info.sample_rate_hz))
@@ -286,6 +297,9 @@ class SpeechSession:
         index = 0
         try:
             async for sentence in self._sentences:
+                if not sentence.text:
+                    self._open.put_nowait(_NOTHING)
+                    continue
                 await self._places.acquire()
                 await self._backlog.room(list(self._begun))
                 await self._follow_voice(sentence)

@@ -99,7 +99,7 @@ class OpenAISpeech(BaseModel):
     stream_format: Literal["audio", "sse"] | None = None
     """Sends audio as it is made: itself, or events with pieces of it in base64."""
     stream: bool | None = None
-    """Send audio as it is made; pcm, which has no header, always is unless this is false."""
+    """Send audio as it is made; mp3, opus and pcm always are unless this is false."""
     language: LanguageName = "auto"
     """Language of `input`, which OpenAI's own API has not: as `POST /tts` takes it."""
     lang_code: LanguageName = "auto"

@@ -43,6 +43,8 @@ MODELS = ("fish", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 _PCM_HZ = 24_000
 """What OpenAI's clients play pcm at; nothing tells them another rate."""
+_WITHOUT_LENGTH = ("pcm", "mp3", "opus")
+"""Formats whose length readers find otherwise than in a header."""
 _HOW_OPENAI_READS = "X-Stainless-Raw-Response"
 """Header of OpenAI's Python client: "stream" where its user called `with_streaming_response`."""
 _STARTED_S = int(time.time())
@@ -110,8 +112,9 @@ _VOICE_EXAMPLE = {
 async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     """Speak `input`, as OpenAI's speech API does.
 
-    A whole file with its length in its header, unless `stream`, `stream_format` or openai's
-    `with_streaming_response` ask for the audio as it is made. Fields that are not known are
+    mp3, opus and pcm are sent as they are made; wav, flac and aac are whole files with their length
+    in their header, unless `stream`, `stream_format` or openai's `with_streaming_response` ask for
+    them as they are made. Fields that are not known are
     ignored, and named in `X-Warning`. Long text is split.
     """
     try:
@@ -146,14 +149,15 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
 
 
 def _is_streamed(fields: OpenAISpeech, request: Request) -> bool:
-    """Whether the client asked for audio as it is made: a file's header cannot tell its length."""
+    """Whether audio is sent as it is made: where it was asked for, and in the formats that have no
+    place for a length, so that nobody waits for one."""
     if fields.stream_format == "sse":
         return True
     if fields.stream is not None:
         return fields.stream
     return (
         fields.stream_format == "audio"
-        or fields.response_format == "pcm"
+        or fields.response_format in _WITHOUT_LENGTH
         or request.headers.get(_HOW_OPENAI_READS) == "stream"
     )
 
