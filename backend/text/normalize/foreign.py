@@ -123,23 +123,27 @@ def _rules(language: str) -> _Rules:
     number = rf"(?:{whole}|\d{{1,18}}(?!\d))(?:{mark}\d{{1,18}}(?!\d))?"
     start = r"(?<![\d.,])"
     signs = _any(words.currencies)
+    # "5 руб 3 коп", and the "р." at a word's end: what is short for a word follows a figure.
+    leading = _any(sign for sign in words.currencies if not sign[0].islower())
+    symbols = _any(sign for sign in words.currencies if not sign.rstrip(".").isalpha())
     shorts = _any(short for short, _ in words.abbreviations)
     # In Chinese and Japanese words follow without a space, and are word characters.
     is_close = language in (*GAPLESS, "ko")
+    after_sign = r"(?![A-Za-z\d])" if is_close else r"(?!\w)"
     before_unit = r"(?<![A-Za-z\d.,])" if is_close else r"(?<![\w.,])"
     end = r"(?![A-Za-z0-9²³/])" if is_close else r"(?![\w²³/])"
     if language in ("fr", "it"):  # "les 5 l'ont dit"
         end = r"(?![\w²³/'’])"
     return _Rules(
         grouped=re.compile(rf"\d{{1,3}}(?:{group}\d{{{least},3}})+(?!\d)"),
-        amount_after=re.compile(rf"{start}({number})(?:,[-–—])? ?({signs})(?![A-Za-z\d])"),
-        amount_before=re.compile(rf"(?<!\w)({signs}) ?({number})(?!\d)"),
+        amount_after=re.compile(rf"{start}({number})(?:,[-–—])? ?({signs}){after_sign}"),
+        amount_before=re.compile(rf"(?<!\w)({leading}) ?({number})(?!\d)"),
         unit=re.compile(rf"{before_unit}({number}) ?({_any(UNITS[language])}){end}"),
         percent=re.compile(rf"(?<![\w%])% ?({number})|{start}({number}) ?[%％]"),
         span=re.compile(rf"{start}({number})(?: ?[–—~〜～] ?|-)(?={number}(?![\d/-]))"),
         minus=re.compile(r"(?<![\w.,)\]%/-])[-−](?=\d)"),
         numbers=re.compile(number),
-        sign=re.compile(rf"([^\W\d]) ?({signs}){end}"),
+        sign=re.compile(rf"([^\W\d])(?: ?(?={symbols})| )({signs}){end}"),
         abbreviation=re.compile(rf"(?<![\w.])(?:{shorts})(?!\w)") if shorts else None,
     )
 
