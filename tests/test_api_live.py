@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from backend.api.live_body import LiveText, SessionStart, parse_message
 from backend.errors import BadField, ShoalError, TextTooLong, UploadTooLarge
+from backend.text.sentences import PARAGRAPH_PAUSE_S
 from tests.monitored import logged
 from tests.scripted import children, server
 from tests.wire import Wire, deaf
@@ -311,7 +312,7 @@ def test_what_fails_at_the_deadline_is_an_error() -> None:
 
 
 def test_the_pause_after_a_flush_is_over_when_nothing_was_left_to_play() -> None:
-    """0.1 s of speech, 0.45 s of pause: who writes on at once gets it, who is late does not."""
+    """0.1 s of speech, 0.6 s of pause: who writes on at once gets it, who is late does not."""
 
     async def lengths(waits: bool) -> float:
         async with server() as http, live(http) as socket:
@@ -324,7 +325,7 @@ def test_the_pause_after_a_flush_is_over_when_nothing_was_left_to_play() -> None
 
     async def work() -> None:
         at_once, late = await lengths(False), await lengths(True)
-        assert 0.1 < at_once <= 0.55
+        assert 0.1 < at_once <= 0.11 + PARAGRAPH_PAUSE_S
         assert late == pytest.approx(0.1, abs=0.01)
 
     run(work())

@@ -146,7 +146,7 @@ def test_a_file_over_the_limit_is_cut_and_says_so(tmp_path: Path) -> None:
     [
         *("../secret.csv", "..%2fsecret.csv", "%2e%2e%2fsecret.csv", "..%252fsecret.csv"),
         *("/etc/passwd", "%2fetc%2fpasswd", "..\\secret.csv", "..%5csecret.csv", "."),
-        *(NAME + "%00", "%00" + NAME, NAME + "%0a", NAME + "%2f", f".%2f{NAME}", "%ff%fe"),
+        *(NAME + "%00", "%00" + NAME, NAME + "%0a", NAME + "%2f.", f".%2f{NAME}", "%ff%fe"),
         *(NAME + ";x", "synthesis_link_20261123_025440.csv", "notes.txt"),
         *("synthesis_folder_20261123_025440.csv", "synthesis_a%2f..%2f_20261123_025440.csv"),
     ],

@@ -288,7 +288,7 @@ def test_the_cpu_is_a_mend_where_the_gpu_is_full_and_the_cpu_is_not(
     monkeypatch: pytest.MonkeyPatch, free_mb: int
 ) -> None:
     def told(live: MachineUsage) -> MemoryNow:
-        return MemoryNow((1 if live.card else free_mb) * MIB, 0)
+        return MemoryNow(0 if live.card else free_mb * MIB, 0)
 
     async def work() -> None:
         async with client({"device": "cuda:0"}, found=HARDWARE["rtx_3060_8gb"]) as http:

@@ -47,7 +47,7 @@ from backend.api.status import status_of
 from backend.api.voice_names import saved_voice
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
-from backend.errors import BadField, ShoalError, TimedOut
+from backend.errors import Aborted, BadField, ShoalError, TimedOut
 from backend.serving.session import SpeechSession
 
 router = APIRouter()
@@ -94,7 +94,7 @@ class _Connection(LiveConnection):
 
     async def close(self, close_code: int, **error: Any) -> None:
         """Leave the client, with an `error` if there is one."""
-        with contextlib.suppress(WebSocketDisconnect, TimeoutError, TimedOut):
+        with contextlib.suppress(WebSocketDisconnect, Aborted, TimeoutError, TimedOut):
             async with asyncio.timeout(_GOODBYE_S):
                 if error:
                     await self._tell("error", **error)
