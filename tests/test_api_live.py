@@ -319,7 +319,7 @@ def test_the_pause_after_a_flush_is_over_when_nothing_was_left_to_play() -> None
             await say(socket, text(FIRST.strip()), FLUSH)
             await hear_until(socket, "sentence.end")
             if waits:
-                await asyncio.sleep(0.6)  # the silence that is measured
+                await asyncio.sleep(0.8)  # the silence that is measured
             await say(socket, text(SECOND), END)
             return float((await hear_until(socket, "sentence.end"))["start_s"])
 
