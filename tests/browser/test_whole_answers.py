@@ -99,7 +99,10 @@ def test_every_reader_finds_the_duration(
 ) -> None:
     answer = ask(http, kind)
     assert answer.status_code == 200, answer.text
-    assert int(answer.headers["content-length"]) == len(answer.content)
+    if ask is create and kind in ("mp3", "opus"):
+        assert "content-length" not in answer.headers, "what has no length is sent as it is made"
+    else:
+        assert int(answer.headers["content-length"]) == len(answer.content)
     with av.open(io.BytesIO(answer.content), "r") as container:
         rate_hz = container.streams.audio[0].rate
         samples = sum(frame.samples for frame in container.decode(audio=0))
