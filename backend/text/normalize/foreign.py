@@ -60,6 +60,8 @@ _CHINESE_COUNTERS = re.compile(
     r"份场場句段米升克斤]|小时|分钟|星期|公里|公斤|盏|倍|人(?!民))"
 )
 """Before these two is 两."""
+_CHINESE_DECADE = re.compile(r"(?<!\d)\d0(?=[后後](?!\d))")
+"""Of birth: "90后"."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def read_foreign(text: str, language: str) -> str:
     text = rules.span.sub(lambda m: f"{m[1]}{gap}{words.span}{gap}", text)
     if language == "zh":
         text = _BELOW_ZERO.sub("零下", text)
+        text = _CHINESE_DECADE.sub(lambda found: spelled(found[0], language).replace(" ", ""), text)
     if language in _SHARES:
         text = _FRACTION.sub(lambda found: _share(found, language), text)
     text = _PLUS.sub(lambda m: f"{' ' if m.start() and gap else ''}{words.plus}{gap}", text)
