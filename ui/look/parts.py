@@ -37,12 +37,17 @@ def show_charts(html: str) -> None:
     _CHARTS(key="charts", data=html)
 
 
+def take_key(take_id: str) -> str:
+    """What Streamlit knows a take by: it refuses two underscores in a row, which ids may have."""
+    return f"take-{take_id.replace('_', '.')}"
+
+
 def show_take(take: Take, is_new: bool, is_at_work: bool) -> None:
     """The take; a new one is heard as soon as it can be. One at work has the page drawn anew when
     it is over."""
     told = {"src": f"{root()}/takes/{take.id}", "script": f"{root()}/take.js"}
     _TAKE(
-        key=f"take-{take.id}",
+        key=take_key(take.id),
         data={**told, "autoplay": is_new, "is_at_work": is_at_work},
         on_over_change=lambda: None,
     )
