@@ -90,7 +90,19 @@ LanguageName = Annotated[
 """One of `core.LANGUAGES`, sent as its code, as a tag such as "de-DE", or as its name."""
 
 
-class NormalizeFields(BaseModel):
+class TellsLanguage:
+    """What has the fields `language` and `lang_code`, two names of one thing."""
+
+    language: str
+    lang_code: str
+
+    @property
+    def told_language(self) -> str:
+        """What `language` or `lang_code` says; `BadField` where they differ."""
+        return one_language(self.language, self.lang_code)
+
+
+class NormalizeFields(TellsLanguage, BaseModel):
     """The fields of `POST /normalize`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -102,13 +114,8 @@ class NormalizeFields(BaseModel):
     lang_code: LanguageName = "auto"
     """The same, as other servers call it."""
 
-    @property
-    def told_language(self) -> str:
-        """What `language` or `lang_code` says; `BadField` where they differ."""
-        return one_language(self.language, self.lang_code)
 
-
-class TextFields(BaseModel):
+class TextFields(TellsLanguage, BaseModel):
     """What every text that is to be spoken may come with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -126,11 +133,6 @@ class TextFields(BaseModel):
     """What to do with text past this machine's limit: truncate, split or reject."""
     optimize_for_memory: bool = False
     """Speak in the smallest pieces, one after another: less memory, slower."""
-
-    @property
-    def told_language(self) -> str:
-        """What `language` or `lang_code` says; `BadField` where they differ."""
-        return one_language(self.language, self.lang_code)
 
 
 class EstimateFields(TextFields):

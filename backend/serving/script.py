@@ -191,8 +191,8 @@ async def live(
         characters += len(piece) if piece != FLUSH else 0
         if characters > max_characters:
             raise TextTooLong(f"the text has more than {max_characters} characters; send less.")
-        is_blank = is_blank and _is_blank(piece)
-        is_unsaid = is_unsaid or not _is_blank(piece)
+        if not _is_blank(piece):
+            is_blank, is_unsaid = False, True
         for step in _steps(reading, piece):
             for sentence in spelling.voiced(await thread.run(client, step), voice):
                 is_unsaid = False
