@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from backend.text.normalize.language import rules_for
+from backend.text.normalize.language import Languages
 
 SENTENCES = Path(__file__).parent.parent / "tests" / "languages"
 
@@ -22,7 +22,7 @@ def sentences(language: str) -> list[str]:
 
 def errors(language: str, lines: list[str]) -> tuple[Counter[str], list[str]]:
     """What `lines` in `language` are taken for instead, and those that are."""
-    taken = [(rules_for(line, "auto"), line) for line in lines]
+    taken = [(Languages.of(line, "auto").main, line) for line in lines]
     wrong = [(other, line) for other, line in taken if other != language]
     return Counter(other for other, _ in wrong), [line for _, line in wrong]
 

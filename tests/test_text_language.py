@@ -4,7 +4,7 @@ import pytest
 
 from backend.core import LANGUAGES
 from backend.text.normalize import normalize
-from backend.text.normalize.language import Languages, rules_for
+from backend.text.normalize.language import Languages
 from benchmarks.language import SENTENCES, errors, sentences
 
 MOST_ENGLISH_WRONG = 0.002
@@ -91,7 +91,7 @@ def test_short_sentences_of_other_languages(language: str) -> None:
     ],
 )
 def test_english_with_foreign_words_stays_english(text: str) -> None:
-    assert rules_for(text, "auto") == "en"
+    assert Languages.of(text, "auto").main == "en"
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_english_with_foreign_words_stays_english(text: str) -> None:
     ],
 )
 def test_short_texts_of_other_languages(language: str, text: str) -> None:
-    assert rules_for(text, "auto") == language
+    assert Languages.of(text, "auto").main == language
 
 
 def test_what_is_told_goes_before_words() -> None:
-    assert rules_for("Ich habe 3 Katzen.", "en") == "en"
-    assert rules_for("I have 3 cats.", "de") == "de"
-    assert rules_for("5", "ja") == "ja"
+    assert Languages.of("Ich habe 3 Katzen.", "en").main == "en"
+    assert Languages.of("I have 3 cats.", "de").main == "de"
+    assert Languages.of("5", "ja").main == "ja"
 
 
 def test_a_sentence_in_another_script_is_read_by_it() -> None:
@@ -171,7 +171,7 @@ def test_runs_are_the_text() -> None:
 def test_japanese_without_kana_is_read_as_the_rest_of_its_request() -> None:
     languages = Languages.of("これは本です。東京駅。")
     assert [language for _, language in languages.runs("東京駅。")] == ["ja"]
-    assert rules_for("東京駅。", "auto") == "zh"
+    assert Languages.of("東京駅。", "auto").main == "zh"
 
 
 def test_live_text_has_one_language_once_its_words_have_told() -> None:

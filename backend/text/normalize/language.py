@@ -125,14 +125,6 @@ class Languages:
         return self.named in ("en", *OTHERS)
 
 
-def rules_for(text: str, language: str) -> str:
-    """`language`, or what the script and the words of `text` speak for if it is "auto".
-
-    English where nothing speaks for another.
-    """
-    return Languages.of(text, language).main
-
-
 def _letters(text: str) -> Counter[str]:
     """Letters of each script in `text`, by their weight; scripts without any are left out."""
     counts = {name: weight * len(found.findall(text)) for name, (found, weight) in _SCRIPTS.items()}
