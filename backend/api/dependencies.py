@@ -24,6 +24,7 @@ from backend.api.schemas import (
 )
 from backend.core import RECORDING_FORMATS, Line, ReferenceAudio, SpeechRequest
 from backend.errors import Aborted, BadField, BadReference, quoted
+from backend.languages import one_language
 from backend.smart_backend import SmartBackend
 
 TIMEOUT_HEADER = "X-Timeout-S"
@@ -123,7 +124,7 @@ def _order(fields: SpeechFields, audio: bytes, asked: Origin) -> SpeechOrder:
         dialogue=tuple(
             Line(line.text, line.voice or fields.voice) for line in fields.dialogue or ()
         ),
-        language=fields.told_language,
+        language=one_language(fields.language, fields.lang_code),
         sampling=fields.sampling,
         references=(ReferenceAudio(audio, fields.prompt_text),) if audio else (),
         voice=fields.voice,
@@ -148,7 +149,7 @@ async def read_estimate_order(request: Request, backend: Backend) -> SpeechReque
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
-        language=fields.told_language,
+        language=one_language(fields.language, fields.lang_code),
         long_text=fields.long_text,
         normalize=fields.normalize,
         optimize_for_memory=fields.optimize_for_memory,
@@ -162,7 +163,7 @@ async def read_normalize_order(request: Request, backend: Backend) -> SpeechRequ
     return SpeechRequest(
         request_id=request_id_of(request),
         text=fields.text,
-        language=fields.told_language,
+        language=one_language(fields.language, fields.lang_code),
         client=client_of(request),
     )
 

@@ -48,6 +48,7 @@ from backend.api.voice_names import saved_voice
 from backend.audio.write import AudioWriter, Outlet
 from backend.core import SpeechRequest
 from backend.errors import Aborted, BadField, ShoalError, TimedOut
+from backend.languages import one_language
 from backend.serving.session import SpeechSession
 
 router = APIRouter()
@@ -132,7 +133,7 @@ class _Connection(LiveConnection):
         request = SpeechRequest(
             request_id=asked.request_id,
             text="",
-            language=start.told_language,
+            language=one_language(start.language, start.lang_code),
             sampling=start.sampling,
             voice=await saved_voice(self._backend, start.voice, warnings),
             long_text="split",

@@ -26,7 +26,7 @@ from backend.core import (
     SamplingParams,
 )
 from backend.errors import BadField, quoted
-from backend.languages import MAX_LANGUAGE_CHARACTERS, find_language, one_language, unknown_language
+from backend.languages import MAX_LANGUAGE_CHARACTERS, find_language, unknown_language
 from backend.voices.voice import MAX_TRANSCRIPT_CHARACTERS
 
 MAX_VOICE_NAME = 64
@@ -90,19 +90,7 @@ LanguageName = Annotated[
 """One of `core.LANGUAGES`, sent as its code, as a tag such as "de-DE", or as its name."""
 
 
-class TellsLanguage:
-    """What has the fields `language` and `lang_code`, two names of one thing."""
-
-    language: str
-    lang_code: str
-
-    @property
-    def told_language(self) -> str:
-        """What `language` or `lang_code` says; `BadField` where they differ."""
-        return one_language(self.language, self.lang_code)
-
-
-class NormalizeFields(TellsLanguage, BaseModel):
+class NormalizeFields(BaseModel):
     """The fields of `POST /normalize`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -115,7 +103,7 @@ class NormalizeFields(TellsLanguage, BaseModel):
     """The same, as other servers call it."""
 
 
-class TextFields(TellsLanguage, BaseModel):
+class TextFields(BaseModel):
     """What every text that is to be spoken may come with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from backend.api.json_body import read_object
-from backend.api.schemas import LanguageName, TellsLanguage, describe_problem, sampling_field
+from backend.api.schemas import LanguageName, describe_problem, sampling_field
 from backend.core import MAX_SEED, AudioFormat, LongText, SamplingParams
 from backend.errors import BadField, quoted
 from backend.languages import one_language
@@ -78,7 +78,7 @@ VoiceName = Annotated[
 Speed = Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)]
 
 
-class OpenAISpeech(TellsLanguage, BaseModel):
+class OpenAISpeech(BaseModel):
     """The fields of `POST /v1/audio/speech`: OpenAI's own, then those of `POST /tts` that say how
     to speak. Others are ignored, as clients send more."""
 

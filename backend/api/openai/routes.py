@@ -32,6 +32,7 @@ from backend.api.voice_names import saved_voice
 from backend.audio.write import media_type
 from backend.core import AudioFormat, AudioOutput, SpeechRequest
 from backend.errors import ShoalError, quoted
+from backend.languages import one_language
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
 from backend.voices.store import Voice
@@ -127,7 +128,7 @@ async def speech(request: Request, backend: Backend, asked: Asked) -> Response:
     wanted = SpeechRequest(
         request_id=asked.request_id,
         text=fields.input,
-        language=fields.told_language,
+        language=one_language(fields.language, fields.lang_code),
         sampling=fields.sampling,
         voice=await saved_voice(backend, fields.voice, warnings),
         long_text=fields.long_text,
