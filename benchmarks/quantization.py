@@ -75,13 +75,13 @@ def products(shape: tuple[int, int], rows: int, seconds: float, clock: Clock) ->
         columns = [by_columns(weight) for weight in plain]
         found[name] = _time_linear(x, plain, seconds, clock)
         found[f"{name} by columns"] = _time_linear(x, columns, seconds, clock)
-        for way in ("int8", "int4"):
+        for bits in (8, 4):
             for kind, kernel in (("", None), (" plain", False)):
                 made = [
-                    quantized_linear(quantize_matrix(weight, way), uses_kernel=kernel)
+                    quantized_linear(quantize_matrix(weight, bits), uses_kernel=kernel)
                     for weight in weights
                 ]
-                found[f"{way} {name}{kind}"] = best_us(
+                found[f"int{bits} {name}{kind}"] = best_us(
                     lambda index, made=made, x=x: made[index % count](x),  # type: ignore[misc]
                     seconds,
                     clock,

@@ -23,7 +23,7 @@ from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, read
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
-from backend.model.quantize import held_as, notes, quantize_head_, quantize_linears_
+from backend.model.quantize import held_in, notes, quantize_head_, quantize_linears_
 from backend.model.tokenizer import Tokenizer
 from backend.model.weights import (
     Weights,
@@ -99,8 +99,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
-    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts the
-    quantization is chosen with care and its cost is measured, which reads the transformer twice.
+    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
+    bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -125,9 +125,7 @@ def load_checkpoint(
     _fill_transformer(model, weights, torch.device(device), dtype, quantization)
     cost = None
     if quantization != "none" and calibration_samples:
-        cost = calibrate_(
-            model, tokenizer, weights, quantization, calibration_samples, info.languages
-        )
+        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
     fill_(codec, "", sounds, device, codec_dtype or dtype)
     return Checkpoint(
         info, config, codec_config, tokenizer, model.eval(), codec.eval(), quantization, cost
@@ -145,8 +143,9 @@ def _fill_transformer(
     for name in _parts(model):
         part = model.get_submodule(name)
         fill_(part, name, weights, device, dtype)
-        if held_as(name, quantization) != "none":
-            quantize_linears_(model, name, quantization)
+        bits = held_in(name, quantization)
+        if bits is not None:
+            quantize_linears_(model, name, bits)
         elif device.type == "cpu":
             lay_out_for_cpu_(part)
     if quantization == "none":
