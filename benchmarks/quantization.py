@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -29,9 +30,10 @@ from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
 from backend.model.layers import by_columns
+from backend.model.packed import tried_pool
 from backend.model.quantize import quantize_matrix, quantized_linear
 from backend.settings import SHIPPED_VOICE_DIR
-from benchmarks.quantization_quality import measure_quality
+from benchmarks.quantization_quality import measure_quality, measure_words
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WAYS: tuple[Quantization, ...] = ("none", "int8", "int4")
@@ -221,7 +223,10 @@ def main() -> None:
         "torch": str(torch.__version__),
     }
     if arguments.quality:
-        result["quality"] = measure_quality(arguments.model_dir[0])
+        with TemporaryDirectory() as folder:
+            pool = tried_pool(Path(folder))
+        result["quality"] = measure_quality(arguments.model_dir[0], pool)
+        result["words"] = measure_words(arguments.model_dir[0], pool)
     else:
         if not arguments.no_products:
             with torch.inference_mode():
