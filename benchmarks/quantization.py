@@ -78,7 +78,9 @@ def products(shape: tuple[int, int], rows: int, seconds: float, clock: Clock) ->
         for way in ("int8", "int4"):
             for kind, kernel in (("", None), (" plain", False)):
                 made = [
-                    quantized_linear(quantize_matrix(weight, way), uses_kernel=kernel)
+                    quantized_linear(
+                        quantize_matrix(weight, 8 if way == "int8" else 4), uses_kernel=kernel
+                    )
                     for weight in weights
                 ]
                 found[f"{way} {name}{kind}"] = best_us(

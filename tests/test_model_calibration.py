@@ -14,7 +14,7 @@ from backend.model.calibration_texts import ENGLISH, OTHERS, calibration_texts
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR
-from backend.model.quantize import QuantizedLinear, QuantizedMatrix, quantize_matrix
+from backend.model.quantize import Bits, QuantizedLinear, QuantizedMatrix, quantize_matrix
 from backend.model.weights import open_weights, transformer_weights
 from tests.random_checkpoint import S1_MINI
 from tests.tiny import tiny_checkpoint
@@ -122,8 +122,8 @@ def test_the_cost_is_that_of_the_model_that_speaks(
 def test_wrong_scales_cost_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = _cost(folder, "int8")
 
-    def off(weight: Tensor, way: Quantization, importance: Tensor | None = None) -> QuantizedMatrix:
-        matrix = quantize_matrix(weight, way, importance)
+    def off(weight: Tensor, bits: Bits, importance: Tensor | None = None) -> QuantizedMatrix:
+        matrix = quantize_matrix(weight, bits, importance)
         return QuantizedMatrix(
             matrix.bits, matrix.values, matrix.scales * 1.05, matrix.offsets * 1.05
         )

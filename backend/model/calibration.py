@@ -22,7 +22,7 @@ from backend.model.dual_ar import DualAR, FastFrame
 from backend.model.kv_cache import KVCache
 from backend.model.layers import Block, causal, rope_table
 from backend.model.quantize import (
-    held_as,
+    held_in,
     linears,
     quantize_head_,
     quantize_matrix,
@@ -186,7 +186,9 @@ class _Calibration:
 
     def _quantize(self, linear: nn.Linear, name: str, importance: Tensor) -> None:
         """Put a quantized Linear into the model, and what it multiplies by into `linear`."""
-        matrix = quantize_matrix(linear.weight, held_as(name, self._quantization), importance)
+        bits = held_in(name, self._quantization)
+        assert bits is not None
+        matrix = quantize_matrix(linear.weight, bits, importance)
         stand_in = quantized_linear(matrix, linear.bias)
         replace_(self._model, name, stand_in)
         linear.weight = nn.Parameter(matrix.dequantized(linear.weight.dtype), requires_grad=False)

@@ -1,6 +1,6 @@
-"""Weight-only quantization: Linears whose matrix is held in 8 or 4 bits, activations untouched.
+"""Weight-only quantization: Linears whose matrix is held in 8, 6 or 4 bits, activations untouched.
 
-int8 has one scale for each output channel. int4 has a scale and an offset for every group of
+8 and 6 bits have one scale for each output channel. 4 has a scale and an offset for every group of
 columns of a channel: `weight = (value - 8) * scale + offset`. Scales and offsets are bfloat16,
 because torch's packed kernels want them so, and values are rounded with the rounded scales.
 
@@ -9,7 +9,7 @@ Where torch has no fast kernel, the matrix is unpacked for each call: less memor
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, cast
@@ -21,16 +21,20 @@ from torch.nn import functional as F
 from backend.core import Quantization
 from backend.model.dual_ar import DualAR
 
-Bits = Literal[4, 8]
+Bits = Literal[4, 6, 8]
 
 GROUP_SIZE = 32
 """Columns that share a scale in int4; a matrix whose columns it does not divide is held in int8."""
 
-CLIPS: dict[Bits, tuple[float, ...]] = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.95, 0.9, 0.85, 0.8)}
+CLIPS: dict[Bits, tuple[float, ...]] = {
+    8: (1.0, 0.95, 0.9),
+    6: (1.0, 0.95, 0.9),
+    4: (1.0, 0.95, 0.9, 0.85, 0.8),
+}
 """Shares of a channel's or group's range that calibration tries: a smaller one rounds everything
 more finely and cuts off the largest weights."""
 
-_RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 4: (-8, 7)}
+_RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 6: (-31, 31), 4: (-8, 7)}
 
 _INT8_KERNEL_ROWS = {torch.bfloat16: 16, torch.float16: 32, torch.float32: 32}
 """Rows up to which torch's int8 kernel on the CPU beats unpacking the matrix once a call."""
@@ -42,11 +46,11 @@ class QuantizedMatrix:
 
     bits: Bits
     values: Tensor
-    """int8 [out, in], or uint8 [out, in] of 0 to 15."""
+    """int8 [out, in], or where there are 4 bits uint8 [out, in] of 0 to 15."""
     scales: Tensor
-    """bfloat16 [out, groups]; int8 has one group."""
+    """bfloat16 [out, groups]; one group but where there are 4 bits."""
     offsets: Tensor
-    """bfloat16 [out, groups]; zeros where there are 8 bits."""
+    """bfloat16 [out, groups]; zeros but where there are 4 bits."""
 
     @property
     def group_size(self) -> int:
@@ -64,15 +68,15 @@ class QuantizedMatrix:
 
 
 def quantize_matrix(
-    weight: Tensor, quantization: Quantization, importance: Tensor | None = None
+    weight: Tensor, bits: Bits, importance: Tensor | None = None
 ) -> QuantizedMatrix:
-    """Round `weight` [out, in] to "int8" or "int4"; int8 where `GROUP_SIZE` does not fit.
+    """Round `weight` [out, in] to so many bits; to 8 instead of 4 where `GROUP_SIZE` does not fit.
 
     `importance` [in], the mean square of each input, chooses among CLIPS the one with the least
     squared error of the outputs, group by group; without it nothing is clipped.
     """
     rows, columns = weight.shape
-    bits: Bits = 4 if quantization == "int4" and columns % GROUP_SIZE == 0 else 8
+    bits = 8 if bits == 4 and columns % GROUP_SIZE else bits
     group_size = GROUP_SIZE if bits == 4 else columns
     by_group = None if importance is None else importance.float().view(-1, group_size)
     values = weight.new_empty(rows, columns, dtype=torch.uint8 if bits == 4 else torch.int8)
@@ -89,7 +93,7 @@ def quantize_matrix(
 
 def _round(weight: Tensor, bits: Bits, importance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Values to store [R, G, g], scales and offsets [R, G] of `weight` [R, G, g]."""
-    if bits == 8:
+    if bits != 4:
         half, centre = weight.abs().amax(-1), None
     else:
         top, bottom = weight.amax(-1), weight.amin(-1)
@@ -98,7 +102,7 @@ def _round(weight: Tensor, bits: Bits, importance: Tensor | None) -> tuple[Tenso
 
     def grid(clip: float) -> tuple[Tensor, Tensor]:
         if centre is None:
-            scale = (half * (clip / 127)).to(torch.bfloat16)
+            scale = (half * (clip / _RANGE[bits][1])).to(torch.bfloat16)
             return scale, torch.zeros_like(scale)
         scale = (half * (clip / 7.5)).to(torch.bfloat16)
         # There are eight steps below the offset and seven above it.
@@ -116,12 +120,12 @@ def _round(weight: Tensor, bits: Bits, importance: Tensor | None) -> tuple[Tenso
             scale = torch.where(better, clipped[0], scale)
             offset = torch.where(better, clipped[1], offset)
     steps = _steps(weight, scale, offset, bits).clamp_(*_RANGE[bits]).round_()
-    return steps if bits == 8 else steps.add_(8), scale, offset
+    return steps.add_(8) if bits == 4 else steps, scale, offset
 
 
 def _steps(weight: Tensor, scale: Tensor, offset: Tensor, bits: Bits) -> Tensor:
     """Where weights lie on a grid, in its steps."""
-    if bits == 8:
+    if bits != 4:
         return weight / scale.float()[..., None]
     return (weight - offset.float()[..., None]).div_(scale.float()[..., None])
 
@@ -243,7 +247,7 @@ def quantized_linear(
         # The int8 kernel reads many columns at a time and does not ask whether there are so many.
         fits = matrix.values.shape[1] % 32 == 0
         uses_kernel = fits and has_kernel(matrix.bits, matrix.values.device)
-    kind = Int8Linear if matrix.bits == 8 else Int4Linear
+    kind = Int4Linear if matrix.bits == 4 else Int8Linear
     return kind(matrix, bias, uses_kernel)
 
 
@@ -258,7 +262,7 @@ def has_kernel(bits: Bits, device: torch.device) -> bool:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(64, 128, generator=generator).to(device)
     x = torch.randn(2, 128, generator=generator).to(device)
-    matrix = quantize_matrix(weight, "int8" if bits == 8 else "int4")
+    matrix = quantize_matrix(weight, bits)
     wanted = F.linear(x, matrix.dequantized())
     try:
         found = quantized_linear(matrix, uses_kernel=True)(x)
@@ -287,28 +291,40 @@ def linears(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Linear]]:
             yield inner, child
 
 
-def held_as(name: str, quantization: Quantization) -> Quantization:
-    """How the part of a DualAR of that name is held: of int4, only the slow layers are.
+def held_in(name: str, quantization: Quantization, *, is_packed: bool = False) -> Bits | None:
+    """In how many bits the matrices of the part of a DualAR of that name are held; None is in full.
+
+    int4 is six bits a weight where the native kernels multiply, and four elsewhere, but of the slow
+    layers alone.
 
     The fast transformer and the heads are few weights. Held in int4 too, the demo voice's fast
     codes were others in 27 % of places, so in 9 % (`benchmarks.quantization_quality`).
     """
-    if quantization == "none" or name.startswith("layers."):
-        return quantization
-    return "int8" if name.startswith(("fast_layers.", "fast_output")) else "none"
+    if quantization == "none" or not name.startswith(("layers.", "fast_layers.", "fast_output")):
+        return None
+    if quantization == "int8":
+        return 8
+    if is_packed:
+        return 6
+    return 4 if name.startswith("layers.") else 8
 
 
-def quantize_linears_(model: DualAR, name: str, quantization: Quantization) -> None:
+Make = Callable[[QuantizedMatrix, Tensor | None], nn.Module]
+"""A matrix and its bias to the module that multiplies by it."""
+
+
+def quantize_linears_(model: DualAR, name: str, bits: Bits, make: Make = quantized_linear) -> None:
     """Quantize every Linear of `model`'s submodule `name`, one after another."""
-    way = held_as(name, quantization)
     for inner, linear in list(linears(model.get_submodule(name), name)):
-        replace_(model, inner, quantized_linear(quantize_matrix(linear.weight, way), linear.bias))
+        replace_(model, inner, make(quantize_matrix(linear.weight, bits), linear.bias))
 
 
-def quantize_head_(model: DualAR, importance: Tensor | None = None) -> QuantizedMatrix:
+def quantize_head_(
+    model: DualAR, importance: Tensor | None = None, make: Make = quantized_linear
+) -> QuantizedMatrix:
     """Quantize the head's legal rows; the embeddings they are copied from stay."""
-    matrix = quantize_matrix(model.head_weight(), "int8", importance)
-    model.quantized_head = quantized_linear(matrix)
+    matrix = quantize_matrix(model.head_weight(), 8, importance)
+    model.quantized_head = make(matrix, None)
     model.legal_head = matrix.scales.new_empty(0)
     return matrix
 
