@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, folder: Path, size: Size) -> Report:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, help="folder of `tests.random_checkpoint`")
+    parser.add_argument("--checkpoint", type=Path, help="folder of a random checkpoint")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--precision", choices=DTYPES, default="bf16")
     parser.add_argument("--rows", nargs="+", choices=tuple(BAR), default=tuple(BAR))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.bench.random_checkpoint import byte_tokenizer
 from backend.fish_worker.convert import norm_names
 from backend.model.checkpoint import Checkpoint
 from backend.model.config import CodecConfig, DualARConfig, WindowConfig
@@ -17,7 +18,7 @@ from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import rope_table
 from backend.model.stream import WindowTransformer
-from tests.tiny import byte_tokenizer, randomize_
+from tests.tiny import randomize_
 
 POSITIONS = 2048
 """Length of the tables in a small codec's file (the official one has 4,096 and 16,384)."""
