@@ -1,17 +1,14 @@
-"""`python -m benchmarks.engine`: how fast the engine speaks, against the floor and upstream.
+"""`python -m benchmarks.engine`: rows at once with their codec, and what compiling costs and buys.
 
-In this process, no server: frames a second of transformer and codec at several batch sizes, the
-bytes of weights a frame reads against what the memory can deliver; with `--compile` the same again
-once compiled code speaks, and what the compiling cost the speech beside it; with `--upstream` the
-same sentence through `fish-speech==0.1.0` in its own environment on the same cores. Prints a table,
-then one JSON line.
+In this process, no server: frames a second of transformer and codec at several batch sizes; with
+`--compile` the same again once compiled code speaks, and what the compiling cost the speech beside
+it. Against the floor and upstream `shoal bench` measures. Prints a table, then one JSON line.
 """
 
 import argparse
 import json
 import platform
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +19,7 @@ import psutil
 import torch
 
 import backend
+from backend.bench.random_checkpoint import DTYPES
 from backend.codec.stage import CodecStage
 from backend.codec.way import take_fastest_, ways
 from backend.core import SamplingParams
@@ -32,12 +30,7 @@ from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.worker.loaded import stage_of
 
-UPSTREAM_CONTEXT_TOKENS = 8192
-"""What openaudio-s1-mini's config says; the package attends over all of it at every step."""
-
 TEXT = "The old lighthouse keeper climbed the stairs every evening to light the lamp for the ships."
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def speak(
@@ -71,48 +64,11 @@ def speak(
     return made, time.perf_counter() - began_s
 
 
-def copy_gb_s(device: torch.device, mib: int = 256) -> float:
-    """What the memory delivers, bytes read and written, in 1e9 a second; best of seven."""
-    source = torch.ones(mib * 1024 * 1024 // 8, dtype=torch.float64, device=device)
-    target = torch.empty_like(source)
-    best_s = float("inf")
-    for _ in range(7):
-        wait(device)
-        began_s = time.perf_counter()
-        target.copy_(source)
-        wait(device)
-        best_s = min(best_s, time.perf_counter() - began_s)
-    return 2 * source.nbytes / best_s / 1e9
-
-
-def wait(device: torch.device) -> None:
-    """Wait for what `device` was given to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def memory_mb(device: torch.device) -> float:
     """What this process holds now: on the GPU where it computes there, else resident."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def upstream_frames_s(checkpoint: Checkpoint, frames: int) -> float:
-    """`fish-speech` 0.1.0's frames a second: transformer only, fp32, one thread."""
-    # Here: they want more around them than measuring ourselves does, on a machine lent for it say.
-    from tests.parity.official import write_transformer  # noqa: PLC0415
-    from tests.parity.oracle import ask  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        folder = write_transformer(scratch / "checkpoint", checkpoint, UPSTREAM_CONTEXT_TOKENS)
-        job = {"kind": "greedy", "folder": str(folder), "text": TEXT, "reference_texts": []}
-        # The first job loads the model; the second is timed, its prompt included.
-        jobs = [job | {"name": f"{n}", "frames": n} for n in (4, frames)]
-        answers = ask(jobs, {}, scratch)
-    made = int(answers[f"{frames}/grid"].shape[1]) - int(answers[f"{frames}/prompt"])
-    return made / float(answers[f"{frames}/seconds"])
 
 
 def table(
@@ -222,7 +178,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 10])
     parser.add_argument("--frames", type=int, default=200, help="most frames of one sequence")
-    parser.add_argument("--upstream", action="store_true", help="compare; give --threads 1")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     began_s = time.perf_counter()
@@ -248,10 +203,7 @@ def main() -> None:
         "threads": arguments.threads,
         "torch": str(torch.__version__),
         "load_s": time.perf_counter() - began_s,
-        "weight_mb_per_frame": model.weight_bytes_per_frame() / 1e6,
-        "copy_gb_s": copy_gb_s(device),
     }
-    result["floor_frames_s"] = result["copy_gb_s"] * 1e3 / result["weight_mb_per_frame"]
     speak(checkpoint, engine, stage, 1, arguments.frames, True)
     result |= table(arguments, checkpoint, engine, stage)
     if arguments.compile:
@@ -261,8 +213,6 @@ def main() -> None:
             result["compiled"] = table(arguments, checkpoint, engine, stage)
         compiling.stop()
     result["memory_mb"] = memory_mb(device)
-    if arguments.upstream:
-        result["upstream_frames_s"] = upstream_frames_s(checkpoint, 48)
     for name, value in result.items():
         if isinstance(value, float):
             print(f"{name:20} {value:.1f}")

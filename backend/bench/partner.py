@@ -73,7 +73,10 @@ class Partner:
             await asyncio.wait({self._forwarding}, timeout=1.0)
             died_of = describe_exit(self._process.returncode, self._log.last)
             raise EngineFailed(f"{self.name} is gone: {died_of}")
-        answer = _answers.decode(line)
+        try:
+            answer = _answers.decode(line)
+        except msgspec.MsgspecError as error:
+            raise EngineFailed(f"{self.name} says what is no answer: {error}") from None
         if isinstance(answer, Trouble):
             raise EngineFailed(f"{self.name}: {answer.message}")
         return answer

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from rich.markup import escape
 from rich.table import Table
 
 from backend.bench.figures import Findings
@@ -13,6 +14,11 @@ from backend.bench.life import RECORDING_S
 from backend.bench.run import DEMO, PIECES, WORKER
 from backend.bench.subject import UPSTREAM, WEIGHTS, Size
 
+KEYS = (
+    *("upstream_frames_s", "int8_frames_s", "int4_frames_s", "bf16_frames_s"),
+    *("codec_ms_per_frame", "text_to_pcm_rtf", "peak_mb", "read_gb_s"),
+)
+"""Of the line of JSON, the keys that are always there, null where there is no figure."""
 _NOTHING = "–"
 
 
@@ -53,24 +59,19 @@ class Report:
         for row in self._rows():
             table.add_row(row.work, row.ours, row.upstream, f"{row.load:.1f}")
         for name, trouble in found.troubles.items():
-            table.add_row(name, _NOTHING, trouble, "") if name == UPSTREAM else table.add_row(
-                name, trouble, _NOTHING, ""
-            )
+            said = (_NOTHING, trouble) if name == UPSTREAM else (trouble, _NOTHING)
+            table.add_row(name, *map(escape, said), "")
         return table
 
     def line(self) -> str:
-        """For programs: the keys that are always there, null where there is no figure, and then
-        everything that was measured."""
+        """For programs: `KEYS`, and then everything that was measured."""
         found = self._found
+        figures = (
+            *(UPSTREAM, "int8", "int4", "bf16"),
+            *(f"codec_{PIECES[0]}_ms", f"{WORKER}_rtf", f"{WORKER}_peak_mb", "read_gb_s"),
+        )
         told: dict[str, Any] = {
-            "upstream_frames_s": found.median(UPSTREAM),
-            "int8_frames_s": found.median("int8"),
-            "int4_frames_s": found.median("int4"),
-            "bf16_frames_s": found.median("bf16"),
-            "codec_ms_per_frame": found.median(f"codec_{PIECES[0]}_ms"),
-            "text_to_pcm_rtf": found.median(f"{WORKER}_rtf"),
-            "peak_mb": found.median(f"{WORKER}_peak_mb"),
-            "read_gb_s": found.median("read_gb_s"),
+            **{key: found.median(name) for key, name in zip(KEYS, figures, strict=True)},
             "best": found.best,
             "floor_frames_s": {name: self._floor(name) for name in found.loaded},
             **found.about,

@@ -167,6 +167,7 @@ class Bench:
             try:
                 took = await each.ask(MakeFrames(self._size.seconds, 1, self._size.contexts[0]))
                 self.findings.figures[name].add(took.rate)
+                self.findings.figures[f"{name}_cpu_ms"].add(1000 * took.cpu_s / took.amount)
                 if name == UPSTREAM:
                     await self._decode(each, "upstream_codec")
                     memory = psutil.Process(each.hello.pid).memory_info().rss

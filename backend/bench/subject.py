@@ -1,6 +1,5 @@
 """What is measured: a checkpoint, and the ways of holding its weights, each with its plan."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,9 +115,5 @@ class Size:
     def within(self, context_tokens: int) -> "Size":
         """With contexts that a checkpoint has."""
         short, long = self.contexts
-        return replace(self, contexts=(short, min(long, context_tokens * 15 // 16)))
-
-
-def order(names: Sequence[str]) -> tuple[str, ...]:
-    """`names` as they are measured in turn, upstream first."""
-    return tuple(sorted(names, key=lambda name: name != UPSTREAM))
+        long = min(long, context_tokens * 15 // 16)
+        return replace(self, contexts=(min(short, long // 2), long))
