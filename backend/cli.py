@@ -274,6 +274,8 @@ def bench(
 
         def tell(line: str) -> None:
             progress.update(task, description=escape(line))
+            if not _stderr.is_terminal:
+                typer.echo(line, err=True)
 
         try:
             found = run_bench(Asked(checkpoint, demo, device, upstream, quick), tell)

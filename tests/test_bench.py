@@ -196,11 +196,12 @@ def measured(held: Sequence[Held], size: Size = SIZE) -> tuple[Findings, list[st
     bench = Bench(held, None, size, said.append)
 
     async def work() -> None:
-        await bench.engine()
-        if bench.findings.best:
-            best = next(each for each in held if each.name == bench.findings.best)
-            await bench.parts(best.name)
-            await bench.lives(best, WORKER, "hello", encodes=True)
+        async with bench:
+            await bench.engine()
+            if bench.findings.best:
+                best = next(each for each in held if each.name == bench.findings.best)
+                await bench.parts(best.name)
+                await bench.lives(best, WORKER, "hello", encodes=True)
 
     asyncio.run(work())
     assert not scripted.children()

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ def run(asked: Asked, tell: Tell) -> Report:
     size = size.within(held[0].deployment.shape.model.max_seq_len)
     bench = Bench(held, upstream, size, tell)
     bench.findings.troubles |= troubles
+    began_s = time.monotonic()
     asyncio.run(_measure(bench, asked, held))
+    bench.findings.about["seconds"] = time.monotonic() - began_s
     return Report(bench.findings, size)
 
 
@@ -91,14 +94,15 @@ def _held(asked: Asked, folder: Path) -> tuple[list[Held], dict[str, str]]:
 
 
 async def _measure(bench: Bench, asked: Asked, held: Sequence[Held]) -> None:
-    await bench.engine()
-    if asked.is_demo:  # as it ships, whatever else is faster
-        bench.findings.best = Held.look("", SHIPPED_VOICE_DIR, asked.device).name
-    best = next((each for each in held if each.name == bench.findings.best), None)
-    if best is not None:
-        await bench.parts(best.name)
-        is_random = best.deployment.shape.name.startswith(RANDOM_PREFIX)
-        await bench.lives(best, WORKER, text_of(is_random), encodes=True)
-    if not asked.is_demo:
-        shipped = Held.look("", SHIPPED_VOICE_DIR, asked.device)
-        await bench.lives(shipped, DEMO, text_of(is_random=False), encodes=False)
+    shipped = Held.look("", SHIPPED_VOICE_DIR, asked.device)
+    async with bench:
+        await bench.engine()
+        if asked.is_demo:
+            bench.findings.best = shipped.name  # as it ships, whatever else is faster
+        best = next((each for each in held if each.name == bench.findings.best), None)
+        if best is not None:
+            await bench.parts(best.name)
+            is_random = best.deployment.shape.name.startswith(RANDOM_PREFIX)
+            await bench.lives(best, WORKER, text_of(is_random), encodes=True)
+        if not asked.is_demo:
+            await bench.lives(shipped, DEMO, text_of(is_random=False), encodes=False)

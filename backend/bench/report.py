@@ -29,6 +29,8 @@ class Row:
     work: str
     ours: str
     upstream: str
+    count: int
+    """Of how many measurements ours is the median."""
     load: float
     """The load average while ours was measured."""
 
@@ -42,7 +44,7 @@ class Report:
     def table(self) -> Table:
         """For people."""
         about, found = self._found.about, self._found
-        caption = f"Medians of {self._size.repeats}; load: the machine's load average."
+        caption = "Medians, of how many, and the machine's load average meanwhile."
         if found.best:
             caption += f" Streams, contexts, codec and worker: {found.best}."
         if not about.get("alternates", True):
@@ -55,12 +57,13 @@ class Report:
         table.add_column("work", overflow="fold")
         table.add_column("Shoal", overflow="fold")
         table.add_column("fish-speech 0.1.0", overflow="fold")
+        table.add_column("of", justify="right")
         table.add_column("load", justify="right")
         for row in self._rows():
-            table.add_row(row.work, row.ours, row.upstream, f"{row.load:.1f}")
+            table.add_row(row.work, row.ours, row.upstream, str(row.count), f"{row.load:.1f}")
         for name, trouble in found.troubles.items():
             said = (_NOTHING, trouble) if name == UPSTREAM else (trouble, _NOTHING)
-            table.add_row(name, *map(escape, said), "")
+            table.add_row(name, *map(escape, said))
         return table
 
     def line(self) -> str:
@@ -103,7 +106,8 @@ class Report:
             yield self._row("read_gb_s", work, ours)
 
     def _row(self, figure: str, work: str, ours: str, upstream: str = _NOTHING) -> Row:
-        return Row(work, ours, upstream, self._found.figures[figure].load)
+        measured = self._found.figures[figure]
+        return Row(work, ours, upstream, len(measured.values), measured.load)
 
     def _frames_row(self, name: str, frames_s: float) -> Row:
         loaded = self._found.loaded[name]

@@ -2,8 +2,9 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from typing import Self
 
 import psutil
 
@@ -30,7 +31,10 @@ Tell = Callable[[str], None]
 
 
 class Bench:
-    """Measures one checkpoint. What fails is noted, and the rest goes on."""
+    """Measures one checkpoint; a context, at whose end every process is gone.
+
+    What fails is noted, and the rest goes on.
+    """
 
     def __init__(
         self,
@@ -47,29 +51,34 @@ class Bench:
         self._partners: dict[str, Partner] = {}
         self.findings = Findings(_about(held[0]))
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
     async def engine(self) -> None:
         """Frames of every way of holding the weights and of upstream, in turn."""
-        try:
-            for group in self._groups():
-                await self._open(group)
-                for turn in range(self._size.repeats):
-                    await self._turn(f"{turn + 1} of {self._size.repeats}")
-                if group != self._names:
-                    await self._close()
-            self.findings.best = self._fastest()
-        finally:
-            await self._close()
+        groups = self._groups()
+        for group in groups:
+            await self._open(group)
+            for turn in turns(self._size.repeats, self._size.most_s / len(groups)):
+                await self._turn(f"{turn} of {self._size.repeats}")
+            if len(groups) > 1:
+                await self._close()
+        self.findings.best = self._fastest()
 
     async def parts(self, name: str) -> None:
         """What streams, contexts and the codec cost, with the weights held as `name` says."""
         short, long = self._size.contexts
         seconds, figures = self._size.seconds, self.findings.figures
-        try:
+        if name not in self._partners:
             await self._open([name])
-            for turn in range(self._size.repeats):
-                self._tell(f"{name}: streams, contexts, codec, {turn + 1} of {self._size.repeats}")
-                if (probe := self._partners.get(name)) is None:
-                    return
+        if (probe := self._partners.get(name)) is None:
+            return  # it is told why
+        try:
+            for turn in turns(self._size.repeats, self._size.most_s):
+                self._tell(f"{name}: streams, contexts, codec, {turn} of {self._size.repeats}")
                 one = await probe.ask(MakeFrames(seconds, 1, short))
                 many = await probe.ask(MakeFrames(seconds, self._size.streams, short))
                 late = await probe.ask(MakeFrames(seconds, 1, long))
@@ -81,18 +90,14 @@ class Bench:
                 await self._read(probe)
         except ShoalError as error:
             self.findings.troubles[f"{name}, parts"] = str(error)
-        finally:
-            await self._close()
 
     async def lives(self, held: Held, name: str, text: str, *, encodes: bool) -> None:
-        """Whole workers: figures are called `name`_cold and so on."""
+        """Whole workers, each alone; their figures are called `name`_cold_s and so on."""
+        await self._close()
         figures, seconds = self.findings.figures, held.deployment.shape.info.max_reference_s
         recording = recording_of(min(RECORDING_S, seconds)) if encodes else None
-        until_s = time.monotonic() + self._size.lives_s
-        for turn in range(self._size.lives):
-            if turn and time.monotonic() > until_s:
-                return
-            self._tell(f"{name}: a worker from its start to its end, {turn + 1}")
+        for turn in turns(self._size.lives, self._size.most_s):
+            self._tell(f"{name}: a worker's life, {turn} of {self._size.lives}")
             try:
                 life = await live(held.worker_command(), held.environment, text, recording)
             except ShoalError as error:
@@ -193,6 +198,15 @@ class Bench:
         speeds = {name: self.findings.median(name) or 0.0 for name in self._held}
         name = max(speeds, key=lambda each: speeds[each])
         return name if speeds[name] else ""
+
+
+def turns(most: int, seconds: float) -> Iterator[int]:
+    """1, 2, … `most`; not past the first that begins after so many `seconds`, but for 1."""
+    until_s = time.monotonic() + seconds
+    for turn in range(1, most + 1):
+        if turn > 1 and time.monotonic() > until_s:
+            return
+        yield turn
 
 
 def text_of(is_random: bool) -> str:
