@@ -112,14 +112,18 @@ class Report:
     def _frames_row(self, name: str, frames_s: float) -> Row:
         loaded = self._found.loaded[name]
         read = frames_s * loaded.weight_bytes_per_frame / 1e9
-        ours = f"{frames_s:.3g} frames/s ({1000 / frames_s:.3g} ms a frame), {loaded.way}"
-        ours += f"; {read:.1f} GB/s"
+        ours = f"{self._speed(name, frames_s)}, {loaded.way}; {read:.1f} GB/s"
         if (delivers := self._found.median("read_gb_s")) is not None:
             ours += f", {read / delivers:.0%} of what memory delivers"
         upstream, theirs = _NOTHING, self._found.median(UPSTREAM)
         if theirs is not None and name == self._found.loaded[UPSTREAM].precision:
-            upstream = f"{theirs:.3g} frames/s ({1000 / theirs:.0f} ms a frame)"
+            upstream = self._speed(UPSTREAM, theirs)
         return self._row(name, f"{name}, 1 stream", ours, upstream)
+
+    def _speed(self, name: str, frames_s: float) -> str:
+        """On a busy machine the processors' time says more than the clock's."""
+        cpu_ms = self._found.median(f"{name}_cpu_ms")
+        return f"{frames_s:.3g} frames/s ({1000 / frames_s:.3g} ms a frame, CPU {cpu_ms:.3g} ms)"
 
     def _parts_rows(self) -> Iterator[Row]:
         median = self._found.median
