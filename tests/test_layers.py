@@ -32,6 +32,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hardware.affinity": {"core", "errors"},
     "monitoring": {"core", "errors", "settings", "nvml", "regular_file", "thermometer"},
     "report": {"errors", "monitoring"},
+    "bench": {
+        *("core", "errors", "settings", "serving.lane"),
+        *("hardware.deployment", "hardware.detect", "hardware.need", "fish_worker.install"),
+        *("worker.client", "worker.messages", "worker.process"),
+    },
+    "bench.messages": set(),
+    "bench.stopwatch": set(),
+    "bench.random_checkpoint": {"model"},
+    "bench.probe": {"errors", "logs", "worker.main", "worker.messages"},
+    "bench.computing": {"core", "codec", "engine", "worker.loaded", "worker.messages"},
+    "bench.upstream": {"errors", "logs", "fish_worker.main", "worker.messages"},
+    "bench.upstream_speaking": {"core", "fish_worker.loaded_package", "worker.messages"},
     "monitoring.fish_log": {"core", "errors"},
     "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
@@ -95,15 +107,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
         "api.guard",
+        "bench.command",
         *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
     },
     "ui": set(),
 }
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
-TORCH_ROOMS = ("native", "model", "engine", "codec", "worker", "fish_worker")
+TORCH_ROOMS = ("native", "model", "engine", "codec", "worker", "fish_worker", "bench")
 TORCH_FREE = (
     *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
     *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
+    *("bench.command", "bench.run", "bench.life", "bench.partner", "bench.subject"),
+    *("bench.figures", "bench.report", "bench.messages", "bench.stopwatch"),
+    *("bench.probe", "bench.upstream"),
 )
 
 

@@ -1,11 +1,13 @@
 """The kernels in C: how they are made, what they compute, and who computes it."""
 
+import importlib.util
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,6 @@ from torch.nn import functional as F
 
 from backend.model.packed import PackedLinear, tried_pool
 from backend.model.quantize import Bits, QuantizedMatrix, quantize_matrix
-from backend.native import compiler
 from backend.native.compiler import CannotCompile, compile_library, find_compiler
 from backend.native.pool import NativePool
 from backend.native.structs import MOST_ROWS
@@ -107,7 +108,7 @@ def test_a_library_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         calls.append("link" if "-shared" in command else "ask")
         return run(command, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(compiler.subprocess, "run", counted)
+    monkeypatch.setattr(subprocess, "run", counted)
     made = compile_library(tmp_path)
     assert compile_library(tmp_path) == made
     assert calls == ["ask", "link", "ask"]
@@ -152,15 +153,15 @@ def test_which_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     assert find_compiler() == ["/bin/clang"]
     monkeypatch.setattr(sys, "platform", "darwin")  # without developer tools, as here
-    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert find_compiler() == [sys.executable, "-m", "ziglang", "cc"]
-    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CannotCompile, match="install gcc or clang"):
         find_compiler()
 
 
 @pytest.fixture
-def _threads_as_before() -> object:
+def _threads_as_before() -> Iterator[None]:
     count = torch.get_num_threads()
     yield
     torch.set_num_threads(count)

@@ -264,14 +264,14 @@ class CpuLane:
             await lane.close()
 
 
-def worker_command(
+def worker_config(
     settings: Settings, plan: Plan, config: RunningConfig | None = None
-) -> tuple[str, ...]:
-    """The command line that starts a worker; `config` is what the plan has become."""
+) -> WorkerConfig:
+    """What a worker is told; `config` is what the plan has become."""
     config = config or RunningConfig.of(plan)
     device, _, _ = plan.device.value.partition(":")
     is_quantized = plan.quantization.value != "none"
-    told = WorkerConfig(
+    return WorkerConfig(
         model_dir=str(settings.checkpoint_dir),
         device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
         precision=plan.precision.value,
@@ -287,6 +287,13 @@ def worker_command(
         max_batch=plan.max_batch.value,
         log_level=settings.log_level,
     )
+
+
+def worker_command(
+    settings: Settings, plan: Plan, config: RunningConfig | None = None
+) -> tuple[str, ...]:
+    """The command line that starts a worker; `config` is what the plan has become."""
+    told = worker_config(settings, plan, config)
     if settings.engine == "fish-speech":
         return fish_worker_command(settings, told)
     # -P: a folder called backend where the server is started must not stand in for ours.
