@@ -81,6 +81,8 @@ class Script:
     """How often it says that it lives; 0 is never."""
     clear_file: str = ""
     """Caches are cleared once this file exists."""
+    dies: bool = False
+    """Whatever it is to speak, as if the text said `crash`."""
     decode_s: float = 0.1
     """What it says that each text took."""
     peak_memory_mb: float = 1.0
@@ -177,7 +179,7 @@ def wait_for_abort(request_id: str) -> None:
 def speak(message: Speak, is_first_seed: bool) -> None:
     """One request, in a thread of its own."""
     text, request_id = message.text, message.request_id
-    if "crash" in text:
+    if "crash" in text or SCRIPT.dies:
         print("about to crash", file=sys.stderr, flush=True)
         os._exit(3)
     if "kill" in text:

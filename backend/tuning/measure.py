@@ -16,6 +16,8 @@ _RUNS = 3
 """Times that the sentence is spoken, the fastest counts: other programs only make it slower."""
 _ENOUGH_S = 4.0
 """Of speaking: after that it is not spoken again."""
+_GRACE_S = 1.0
+"""For the worker to leave by itself: somebody may wait for the cores."""
 _LOOK_S = 0.2
 """How often the way is looked at while something is compiled."""
 
@@ -28,7 +30,9 @@ async def measure(
     `compiles`: it makes code in the background, which is waited for. Raises `EngineDown` where it
     does not start or dies, and what its `Failed` says. Cancelling it ends the worker.
     """
-    patience = Patience(start_timeout_s=start_timeout_s, start_attempts=1)
+    patience = Patience(
+        start_timeout_s=start_timeout_s, shutdown_grace_s=_GRACE_S, start_attempts=1
+    )
     worker = WorkerClient(command, patience, environment)
     worker.start()
     try:
