@@ -70,7 +70,7 @@ def tuning(
 ) -> Tuning:
     clock = clock or Clock()
     monkeypatch.setattr(lane, "worker_command", clock.scripted(script))
-    chosen = settings(data_dir=tmp_path, torch_compile="off", **values)
+    chosen = settings(**{"data_dir": tmp_path, "torch_compile": "off", **values})
     return Tuning(chosen, machine, shape, seconds, lambda _: free_bytes, clock)
 
 
@@ -273,6 +273,27 @@ def test_cancelling_ends_the_worker_and_leaves_no_row(
         assert not children()
         assert not tried.rows and tried.spent_s == 0.0
         assert tried.next() == PLANNED
+
+    run(work())
+
+
+def test_a_compiler_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names: list[str] = []
+
+    def script(plan: Plan) -> dict[str, Any]:
+        names.append(str(Setup.of(plan)))
+        if plan.compile.value:
+            return {"later_way": "compiled", "decode_s": 0.05}
+        return {"decode_s": {"int8": 0.1, "none": 0.13}.get(plan.quantization.value, 0.9)}
+
+    async def work() -> None:
+        tried = tuning(monkeypatch, tmp_path, script, torch_compile="auto", num_threads=2)
+        await all_of(tried)
+        assert names[-1] == "cpu fp32 int8, 2 threads, torch.compile"
+        assert names.count("cpu fp32 int8, 2 threads") == 3, "it was tried again before"
+        verdict = tried.verdict()
+        assert verdict is not None and verdict.figures.way == "compiled"
+        assert tried.plan().compile.value is True
 
     run(work())
 

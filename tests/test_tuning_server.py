@@ -75,7 +75,7 @@ def test_it_measures_keeps_and_leaves_the_running_worker_alone(
             answer = await http.post(ROUTE)
             assert answer.status_code == 202
             assert answer.json()["state"] in ("waiting", "measuring")
-            assert answer.json()["measured"] == []
+            assert (answer.json()["measured"], answer.json()["reason"]) == ([], "")
             told = await until(http, is_over)
             assert (told["state"], told["problem"]) == ("done", "")
             assert told["chosen"]["num_threads"] == 1

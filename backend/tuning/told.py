@@ -35,7 +35,8 @@ def tuning_table(tuning: Tuning) -> Table:
 def sentences(tuning: Tuning) -> list[str]:
     """The winner and why first; what has no figures, what was not reached."""
     verdict = tuning.verdict()
-    told = [_won(verdict, tuning) if verdict else "Nothing was measured that could be chosen."]
+    nothing = "Nothing was measured that could be chosen." if tuning.rows else ""
+    told = [_won(verdict, tuning) if verdict else nothing]
     told += [
         f"{row.setup}: {_ABSENT[row.outcome]}, {row.reason}." for row in tuning.rows if row.reason
     ]

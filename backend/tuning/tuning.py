@@ -85,11 +85,14 @@ class Tuning:
     def next(self) -> Setup | None:
         """What to measure now; None where nothing is left, or the time would not do for it.
 
-        What is nearly as fast as the best is measured again in the end.
+        What is nearly as fast as the best is measured again in the end, but before a compiler that
+        may take all the time there is.
         """
         if self.left_s <= max(_LEAST_S, self._longest_s):
             return None
-        return next(iter(self.ahead or self._rivals()), None)
+        ahead = self.ahead
+        quick = [setup for setup in ahead if not compiles(setup)]
+        return next(iter(quick or self._rivals() or ahead), None)
 
     async def measure(self, setup: Setup) -> Measurement:
         """What becomes of `setup`, added to `rows`; cancelling it leaves no trace of it."""
@@ -100,7 +103,7 @@ class Tuning:
             self.current = None
         took_s = self._clock() - self._began_s
         self.spent_s += took_s
-        if row.outcome == "measured" and not setup.compile:
+        if row.outcome == "measured" and not compiles(setup):
             self._longest_s = max(self._longest_s, took_s)
         self._trials[setup] += 1
         self._record(row)
@@ -165,7 +168,7 @@ class Tuning:
                     lane.worker_command(self.settings, plan),
                     lane.worker_environment(plan),
                     self.settings.worker_start_timeout_s,
-                    compiles=setup.compile and setup.device == "cpu",
+                    compiles(setup),
                 )
         except TimeoutError:
             return Measurement(setup, "skipped", reason=f"not done in the {left_s:.0f} s left")
@@ -186,6 +189,11 @@ class Tuning:
     def _free_now(self, plan: Plan) -> int:
         gpu = next((gpu for gpu in self.hardware.gpus if gpu.uuid == plan.device_uuid), None)
         return gpu.free_bytes if gpu else read_memory().available_bytes
+
+
+def compiles(setup: Setup) -> bool:
+    """Its worker compiles in the background once it can speak; on a GPU Triton does so before."""
+    return setup.compile and setup.device == "cpu"
 
 
 def _told(error: ShoalError) -> str:
