@@ -58,6 +58,20 @@ def test_what_comes_later_is_of_the_best_so_far() -> None:
     ]
 
 
+def test_other_quantizations_are_tried_with_the_best_threads_but_not_those_that_lose_codes() -> (
+    None
+):
+    rows = measured(int8=2.0, none=3.0, int4=1.0)
+    fewer = replace(rows[0], setup=replace(rows[0].setup, num_threads=4))
+    best = replace(fewer, figures=replace(FIGURES, rtf=0.5))
+    found = names(rows=(*rows, best))
+    assert {"cpu bf16, 4 threads", "cpu bf16 int4, 4 threads"} <= set(found)
+    lossy = replace(rows[2], figures=replace(FIGURES, rtf=0.1, kept_codes=0.9))
+    found = names(rows=(*rows[:2], lossy, best))
+    assert "cpu bf16, 4 threads" in found
+    assert not any("int4" in name for name in found)
+
+
 def test_compiling_is_tried_where_the_plan_would_and_nothing_better_is_there() -> None:
     rows = measured(int8=1.0, none=2.0, int4=3.0)
     compiled = "cpu bf16 int8, 8 threads, torch.compile"

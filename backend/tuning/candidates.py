@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from backend.core import Quantization
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.classify import usable_performance_cores
 from backend.hardware.compile_gate import gate_for
@@ -25,18 +24,20 @@ def candidates(
     """What is still to be measured after `rows`; what the user set is the same in all.
 
     First what the table planned, then its other quantizations, then what it would plan on other
-    devices; then of the best so far other numbers of threads, the other precision of a CPU, and
-    torch.compile. So the list changes with `rows`. Raises what `make_plan` raises.
+    devices; then of the best so far other numbers of threads, the other precision of a CPU, other
+    quantizations, and torch.compile. So the list changes with `rows`. Raises what `make_plan`
+    raises.
     """
     planned = _measurable(Setup.of(make_plan(hardware, settings, shape)), settings)
     verdict = choose(rows, planned)
     best = planned if verdict is None else _measurable(verdict.setup, settings)
     steps = (
         iter((planned,)),
-        (replace(planned, quantization=each) for each in _quantizations(settings)),
+        _quantized(planned, settings, rows),
         _on_other_devices(hardware, settings, shape, planned),
         (replace(best, num_threads=each) for each in _threads(hardware, settings, best)),
         (replace(best, precision=each) for each in _precisions(settings, best)),
+        _quantized(best, settings, rows),
         _compiled(hardware, settings, shape, best, rows),
     )
     tried = {row.setup for row in rows}
@@ -51,8 +52,12 @@ def _measurable(setup: Setup, settings: Settings) -> Setup:
     return replace(setup, compile=False) if is_apart else setup
 
 
-def _quantizations(settings: Settings) -> Sequence[Quantization]:
-    return GENTLEST_FIRST if settings.quantization == "auto" else (settings.quantization,)
+def _quantized(setup: Setup, settings: Settings, rows: Sequence[Measurement]) -> Iterator[Setup]:
+    """With each quantization, but those that are known to lose codes."""
+    lossy = {row.setup.quantization for row in rows if row.figures and not row.figures.is_faithful}
+    for quantization in GENTLEST_FIRST:
+        if settings.quantization in ("auto", quantization) and quantization not in lossy:
+            yield replace(setup, quantization=quantization)
 
 
 def _on_other_devices(
