@@ -28,8 +28,9 @@ from backend.tuning.measure import measure
 DEFAULT_SECONDS = 60.0
 _LEAST_S = 1.0
 """A shorter time measures nothing."""
-_RIVALS, _TRIALS = 1.3, 3
-"""Up to so many times the best's RTF a setup is tried again, so many times in all."""
+_RIVALS, _TRIALS = 2.0, 3
+"""Up to so many times the best's RTF a setup is tried again, so many times in all: on a machine
+that others use as well, the same one was three times slower from one minute to the next."""
 
 FreeBytes = Callable[[Plan], int]
 """What is free now of the memory that a plan's worker would take."""
@@ -133,12 +134,12 @@ class Tuning:
             return []
         most_rtf = _RIVALS * verdict.figures.rtf
         close = [
-            row.setup
+            (self._trials[row.setup], row.figures.rtf, row.setup)
             for row in self.rows
             if row.figures is not None and row.figures.rtf <= most_rtf and row.figures.is_faithful
         ]
-        again = [setup for setup in close if self._trials[setup] < _TRIALS and len(close) > 1]
-        return sorted(again, key=lambda setup: self._trials[setup])
+        again = [each for each in close if each[0] < _TRIALS and len(close) > 1]
+        return [setup for *_, setup in sorted(again, key=lambda each: each[:2])]
 
     def _record(self, row: Measurement) -> None:
         """Of several trials the fastest counts."""
