@@ -90,6 +90,15 @@ def test_one_that_loses_codes_is_not_chosen_for_speed() -> None:
     )
 
 
+def test_of_one_quantization_those_that_keep_the_codes_come_first() -> None:
+    rows = (
+        spoken(1.0, quantization="none"),
+        spoken(0.5, kept=0.98, num_threads=2),
+        spoken(0.4, kept=0.9, precision="fp32"),
+    )
+    assert chosen(*rows) == PLANNED
+
+
 def test_one_is_chosen_for_memory_and_the_reason_says_so() -> None:
     verdict = choose((without("too_large", "none"), spoken(1.0, kept=0.5)), PLANNED)
     assert verdict is not None
@@ -223,6 +232,17 @@ def test_what_does_not_fit_any_more_is_passed_over() -> None:
         made.quantization.reason
     )
     assert "Would work" not in made.quantization.reason
+
+
+def test_what_a_setting_forbids_by_now_is_passed_over() -> None:
+    planned = Setup.of(plan_for(MACHINE, S1, cpu_affinity="0-1"))
+    more = replace(planned, num_threads=3)
+    rows = (
+        Measurement(planned, "measured", figures(2.0)),
+        Measurement(more, "measured", figures(1.0)),
+    )
+    made = tuned(*rows, cpu_affinity="0-1")
+    assert (made.num_threads.value, made.num_threads.source) == (2, "measured")
 
 
 def test_a_device_can_be_chosen() -> None:

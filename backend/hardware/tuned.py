@@ -7,7 +7,14 @@ from typing import TypeVar
 from backend.core import MIB, Choice, Plan
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.machine import Hardware
-from backend.hardware.measured import REASON_CHARACTERS, Measurement, Setup, Verdict, choose
+from backend.hardware.measured import (
+    REASON_CHARACTERS,
+    Measurement,
+    Outcome,
+    Setup,
+    Verdict,
+    choose,
+)
 from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
 from backend.settings import Settings
@@ -39,7 +46,8 @@ def verdict_on(
         try:
             return verdict, make_plan(hardware, asked, shape)
         except (BadSetting, NotEnoughMemory) as error:
-            refused = Measurement(verdict.setup, "too_large", reason=refusal(error))
+            outcome: Outcome = "failed" if isinstance(error, BadSetting) else "too_large"
+            refused = Measurement(verdict.setup, outcome, reason=refusal(error))
             left = [refused if row.setup == verdict.setup else row for row in left]
     return None
 

@@ -154,8 +154,10 @@ class Tuning:
             plan = make_plan(self.hardware, setup.pinned(self.settings), self.shape)
             if not is_small(self.shape):  # takes minutes, and makes nothing faster
                 plan = replace(plan, calibration_samples=0)
-        except (BadSetting, NotEnoughMemory) as error:
+        except NotEnoughMemory as error:
             return Measurement(setup, "too_large", reason=refusal(error))
+        except BadSetting as error:
+            return Measurement(setup, "failed", reason=refusal(error))
         now = MemoryNow(self._free_bytes(plan), 0)
         try:
             memory = MemoryBudgetManager(plan, self.shape, lambda: now)
