@@ -42,6 +42,7 @@ from backend.logs import LogBudget, log_to_stderr
 from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
+from backend.tuning.terminal import tune_here
 
 if TYPE_CHECKING:
     pass
@@ -284,6 +285,25 @@ def bench(
     if not as_json:
         Console().print(found.table())
     typer.echo(found.line())
+
+
+@app.command()
+def tune(
+    model_dir: ModelDir = None,
+    device: Device = None,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="To measure in.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what this machine is fastest with; plans then go by it."""
+    logger.remove()
+    with _one_line_errors():
+        settings = load_settings(model_dir=model_dir, device=device)
+        try:
+            is_chosen = tune_here(settings, seconds, as_json, _stderr)
+        except KeyboardInterrupt:
+            _fail("stopped; what was chosen before stays")
+    if not is_chosen:
+        _fail("nothing was kept")
 
 
 @app.command()

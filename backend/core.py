@@ -50,7 +50,7 @@ class Choice(Generic[T]):
 
     value: T
     reason: str
-    source: Literal["tier", "machine", "checkpoint", "user"] = "tier"
+    source: Literal["tier", "machine", "checkpoint", "measured", "user"] = "tier"
     """Where the value comes from. "user" is a setting, and always wins."""
 
 

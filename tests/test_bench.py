@@ -113,7 +113,7 @@ def test_the_life_of_a_worker(tiny: Path, encodes: bool) -> None:
     assert life.rtf > 0
     assert (life.encode_s is not None) == encodes
     assert life.peak_mb >= life.speaking_mb > 50  # Python and torch alone take more
-    assert life.way == "eager"
+    assert life.way == "native"
 
 
 @pytest.mark.parametrize("text", ["crash", "bad reference"])

@@ -18,6 +18,7 @@ from backend.hardware.pressure import RunningConfig
 from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
+from backend.serving.quiet import Quiet
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
@@ -39,8 +40,11 @@ class Lane:
         deployment: Deployment,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
+        quiet: Quiet | None = None,
     ) -> None:
         self._settings, self._command = settings, command
+        self.quiet = quiet or Quiet()
+        """Whether a request is inside, here or in a lane that shares it."""
         self._take(deployment)
         self.worker = WorkerClient(
             self._worker_command(),
@@ -77,6 +81,7 @@ class Lane:
             queue_limit=waiting if settings.queue_limit is None else settings.queue_limit,
             rows_per_client=settings.max_batch_per_client or max(1, rows // 2),
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
+            quiet=self.quiet,
         )
         self.cooling = Cooling(
             self.usage.heat,
@@ -171,12 +176,16 @@ class CpuLane:
     """
 
     def __init__(
-        self, settings: Settings, hardware: Hardware, command: tuple[str, ...] | None = None
+        self,
+        settings: Settings,
+        hardware: Hardware,
+        command: tuple[str, ...] | None = None,
+        quiet: Quiet | None = None,
     ) -> None:
         # What was set for the GPU's weights need not be possible on the CPU.
         on_cpu = {"device": "cpu", "precision": "auto", "quantization": "auto"}
         self._settings = settings.model_copy(update=on_cpu)
-        self._hardware, self._command = hardware, command
+        self._hardware, self._command, self._quiet = hardware, command, quiet
         self._lane: Lane | None = None
         self._users = 0
         self._is_closed = False
@@ -241,7 +250,8 @@ class CpuLane:
 
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
-        return Lane(self._settings, await asyncio.to_thread(self._look), self._command)
+        deployment = await asyncio.to_thread(self._look)
+        return Lane(self._settings, deployment, self._command, quiet=self._quiet)
 
     def _look(self) -> Deployment:
         free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
