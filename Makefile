@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve ui test test-all fuzz lint format pages parity clients demo-voice clean help
+.PHONY: serve ui bench test test-all fuzz lint format pages parity clients demo-voice clean help
 
 help:
-	@echo "make serve | ui | test | test-all | fuzz | lint | format | pages | parity | clients | demo-voice | clean"
+	@echo "make serve | ui | bench | test | test-all | fuzz | lint | format | pages | parity | clients | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ serve: $(VENV)/.installed
 
 ui: $(VENV)/.installed-ui
 	$(BIN)/shoal serve --ui $(ARGS)
+
+# This machine's figures, fish-speech 0.1.0 beside ours, in the environment that `make parity` uses.
+bench: $(VENV)/.installed
+	SHOAL_DATA_DIR=.venv-oracle $(BIN)/shoal bench $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ from backend.hardware.deployment import Deployment
 from backend.listening import local_url
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
+from backend.version import shoal_version
 
 
 def create_app(
@@ -65,7 +66,7 @@ def create_app(
     app = FastAPI(
         title="Shoal",
         summary="Fish Speech over HTTP.",
-        version=system.shoal_version(),
+        version=shoal_version(),
         lifespan=lifespan,
         docs_url=None,  # ours needs no internet
         redoc_url=None,

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, get_args
 import typer
 from loguru import logger
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from backend.api.guard import first_key, refuse_open
 from backend.app import create_app
 from backend.audio.write import AudioWriter
+from backend.bench.command import Asked
+from backend.bench.command import run as run_bench
 from backend.connections.server import Server
 from backend.core import (
     LANGUAGES,
@@ -39,6 +42,7 @@ from backend.logs import LogBudget, log_to_stderr
 from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
+from backend.tuning.terminal import tune_here
 
 if TYPE_CHECKING:
     pass
@@ -245,6 +249,61 @@ def plan(
     Console().print(plan_table(deployment.plan, deployment.hardware, deployment.shape))
     for level, line in deployment.plan.log_lines:
         _stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
+
+
+@app.command()
+def bench(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder; else random weights of openaudio-s1-mini's size."),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Measure the shipped voice.")] = False,
+    device: Device = None,
+    upstream: Annotated[
+        bool, typer.Option(help="Beside it, the published package, installed if it is not there.")
+    ] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="Only try that all works.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
+    """Measure this machine: frames a second, codec, first audio, memory. The last line is JSON."""
+    logger.remove()
+    if demo and checkpoint is not None:
+        _fail("name --checkpoint or --demo, not both")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with _one_line_errors(), Progress(*columns, console=_stderr, transient=True) as progress:
+        task = progress.add_task("starting")
+
+        def tell(line: str) -> None:
+            progress.update(task, description=escape(line))
+            if not _stderr.is_terminal:
+                typer.echo(line, err=True)
+
+        try:
+            found = run_bench(Asked(checkpoint, demo, device, upstream, quick), tell)
+        except KeyboardInterrupt:
+            _fail("stopped")
+    if not as_json:
+        Console().print(found.table())
+    typer.echo(found.line())
+
+
+@app.command()
+def tune(
+    model_dir: ModelDir = None,
+    device: Device = None,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="To measure in.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what this machine is fastest with; plans then go by it."""
+    logger.remove()
+    with _one_line_errors():
+        settings = load_settings(model_dir=model_dir, device=device)
+        try:
+            is_chosen = tune_here(settings, seconds, as_json, _stderr)
+        except KeyboardInterrupt:
+            _fail("stopped; what was chosen before stays")
+    if not is_chosen:
+        _fail("nothing was kept")
 
 
 @app.command()

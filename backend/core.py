@@ -50,7 +50,7 @@ class Choice(Generic[T]):
 
     value: T
     reason: str
-    source: Literal["tier", "machine", "checkpoint", "user"] = "tier"
+    source: Literal["tier", "machine", "checkpoint", "measured", "user"] = "tier"
     """Where the value comes from. "user" is a setting, and always wins."""
 
 
@@ -69,7 +69,7 @@ class Plan:
     """fp32, bf16 or fp16."""
     quantization: Choice[Quantization]
     compile: Choice[bool]
-    """Whether compiled code is tried: on a GPU Triton's kernels, on a CPU torch.compile's."""
+    """Whether compiled code is tried: on a GPU Triton's kernels, on a CPU kernels in C."""
     num_threads: Choice[int]
     cpu_affinity: Choice[tuple[int, ...]]
     """Logical CPUs the worker is pinned to; empty is not pinned."""
@@ -390,7 +390,7 @@ class EngineInfo:
     codec_precision: str = "fp32"
     """What codes are decoded in."""
     way: str = "eager"
-    """In which frames are computed: eager, graph, fused or compiled."""
+    """In which frames are computed: eager, graph, fused or native."""
     way_detail: str = ""
     """Why, in words for a user; "" where there was nothing to choose."""
 

@@ -66,10 +66,10 @@ class Settings(BaseSettings):
     """How weights are stored: auto, none, int8 or int4."""
 
     torch_compile: Compile = "auto"
-    """Whether torch.compile may be tried in the background: auto or off."""
+    """Whether code is compiled on this machine, Triton's or C: auto or off."""
 
     force_torch_compile: bool = Field(False, validation_alias=_also_bare("FORCE_TORCH_COMPILE"))
-    """Try torch.compile even where the platform is not expected to support it."""
+    """Try it even where the platform is not expected to support it."""
 
     cpu_affinity: CpuAffinity = Field("auto", validation_alias=_also_bare("CPU_AFFINITY"))
     """Logical CPUs of the worker: auto, off, or a list as in 0-3,6."""

@@ -44,6 +44,7 @@ from backend.serving.outlook import OnQueued, Outlook
 from backend.serving.references import References
 from backend.serving.session import SpeechSession
 from backend.settings import Settings
+from backend.tuning.server import BackgroundTuning
 from backend.voices.store import VoiceStore
 from backend.worker.client import WorkerClient
 
@@ -74,7 +75,9 @@ class SmartBackend:
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
         self.lane = Lane(settings, deployment or Deployment.look(settings), command, start_attempts)
-        self._cpu_lane = CpuLane(settings, self.lane.deployment.hardware, command)
+        hardware, quiet = self.lane.deployment.hardware, self.lane.quiet
+        self._cpu_lane = CpuLane(settings, hardware, command, quiet)
+        self.tuning = BackgroundTuning(settings, self.lane)
         self.references = References(settings)
         self._intake = Intake(settings, self.lane, self._cpu_lane, self.references)
         self.monitoring = self._watch()
@@ -135,6 +138,7 @@ class SmartBackend:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
         self._intake.close()
+        await self.tuning.close()
         await self._cpu_lane.close()
         await self.lane.close()
         await self.monitoring.__aexit__(kind, error, trace)
@@ -299,6 +303,7 @@ class SmartBackend:
                 **config_json(self.lane.config),
                 "way": self.lane.running_plan.way or None,
             },
+            "measurement": self.tuning.status(),
         }
 
     def health(self) -> dict[str, Any]:

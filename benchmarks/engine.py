@@ -1,9 +1,7 @@
-"""`python -m benchmarks.engine`: how fast the engine speaks, against the floor and upstream.
+"""`python -m benchmarks.engine`: rows at once with their codec, in this process, without a server.
 
-In this process, no server: frames a second of transformer and codec at several batch sizes, the
-bytes of weights a frame reads against what the memory can deliver; with `--compile` the same again
-once compiled code speaks, and what the compiling cost the speech beside it; with `--upstream` the
-same sentence through `fish-speech==0.1.0` in its own environment on the same cores. Prints a table,
+Frames a second of transformer and codec at several batch sizes, in the fastest way or with
+`--eager` in the plain one. Against the floor and upstream `shoal bench` measures. Prints a table,
 then one JSON line.
 """
 
@@ -12,9 +10,7 @@ import json
 import platform
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +18,19 @@ import psutil
 import torch
 
 import backend
+from backend.bench.random_checkpoint import DTYPES
 from backend.codec.stage import CodecStage
 from backend.codec.way import take_fastest_, ways
 from backend.core import SamplingParams
-from backend.engine.background import BackgroundCompile
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
+from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.model.packed import tried_pool
 from backend.worker.loaded import stage_of
 
-UPSTREAM_CONTEXT_TOKENS = 8192
-"""What openaudio-s1-mini's config says; the package attends over all of it at every step."""
-
 TEXT = "The old lighthouse keeper climbed the stairs every evening to light the lamp for the ships."
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def speak(
@@ -71,48 +64,11 @@ def speak(
     return made, time.perf_counter() - began_s
 
 
-def copy_gb_s(device: torch.device, mib: int = 256) -> float:
-    """What the memory delivers, bytes read and written, in 1e9 a second; best of seven."""
-    source = torch.ones(mib * 1024 * 1024 // 8, dtype=torch.float64, device=device)
-    target = torch.empty_like(source)
-    best_s = float("inf")
-    for _ in range(7):
-        wait(device)
-        began_s = time.perf_counter()
-        target.copy_(source)
-        wait(device)
-        best_s = min(best_s, time.perf_counter() - began_s)
-    return 2 * source.nbytes / best_s / 1e9
-
-
-def wait(device: torch.device) -> None:
-    """Wait for what `device` was given to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def memory_mb(device: torch.device) -> float:
     """What this process holds now: on the GPU where it computes there, else resident."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device) / 1e6
     return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def upstream_frames_s(checkpoint: Checkpoint, frames: int) -> float:
-    """`fish-speech` 0.1.0's frames a second: transformer only, fp32, one thread."""
-    # Here: they want more around them than measuring ourselves does, on a machine lent for it say.
-    from tests.parity.official import write_transformer  # noqa: PLC0415
-    from tests.parity.oracle import ask  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        folder = write_transformer(scratch / "checkpoint", checkpoint, UPSTREAM_CONTEXT_TOKENS)
-        job = {"kind": "greedy", "folder": str(folder), "text": TEXT, "reference_texts": []}
-        # The first job loads the model; the second is timed, its prompt included.
-        jobs = [job | {"name": f"{n}", "frames": n} for n in (4, frames)]
-        answers = ask(jobs, {}, scratch)
-    made = int(answers[f"{frames}/grid"].shape[1]) - int(answers[f"{frames}/prompt"])
-    return made / float(answers[f"{frames}/seconds"])
 
 
 def table(
@@ -137,78 +93,6 @@ def table(
     return result
 
 
-def compile_beside(
-    checkpoint: Checkpoint, engine: Engine, frames: int
-) -> tuple[BackgroundCompile, dict[str, Any]]:
-    """Compile in the background while one row speaks without a pause; what came of it."""
-    device = checkpoint.model.embeddings.weight.device
-    before_mb, done, answer = memory_mb(device), threading.Event(), list[Any]()
-
-    def told(*said: object) -> None:
-        answer[:] = said
-        done.set()
-
-    compiling = BackgroundCompile(engine, told)
-    began_s = time.perf_counter()
-    compiling.start()
-    with Peak() as peak:
-        steps = steps_until(checkpoint, engine, frames, done.is_set)
-    is_active, detail = answer
-    print(detail)
-    result = {
-        "is_active": is_active,
-        "detail": detail,
-        "seconds": time.perf_counter() - began_s,
-        "memory_mb": memory_mb(device) - before_mb,
-        "compilers_peak_mb": peak.mb,
-        "beside_it_frames_s": 1 / statistics.mean(steps),
-        "beside_it_longest_step_s": max(steps),
-    }
-    return compiling, result
-
-
-def steps_until(
-    checkpoint: Checkpoint, engine: Engine, frames: int, is_over: Callable[[], bool]
-) -> list[float]:
-    """Seconds of each step of one row that speaks again and again until `is_over`."""
-    prompt = Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, TEXT)
-    steps: list[float] = []
-    while not is_over():
-        engine.add(Sequence(prompt, SamplingParams(), frames, checkpoint.config.max_seq_len))
-        while not engine.is_idle:
-            began_s = time.perf_counter()
-            engine.step()
-            steps.append(time.perf_counter() - began_s)
-    return steps
-
-
-class Peak:
-    """The most memory that children of this process held together, sampled ten times a second."""
-
-    def __init__(self) -> None:
-        self.mb = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.1):
-            held = 0
-            for child in psutil.Process().children(recursive=True):
-                try:
-                    held += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.mb = max(self.mb, held / 1e6)
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -217,25 +101,32 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N")
     parser.add_argument("--precision", choices=DTYPES, default="fp32")
     parser.add_argument("--quantization", choices=("none", "int8", "int4"), default="none")
-    parser.add_argument("--compile", action="store_true", help="again with compiled code")
+    parser.add_argument("--eager", action="store_true", help="one torch operation after another")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 10])
     parser.add_argument("--frames", type=int, default=200, help="most frames of one sequence")
-    parser.add_argument("--upstream", action="store_true", help="compare; give --threads 1")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     began_s = time.perf_counter()
+    pool = None
+    if arguments.device == "cpu" and not arguments.eager:
+        with tempfile.TemporaryDirectory() as folder:
+            pool = tried_pool(Path(folder))
     checkpoint = load_checkpoint(
         arguments.model_dir,
         device=arguments.device,
         dtype=DTYPES[arguments.precision],
         codec_dtype=torch.float32,
         quantization=arguments.quantization,
+        pool=pool,
     )
     model = checkpoint.model
     device = model.embeddings.weight.device
     engine = Engine(model, max(arguments.rows))
+    settled = Settled("eager", "")
+    if not arguments.eager:
+        settled = settle(engine, may_use_triton=True, pool=pool)
     way = take_fastest_(checkpoint.codec, ways(device))
     stage = stage_of(checkpoint.codec, max(arguments.rows))
     result: dict[str, Any] = {
@@ -244,25 +135,15 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": arguments.precision,
         "quantization": arguments.quantization,
+        "way": settled.name,
         "codec": str(way),
         "threads": arguments.threads,
         "torch": str(torch.__version__),
         "load_s": time.perf_counter() - began_s,
-        "weight_mb_per_frame": model.weight_bytes_per_frame() / 1e6,
-        "copy_gb_s": copy_gb_s(device),
     }
-    result["floor_frames_s"] = result["copy_gb_s"] * 1e3 / result["weight_mb_per_frame"]
     speak(checkpoint, engine, stage, 1, arguments.frames, True)
     result |= table(arguments, checkpoint, engine, stage)
-    if arguments.compile:
-        compiling, result["compile"] = compile_beside(checkpoint, engine, arguments.frames)
-        if result["compile"]["is_active"]:
-            speak(checkpoint, engine, stage, 1, arguments.frames, True)
-            result["compiled"] = table(arguments, checkpoint, engine, stage)
-        compiling.stop()
     result["memory_mb"] = memory_mb(device)
-    if arguments.upstream:
-        result["upstream_frames_s"] = upstream_frames_s(checkpoint, 48)
     for name, value in result.items():
         if isinstance(value, float):
             print(f"{name:20} {value:.1f}")

@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
+from backend.bench.random_checkpoint import DTYPES
 from backend.hardware.need import ELEMENT_BYTES, CheckpointShape
 from backend.settings import SHIPPED_VOICE_DIR
 from benchmarks import gpu_decode
-from benchmarks.engine import DTYPES, copy_gb_s
 from benchmarks.gpu_report import TINY, Report, Size
 from benchmarks.gpu_rows import (
     ENGINE_ROWS,
@@ -66,7 +66,7 @@ def upstream_of(files: Sequence[Path]) -> dict[str, Any]:
 def run(arguments: argparse.Namespace, folder: Path, size: Size) -> Report:
     """Every row that was asked for."""
     shape = CheckpointShape.from_folder(folder)
-    copy_bytes_s = 1e9 * copy_gb_s(torch.device(arguments.device), size.copy_mib)
+    copy_bytes_s = 1e9 * gpu_decode.copy_gb_s(torch.device(arguments.device), size.copy_mib)
     element_bytes = ELEMENT_BYTES[arguments.precision]
     floor = Floor.of(shape.model, element_bytes, copy_bytes_s)
     out = os.environ.get("OUT")
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, folder: Path, size: Size) -> Report:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, help="folder of `tests.random_checkpoint`")
+    parser.add_argument("--checkpoint", type=Path, help="folder of a random checkpoint")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--precision", choices=DTYPES, default="bf16")
     parser.add_argument("--rows", nargs="+", choices=tuple(BAR), default=tuple(BAR))

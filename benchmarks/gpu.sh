@@ -32,7 +32,7 @@ case ${UPSTREAM:-eager} in eager | both) upstream eager --skip-compile ;; esac
 case ${UPSTREAM:-eager} in compiled | both) upstream compiled --only-compile ;; esac
 if [ "${ROWS:-}" != none ]; then
     [ -f "$CHECKPOINT/codec.safetensors" ] ||
-        "$PYTHON" -m tests.random_checkpoint "$CHECKPOINT" --dtype bf16
+        "$PYTHON" -m backend.bench.random_checkpoint "$CHECKPOINT" --dtype bf16
     # shellcheck disable=SC2086 # the files' names are words
     "$PYTHON" -m benchmarks.gpu --checkpoint "$CHECKPOINT" ${files:+--upstream $files} "$@"
 fi

@@ -12,7 +12,6 @@ from backend.engine.prompt import Prompt, Reference
 from backend.engine.sequence import Sequence
 from backend.engine.ways import settle
 from backend.model.checkpoint import Checkpoint
-from benchmarks.engine import wait
 
 TEXT = "Hello there."
 WARM_STEPS = 20
@@ -96,6 +95,26 @@ class Spoken:
 
     def _positions(self) -> int:
         return sum(sequence.prompt_tokens + sequence.frames for sequence in self._running)
+
+
+def copy_gb_s(device: torch.device, mib: int = 256) -> float:
+    """What the memory delivers, bytes read and written, in 1e9 a second; best of seven."""
+    source = torch.ones(mib * 1024 * 1024 // 8, dtype=torch.float64, device=device)
+    target = torch.empty_like(source)
+    best_s = float("inf")
+    for _ in range(7):
+        wait(device)
+        began_s = time.perf_counter()
+        target.copy_(source)
+        wait(device)
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return 2 * source.nbytes / best_s / 1e9
+
+
+def wait(device: torch.device) -> None:
+    """Wait for what `device` was given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def give_back() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from backend.bench.random_checkpoint import DTYPES
 from backend.core import MIB
 from backend.hardware.need import CheckpointShape
 from backend.model.checkpoint import load_checkpoint
 from backend.nvml import Card
 from backend.worker.client import WorkerClient
 from benchmarks import gpu_decode, gpu_worker
-from benchmarks.engine import DTYPES
 from benchmarks.gpu_report import Report, Size
 from benchmarks.gpu_table import Floor, Row, percentile, spread
 from benchmarks.gpu_worker import Case, Crowd, Heard, Memory

@@ -59,22 +59,10 @@ def figures(answer: httpx.Response) -> dict[str, Any]:
     return {name: float(headers[header]) for name, header in names.items()}
 
 
-async def wait_for_compilation(http: httpx.AsyncClient, most_s: float) -> str:
-    """How the background compilation ended; "" if it has not within `most_s`."""
-    deadline_s = time.monotonic() + most_s
-    while time.monotonic() < deadline_s:
-        insights = (await http.get("/health")).json()["smart_insights"]
-        for insight in insights:
-            if insight.startswith("torch.compile is"):
-                return str(insight)
-        await asyncio.sleep(1.0)
-    return ""
-
-
 async def measure(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that is asked of the server at `url`."""
     out: Path = arguments.out
-    found: dict[str, Any] = {"eager": [], "estimates": []}
+    found: dict[str, Any] = {"alone": [], "estimates": []}
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as http:
 
         def keep(name: str, value: Any) -> None:
@@ -102,16 +90,11 @@ async def measure(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
             found["estimates"].append(asked.json()["estimate"])
         keep("estimate-memory", found["estimates"])
         for characters in arguments.characters:
-            found["eager"].append(await speak(characters))
+            found["alone"].append(await speak(characters))
         found["reference"] = await speak(
             arguments.characters[0], files={"speaker_file": ("voice.wav", recording(8.0))}
         )
         found["together"] = [await together(count) for count in arguments.together]
-        if arguments.compile_s:
-            found["compilation"] = await wait_for_compilation(http, arguments.compile_s)
-            if "is active" in found["compilation"]:
-                found["compiled"] = [await speak(n) for n in arguments.characters]
-                found["compiled_together"] = [await together(n) for n in arguments.together]
         keep("optimize-for-hardware", (await http.post("/optimize-for-hardware")).json())
         keep("cache-clear", (await http.post("/cache/clear")).json())
         for path in ABOUT:
@@ -124,17 +107,15 @@ def table(found: dict[str, Any]) -> None:
     """Print what was measured, one row a request."""
     print("| | characters | tokens/s | RTF | first audio ms | peak VRAM MB | GPU % |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for kind in ("eager", "compiled"):
-        for row in found.get(kind, []):
-            cells = [
-                *(f"{row['characters']}", f"{row['tokens_per_s']:.1f}", f"{row['rtf']:.3f}"),
-                *(f"{row['first_audio_ms']:.0f}", f"{row['peak_vram_mb']:.0f}"),
-                f"{row['gpu_util_pct']:.0f}",
-            ]
-            print(f"| {kind} | " + " | ".join(cells) + " |")
-    for kind in ("together", "compiled_together"):
-        for row in found.get(kind, []):
-            print(f"{kind}: {row['requests']} requests, {row['tokens_per_s']:.0f} tokens/s in all")
+    for row in found["alone"]:
+        cells = [
+            *(f"{row['characters']}", f"{row['tokens_per_s']:.1f}", f"{row['rtf']:.3f}"),
+            *(f"{row['first_audio_ms']:.0f}", f"{row['peak_vram_mb']:.0f}"),
+            f"{row['gpu_util_pct']:.0f}",
+        ]
+        print("| alone | " + " | ".join(cells) + " |")
+    for row in found["together"]:
+        print(f"together: {row['requests']} requests, {row['tokens_per_s']:.0f} tokens/s in all")
 
 
 def main() -> None:
@@ -144,7 +125,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--characters", type=int, nargs="+", default=[40, 80, 120, 160, 200])
     parser.add_argument("--together", type=int, nargs="*", default=[4, 16])
-    parser.add_argument("--compile-s", type=float, default=0.0, help="wait so long for it")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     environment = {"SHOAL_METRICS": "true", "SHOAL_METRICS_DIR": str(arguments.out / "metrics")}
@@ -156,7 +136,7 @@ def main() -> None:
         finally:
             (arguments.out / "server.log").write_text("".join(served.log))
     table(found)
-    median = statistics.median(row["tokens_per_s"] for row in found["eager"])
+    median = statistics.median(row["tokens_per_s"] for row in found["alone"])
     print(json.dumps({"median_tokens_per_s": median, **found}))
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import psutil
 
+from backend.bench.random_checkpoint import random_checkpoint
 from backend.core import MIB, OPEN_SENTENCES, EngineInfo, Quantization, SamplingParams
 from backend.hardware.need import ELEMENT_BYTES, CheckpointShape, Reading
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_text
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Speak, WorkerConfig
-from tests.random_checkpoint import random_checkpoint
 
 KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
 SAMPLE_S = 0.005

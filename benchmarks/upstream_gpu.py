@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from backend.bench.random_checkpoint import S1_MINI, byte_tokenizer, randomize_weight_
 from backend.fish_worker.package import published
-from tests.random_checkpoint import S1_MINI
-from tests.tiny import TINY, byte_tokenizer, randomize_weight_
+from tests.tiny import TINY
 
 TEXT = "The old lighthouse keeper climbed the stairs every evening to light the lamp for the ships."
 SAMPLING = {"temperature": 0.7, "top_p": 0.7, "repetition_penalty": 1.1}
@@ -96,7 +96,7 @@ class Upstream:
 
 
 def _random_model(config: dict[str, Any], device: str) -> Any:
-    """Its DualARTransformer, filled as `tests.random_checkpoint` fills ours."""
+    """Its DualARTransformer, filled as `backend.bench.random_checkpoint` fills ours."""
     llama, tokens = published("models.text2semantic.llama"), byte_tokenizer(config["codebook_size"])
     with tempfile.TemporaryDirectory() as folder:
         tokens.to_folder(Path(folder))

@@ -5,13 +5,13 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from backend.bench.random_checkpoint import S1_MINI
 from backend.core import MIB, Plan, Quantization
 from backend.hardware.machine import GIB, Core, Cpu, CpuFeature, Gpu, Hardware, Memory
 from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
 from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig
 from backend.settings import SHIPPED_VOICE_DIR, Settings
-from tests.random_checkpoint import S1_MINI
 
 
 class Given(Settings):

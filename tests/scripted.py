@@ -50,12 +50,18 @@ def hardware() -> Hardware:
 
 
 def make_app(
-    worker: dict[str, Any] | None = None, found: Hardware | None = None, **values: Any
+    worker: dict[str, Any] | None = None,
+    found: Hardware | None = None,
+    is_commanded: bool = True,
+    **values: Any,
 ) -> FastAPI:
-    """An app on this machine, or on the one that was `found`, with a scripted worker."""
+    """An app on this machine, or on the one that was `found`, with a scripted worker.
+
+    Without `is_commanded` its worker is what `worker_command` says.
+    """
     chosen = settings(**values)
     machine = Deployment.look(chosen, found or hardware())
-    return create_app(chosen, command(**(worker or {})), machine)
+    return create_app(chosen, command(**(worker or {})) if is_commanded else None, machine)
 
 
 def speak(text: str = "hello", request_id: str = "r") -> Speak:

@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.core import EngineInfo, FinishReason, ReferenceCodes, SpeechStats
+from backend.core import EngineInfo, FinishReason, QualityCost, ReferenceCodes, SpeechStats
 from backend.worker.messages import (
     Abort,
     Beat,
@@ -44,6 +44,7 @@ from backend.worker.messages import (
     Ready,
     Shutdown,
     Speak,
+    WayState,
     frame,
     read_body,
     to_worker_decoder,
@@ -80,6 +81,16 @@ class Script:
     """How often it says that it lives; 0 is never."""
     clear_file: str = ""
     """Caches are cleared once this file exists."""
+    dies: bool = False
+    """Whatever it is to speak, as if the text said `crash`."""
+    decode_s: float = 0.1
+    """What it says that each text took."""
+    peak_memory_mb: float = 1.0
+    greedy_agreement: float | None = None
+    """What quantization is said to keep."""
+    way: str = "eager"
+    later_way: str = ""
+    """In which way frames are made a moment after it is ready, where that is another."""
 
 
 SCRIPT = Script(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Script()
@@ -123,6 +134,10 @@ def info() -> EngineInfo:
         codec_id=CODEC_ID,
         trial_rtf=SCRIPT.trial_rtf,
         has_default_voice=SCRIPT.has_default_voice,
+        way=SCRIPT.way,
+        quality_cost=None
+        if SCRIPT.greedy_agreement is None
+        else QualityCost(0.01, SCRIPT.greedy_agreement, 8),
     )
 
 
@@ -144,12 +159,12 @@ def stats(finish: FinishReason) -> SpeechStats:
         generated_tokens=FRAMES + (finish == "end"),
         audio_s=SAMPLES / RATE_HZ,
         prefill_s=0.01,
-        decode_s=0.1,
+        decode_s=SCRIPT.decode_s,
         first_audio_s=0.02,
-        total_s=0.2,
+        total_s=SCRIPT.decode_s + 0.1,
         fish_bandwidth_gb_s=1.0,
         weight_read_gb_s=1.0,
-        peak_memory_mb=1.0,
+        peak_memory_mb=SCRIPT.peak_memory_mb,
         segments=1,
         finish_reasons=(finish,),
     )
@@ -164,7 +179,7 @@ def wait_for_abort(request_id: str) -> None:
 def speak(message: Speak, is_first_seed: bool) -> None:
     """One request, in a thread of its own."""
     text, request_id = message.text, message.request_id
-    if "crash" in text:
+    if "crash" in text or SCRIPT.dies:
         print("about to crash", file=sys.stderr, flush=True)
         os._exit(3)
     if "kill" in text:
@@ -259,6 +274,8 @@ def main() -> None:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return
     send(Ready(info(), beats=SCRIPT.beat_s > 0))
+    if SCRIPT.later_way:
+        send(WayState(SCRIPT.later_way, "compiled in 1 s"))
     if SCRIPT.beat_s:
         threading.Thread(target=beat, daemon=True).start()
     while (body := read_body(sys.stdin.buffer)) is not None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.bench.random_checkpoint import S1_MINI
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import DualARConfig
 from backend.model.reading import longest_s
@@ -20,7 +21,6 @@ from benchmarks.gpu_table import (
     spread,
 )
 from benchmarks.gpu_worker import text_for
-from tests.random_checkpoint import S1_MINI
 from tests.tiny import tiny_checkpoint
 
 COPY_BYTES_S = 3.033e12

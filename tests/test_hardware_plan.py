@@ -234,7 +234,7 @@ def test_the_tiers_figures_come_along() -> None:
             computer(I7, 32, RTX_3060),
             "GPU-accelerated with FP16 precision, INT8 quantization + torch.compile (Triton)",
         ),
-        (computer(I7), "CPU-only with FP32 precision, INT8 quantization + torch.compile (C++)"),
+        (computer(I7), "CPU-only with FP32 precision, INT8 quantization + kernels in C"),
     ],
 )
 def test_the_changelogs_notes(machine: Hardware, note: str) -> None:

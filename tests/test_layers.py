@@ -9,28 +9,42 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity"}
+WORKER_MAIN = {"engine", "codec", "model", "native", "audio", "hardware.affinity"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
     "languages": {"core", "errors"},
-    "model": {"core", "errors"},
+    "native": set(),
+    "model": {"core", "errors", "native"},
     "settings": {"core", "errors"},
     "text": {"core", "errors"},
     "audio": {"core", "errors"},
     "voices": {"core", "errors", "regular_file"},
     "regular_file": set(),
+    "version": set(),
     "logs": set(),
     "watch": set(),
     "thermometer": set(),
     "nvml": {"watch"},
     "hardware": {
         *("core", "errors", "settings", "model.config", "model.reading"),
-        *("nvml", "thermometer", "watch"),
+        *("nvml", "thermometer", "watch", "regular_file", "version"),
     },
     "hardware.affinity": {"core", "errors"},
     "monitoring": {"core", "errors", "settings", "nvml", "regular_file", "thermometer"},
     "report": {"errors", "monitoring"},
+    "bench": {
+        *("core", "errors", "settings", "serving.lane"),
+        *("hardware.deployment", "hardware.detect", "hardware.need", "fish_worker.install"),
+        *("worker.client", "worker.messages", "worker.process"),
+    },
+    "bench.messages": set(),
+    "bench.stopwatch": set(),
+    "bench.random_checkpoint": {"model"},
+    "bench.probe": {"errors", "logs", "worker.main", "worker.messages"},
+    "bench.computing": {"core", "codec", "engine", "worker.loaded", "worker.messages"},
+    "bench.upstream": {"errors", "logs", "fish_worker.main", "worker.messages"},
+    "bench.upstream_speaking": {"core", "fish_worker.loaded_package", "worker.messages"},
     "monitoring.fish_log": {"core", "errors"},
     "fish_worker.install": {"core", "errors", "settings", "worker.messages"},
     "fish_worker": {
@@ -38,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("worker.messages", "worker.pipe", "worker.device", "worker.process_memory"),
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
-    "engine": {"core", "errors", "logs", "model"},
+    "engine": {"core", "errors", "logs", "model", "native"},
     "codec": {"core", "errors", "model"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
@@ -50,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": set(),
     "serving.speed": set(),
     "serving.fair_thread": set(),
+    "serving.quiet": set(),
     "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.cooling": {"errors", "hardware", "thermometer"},
@@ -69,14 +84,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.intake": {
         *("core", "errors", "settings", "audio", "hardware", "model.reading", "worker.messages"),
     },
+    "tuning": {
+        *("core", "errors", "settings", "logs", "hardware"),
+        *("serving.lane", "worker.client", "worker.messages"),
+    },
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
-        "serving",
+        *("serving", "tuning.server"),
     },
     "api": {
         *("core", "errors", "languages", "settings", "audio", "voices"),
         *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
-        *("listening", "logs"),
+        *("listening", "logs", "version"),
     },
     "connections": {"core", "errors", "settings", "listening", "faces", "api.arrival"},
     "listening": {"errors"},
@@ -90,19 +109,23 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hardware.deployment",
         "listening",
         "smart_backend",
+        "version",
     },
     "cli": {
         *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
-        "api.guard",
+        *("api.guard", "bench.command", "tuning.terminal"),
         *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
     },
     "ui": set(),
 }
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
-TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
+TORCH_ROOMS = ("native", "model", "engine", "codec", "worker", "fish_worker", "bench")
 TORCH_FREE = (
     *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
     *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
+    *("bench.command", "bench.run", "bench.life", "bench.partner", "bench.subject"),
+    *("bench.figures", "bench.report", "bench.messages", "bench.stopwatch"),
+    *("bench.probe", "bench.upstream"),
 )
 
 

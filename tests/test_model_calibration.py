@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from backend.bench.random_checkpoint import S1_MINI
 from backend.core import LANGUAGES, QualityCost, Quantization
 from backend.model import calibration
 from backend.model.calibration import MOST_FRAMES
@@ -16,7 +17,6 @@ from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR
 from backend.model.quantize import Bits, QuantizedLinear, QuantizedMatrix, quantize_matrix
 from backend.model.weights import open_weights, transformer_weights
-from tests.random_checkpoint import S1_MINI
 from tests.tiny import tiny_checkpoint
 
 

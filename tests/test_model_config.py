@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from backend.bench.random_checkpoint import S1_MINI
 from backend.model.config import (
     DECODE_FRAMES,
     ENCODE_FRAMES,
@@ -23,7 +24,6 @@ from backend.model.kv_cache import KVCache
 from backend.model.layers import lay_out_for_cpu_
 from backend.model.stream import Stream
 from tests.computers import DEMO
-from tests.random_checkpoint import S1_MINI
 from tests.tiny import TINY, TINY_CODEC
 
 CPU = torch.device("cpu")

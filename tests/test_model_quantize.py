@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from backend.bench.random_checkpoint import random_checkpoint
 from backend.core import Quantization
 from backend.engine.engine import Engine
 from backend.errors import BadCheckpoint
@@ -30,7 +31,6 @@ from backend.model.quantize import (
     quantized_linear,
 )
 from tests.engines import run, sequence
-from tests.random_checkpoint import random_checkpoint
 from tests.tiny import TINY_CODEC, tiny_checkpoint
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.bench.random_checkpoint import byte_tokenizer, special_tokens
 from backend.errors import BadCheckpoint
 from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
-from tests.tiny import byte_tokenizer, special_tokens
 
 BYTES = {bytes([i]): i for i in range(256)}
 

@@ -150,4 +150,4 @@ def test_counts() -> None:
 
 
 def test_every_source_of_a_choice_is_said_in_words() -> None:
-    assert set(words.DECIDED_BY) == {"tier", "machine", "checkpoint", "user"}
+    assert set(words.DECIDED_BY) == {"tier", "machine", "checkpoint", "measured", "user"}

@@ -1,30 +1,16 @@
 """A checkpoint small enough for any test: random weights, real formats, our own layout."""
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from backend.bench.random_checkpoint import byte_tokenizer, randomize_weight_
 from backend.model.checkpoint import Checkpoint, save_checkpoint
 from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, WindowConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
-from backend.model.tokenizer import IM_END, INTERLEAVE, Tokenizer
-
-CONTROL_TOKENS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|pad|>",
-    "<|im_start|>",
-    IM_END,
-    "<|text|>",
-    "<|voice|>",
-    INTERLEAVE,
-)
-"""What the small checkpoints know beside text and semantic tokens."""
 
 TINY: dict[str, Any] = {
     "model_type": "dual_ar",
@@ -71,53 +57,11 @@ TINY_CODEC: dict[str, Any] = {
 """Arguments of the smallest CodecConfig: 80 samples a frame, 100 frames a second."""
 
 
-def byte_tokenizer(codes: int, ranks: dict[bytes, int] | None = None) -> Tokenizer:
-    """A tokenizer of plain bytes (or of `ranks`), the control tokens and `codes` semantic ones."""
-    return Tokenizer(ranks or {bytes([i]): i for i in range(256)}, special_tokens(codes))
-
-
-def special_tokens(codes: int) -> list[str]:
-    """The small checkpoints' special tokens, in the order of their ids."""
-    return [*CONTROL_TOKENS, *(f"<|semantic:{code}|>" for code in range(codes))]
-
-
 def randomize_(module: nn.Module, seed: int) -> None:
     """Random weights that keep activations near 1 and leave no scale or bias at its default."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():
         randomize_weight_(name, weight, lambda shape: torch.randn(shape, generator=generator))
-
-
-@torch.no_grad()
-def randomize_weight_(
-    name: str, weight: torch.Tensor, draw: Callable[[torch.Size], torch.Tensor]
-) -> None:
-    """Fill a weight, or some of its rows, as what its full name says it is.
-
-    `draw` gives normally distributed numbers of a shape, a tensor that may be written to.
-    """
-
-    def fill(mean: float, std: float) -> None:
-        weight.copy_(draw(weight.shape).mul_(std).add_(mean))
-
-    kind = name.rpartition(".")[2]
-    if kind == "bias":
-        fill(0.0, 0.05)
-    elif kind == "gamma":
-        fill(0.5, 0.1)
-    elif kind == "alpha":
-        fill(1.0, 0.2)
-        weight.copy_(weight.abs() + 0.1)
-    elif weight.ndim == 1:
-        fill(1.0, 0.2)
-    elif "embeddings" in name or "codebook." in name:
-        fill(0.0, 1.0 if "codebook." in name else 0.2)
-    else:
-        # A residual unit's last convolution and the waveform's own are quieter: otherwise
-        # the codec's output would be clipped by its tanh, and its rounding errors large.
-        pointwise = weight.ndim == 3 and weight.shape[-1] == 1 and "_proj" not in name
-        gain = 0.3 if pointwise or weight.shape[0] == 1 else 1.0
-        fill(0.0, gain / math.sqrt(weight[0].numel()))
 
 
 def tiny_checkpoint(

@@ -25,6 +25,7 @@ DECIDED_BY = {
     "tier": "this class of machine",
     "machine": "this machine",
     "checkpoint": "the checkpoint",
+    "measured": "a measurement here",
     "user": "your setting",
 }
 """Of each source of a choice in a plan, its name."""

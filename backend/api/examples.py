@@ -49,6 +49,42 @@ _RUNNING: dict[str, Any] = {
 _NOTES = ["CPU-only with FP32 precision, no quantization (torch.compile disabled)"]
 _OUTCOMES = {"success": 4, "failed": 0, "refused": 2, "aborted": 0}
 
+_SETUP: dict[str, Any] = {
+    "device": "cpu",
+    "precision": "fp32",
+    "quantization": "none",
+    "num_threads": 1,
+    "torch_compile": False,
+}
+MEASURING: dict[str, Any] = {
+    "state": "measuring",
+    "problem": "",
+    "checkpoint": "shoal-demo",
+    "seconds": 60.0,
+    "spent_s": 4.2,
+    "chosen": _SETUP,
+    "reason": "Chosen: cpu fp32, 1 thread, 77.2 frames/s (RTF 0.38); the tier expected RTF 4; "
+    "int8 was not measured; int4 was not measured.",
+    "measured": [
+        _SETUP
+        | {
+            "outcome": "measured",
+            "reason": "",
+            "way": "eager",
+            "way_detail": "",
+            "codec_precision": "fp32",
+            "frames_per_s": 77.2,
+            "rtf": 0.38,
+            "prefill_s": 0.019,
+            "codec_ms_per_frame": 4.5,
+            "first_audio_s": 0.063,
+            "peak_mb": 370.0,
+            "load_s": 1.1,
+            "kept_codes": None,
+        }
+    ],
+    "not_reached": [_SETUP | {"quantization": "int8"}],
+}
 HARDWARE: dict[str, Any] = {
     "hardware_profile": _PROFILE,
     "selected_configuration": {
@@ -64,6 +100,7 @@ HARDWARE: dict[str, Any] = {
         "choices": {"device": {"value": "cpu", "reason": "no GPU is seen", "source": "machine"}},
     },
     "running_configuration": _RUNNING,
+    "measurement": {"state": "none", "problem": ""},
 }
 SYSTEM_STATUS: dict[str, Any] = {
     "resources": _RESOURCES | {"temperatures_c": {}},

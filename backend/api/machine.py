@@ -1,5 +1,6 @@
 """What the machine is, how it fares, and what it can be asked to do about it."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -63,11 +64,23 @@ async def normalize(backend: Backend, wanted: NormalizeBody) -> dict[str, Any]:
 
 @router.post(
     "/optimize-for-hardware",
-    responses={**example(examples.OPTIMIZED, "What was changed."), **errors(503, 504)},
+    responses={
+        **example(examples.OPTIMIZED, "What was changed."),
+        **example(examples.MEASURING, "It measures, or waits until it may.", 202),
+        **errors(422, 503, 504),
+    },
 )
-async def optimize_for_hardware(backend: Backend) -> dict[str, Any]:
-    """Clear caches, look at the load again, and go on with less or more as it demands."""
-    return await backend.optimize()
+async def optimize_for_hardware(
+    backend: Backend, response: Response, measure: bool = False
+) -> dict[str, Any]:
+    """Clear caches, look at the load again, and go on with less or more as it demands.
+
+    With `measure` instead: measure what is fastest while nobody is inside, for the next start.
+    """
+    if not measure:
+        return await backend.optimize()
+    response.status_code = HTTPStatus.ACCEPTED
+    return backend.tuning.start()
 
 
 @router.post(

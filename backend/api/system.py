@@ -3,7 +3,6 @@
 import os
 import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
@@ -14,16 +13,9 @@ from backend.api.dependencies import Backend
 from backend.api.openapi import errors, example
 from backend.core import MIB, EngineInfo
 from backend.smart_backend import SmartBackend
+from backend.version import shoal_version
 
 router = APIRouter(tags=["system"])
-
-
-def shoal_version() -> str:
-    """Version of the installed distribution."""
-    try:
-        return version("shoal-tts")
-    except PackageNotFoundError:
-        return "unknown, not installed"
 
 
 @router.get("/health", responses=example(examples.HEALTH, "How it is, ready or not."))

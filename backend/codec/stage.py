@@ -76,6 +76,11 @@ class CodecStage:
         self._flying: Counter[Key] = Counter()
 
     @property
+    def decoder(self) -> PieceDecoder:
+        """What it decodes with, for who measures that alone while nothing else is at work."""
+        return self._decoder
+
+    @property
     def is_idle(self) -> bool:
         """There is nothing to tell unless more is pushed."""
         return not (self._flights or self._due or self._ended)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backend.core import SamplingParams
 from backend.engine.frame import EagerWay, State, Way
+from backend.model.packed import PackedLinear
 
 _CASES: tuple[tuple[int, ...], ...] = ((40,), (3, 70, 21))
 """Prompt lengths of the rows that are tried together: one row and several, of one bucket of the
@@ -29,6 +30,9 @@ _ALLOWED = {
 rounding, in standard deviations of all of them, and the least share of codes that must be the same.
 In 16 bits each sum is rounded, and each way adds in another order; of logits as close as that,
 either is right. Random weights make many such ties, trained ones hardly any."""
+_ALLOWED_PACKED = (0.05, 0.9)
+"""Of packed matrices. What is multiplied is computed in float32, but rounded to 16 bits where it is
+kept and to 8 where a matrix holds integers: what lies between two steps may fall to either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ def compare(way: Way, state: State, pause: Callable[[], None] = lambda: None) ->
     # Those of quantized weights count: their kernels round what they multiply as well.
     types = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
     allowed = next(limits for dtype, limits in _ALLOWED.items() if dtype in types)
+    if any(isinstance(module, PackedLinear) and module.bits < 32 for module in model.modules()):
+        allowed = _ALLOWED_PACKED
     return tally.agreement(*allowed)
 
 

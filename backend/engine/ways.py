@@ -1,9 +1,10 @@
-"""Which way makes the frames of a GPU: the fastest of those that are there and that agree."""
+"""Which way makes the frames: the fastest of those that are there and that agree."""
 
 import importlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -12,7 +13,9 @@ from loguru import logger
 from backend.engine.agreement import compare
 from backend.engine.engine import Engine
 from backend.engine.frame import State, Way
+from backend.engine.native import NativeWay
 from backend.engine.out_of_memory import is_out_of_memory
+from backend.native.pool import NativePool
 
 _TRITON_CAPABILITY = (7, 0)
 """Volta: Triton refuses older cards."""
@@ -27,14 +30,16 @@ class Settled:
     """In words for a user."""
 
 
-def settle(engine: Engine, *, may_use_triton: bool) -> Settled:
-    """Let `engine`, which is idle and on a GPU, make its frames in the fastest way that is right.
+def settle(
+    engine: Engine, *, may_use_triton: bool = False, pool: NativePool | None = None
+) -> Settled:
+    """Let `engine`, which is idle, make its frames in the fastest way that is right.
 
-    What cannot be had, or does not agree with the plain way, is one warning, and the next one is
-    tried.
+    `pool` is what the matrices of a model on a CPU are packed for, if they are. What cannot be had,
+    or does not agree with the plain way, is one warning, and the next one is tried.
     """
     device = engine.model.embeddings.weight.device
-    for name, make in _ways(device, may_use_triton):
+    for name, make in _ways(device, may_use_triton, pool):
         began_s = time.perf_counter()
         try:
             way = make(engine.runner.state)
@@ -61,8 +66,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def _ways(
-    device: torch.device, may_use_triton: bool
+    device: torch.device, may_use_triton: bool, pool: NativePool | None
 ) -> Iterator[tuple[str, Callable[[State], Way]]]:
+    if device.type != "cuda":
+        if pool is not None:
+            yield "by kernels in C", partial(NativeWay, pool=pool)
+        return
     capability = torch.cuda.get_device_capability(device)
     if may_use_triton and capability >= _TRITON_CAPABILITY and find_spec("triton") is not None:
         # Imported here alone: it takes 80 MB, which a worker on a CPU has no use for.

@@ -154,11 +154,16 @@ def fish_worker_command(settings: Settings, config: WorkerConfig) -> tuple[str, 
     return fish_command(found.python, found.converted, config)
 
 
-def fish_command(python: Path, converted: Path, config: WorkerConfig) -> tuple[str, ...]:
-    """The same for any interpreter that can import the package."""
+def fish_command(
+    python: Path,
+    converted: Path,
+    config: WorkerConfig,
+    module: str = "backend.fish_worker.main",
+) -> tuple[str, ...]:
+    """The same for any interpreter that can import the package, and any module of ours."""
     plain = msgspec.structs.replace(config, quantization="none", calibration_samples=0)
     options = ("--converted", str(converted), "--config", plain.to_json())
-    return (*_module(python, "main"), *options)
+    return (*_module(python, module), *options)
 
 
 def _why_not(found: Environment) -> str:
@@ -199,7 +204,7 @@ def _build(found: Environment, on_progress: OnLine, run: Run) -> None:
     install("--no-deps", "-r", str(_ALONE))
     on_progress("Trying to import it")
     lines: list[str] = []
-    run(_module(found.python, "package"), lines.append)
+    run(_module(found.python, "backend.fish_worker.package"), lines.append)
     installed = json.loads(lines[-1])
     package, torch = installed["package"], installed["torch"]
     size_bytes = _size_bytes(found.folder)
@@ -254,7 +259,7 @@ def run_command(command: Sequence[str], on_line: OnLine) -> None:
 
 def _module(python: Path, name: str) -> tuple[str, ...]:
     # -I: neither PYTHONPATH nor the folder we are in may bring the server's packages in.
-    return (str(python), "-I", str(_START), f"backend.fish_worker.{name}")
+    return (str(python), "-I", str(_START), name)
 
 
 def _clean_environment() -> dict[str, str]:

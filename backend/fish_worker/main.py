@@ -18,8 +18,8 @@ from backend.worker.messages import WorkerConfig
 from backend.worker.pipe import Send, Worker, leave, run_worker
 
 
-def start(converted: Path, config: WorkerConfig, send: Send) -> Worker:
-    """Pin this process, then load what speaks; `converted` is where conversions are kept."""
+def prepare(config: WorkerConfig) -> None:
+    """Make this process ready for torch, which it has not imported yet."""
     # Before torch and tqdm are imported, for the same reason as in our own worker; and the
     # package's progress bar would fill the server's log.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,6 +27,11 @@ def start(converted: Path, config: WorkerConfig, send: Send) -> Worker:
     _keep_texts_out_of_the_log(config.log_level)
     if warning := CPUAffinityManager().apply(config.cpus):
         logger.warning(warning)
+
+
+def start(converted: Path, config: WorkerConfig, send: Send) -> Worker:
+    """Pin this process, then load what speaks; `converted` is where conversions are kept."""
+    prepare(config)
     loop = importlib.import_module("backend.fish_worker.loop")
     worker: Worker = loop.start(config, converted, send)
     return worker

@@ -1,11 +1,10 @@
 """Whether torch.compile is tried: the changelog's logic and its log lines, word for word. Pure."""
 
-from backend.core import MIB, Choice
+from backend.core import Choice
 from backend.errors import BadSetting
-from backend.hardware.machine import GIB, Hardware
-from backend.hardware.need import CheckpointShape
+from backend.hardware.machine import Hardware
 from backend.hardware.placement import Placement
-from backend.hardware.quantization import is_small, kind_of
+from backend.hardware.quantization import kind_of
 from backend.settings import Settings
 
 LogLine = tuple[str, str]
@@ -18,10 +17,6 @@ WINDOWS_LINE = (
 )
 TRITON_CAPABILITY = (7, 0)
 """Volta: Triton refuses older cards."""
-LEAST_LIMIT_BYTES = 4 * GIB
-COMPILER_BYTES = 1 * GIB
-"""What compiling takes beside a worker that speaks: torch's compiler alone is 336 MB resident once
-imported (measured), its C++ compiler as much again for a large kernel."""
 
 
 def gate(hardware: Hardware, device: str, settings: Settings) -> tuple[Choice[bool], LogLine]:
@@ -49,40 +44,32 @@ def gate(hardware: Hardware, device: str, settings: Settings) -> tuple[Choice[bo
 
 
 def gate_for(
-    hardware: Hardware, placement: Placement, settings: Settings, shape: CheckpointShape
+    hardware: Hardware, placement: Placement, settings: Settings
 ) -> tuple[Choice[bool], LogLine]:
-    """`gate`, unless compiling beside the worker would cost this CPU more than it gains."""
+    """`gate`, but a CPU's kernels are in C and need no Triton, and Triton refuses old cards."""
     choice, line = gate(hardware, placement.device.value, settings)
-    if not choice.value or choice.source == "user":
+    if choice.source == "user":
         return choice, line
-    against = _against(hardware, placement, settings, shape)
+    if kind_of(placement.device.value) == "cpu" and settings.engine == "shoal":
+        reason = "a C compiler makes this CPU's kernels in seconds, where there is one"
+        return Choice(True, reason, "machine"), line
+    if not choice.value:
+        return choice, line
+    against = _against(placement, settings)
     if against is None:
         return choice, line
     return against, ("INFO", f"torch.compile disabled: {against.reason}.")
 
 
-def _against(
-    hardware: Hardware, placement: Placement, settings: Settings, shape: CheckpointShape
-) -> Choice[bool] | None:
+def _against(placement: Placement, settings: Settings) -> Choice[bool] | None:
     """Why it is not tried although the platform could; None where nothing speaks against it."""
     if settings.engine == "fish-speech":
         return Choice(False, "the published package speaks as it was published", "machine")
-    if placement.gpu is not None:
-        capability = placement.gpu.capability
-        if capability is None or capability >= TRITON_CAPABILITY:
-            return None
-        dotted, least = (".".join(map(str, each)) for each in (capability, TRITON_CAPABILITY))
-        reason = f"Triton needs compute capability {least}, this card has {dotted}"
-        return Choice(False, reason, "machine")
-    limit = hardware.memory.limit_bytes
-    if limit < LEAST_LIMIT_BYTES:
-        reason = f"a memory limit of {limit / GIB:.1f} GiB leaves no room for a compiler"
-        return Choice(False, reason, "machine")
-    left = limit - placement.peak_bytes
-    if left < COMPILER_BYTES:
-        reason = f"the compiler wants {COMPILER_BYTES // MIB} MB, and {left // MIB} MB are left"
-        return Choice(False, reason, "machine")
-    if placement.device.value == "cpu" and is_small(shape):
-        reason = f"{shape.name} is small: the cores would compile for longer than they would save"
-        return Choice(False, reason, "checkpoint")
-    return None
+    if placement.gpu is None:
+        return None
+    capability = placement.gpu.capability
+    if capability is None or capability >= TRITON_CAPABILITY:
+        return None
+    dotted, least = (".".join(map(str, each)) for each in (capability, TRITON_CAPABILITY))
+    reason = f"Triton needs compute capability {least}, this card has {dotted}"
+    return Choice(False, reason, "machine")

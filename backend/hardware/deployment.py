@@ -6,9 +6,10 @@ from typing import Self
 from backend.core import MIB, Plan
 from backend.hardware.detect import detect
 from backend.hardware.machine import Hardware
+from backend.hardware.measurements import Measurements
 from backend.hardware.need import CheckpointShape
-from backend.hardware.plan import make_plan
 from backend.hardware.readings import read_machine
+from backend.hardware.tuned import tuned_plan
 from backend.settings import Settings
 
 
@@ -22,10 +23,11 @@ class Deployment:
 
     @classmethod
     def look(cls, settings: Settings, hardware: Hardware | None = None) -> Self:
-        """Look once. Raises what `make_plan` raises, and `BadCheckpoint`."""
+        """Look once. Raises what `tuned_plan` raises, and `BadCheckpoint`."""
         found = hardware or detect(read_machine())
         shape = CheckpointShape.from_folder(settings.checkpoint_dir)
-        return cls(found, shape, make_plan(found, settings, shape))
+        rows = Measurements(settings.data_dir).find(found, settings.checkpoint_dir)
+        return cls(found, shape, tuned_plan(found, settings, shape, rows))
 
     @property
     def resident_bytes(self) -> int:

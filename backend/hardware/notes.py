@@ -14,7 +14,11 @@ _HOW = {
     "mps": "GPU-accelerated (Metal)",
     "cpu": "CPU-only",
 }
-_COMPILER = {"cuda": "Triton", "mps": "Metal", "cpu": "C++"}
+_COMPILED = {
+    "cuda": "torch.compile (Triton)",
+    "mps": "torch.compile (Metal)",
+    "cpu": "kernels in C",
+}
 _USE_WSL = " (torch.compile disabled - use WSL2 for 20-30% speedup)"
 
 
@@ -26,7 +30,7 @@ def response_notes(
     stored = "no" if quantization == "none" else quantization.upper()
     what = f"{_HOW[kind]} with {placement.precision.value.upper()} precision, {stored} quantization"
     if compiled.value:
-        what += f" + torch.compile ({_COMPILER[kind]})"
+        what += f" + {_COMPILED[kind]}"
     elif hardware.system == "Windows" and compiled.source != "user":
         what += _USE_WSL
     else:

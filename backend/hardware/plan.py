@@ -35,7 +35,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
     """
     placement = place(hardware, settings, shape)
     tier, cpu = placement.tier, hardware.cpu
-    compiled, compile_line = gate_for(hardware, placement, settings, shape)
+    compiled, compile_line = gate_for(hardware, placement, settings)
     is_light = placement.gpu is None and is_small(shape)
     threads = choose_threads(cpu, tier, settings, shape.name if is_light else "")
     text = _text_limit(tier, settings)

@@ -32,7 +32,10 @@ def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
         taken += f", and {plan.fast_mb} MB to make frames fast"
     table.add_row("memory, loaded", f"{resident + plan.fast_mb} MB", "checkpoint", taken)
     expected = f"RTF {plan.expected_rtf:g}, {plan.expected_memory_gb:g} GB"
-    table.add_row("expected", expected, "tier", "with openaudio-s1-mini")
+    if any(choice.source == "measured" for choice in _choices(plan).values()):
+        table.add_row("expected", expected, "measured", "one sentence of this checkpoint, here")
+    else:
+        table.add_row("expected", expected, "tier", "with openaudio-s1-mini")
     return table
 
 

@@ -8,10 +8,12 @@ may hold our two JSON files as well.
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from loguru import logger
 from safetensors.torch import save_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -23,7 +25,15 @@ from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, read
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
-from backend.model.quantize import held_in, notes, quantize_head_, quantize_linears_
+from backend.model.packed import PackedLinear, compute_in_float32_, pack_linears_, refusal
+from backend.model.quantize import (
+    Make,
+    held_in,
+    notes,
+    quantize_head_,
+    quantize_linears_,
+    quantized_linear,
+)
 from backend.model.tokenizer import Tokenizer
 from backend.model.weights import (
     Weights,
@@ -33,6 +43,7 @@ from backend.model.weights import (
     open_weights,
     transformer_weights,
 )
+from backend.native.pool import NativePool
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +107,13 @@ def load_checkpoint(
     codec_dtype: torch.dtype | None = None,
     quantization: Quantization = "none",
     calibration_samples: int = 0,
+    pool: NativePool | None = None,
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
     Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
     bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
+    With a `pool` the transformer's matrices are held as its kernels read them.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -122,7 +135,10 @@ def load_checkpoint(
     _check_weights("model", model, weights)
     sounds = codec_weights(open_weights(folder, "codec"))
     _check_weights("codec", codec, sounds)
-    _fill_transformer(model, weights, torch.device(device), dtype, quantization)
+    if pool is not None and (reason := refusal(config)):
+        logger.warning("The kernels in C are not for this checkpoint: {}", reason)
+        pool = None
+    _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
     cost = None
     if quantization != "none" and calibration_samples:
         cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
@@ -138,20 +154,30 @@ def _fill_transformer(
     device: torch.device,
     dtype: torch.dtype,
     quantization: Quantization,
+    pool: NativePool | None,
 ) -> None:
     """Part by part, each brought into its final form before the next one is read."""
+    make: Make = quantized_linear if pool is None else partial(PackedLinear, pool=pool)
     for name in _parts(model):
         part = model.get_submodule(name)
         fill_(part, name, weights, device, dtype)
-        bits = held_in(name, quantization)
+        bits = held_in(name, quantization, is_packed=pool is not None)
         if bits is not None:
-            quantize_linears_(model, name, bits)
+            quantize_linears_(model, name, bits, make)
+        elif pool is not None:
+            if name != "output":  # of which the legal rows are packed, as the head
+                pack_linears_(model, name, pool)
         elif device.type == "cpu":
             lay_out_for_cpu_(part)
     if quantization == "none":
         model.freeze_head_()
+        if pool is not None:
+            model.quantized_head = PackedLinear(model.head_weight(), None, pool)
+            model.legal_head = torch.empty(0)
     else:
-        quantize_head_(model)
+        quantize_head_(model, make=make)
+    if pool is not None:
+        compute_in_float32_(model)
 
 
 def _parts(model: DualAR) -> list[str]:

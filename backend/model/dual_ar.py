@@ -102,7 +102,7 @@ class DualAR(nn.Module):
         spoken = x + books
         if self.config.scale_codebook_embeddings:
             spoken = spoken / math.sqrt(count + 1)
-        return torch.where(semantic, spoken, x)
+        return torch.where(semantic, spoken, x).to(self.norm.weight.dtype)
 
     def slow(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """Hidden states [B, T, dim] of whole grids before the last norm; no cache: for training."""
@@ -183,7 +183,7 @@ class DualAR(nn.Module):
         """
         # What is hidden counts for nothing times its value; what the last frame left might be NaN.
         past.zero_()
-        pair = (self.fast_project_in(hidden), self.fast_embeddings(semantic))
+        pair = (self.fast_project_in(hidden), self._fast_embedded(semantic))
         x = torch.stack(pair, dim=1)
 
         for index, layer in enumerate(self.fast_layers):
@@ -203,7 +203,7 @@ class DualAR(nn.Module):
 
         Every slot is attended over and `mask` hides those to come: no shape depends on `slot`.
         """
-        x = self.fast_embeddings(codes)[:, None]
+        x = self._fast_embedded(codes)[:, None]
 
         for index, layer in enumerate(self.fast_layers):
 
@@ -215,6 +215,10 @@ class DualAR(nn.Module):
 
             x = layer(x, rope, attend)
         return cast(Tensor, self.fast_output(self.fast_norm(x[:, -1])))
+
+    def _fast_embedded(self, codes: Tensor) -> Tensor:
+        x: Tensor = self.fast_embeddings(codes)
+        return x.to(self.fast_norm.weight.dtype)
 
     def fast_rope(self, begin: int, end: int, device: torch.device) -> Tensor:
         """The turns of slots `begin` to `end`."""
@@ -238,7 +242,7 @@ class FastFrame:
         self.rope = model.fast_rope(0, 2, device)
         """The turns of the first two slots."""
         hidden = torch.full((count, count), -torch.inf).triu(1).to(weight.dtype)
-        # Tensors of their own, not slices of one: compiled code wants their memory aligned.
+        # Tensors of their own, not slices of one: a kernel wants their memory aligned.
         self._at = [
             (
                 torch.tensor([slot], device=device),

@@ -61,6 +61,11 @@ class KVCache:
         """Positions that the row of `slot` has room for."""
         return self._rows[slot].capacity
 
+    def place(self, slot: int) -> tuple[int, int]:
+        """Address and capacity of the row of `slot`, for kernels on a CPU."""
+        held = self._rows[slot].held
+        return held.data_ptr(), held.shape[3]
+
     def open(self, slot: int, prompt: int, most: int = sys.maxsize) -> None:
         """An empty row in `slot` with room for a prompt; it can come to hold `most` positions."""
         assert slot not in self._rows

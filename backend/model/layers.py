@@ -51,6 +51,7 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of the last positions, q [B, H, T, D], over all L, each seeing those before it."""
+    k, v = k.to(q.dtype), v.to(q.dtype)
     groups, (length, whole) = q.shape[1] // k.shape[1], (q.shape[2], k.shape[2])
     grouped = groups != 1
     if grouped and q.device.type == "cuda":
@@ -72,6 +73,7 @@ def attend_from_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
     others are minus infinity.
     """
     grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[-1])
+    keys, values = keys.to(q.dtype), values.to(q.dtype)
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).reshape(q.shape)
 
 

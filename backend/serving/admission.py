@@ -10,6 +10,7 @@ from typing import Protocol
 
 from backend.errors import Aborted, OverCapacity, ShoalError
 from backend.hardware.memory import Demand, Lease
+from backend.serving.quiet import Quiet
 from backend.serving.slots import AdmittedRequest, PendingSlot, Slot, Work
 from backend.serving.speed import Forecast, Speed
 
@@ -52,12 +53,14 @@ class Admission:
         queue_limit: int,
         characters_per_s: float,
         rows_per_client: int | None = None,
+        quiet: Quiet | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`rows`: sentences at work together, `rows_per_client` those of one client.
 
         `queue_limit`: requests that may wait beside as many.
-        `characters_per_s` is the speed that is expected until it is measured.
+        `characters_per_s` is the speed that is expected until it is measured. `quiet` is told of
+        each request that comes and goes.
         """
         self._memory, self._clock = memory, clock
         self._most: dict[Work, int] = {"speak": rows, "encode": 1}
@@ -71,6 +74,7 @@ class Admission:
         """Of each client that is inside."""
         self._inside: Counter[str] = Counter()
         """Requests of each client."""
+        self._quiet = quiet or Quiet()
         self._turns = 0
         self._counted_s = clock()
         """Up to when time has been counted as spent speaking, or not."""
@@ -149,6 +153,7 @@ class Admission:
         turn = self._next_turn()
         request = AdmittedRequest(self, client, characters, is_live, self._clock(), turn)
         self._requests.add(request)
+        self._quiet.enter()
         self._inside[client] += 1
         self._last_turn.setdefault(client, turn)
         return request
@@ -277,6 +282,7 @@ class Admission:
         """It is inside no more; what it still asks for gets `error`."""
         client = request.client
         self._requests.remove(request)
+        self._quiet.leave()
         self._inside[client] -= 1
         if not self._inside[client]:
             del self._inside[client], self._last_turn[client]

@@ -18,6 +18,7 @@ from backend.hardware.pressure import RunningConfig
 from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
+from backend.serving.quiet import Quiet
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
@@ -39,8 +40,11 @@ class Lane:
         deployment: Deployment,
         command: tuple[str, ...] | None = None,
         start_attempts: int | None = None,
+        quiet: Quiet | None = None,
     ) -> None:
         self._settings, self._command = settings, command
+        self.quiet = quiet or Quiet()
+        """Whether a request is inside, here or in a lane that shares it."""
         self._take(deployment)
         self.worker = WorkerClient(
             self._worker_command(),
@@ -77,6 +81,7 @@ class Lane:
             queue_limit=waiting if settings.queue_limit is None else settings.queue_limit,
             rows_per_client=settings.max_batch_per_client or max(1, rows // 2),
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
+            quiet=self.quiet,
         )
         self.cooling = Cooling(
             self.usage.heat,
@@ -171,12 +176,16 @@ class CpuLane:
     """
 
     def __init__(
-        self, settings: Settings, hardware: Hardware, command: tuple[str, ...] | None = None
+        self,
+        settings: Settings,
+        hardware: Hardware,
+        command: tuple[str, ...] | None = None,
+        quiet: Quiet | None = None,
     ) -> None:
         # What was set for the GPU's weights need not be possible on the CPU.
         on_cpu = {"device": "cpu", "precision": "auto", "quantization": "auto"}
         self._settings = settings.model_copy(update=on_cpu)
-        self._hardware, self._command = hardware, command
+        self._hardware, self._command, self._quiet = hardware, command, quiet
         self._lane: Lane | None = None
         self._users = 0
         self._is_closed = False
@@ -241,7 +250,8 @@ class CpuLane:
 
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
-        return Lane(self._settings, await asyncio.to_thread(self._look), self._command)
+        deployment = await asyncio.to_thread(self._look)
+        return Lane(self._settings, deployment, self._command, quiet=self._quiet)
 
     def _look(self) -> Deployment:
         free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
@@ -264,14 +274,14 @@ class CpuLane:
             await lane.close()
 
 
-def worker_command(
+def worker_config(
     settings: Settings, plan: Plan, config: RunningConfig | None = None
-) -> tuple[str, ...]:
-    """The command line that starts a worker; `config` is what the plan has become."""
+) -> WorkerConfig:
+    """What a worker is told; `config` is what the plan has become."""
     config = config or RunningConfig.of(plan)
     device, _, _ = plan.device.value.partition(":")
     is_quantized = plan.quantization.value != "none"
-    told = WorkerConfig(
+    return WorkerConfig(
         model_dir=str(settings.checkpoint_dir),
         device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
         precision=plan.precision.value,
@@ -287,6 +297,13 @@ def worker_command(
         max_batch=plan.max_batch.value,
         log_level=settings.log_level,
     )
+
+
+def worker_command(
+    settings: Settings, plan: Plan, config: RunningConfig | None = None
+) -> tuple[str, ...]:
+    """The command line that starts a worker; `config` is what the plan has become."""
+    told = worker_config(settings, plan, config)
     if settings.engine == "fish-speech":
         return fish_worker_command(settings, told)
     # -P: a folder called backend where the server is started must not stand in for ours.

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.model.dac import DAC
+from backend.model.packed import tried_pool
+from backend.native.compiler import CannotCompile
+from backend.native.pool import NativePool
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
 from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
@@ -60,6 +64,7 @@ def load(config: WorkerConfig) -> Loaded:
     logger.info(
         "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
     )
+    pool = _native_pool(config, place)
     # The codec's encoder stays in float32: codes of a voice are the same on every machine.
     checkpoint = load_checkpoint(
         Path(config.model_dir),
@@ -68,6 +73,7 @@ def load(config: WorkerConfig) -> Loaded:
         codec_dtype=torch.float32,
         quantization=config.quantization,
         calibration_samples=config.calibration_samples,
+        pool=pool,
     )
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
@@ -78,8 +84,8 @@ def load(config: WorkerConfig) -> Loaded:
     )
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     settled = Settled("eager", "")
-    if place.device.type == "cuda" and config.has_room_for_graphs:
-        settled = settle(engine, may_use_triton=config.try_compile)
+    if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
+        settled = settle(engine, may_use_triton=config.try_compile, pool=pool)
         logger.info("{}", settled.detail)
     codec_way = take_fastest_(checkpoint.codec, ways(place.device))
     logger.info("The codec computes in {}.", codec_way)
@@ -120,6 +126,18 @@ def load(config: WorkerConfig) -> Loaded:
         way_detail=settled.detail,
     )
     return Loaded(checkpoint, place, engine, stage, info)
+
+
+def _native_pool(config: WorkerConfig, place: Place) -> NativePool | None:
+    """What runs kernels in C on a CPU; None where they are not wanted, or cannot be had."""
+    if place.device.type != "cpu" or not config.try_compile:
+        return None
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        try:
+            return tried_pool(Path(config.compile_dir or name))
+        except (CannotCompile, OSError) as error:
+            logger.warning("Frames are made slowly: there are no kernels in C: {}", error)
+            return None
 
 
 def stage_of(codec: DAC, max_batch: int) -> CodecStage:

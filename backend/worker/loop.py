@@ -4,13 +4,11 @@ import contextlib
 import queue
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 from loguru import logger
 
 from backend.core import MIB, EngineInfo
-from backend.engine.background import BackgroundCompile
 from backend.engine.sequence import Sequence
 from backend.engine.ways import reason_of
 from backend.errors import Aborted, BadField, EngineFailed, ShoalError
@@ -55,10 +53,8 @@ class WorkerLoop:
         loaded: Loaded,
         inbox: Inbox,
         send: Send,
-        compilation: BackgroundCompile | None = None,
     ) -> None:
         self._loaded, self._engine, self._stage = loaded, loaded.engine, loaded.stage
-        self._compilation = compilation
         self._encoding = VoiceEncoding(loaded, send)
         self._inbox, self._send = inbox, send
         self._jobs: dict[Sequence, SpeechJob] = {}
@@ -82,8 +78,6 @@ class WorkerLoop:
     def run(self) -> None:
         """Serve until `Shutdown` or the end of messages."""
         self._encoding.start()
-        if self._compilation is not None:
-            self._compilation.start()
         try:
             while self._receive():
                 self._step()
@@ -92,9 +86,6 @@ class WorkerLoop:
             # The process boundary: the engine's state is not to be trusted any more.
             self._fail_all(EngineFailed(f"The engine failed: {type(error).__name__}: {error}"))
             raise
-        finally:
-            if self._compilation is not None:
-                self._compilation.stop()
         self._fail_all(Aborted("The worker is stopping."))
 
     def _receive(self) -> bool:
@@ -228,15 +219,6 @@ class WorkerLoop:
 def start(config: WorkerConfig, send: Send) -> WorkerLoop:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
     loaded = load(config)
-    compilation = None
-    if config.try_compile and loaded.place.device.type == "cpu":
-        compilation = BackgroundCompile(
-            loaded.engine,
-            on_done=lambda is_active, detail: send(
-                WayState("compiled" if is_active else "eager", detail)
-            ),
-            cache_dir=Path(config.compile_dir) if config.compile_dir else None,
-        )
     if loaded.info.way != "eager":
 
         def fell_back(error: RuntimeError) -> None:
@@ -246,4 +228,4 @@ def start(config: WorkerConfig, send: Send) -> WorkerLoop:
             send(WayState("eager", detail))
 
         loaded.engine.runner.on_fallback = fell_back
-    return WorkerLoop(loaded, Inbox(), send, compilation)
+    return WorkerLoop(loaded, Inbox(), send)

@@ -15,14 +15,19 @@ from backend.worker.messages import WorkerConfig
 from backend.worker.pipe import Send, Worker, leave, run_worker
 
 
-def start(config: WorkerConfig, send: Send) -> Worker:
-    """Pin this process, then load what speaks."""
+def prepare(config: WorkerConfig) -> None:
+    """Make this process ready for torch, which it has not imported yet."""
     # Threads that wait for work sleep. By default they spin, and where anybody else wants a core,
     # our server included, each step waits for a thread that spins on it: ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory_predictable()
     if warning := CPUAffinityManager().apply(config.cpus):
         logger.warning(warning)
+
+
+def start(config: WorkerConfig, send: Send) -> Worker:
+    """Pin this process, then load what speaks."""
+    prepare(config)
     worker: Worker = importlib.import_module("backend.worker.loop").start(config, send)
     return worker
 

@@ -44,8 +44,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration_samples: int = 0
     """Texts that choose clipping scales and measure the quality cost; 0 skips both."""
     try_compile: bool = False
-    """Try code that is compiled here: on a GPU Triton's, on a CPU torch.compile's in the
-    background."""
+    """Try code that is compiled here: on a GPU Triton's, on a CPU kernels in C."""
     compile_dir: str = ""
     """Folder that keeps what was compiled for the next start; "" keeps nothing."""
     has_room_for_graphs: bool = True
@@ -189,14 +188,14 @@ class WayState(msgspec.Struct, frozen=True, tag="way_state"):
     """In which way frames are computed from now on; at the start `Ready` tells it."""
 
     name: str
-    """eager, graph, fused or compiled."""
+    """eager, graph, fused or native."""
     detail: str
     """Why, in words for a user."""
 
     @property
     def is_compiled(self) -> bool:
         """A compiler made its code for this machine."""
-        return self.name in ("fused", "compiled")
+        return self.name in ("fused", "native")
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):

@@ -133,6 +133,11 @@ class Supervisor(ABC):
         return self._info
 
     @property
+    def pid(self) -> int | None:
+        """Of the worker process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def _was_ready(self) -> bool:
         return self._ready_s is not None
 

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backend.bench.random_checkpoint import special_tokens
 from backend.model.config import CodecConfig
 from tests.parity.official import Form, Official, small_codec, speechlike, table_names
 from tests.parity.oracle import Arrays, Job
 from tests.parity.texts import ranks, strings
-from tests.tiny import special_tokens
 
 GREEDY_FRAMES = 256
 TEACHER_FRAMES = 20

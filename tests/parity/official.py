@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.bench.random_checkpoint import byte_tokenizer
 from backend.fish_worker.convert import norm_names
-from backend.model.checkpoint import Checkpoint
 from backend.model.config import CodecConfig, DualARConfig, WindowConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import rope_table
 from backend.model.stream import WindowTransformer
-from tests.tiny import byte_tokenizer, randomize_
+from tests.tiny import randomize_
 
 POSITIONS = 2048
 """Length of the tables in a small codec's file (the official one has 4,096 and 16,384)."""
@@ -65,17 +65,6 @@ class Official:
         randomize_(dac, self.seed + 1)
         torch.save(codec_file(dac, self.form, self.seed), folder / "codec.pth")
         return folder
-
-
-def write_transformer(folder: Path, checkpoint: Checkpoint, context_tokens: int) -> Path:
-    """The transformer's files of a loaded checkpoint, for the package to read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = checkpoint.config.to_json() | {"max_seq_len": context_tokens}
-    (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    checkpoint.tokenizer.to_folder(folder)
-    state = {key: value.contiguous() for key, value in checkpoint.model.state_dict().items()}
-    torch.save(state, folder / "model.pth")
-    return folder
 
 
 def _quieten_illegal_(model: DualAR) -> None:

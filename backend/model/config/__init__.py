@@ -22,7 +22,7 @@ from backend.model.config.codec import (
     WindowConfig,
 )
 from backend.model.config.files import read_json
-from backend.model.config.fingerprint import codec_fingerprint
+from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint
 from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
     MODEL_TYPES,
@@ -46,6 +46,7 @@ __all__ = [
     "TransformerConfig",
     "WindowConfig",
     "capacities",
+    "checkpoint_fingerprint",
     "codec_fingerprint",
     "first_capacity",
     "grown_capacity",

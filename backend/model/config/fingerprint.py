@@ -1,4 +1,4 @@
-"""Which codec a checkpoint has, told from its files without reading them whole."""
+"""Which checkpoint a folder holds, told from its files without reading them whole."""
 
 import hashlib
 import os
@@ -18,11 +18,20 @@ def codec_fingerprint(folder: Path) -> str:
     milliseconds however large they are: training changes every weight, and a .pth file ends in
     checksums of all that is in it. Raises `BadCheckpoint` where there are no weights.
     """
-    names = ("codec.safetensors", "codec.pth")
+    return _fingerprint(folder, "codec", folder / "codec.json")
+
+
+def checkpoint_fingerprint(folder: Path) -> str:
+    """The same for transformer and codec together."""
+    model = _fingerprint(folder, "model", folder / "config.json")
+    return f"{model}-{codec_fingerprint(folder)}"
+
+
+def _fingerprint(folder: Path, part: str, config: Path) -> str:
+    names = (f"{part}.safetensors", f"{part}.pth")
     weights = next((file for name in names if (file := folder / name).is_file()), None)
     if weights is None:
         raise BadCheckpoint(f"{folder} holds neither {' nor '.join(names)}")
-    config = folder / "codec.json"
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     try:
         digest.update(config.read_bytes() if config.is_file() else b"")
@@ -33,5 +42,5 @@ def codec_fingerprint(folder: Path) -> str:
                 stored.seek(begin)
                 digest.update(stored.read(_ENDS_BYTES))
     except OSError as error:
-        raise BadCheckpoint(f"cannot read the codec in {folder}: {error.strerror}") from error
+        raise BadCheckpoint(f"cannot read the {part} in {folder}: {error.strerror}") from error
     return digest.hexdigest()

@@ -1,26 +1,41 @@
-"""`python -m tests.random_checkpoint OUT_DIR`: a checkpoint of real size whose weights are random.
+"""`python -m backend.bench.random_checkpoint DIR`: a checkpoint of real size with random weights.
 
 It has the shapes of openaudio-s1-mini and of the codec that every Fish Speech checkpoint uses, in
 our own layout, so that memory and speed can be measured without the gated weights. What it says is
-noise. Weights are made and written piece by piece: writing takes little memory. Random numbers are
-drawn once and used again elsewhere: drawing 1.1 billion of them takes longer than all else.
+noise, but speech: other tokens are all but never likely, so that the published package, which looks
+at every row of the vocabulary, can speak it as well. Weights are made and written piece
+by piece: writing takes little memory. Random numbers are drawn once and used again elsewhere:
+drawing 1.1 billion of them takes longer than all else.
 """
 
 import argparse
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
+from backend.bench.messages import RANDOM_PREFIX
 from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
-from tests.tiny import byte_tokenizer, randomize_weight_
+from backend.model.tokenizer import IM_END, INTERLEAVE, Tokenizer
+
+CONTROL_TOKENS = (
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|pad|>",
+    "<|im_start|>",
+    IM_END,
+    "<|text|>",
+    "<|voice|>",
+    INTERLEAVE,
+)
+"""What random checkpoints know beside text and semantic tokens."""
 
 S1_MINI: dict[str, Any] = {
     "model_type": "dual_ar",
@@ -48,9 +63,22 @@ S1_MINI: dict[str, Any] = {
 }
 """`config.json` of openaudio-s1-mini; any of its keys can be overridden."""
 
+_SILENT_SCALE = 0.02
+"""Of the embeddings of tokens that are no speech. Head and embeddings are the same matrix, so their
+logits lie so much closer to 0 than the largest ones of speech."""
 _PIECE_ELEMENTS = 1 << 22
 _SAFETENSORS_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def byte_tokenizer(codes: int, ranks: dict[bytes, int] | None = None) -> Tokenizer:
+    """A tokenizer of plain bytes (or of `ranks`), the control tokens and `codes` semantic ones."""
+    return Tokenizer(ranks or {bytes([i]): i for i in range(256)}, special_tokens(codes))
+
+
+def special_tokens(codes: int) -> list[str]:
+    """The small checkpoints' special tokens, in the order of their ids."""
+    return [*CONTROL_TOKENS, *(f"<|semantic:{code}|>" for code in range(codes))]
 
 
 def random_checkpoint(
@@ -71,17 +99,52 @@ def random_checkpoint(
     codec = codec or CodecConfig()
     tokenizer = byte_tokenizer(config.codebook_size)
     folder.mkdir(parents=True, exist_ok=True)
-    card = CheckpointInfo(name=f"random-{folder.name}", description="Random weights: noise.")
+    card = CheckpointInfo(
+        name=f"{RANDOM_PREFIX}{folder.name}", description="Random weights: noise."
+    )
     for name, part in (("config", config), ("codec", codec), ("shoal", card)):
         (folder / f"{name}.json").write_text(json.dumps(part.to_json(), indent=2) + "\n", "utf-8")
     tokenizer.to_folder(folder)
     with torch.device("meta"):
         model = DualAR(config, tokenizer.semantic_begin_id, tokenizer.im_end_id)
         dac = DAC(codec)
-    quiet = {"embeddings.weight": (tokenizer.im_end_id, end_scale)}
-    _write(folder / "model.safetensors", model, dtype, seed, quiet)
+    loudness = torch.full((config.vocab_size, 1), _SILENT_SCALE)
+    begin = tokenizer.semantic_begin_id
+    loudness[begin : begin + config.codebook_size] = 1.0
+    loudness[tokenizer.im_end_id] = end_scale
+    _write(folder / "model.safetensors", model, dtype, seed, {"embeddings.weight": loudness})
     _write(folder / "codec.safetensors", dac, dtype, seed + 1, {})
     return folder
+
+
+@torch.no_grad()
+def randomize_weight_(name: str, weight: Tensor, draw: Callable[[torch.Size], Tensor]) -> None:
+    """Fill a weight, or some of its rows, as what its full name says it is.
+
+    `draw` gives normally distributed numbers of a shape, a tensor that may be written to.
+    """
+
+    def fill(mean: float, std: float) -> None:
+        weight.copy_(draw(weight.shape).mul_(std).add_(mean))
+
+    kind = name.rpartition(".")[2]
+    if kind == "bias":
+        fill(0.0, 0.05)
+    elif kind == "gamma":
+        fill(0.5, 0.1)
+    elif kind == "alpha":
+        fill(1.0, 0.2)
+        weight.copy_(weight.abs() + 0.1)
+    elif weight.ndim == 1:
+        fill(1.0, 0.2)
+    elif "embeddings" in name or "codebook." in name:
+        fill(0.0, 1.0 if "codebook." in name else 0.2)
+    else:
+        # A residual unit's last convolution and the waveform's own are quieter: otherwise
+        # the codec's output would be clipped by its tanh, and its rounding errors large.
+        pointwise = weight.ndim == 3 and weight.shape[-1] == 1 and "_proj" not in name
+        gain = 0.3 if pointwise or weight.shape[0] == 1 else 1.0
+        fill(0.0, gain / math.sqrt(weight[0].numel()))
 
 
 def _write(
@@ -89,21 +152,21 @@ def _write(
     module: nn.Module,
     dtype: torch.dtype,
     seed: int,
-    scaled_rows: dict[str, tuple[int, float]],
+    row_scales: dict[str, Tensor],
 ) -> None:
     """A safetensors file of `module`'s parameters, of which only the shapes are looked at.
 
-    `scaled_rows` names a row of a parameter and what to multiply it by.
+    `row_scales` has what to multiply each row of a parameter by, [rows, 1].
     """
     parameters = dict(module.named_parameters())
     noise = _Noise(seed, max(weight.numel() for weight in parameters.values()))
     with path.open("wb") as file:
         _write_header(file, parameters, dtype)
         for name, like in parameters.items():
-            row, factor = scaled_rows.get(name, (-1, 1.0))
+            scales = row_scales.get(name)
             for begin, piece in _pieces(name, like.shape, noise):
-                if begin <= row < begin + piece.shape[0]:
-                    piece[row - begin] *= factor
+                if scales is not None:
+                    piece.mul_(scales[begin : begin + len(piece)])
                 file.write(piece.to(dtype).view(torch.uint8).numpy().data)
 
 

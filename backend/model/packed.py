@@ -1,0 +1,149 @@
+"""Linears whose matrix lies in memory as the native kernels (`backend/native`) read it."""
+
+from ctypes import pointer
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.model.config import DualARConfig
+from backend.model.layers import RMSNorm
+from backend.model.quantize import QuantizedMatrix, linears, quantize_matrix, replace_
+from backend.native.compiler import CannotCompile, compile_library
+from backend.native.pool import NativePool
+from backend.native.structs import (
+    BFLOAT16,
+    FLOAT32,
+    INT6,
+    INT8,
+    MOST_GROUPS,
+    MOST_ROWS,
+    PRODUCT,
+    TILE,
+    Matrix,
+)
+
+KINDS = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
+"""What the kernels call the types of weights that are no integers."""
+_MOST_ERROR = 1e-3
+"""Of a product, as a share of the largest."""
+
+
+class PackedLinear(nn.Module):
+    """x W^T + b on a CPU, for a W [out, in] in float32, bfloat16, 8 or 6 bits.
+
+    With integers x is rounded, too: to 16 bits, with a scale for each of its rows.
+    """
+
+    def __init__(
+        self, weight: Tensor | QuantizedMatrix, bias: Tensor | None, pool: NativePool
+    ) -> None:
+        super().__init__()
+        self._pool = pool
+        if isinstance(weight, QuantizedMatrix):
+            self.out_features, self.in_features = weight.values.shape
+            self.bits: int = weight.bits
+            kind = {8: INT8, 6: INT6}[weight.bits]
+            packed = _pack_integers(weight)
+        else:
+            self.out_features, self.in_features = weight.shape
+            self.bits, kind = 8 * weight.element_size(), KINDS[weight.dtype]
+            packed = _pack_floats(weight)
+        self.bias: Tensor | None
+        self.packed: Tensor
+        self.register_buffer("packed", packed)
+        surplus = -self.out_features % TILE
+        self.register_buffer("bias", None if bias is None else F.pad(bias.float(), (0, surplus)))
+        self.matrix = Matrix(
+            weights=packed.data_ptr(),
+            bias=None if self.bias is None else self.bias.data_ptr(),
+            outputs=self.out_features + surplus,
+            inputs=self.in_features,
+            kind=kind,
+        )
+        pool.reserve(self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, self.in_features).float().contiguous()
+        y = rows.new_empty(rows.shape[0], self.matrix.outputs)
+        for begin in range(0, rows.shape[0], MOST_ROWS):
+            piece, into = rows[begin : begin + MOST_ROWS], y[begin:]
+            self._pool.run(
+                PRODUCT,
+                len(piece),
+                matrix=pointer(self.matrix),
+                input=piece.data_ptr(),
+                output=into.data_ptr(),
+            )
+        return y[:, : self.out_features].to(x.dtype).view(*x.shape[:-1], self.out_features)
+
+
+def _pack_floats(weight: Tensor) -> Tensor:
+    """[tiles, in, TILE]."""
+    weight = F.pad(weight.detach(), (0, 0, 0, -weight.shape[0] % TILE))
+    return weight.view(-1, TILE, weight.shape[1]).transpose(1, 2).contiguous()
+
+
+def _pack_integers(matrix: QuantizedMatrix) -> Tensor:
+    """uint8 [tiles, bytes] as `native/products.c` says."""
+    surplus, middle = -matrix.values.shape[0] % TILE, 1 << (matrix.bits - 1)
+    values = F.pad(matrix.values, (0, 0, 0, surplus)).view(torch.uint8) + middle
+    fours = values.view(-1, TILE, values.shape[1] // 4, 4).transpose(1, 2).contiguous()
+    if matrix.bits == 6:
+        sixteens = fours.view(fours.shape[0], -1, 4, TILE, 4)
+        lower, upper = sixteens[:, :, :3], sixteens[:, :, 3:]
+        shifts = torch.tensor((0, 2, 4), dtype=torch.uint8)[:, None, None]
+        fours = lower | ((upper >> shifts) << 6)
+    scales = F.pad(matrix.scales[:, 0].float(), (0, surplus)).view(-1, TILE)
+    return torch.cat((fours.flatten(1), scales.view(torch.uint8)), dim=1)
+
+
+def refusal(config: DualARConfig) -> str:
+    """Why the kernels are not for a model of this shape; "" where they are."""
+    for stack in (config.slow, config.fast):
+        sizes = (stack.dim, stack.intermediate_size, stack.head_dim, stack.n_head * stack.head_dim)
+        if any(size % TILE for size in sizes):
+            return f"sizes of {sizes} are no multiples of {TILE}"
+        if stack.n_head // stack.n_local_heads > MOST_GROUPS:
+            return f"more than {MOST_GROUPS} heads share a key head"
+    return ""
+
+
+def tried_pool(folder: Path) -> NativePool:
+    """Threads with kernels that `folder` keeps, tried on each kind of matrix.
+
+    Raises `CannotCompile` where there are none, or they are wrong; OSError as loading does.
+    """
+    path = compile_library(folder)
+    try:
+        pool = NativePool(path)
+    except OSError:  # it was damaged
+        path.unlink()
+        pool = NativePool(compile_library(folder))
+    chance = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(80, 96, generator=chance), torch.randn(80, generator=chance)
+    x = torch.randn(7, 96, generator=chance)
+    integers = (quantize_matrix(weight, 8), quantize_matrix(weight, 6))
+    kinds = (weight, weight.bfloat16(), *integers)
+    for kind in kinds:
+        plain = kind.dequantized() if isinstance(kind, QuantizedMatrix) else kind.float()
+        wanted = F.linear(x, plain, bias)
+        found = PackedLinear(kind, bias, pool)(x)
+        error = float((found - wanted).abs().max() / wanted.abs().max())
+        if not error <= _MOST_ERROR:
+            raise CannotCompile(f"the kernels are wrong by {error:.1e} here")
+    return pool
+
+
+def compute_in_float32_(module: nn.Module) -> None:
+    """Hold what is no matrix in float32: the kernels compute in nothing else, and it is little."""
+    for child in module.modules():
+        if isinstance(child, RMSNorm):
+            child.weight = nn.Parameter(child.weight.float(), requires_grad=False)
+
+
+def pack_linears_(model: nn.Module, name: str, pool: NativePool) -> None:
+    """Pack every Linear of `model`'s submodule `name`, one after another."""
+    for inner, linear in list(linears(model.get_submodule(name), name)):
+        replace_(model, inner, PackedLinear(linear.weight, linear.bias, pool))

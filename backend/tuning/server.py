@@ -1,0 +1,100 @@
+"""Measuring beside a server: while nobody is inside, and giving way to whoever comes."""
+
+import asyncio
+from typing import Any
+
+from loguru import logger
+
+from backend.core import Plan
+from backend.errors import ShoalError
+from backend.hardware.detect import read_memory
+from backend.logs import log_fault
+from backend.serving.lane import Lane
+from backend.settings import Settings
+from backend.tuning.told import tuning_json
+from backend.tuning.tuning import Tuning
+
+QUIET_S = 2.0
+"""Nobody has been inside for so long before anything is measured: a burst of requests is not
+interrupted by workers that start and end."""
+
+
+class BackgroundTuning:
+    """One `Tuning` at a time beside `lane`'s worker, which stays as it is.
+
+    A setup is measured in a second worker, where that fits what is free beside the first. When a
+    request comes, that worker is ended, and its setup is measured again later. What is kept counts
+    from the next start on: nobody's speech is interrupted for it.
+    """
+
+    def __init__(self, settings: Settings, lane: Lane) -> None:
+        self._settings, self._lane = settings, lane
+        self._tuning: Tuning | None = None
+        self._state, self._problem = "none", ""
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Begin, unless it goes on already; where it stands.
+
+        Raises `EngineDown` while the worker is not ready, and what `Tuning` raises.
+        """
+        self._lane.worker.loaded()
+        if self._task is None or self._task.done():
+            deployment = self._lane.deployment
+            self._tuning = Tuning(
+                self._settings,
+                deployment.hardware,
+                deployment.shape,
+                free_bytes=self._free_bytes,
+            )
+            self._state, self._problem = "waiting", ""
+            self._task = asyncio.create_task(self._run(self._tuning), name="tuning")
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """Where it stands: `state` is none, waiting, measuring, done or failed."""
+        told = {} if self._tuning is None else tuning_json(self._tuning)
+        return {"state": self._state, "problem": self._problem} | told
+
+    async def close(self) -> None:
+        """Measure no more; what was not kept is forgotten."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, tuning: Tuning) -> None:
+        try:
+            while (setup := tuning.next()) is not None:
+                self._state = "waiting"
+                await self._lane.quiet.reached(QUIET_S)
+                self._state = "measuring"
+                measuring = asyncio.create_task(tuning.measure(setup), name=f"measure {setup}")
+                disturbed = asyncio.create_task(self._lane.quiet.disturbed(), name="disturbed")
+                try:
+                    await asyncio.wait({measuring, disturbed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    is_over = measuring.done()
+                    measuring.cancel()
+                    disturbed.cancel()
+                    await asyncio.gather(measuring, disturbed, return_exceptions=True)
+                if is_over:
+                    measuring.result()
+            if (verdict := tuning.verdict()) is not None:
+                await asyncio.to_thread(tuning.save)
+                logger.info(
+                    "Measured: {} made {}. The next start goes by it.",
+                    verdict.setup,
+                    verdict.figures,
+                )
+            self._state = "done"
+        except ShoalError as error:
+            self._state, self._problem = "failed", str(error)
+            logger.warning("Measuring has ended: {}", error)
+        except Exception as error:  # noqa: BLE001 - the task's boundary: it is told
+            self._state, self._problem = "failed", f"{type(error).__name__}: {error}"
+            log_fault("Measuring has failed.", error=error)
+
+    def _free_bytes(self, plan: Plan) -> int:
+        """Beside the worker that speaks."""
+        is_its = plan.device_uuid == self._lane.plan.device_uuid
+        return self._lane.memory_now().free_bytes if is_its else read_memory().available_bytes
