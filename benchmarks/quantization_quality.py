@@ -21,6 +21,7 @@ from backend.core import Quantization, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt, frame_limit
 from backend.engine.sequence import Sequence
+from backend.engine.ways import settle
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
@@ -31,6 +32,9 @@ from training.demo_voice.recognise import transcribe, word_errors
 
 SENTENCES = ENGLISH[-24:]
 """Of those, calibration with its 32 samples or fewer sees none."""
+
+ROWS = 8
+"""Sentences that are spoken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,12 @@ class Variant:
             codec_dtype=torch.float32,
             quantization=self.quantization,
             calibration_samples=self.calibration_samples,
-            pool=pool if self.kernels == "c" else None,
+            pool=self.pool(pool),
         )
+
+    def pool(self, pool: NativePool) -> NativePool | None:
+        """`pool`, where it is used."""
+        return pool if self.kernels == "c" else None
 
     def __str__(self) -> str:
         samples = self.calibration_samples or ""
@@ -71,6 +79,14 @@ VARIANTS = (
     Variant("int4", "bf16", 32),
 )
 
+HEARD = (
+    Variant("none", kernels="c"),
+    Variant("int8", kernels="c"),
+    Variant("int4", kernels="c"),
+    Variant("int4", calibration_samples=32),
+)
+"""Those that speak to the recogniser."""
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -88,7 +104,7 @@ def measure_quality(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
     """One entry for each of VARIANTS; prints them as a table."""
     reference = load_checkpoint(folder)
     prompts = [_prompt(reference, text) for text in SENTENCES]
-    said = [speak(reference, text, seed) for seed, text in enumerate(SENTENCES)]
+    said = _speak(reference, list(SENTENCES))
     wanted = [_expect(reference, *pair) for pair in zip(prompts, said, strict=True)]
     frames = sum(codes.shape[0] for codes in said)
     print(
@@ -117,14 +133,14 @@ def measure_quality(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
 def measure_words(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
     """How many words a recogniser mishears of held-out sentences, each variant free to speak."""
     sentences = HELDOUT.read_text("utf-8").splitlines()
-    plans = (Variant("none"), *(variant for variant in VARIANTS if variant.precision == "fp32"))
     print(f"\n{len(sentences)} sentences, words misheard")
     found = []
-    for variant in plans:
+    for variant in HEARD:
         checkpoint = variant.load(folder, pool)
         wrong = words = 0
-        for seed, text in enumerate(sentences):
-            codes = speak(checkpoint, text, seed)
+        for text, codes in zip(
+            sentences, _speak(checkpoint, sentences, variant.pool(pool)), strict=True
+        ):
             with torch.inference_mode():
                 pcm = checkpoint.codec.decode(codes.t()[None])[0].numpy()
             heard = transcribe(pcm, checkpoint.codec_config.sample_rate_hz)
@@ -139,17 +155,28 @@ def _prompt(checkpoint: Checkpoint, text: str) -> Prompt:
     return Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, text)
 
 
-def speak(checkpoint: Checkpoint, text: str, seed: int) -> Tensor:
-    """Frames [F, N] of `text`, sampled as the server samples by default."""
-    engine = Engine(checkpoint.model, 1)
-    limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
-    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
-    prompt = _prompt(checkpoint, text)
-    engine.add(Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len))
-    frames = []
+def _speak(
+    checkpoint: Checkpoint, texts: list[str], pool: NativePool | None = None
+) -> list[Tensor]:
+    """Frames [F, N] of each of `texts`, sampled as the server samples by default.
+
+    `pool` is what the checkpoint is packed for, if it is.
+    """
+    engine = Engine(checkpoint.model, ROWS)
+    settle(engine, pool=pool)
+    made: dict[Sequence, list[Tensor]] = {}
+    for seed, text in enumerate(texts):
+        limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
+        sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
+        prompt = _prompt(checkpoint, text)
+        sequence = Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len)
+        made[sequence] = []
+        engine.add(sequence)
     while not engine.is_idle:
-        frames += [p.frame for p in engine.step() if p.frame is not None]
-    return torch.stack(frames)
+        for progress in engine.step():
+            if progress.frame is not None:
+                made[progress.sequence].append(progress.frame)
+    return [torch.stack(frames) for frames in made.values()]
 
 
 @torch.inference_mode()

@@ -20,6 +20,8 @@ from backend.errors import BadCheckpoint
 from backend.model import quantize
 from backend.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from backend.model.config import CodecConfig
+from backend.model.dual_ar import DualAR
+from backend.model.packed import PackedLinear
 from backend.model.quantize import (
     GROUP_SIZE,
     Bits,
@@ -31,11 +33,13 @@ from backend.model.quantize import (
     quantized_linear,
 )
 from tests.engines import run, sequence
+from tests.kernels_in_c import native_pool
 from tests.tiny import TINY_CODEC, tiny_checkpoint
 
 CPU = torch.device("cpu")
 WAYS: tuple[Quantization, ...] = ("int8", "int4")
 BITS: tuple[Bits, ...] = (8, 6, 4)
+HELD = (QuantizedLinear, PackedLinear)
 
 
 def _weight(rows: int, columns: int, seed: int = 0) -> Tensor:
@@ -256,18 +260,42 @@ def test_that_bound_notices_wrong_scales(folder: Path, way: Quantization) -> Non
     assert max(off) > (0.04 if way == "int8" else 0.3)
 
 
-def test_what_is_quantized_and_what_is_not(folder: Path) -> None:
-    model = load_checkpoint(folder, quantization="int4").model
-    kinds = {n: m.bits for n, m in model.named_modules() if isinstance(m, QuantizedLinear)}
-    matrices = ("attention.wqkv", "attention.wo", *(f"feed_forward.w{i}" for i in (1, 2, 3)))
-    assert kinds == {
-        **{f"layers.{layer}.{name}": 4 for layer in range(2) for name in matrices},
-        **{f"fast_layers.{layer}.{name}": 8 for layer in range(2) for name in matrices},
+MATRICES = ("attention.wqkv", "attention.wo", *(f"feed_forward.w{i}" for i in (1, 2, 3)))
+
+
+def _bits(model: DualAR) -> dict[str, int]:
+    """Of every matrix that is held in integers."""
+    held = {n: m.bits for n, m in model.named_modules() if isinstance(m, HELD)}
+    return {name: bits for name, bits in held.items() if bits <= 8}
+
+
+def _wanted_bits(slow: int) -> dict[str, int]:
+    return {
+        **{f"layers.{layer}.{name}": slow for layer in range(2) for name in MATRICES},
+        **{f"fast_layers.{layer}.{name}": 8 for layer in range(2) for name in MATRICES},
         "fast_output": 8,
         "quantized_head": 8,
     }
+
+
+def test_what_is_quantized_and_what_is_not(folder: Path) -> None:
+    model = load_checkpoint(folder, quantization="int4").model
+    assert _bits(model) == _wanted_bits(4)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_the_native_kernels_have_six_bits_for_int4(folder: Path) -> None:
+    checkpoint = load_checkpoint(folder, quantization="int4", pool=native_pool())
+    assert _bits(checkpoint.model) == _wanted_bits(6)
+    (note,) = checkpoint.quantization_notes
+    assert "six bits" in note
+    eight = load_checkpoint(folder, quantization="int8", pool=native_pool())
+    assert _bits(eight.model) == _wanted_bits(8)
+    assert not eight.quantization_notes
+    wanted = _logits(load_checkpoint(folder))
+    off = [_off(found, full) for found, full in zip(_logits(checkpoint), wanted, strict=True)]
+    assert 0.01 < max(off) < 0.1
 
 
 @pytest.mark.parametrize("way", WAYS)
