@@ -138,9 +138,8 @@ def measure_words(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
     for variant in HEARD:
         checkpoint = variant.load(folder, pool)
         wrong = words = 0
-        for text, codes in zip(
-            sentences, _speak(checkpoint, sentences, variant.pool(pool)), strict=True
-        ):
+        said = _speak(checkpoint, sentences, variant.pool(pool))
+        for text, codes in zip(sentences, said, strict=True):
             with torch.inference_mode():
                 pcm = checkpoint.codec.decode(codes.t()[None])[0].numpy()
             heard = transcribe(pcm, checkpoint.codec_config.sample_rate_hz)
