@@ -324,6 +324,7 @@ def test_the_command_ends_with_json(
     assert line["figures"][f"{DEMO}_rtf"]["values"]
     assert line["figures"]["int8"]["load"] >= 0
     assert line["troubles"] == {"int4": "There is no room for int4."}
+    assert "28.3 frames/s (35.3 ms a frame, CPU 17.6 ms), spoken" in printed
     for row in ("int8, 1 stream", "4 streams at once", "text to PCM", "the shipped voice"):
         assert row in printed
     assert "There is no room for int4." in printed
