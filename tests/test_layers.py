@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKER_MAIN = {"engine", "codec", "model", "audio", "hardware.affinity"}
+WORKER_MAIN = {"engine", "codec", "model", "native", "audio", "hardware.affinity"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "thermometer": set(),
     "nvml": {"watch"},
     "hardware": {
-        *("core", "errors", "settings", "model.config", "model.reading"),
+        *("core", "errors", "settings", "model.config", "model.reading", "native.compiler"),
         *("nvml", "thermometer", "watch"),
     },
     "hardware.affinity": {"core", "errors"},
@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
     "engine": {"core", "errors", "logs", "model"},
-    "codec": {"core", "errors", "model"},
+    "native": set(),
+    "codec": {"core", "errors", "model", "native"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
@@ -99,9 +100,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": set(),
 }
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
-TORCH_ROOMS = ("model", "engine", "codec", "worker", "fish_worker")
+TORCH_ROOMS = ("model", "engine", "codec", "native", "worker", "fish_worker")
 TORCH_FREE = (
-    *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
+    *(
+        "model.config",
+        "model.reading",
+        "native.compiler",
+        "worker.client",
+        "worker.messages",
+        "worker.process",
+    ),
     *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
 )
 

@@ -22,6 +22,7 @@ from backend.model.config import (
     read_json,
 )
 from backend.model.reading import expected_s, longest_s
+from backend.native.compiler import CannotCompile, find_compiler
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one weight, key or value by the name of the precision."""
@@ -114,6 +115,8 @@ class CheckpointShape:
     model: DualARConfig
     codec: CodecConfig
     info: CheckpointInfo
+    decoder_bytes: int = CODEC_ELEMENT_BYTES
+    """Of a weight of what decodes, on a CPU: 2 where it will have kernels of our own."""
 
     @property
     def name(self) -> str:
@@ -131,15 +134,20 @@ class CheckpointShape:
             codec = CodecConfig.from_json(read_json(codec_file))
         if (info_file := folder / "shoal.json").exists():
             info = CheckpointInfo.from_json(read_json(info_file))
-        return cls(model, codec, info)
+        return cls(model, codec, info, _decoder_bytes())
 
     def weight_bytes(self, precision: str, quantization: Quantization, device: str = "cpu") -> int:
         """Bytes of the weights in memory: transformer as stored, codec in float32.
 
-        The copy of the head's legal rows is among them.
+        The copy of the head's legal rows is among them. A CPU has what encodes in memory only while
+        it encodes, and what decodes as `decoder_bytes` says.
         """
         element, model = ELEMENT_BYTES[precision], self.model
-        total = model.parameters * element + self.codec.parameters * CODEC_ELEMENT_BYTES
+        codec = self.codec.parameters * CODEC_ELEMENT_BYTES
+        if device == "cpu":
+            codec -= self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
+            codec -= self.codec.decoding_parameters * (CODEC_ELEMENT_BYTES - self.decoder_bytes)
+        total = model.parameters * element + codec
         head = (model.codebook_size + 1, model.slow.dim)
         if quantization == "none":
             return total + math.prod(head) * element
@@ -258,7 +266,8 @@ class CheckpointShape:
         if device.startswith("cuda"):  # the recording lies in main memory, which is not leased then
             own = _CUDA_HOLDS * encoding
         else:
-            own = encoding + samples * _RECORDING_BYTES + decoding_bytes
+            encoder = self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
+            own = encoder + encoding + samples * _RECORDING_BYTES + decoding_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
@@ -270,6 +279,15 @@ class CheckpointShape:
         else:
             own = _THREAD_HOLDS * decoding + heard + _FIRST_USE_BYTES
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
+
+
+def _decoder_bytes() -> int:
+    """Where there is no compiler, the codec decodes in float32."""
+    try:
+        find_compiler()
+    except CannotCompile:
+        return CODEC_ELEMENT_BYTES
+    return ELEMENT_BYTES["bf16"]
 
 
 def _int8_bytes(rows: int, columns: int) -> int:

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from loguru import logger
 
+from backend.codec.cpu_way import read_decoder_
 from backend.codec.one_by_one import OneByOne
 from backend.codec.pieces import FIRST_FRAMES
 from backend.codec.slots import SlotDecoder
 from backend.codec.stage import CodecStage
-from backend.codec.way import take_fastest_, ways
+from backend.codec.way import Way, take_fastest_, ways
 from backend.core import MIB, EngineInfo, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
@@ -22,6 +23,8 @@ from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.model.dac import DAC
+from backend.native.codec import CodecKernels
+from backend.native.compiler import CannotCompile, compile_library
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
 from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
@@ -68,6 +71,7 @@ def load(config: WorkerConfig) -> Loaded:
         codec_dtype=torch.float32,
         quantization=config.quantization,
         calibration_samples=config.calibration_samples,
+        codec_in_parts=place.device.type == "cpu",
     )
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
@@ -81,7 +85,7 @@ def load(config: WorkerConfig) -> Loaded:
     if place.device.type == "cuda" and config.has_room_for_graphs:
         settled = settle(engine, may_use_triton=config.try_compile)
         logger.info("{}", settled.detail)
-    codec_way = take_fastest_(checkpoint.codec, ways(place.device))
+    codec_way = _codec_way(checkpoint, place.device, config)
     logger.info("The codec computes in {}.", codec_way)
     stage = stage_of(checkpoint.codec, config.max_batch)
     trial_s = _warm_up(checkpoint, engine, stage)
@@ -120,6 +124,19 @@ def load(config: WorkerConfig) -> Loaded:
         way_detail=settled.detail,
     )
     return Loaded(checkpoint, place, engine, stage, info)
+
+
+def _codec_way(checkpoint: Checkpoint, device: torch.device, config: WorkerConfig) -> Way:
+    """How its decoder computes from now on."""
+    if checkpoint.stored_codec is None:
+        return take_fastest_(checkpoint.codec, ways(device))
+    kernels = None
+    try:
+        if config.compile_dir:
+            kernels = CodecKernels(compile_library(Path(config.compile_dir)))
+    except (CannotCompile, OSError) as error:
+        logger.info("The codec has no kernels of its own: {}", error)
+    return read_decoder_(checkpoint.stored_codec, kernels)
 
 
 def stage_of(codec: DAC, max_batch: int) -> CodecStage:

@@ -118,7 +118,19 @@ class CodecConfig:
     @property
     def parameters(self) -> int:
         """Weights of encoder, quantiser and decoder, weight norm folded."""
-        return self._encoder_parameters + self._quantizer_parameters + self._decoder_parameters
+        return self._book_parameters + self.encoding_parameters + self.decoding_parameters
+
+    @property
+    def encoding_parameters(self) -> int:
+        """Those of the parts that only encode."""
+        pre = self.pre.parameters(self.latent_dim)
+        return self._encoder_parameters + self._resampling_parameters + pre
+
+    @property
+    def decoding_parameters(self) -> int:
+        """Those of the parts that only decode."""
+        post = self.post.parameters(self.latent_dim)
+        return post + self._resampling_parameters + self._decoder_parameters
 
     @property
     def _encoder_parameters(self) -> int:
@@ -143,15 +155,19 @@ class CodecConfig:
         return total + last + _conv(last, 1, _KERNEL)
 
     @property
-    def _quantizer_parameters(self) -> int:
+    def _book_parameters(self) -> int:
         dim, size = self.latent_dim, self.codebook_dim
         codes = self.semantic_codebook_size + self.residual_codebooks * self.residual_codebook_size
-        books = self.num_codebooks * (_conv(dim, size, 1) + _conv(size, dim, 1)) + codes * size
+        return self.num_codebooks * (_conv(dim, size, 1) + _conv(size, dim, 1)) + codes * size
+
+    @property
+    def _resampling_parameters(self) -> int:
+        """Between the code books and either the encoder or the decoder."""
+        dim = self.latent_dim
         convnext = (
             _conv(1, dim, _KERNEL) + _conv(dim, 4 * dim, 1) + _conv(4 * dim, dim, 1) + 3 * dim
         )
-        resampling = sum(2 * (_conv(dim, dim, f) + convnext) for f in self.downsample_factor)
-        return books + resampling + self.pre.parameters(dim) + self.post.parameters(dim)
+        return sum(_conv(dim, dim, f) + convnext for f in self.downsample_factor)
 
     @property
     def stream_bytes(self) -> int:
