@@ -7,6 +7,8 @@ alike and are the faster ones, which they are wherever they were measured.
 import math
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from backend.codec.native_parts import native_part
 from backend.codec.way import LEAST_SNR_DB, PLAIN, Way, snr_of, some_codes
-from backend.model.codec_layout import DecodingParts, decoding_parts, use_decoding_parts_
+from backend.model.codec_layout import DecodingParts, use_decoding_parts_
 from backend.model.stored_codec import DECODING, StoredCodec
 from backend.model.stream import Stream, Streaming
 from backend.native.codec import CodecKernels
@@ -27,12 +29,14 @@ _PIECES = (2, 2)
 """Frames; the second piece is timed, when its size was seen before."""
 
 
-def read_decoder_(stored: StoredCodec, kernels: CodecKernels | None) -> Way:
-    """Read what decodes, so that it computes with `kernels` where that is better.
+def read_decoder_(stored: StoredCodec, library: Path | None) -> Way:
+    """Read what decodes, so that it computes with the kernels of `library` where that is better.
 
-    Part by part: beside those that are done, one part alone is ever held in float32.
+    Part by part: beside those that are done, one part alone is ever held in float32. Where the
+    kernels are better, what encodes will have them too. OSError where they cannot be loaded.
     """
-    if kernels is not None:
+    if library is not None:
+        kernels = CodecKernels(library)
         threads = torch.get_num_threads()
         # What one thread takes is the same however busy the machine is.
         torch.set_num_threads(1)
@@ -43,6 +47,11 @@ def read_decoder_(stored: StoredCodec, kernels: CodecKernels | None) -> Way:
         else:
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
+                stored.lay_out_encoding_part = partial(
+                    native_part,
+                    CodecKernels(library, is_wide=True),
+                    latent_dim=stored.codec.config.latent_dim,
+                )
                 return tried
             slower = "" if is_faster else ", and slower than fp32"
             logger.info("The codec is not computed in {}{}.", tried, slower)
@@ -60,12 +69,12 @@ def _tried(stored: StoredCodec, kernels: CodecKernels) -> tuple[Way, DecodingPar
     codes = some_codes(codec.config, 1, sum(_PIECES))
     given = [codec.quantizer.look_up(piece) for piece in torch.split(codes, list(_PIECES), -1)]
     wanted, plain_s, native = given, 0.0, []
-    for name, part in zip(DECODING, decoding_parts(codec), strict=True):
-        stored.read_(name)
+    for name in DECODING:
+        part = stored.read_(name)
         wanted, took_s = _through(cast(Streaming, part), wanted)
         plain_s += took_s
         native.append(native_part(kernels, part, codec.config.latent_dim))
-        stored.let_go_(name)
+        stored.let_go_(name)  # what was not taken of it
     found, native_s = given, 0.0
     for made in native:
         found, took_s = _through(made, found)

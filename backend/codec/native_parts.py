@@ -1,5 +1,6 @@
-"""The half of a codec that decodes, in kernels of our own: the same weights, the same sound."""
+"""The parts of a codec in kernels of our own: the same weights, the same sound, the same codes."""
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -8,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.codec.native import NativePart, Rows, Step
-from backend.model.dac import Decoder, DecoderBlock, ResidualUnit
-from backend.model.layers import rope_table
+from backend.model.dac import Decoder, DecoderBlock, Encoder, EncoderBlock, ResidualUnit
 from backend.model.stream import (
     CausalConv,
     CausalTransposedConv,
@@ -20,94 +20,61 @@ from backend.model.stream import (
     WindowBlock,
     WindowTransformer,
 )
-from backend.native.codec import ATTEND, GATE, GELU, MIX, CodecKernels
+from backend.native.codec import GATE, GELU, MIX, CodecKernels
 
 
-class NativeDecoder(NativePart):
-    """`Decoder`: latents [B, C, T] -> waveform [B, 1, samples]."""
+class _Part(NativePart):
+    """What several parts are made of."""
 
-    most_rows = 16
-    """Four frames: more would leave the cache before they are read again."""
+    def _other(self, source: Rows, width: int, rate: int, past: int = 0) -> Rows:
+        """Where what is made of rounded rows is rounded to."""
+        return self._rows("b" if source.room == "a" else "a", width, rate, past)
 
-    def __init__(self, kernels: CodecKernels, plain: Decoder) -> None:
-        super().__init__(kernels)
-        first, *blocks, snake, last = plain.model
-        source = self._rows("x", cast(CausalConv, first).conv.in_channels)
-        rounded = self._rows("a", source.width, past=cast(CausalConv, first).past)
+    def _begin(self, conv: nn.Module, rate: int = 1) -> Rows:
+        """What is given, rounded for the first convolution."""
+        conv = cast(CausalConv | CausalTransposedConv, conv)
+        source = self._rows("x", conv.conv.in_channels, rate)
+        rounded = self._rows("a", source.width, rate, conv.past)
         self._round(source, rounded)
-        ups = [cast(CausalTransposedConv, cast(DecoderBlock, block).block[1]) for block in blocks]
-        snakes = [cast(DecoderBlock, block).block[0] for block in blocks] + [snake]
-        pasts = [up.past for up in ups] + [cast(CausalConv, last).past]
-        rounded = self._then(rounded, first, snakes[0], pasts[0], 1)
-        for index, block in enumerate(blocks):
-            units = list(cast(DecoderBlock, block).block)[2:]
-            rounded = self._block(rounded, ups[index], units, snakes[index + 1], pasts[index + 1])
-        self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
+        return rounded
 
     def _then(
-        self, source: Rows, conv: nn.Module, snake: nn.Module, past: int, rate: int, **more: Rows
+        self, source: Rows, conv: nn.Module, snake: nn.Module, past: int, **more: Rows
     ) -> Rows:
         """A convolution, and the snake of it as what follows wants it."""
-        width = cast(CausalConv, conv).conv.out_channels
-        made = self._rows("b" if source.room == "a" else "a", width, rate, past)
+        made = self._other(source, cast(CausalConv, conv).conv.out_channels, source.rate, past)
         self._conv(conv, source, rounded=made, snake=self._snake(snake), **more)
         return made
 
-    def _block(
+    def _units(
         self,
-        source: Rows,
-        up: CausalTransposedConv,
+        rounded: Rows,
+        sums: Rows,
         units: Sequence[nn.Module],
         snake_behind: nn.Module,
         past_behind: int,
     ) -> Rows:
-        width, rate = up.conv.out_channels, source.rate * up.stride
+        """Residual units: their sums, and the snake of them that the first one wants, `rounded`.
+
+        The snake of the last one's is returned, as what follows wants it.
+        """
         parts = [tuple(cast(ResidualUnit, unit).block) for unit in units]
-        sums = self._rows("x", width, rate)
-        pasts = [cast(CausalConv, part[1]).past for part in parts] + [past_behind]
-        snakes = [part[0] for part in parts] + [snake_behind]
-        rounded = self._rows("b" if source.room == "a" else "a", width, rate, pasts[0])
-        self._upsampling(
-            up, source, output=sums, rounded=rounded, snake=self._snake(snakes[0], up.stride)
-        )
+        snakes = [part[0] for part in parts[1:]] + [snake_behind]
+        pasts = [cast(CausalConv, part[1]).past for part in parts[1:]] + [past_behind]
         for index, (_, wide, inner_snake, narrow) in enumerate(parts):
-            bent = self._then(rounded, wide, inner_snake, cast(CausalConv, narrow).past, rate)
+            bent = self._then(rounded, wide, inner_snake, cast(CausalConv, narrow).past)
             is_last = index + 1 == len(parts)
             kept = {"residual": sums} if is_last else {"residual": sums, "output": sums}
-            rounded = self._then(bent, narrow, snakes[index + 1], pasts[index + 1], rate, **kept)
+            rounded = self._then(bent, narrow, snakes[index], pasts[index], **kept)
         return rounded
 
-    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
-        """Samples within [-1, 1]."""
-        return super().forward(x, stream).tanh_()
-
-
-class NativeUpsample(NativePart):
-    """The upsampling behind the code books: latents [B, C, T] -> [B, C, T·factor]."""
-
-    def __init__(self, kernels: CodecKernels, plain: StreamSequential) -> None:
-        super().__init__(kernels)
-        stages = [cast(StreamSequential, stage) for stage in plain]
-        width = cast(CausalTransposedConv, stages[0][0]).conv.in_channels
-        source = self._rows("x", width)
-        rounded = self._rows("a", width, past=cast(CausalTransposedConv, stages[0][0]).past)
-        self._round(source, rounded)
-        for index, stage in enumerate(stages):
-            up, mixed = cast(CausalTransposedConv, stage[0]), cast(ConvNeXt, stage[1])
-            rate = rounded.rate * up.stride
-            sums = self._rows("s", width, rate, mixed.dwconv.past)
-            self._upsampling(up, rounded, output=sums)
-            small, wide = self._rows("b", width, rate), self._rows("a", 4 * width, rate)
-            self._mix(mixed, sums, small)
-            self._linear(mixed.pwconv1, small, bend=GELU, rounded=wide)
-            behind = stages[index + 1][0] if index + 1 < len(stages) else None
-            if behind is None:
-                then = {"output": self._rows("y", width, rate)}
-            else:
-                past = cast(CausalTransposedConv, behind).past
-                rounded = self._rows("b", width, rate, past)
-                then = {"rounded": rounded}
-            self._linear(mixed.pwconv2, wide, scale=mixed.gamma, residual=sums, **then)
+    def _mixed(self, mixed: ConvNeXt, sums: Rows, **then: Rows) -> None:
+        """A small network at each row, added to `sums`."""
+        small = self._rows("b", sums.width, sums.rate)
+        wide = self._rows("a", 4 * sums.width, sums.rate)
+        self._mix(mixed, sums, small)
+        self._linear(mixed.pwconv1, small, bend=GELU, rounded=wide)
+        self._linear(mixed.pwconv2, wide, scale=mixed.gamma, residual=sums, **then)
 
     def _mix(self, mixed: ConvNeXt, source: Rows, rounded: Rows) -> None:
         conv, norm = mixed.dwconv.conv, mixed.norm
@@ -120,47 +87,25 @@ class NativeUpsample(NativePart):
             "offset": self._vector(norm.bias),
         }
         row_bytes, together = 4 * source.width, self._kernels.rows_together
+        numbers = {"taps": len(taps), "dilation": 1, "eps": norm.eps}
+        room_bytes = (row_bytes, -(-source.rate * row_bytes // together))
         self._steps.append(
-            Step(
-                MIX,
-                source,
-                rounded=rounded,
-                numbers={"taps": len(taps), "dilation": 1, "eps": norm.eps},
-                tensors=tensors,
-                outputs=source.width,
-                room_bytes=(row_bytes, -(-source.rate * row_bytes // together)),
-            )
+            Step(MIX, source, None, rounded, None, numbers, tensors, source.width, room_bytes)
         )
 
-
-class NativeTransformer(NativePart):
-    """`WindowTransformer`: x [B, C, T] -> [B, C, T]."""
-
-    def __init__(self, kernels: CodecKernels, plain: WindowTransformer, channels: int) -> None:
-        super().__init__(kernels)
-        config = self.config = plain.config
-        sums = self._rows("x", config.dim)
-        if isinstance(plain.input_proj, nn.Linear):
-            source, rounded = self._rows("y", channels), self._rows("a", channels)
-            self._round(source, rounded)
-            self._linear(plain.input_proj, rounded, output=sums)
+    def _transform(self, plain: WindowTransformer, sums: Rows) -> None:
+        """The layers of a transformer, in place."""
         for layer in plain.layers:
-            self._layer(cast(WindowBlock, layer), sums)
-        if isinstance(plain.output_proj, nn.Linear):
-            rounded = self._rows("a", config.dim)
-            self._norm(plain.norm, sums, rounded=rounded)
-            self._linear(plain.output_proj, rounded, output=self._rows("y", channels))
-        else:
-            self._norm(plain.norm, sums, output=self._rows("y", config.dim))
+            self._layer(cast(WindowBlock, layer), plain, sums)
 
-    def _layer(self, layer: WindowBlock, sums: Rows) -> None:
-        config = self.config
+    def _layer(self, layer: WindowBlock, plain: WindowTransformer, sums: Rows) -> None:
+        config, rate = plain.config, sums.rate
         heads, inner = config.n_head * config.head_dim, config.intermediate_size
-        rounded, qkv = self._rows("a", config.dim), self._rows("s", 3 * heads)
-        attended, hidden = self._rows("b", heads), self._rows("b", inner)
+        rounded, qkv = self._rows("a", config.dim, rate), self._rows("s", 3 * heads, rate)
+        attended, hidden = self._rows("b", heads, rate), self._rows("b", inner, rate)
         self._norm(layer.attention_norm, sums, rounded=rounded)
         self._linear(layer.attention.wqkv, rounded, output=qkv)
-        self._attend(qkv, attended)
+        self._attend(config, qkv, attended)
         self._add(layer.attention.wo, attended, sums, layer.attention_layer_scale)
         self._norm(layer.ffn_norm, sums, rounded=rounded)
         both = layer.feed_forward
@@ -169,44 +114,153 @@ class NativeTransformer(NativePart):
         pair = [F.pad(w.weight, (0, 0, 0, -inner % half)) for w in (both.w1, both.w3)]
         weight = torch.stack([w.view(-1, half, config.dim) for w in pair], 1).view(-1, config.dim)
         self._product(weight[:, None], None, rounded, bend=GATE, rounded=hidden)
+        both.w1.to("meta")
+        both.w3.to("meta")
         self._add(both.w2, hidden, sums, layer.ffn_layer_scale)
 
     def _add(self, linear: nn.Linear, source: Rows, sums: Rows, scale: LayerScale) -> None:
         self._linear(linear, source, scale=scale.gamma, residual=sums, output=sums)
 
-    def _attend(self, qkv: Rows, attended: Rows) -> None:
-        config = self.config
-        kept = config.n_head * config.head_dim * 2 * 4
-        numbers = {
-            "heads": config.n_head,
-            "window": config.window,
-            "state_at": self._state_bytes,
-        }
-        self._state_bytes += (config.window - 1) * kept
-        self._steps.append(
-            Step(
-                ATTEND,
-                qkv,
-                rounded=attended,
-                numbers=numbers,
-                outputs=attended.width,
-                room_bytes=(config.window * kept, kept),
-            )
-        )
 
-    def _prepare(self, length: int, begin: int) -> None:
-        config = self.config
-        table = rope_table(torch.arange(begin, begin + length), config.head_dim, config.rope_base)
-        self._workspace.rooms["rope"][: 4 * table.numel()].view(torch.float32).copy_(
-            table.flatten()
-        )
+class NativeDecoder(_Part):
+    """`Decoder`: latents [B, C, T] -> waveform [B, 1, samples]."""
+
+    most = 16
+    """Four frames: more would leave the cache before they are read again."""
+
+    def __init__(self, kernels: CodecKernels, plain: Decoder) -> None:
+        super().__init__(kernels)
+        first, *middle, snake, last = plain.model
+        blocks = [tuple(cast(DecoderBlock, block).block) for block in middle]
+        snakes = [block[0] for block in blocks] + [snake]
+        pasts = [cast(CausalTransposedConv, block[1]).past for block in blocks]
+        pasts.append(cast(CausalConv, last).past)
+        rounded = self._then(self._begin(first), first, snakes[0], pasts[0])
+        for index, (_, up, *units) in enumerate(blocks):
+            stride = cast(CausalTransposedConv, up).stride
+            width = cast(CausalTransposedConv, up).conv.out_channels
+            inner = cast(ResidualUnit, units[0]).block
+            sums = self._rows("x", width, rounded.rate * stride)
+            made = self._other(rounded, width, sums.rate, cast(CausalConv, inner[1]).past)
+            snake_of_it = self._snake(inner[0], stride)
+            self._upsampling(up, rounded, output=sums, rounded=made, snake=snake_of_it)
+            rounded = self._units(made, sums, units, snakes[index + 1], pasts[index + 1])
+        self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
+
+    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
+        """Samples within [-1, 1]."""
+        return super().forward(x, stream).tanh_()
+
+
+class NativeUpsample(_Part):
+    """The upsampling behind the code books: latents [B, C, T] -> [B, C, T·factor]."""
+
+    def __init__(self, kernels: CodecKernels, plain: StreamSequential) -> None:
+        super().__init__(kernels)
+        stages = [tuple(cast(StreamSequential, stage)) for stage in plain]
+        rounded = self._begin(stages[0][0])
+        for index, (up, network) in enumerate(stages):
+            mixed, rate = cast(ConvNeXt, network), rounded.rate * cast(CausalConv, up).stride
+            sums = self._rows("s", rounded.width, rate, mixed.dwconv.past)
+            self._upsampling(up, rounded, output=sums)
+            if index + 1 == len(stages):
+                self._mixed(mixed, sums, output=self._rows("y", sums.width, rate))
+            else:
+                past = cast(CausalTransposedConv, stages[index + 1][0]).past
+                rounded = self._rows("b", sums.width, rate, past)
+                self._mixed(mixed, sums, rounded=rounded)
+
+
+class NativeDownsample(_Part):
+    """The downsampling before the code books: x [B, C, T·factor] -> [B, C, T]."""
+
+    def __init__(self, kernels: CodecKernels, plain: StreamSequential) -> None:
+        super().__init__(kernels)
+        stages = [tuple(cast(StreamSequential, stage)) for stage in plain]
+        self.unit = math.prod(cast(CausalConv, down).stride for down, _ in stages)
+        rounded = self._begin(stages[0][0], self.unit)
+        for index, (down, network) in enumerate(stages):
+            stride, mixed = cast(CausalConv, down).stride, cast(ConvNeXt, network)
+            sums = self._rows("s", rounded.width, rounded.rate // stride, mixed.dwconv.past)
+            self._conv(down, rounded.grouped(stride), output=sums)
+            if index + 1 == len(stages):
+                self._mixed(mixed, sums, output=self._rows("y", sums.width, sums.rate))
+            else:
+                past = cast(CausalConv, stages[index + 1][0]).past
+                rounded = self._rows("b", sums.width, sums.rate, past)
+                self._mixed(mixed, sums, rounded=rounded)
+
+
+class NativeTransformer(_Part):
+    """`WindowTransformer`: x [B, C, T] -> [B, C, T]."""
+
+    def __init__(self, kernels: CodecKernels, plain: WindowTransformer, channels: int) -> None:
+        super().__init__(kernels)
+        dim = plain.config.dim
+        sums = self._rows("x", dim)
+        if isinstance(plain.input_proj, nn.Linear):
+            source, rounded = self._rows("y", channels), self._rows("a", channels)
+            self._round(source, rounded)
+            self._linear(plain.input_proj, rounded, output=sums)
+        self._transform(plain, sums)
+        if isinstance(plain.output_proj, nn.Linear):
+            rounded = self._rows("a", dim)
+            self._norm(plain.norm, sums, rounded=rounded)
+            self._linear(plain.output_proj, rounded, output=self._rows("y", channels))
+        else:
+            self._norm(plain.norm, sums, output=self._rows("y", dim))
+
+
+class NativeEncoder(_Part):
+    """`Encoder`: waveform [B, 1, samples] -> latents [B, C, samples / prod(rates)]."""
+
+    most = 16
+    """Four frames, as in the decoder."""
+
+    def __init__(self, kernels: CodecKernels, plain: Encoder) -> None:
+        super().__init__(kernels)
+        first, *middle, snake, last = plain.block
+        blocks = [list(cast(EncoderBlock, block).block) for block in middle]
+        snakes = [cast(ResidualUnit, block[0]).block[0] for block in blocks] + [snake]
+        pasts = [cast(CausalConv, cast(ResidualUnit, b[0]).block[1]).past for b in blocks]
+        pasts.append(cast(CausalConv, last).past)
+        self.unit = math.prod(cast(CausalConv, block[4]).stride for block in blocks)
+        given = self._begin(first, self.unit)
+        sums = self._rows("x", cast(CausalConv, first).conv.out_channels, given.rate)
+        rounded = self._then(given, first, snakes[0], pasts[0], output=sums)
+        for index, block in enumerate(blocks):
+            units, (inner_snake, strided, *transformer) = block[:3], block[3:]
+            down = cast(CausalConv, strided)
+            rounded = self._units(rounded, sums, units, inner_snake, down.past)
+            rate, width = rounded.rate // down.stride, down.conv.out_channels
+            sums = self._rows("x", width, rate)
+            made = self._other(rounded, width, rate, pasts[index + 1])
+            source = rounded.grouped(down.stride)
+            if not transformer:
+                bend = self._snake(snakes[index + 1])
+                self._conv(down, source, output=sums, rounded=made, snake=bend)
+            else:
+                self._conv(down, source, output=sums)
+                inner = cast(WindowTransformer, transformer[0])
+                self._transform(inner, sums)
+                self._norm(inner.norm, sums, output=sums)
+                made = self._rows("a", width, rate, pasts[index + 1])
+                self._round(sums, made, snake=self._snake(snakes[index + 1]))
+            rounded = made
+        width = cast(CausalConv, last).conv.out_channels
+        self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
 
 def native_part(kernels: CodecKernels, plain: nn.Module, latent_dim: int) -> NativePart:
-    """The same as one of the `plain` parts that decode; ValueError for shapes it does not know."""
+    """The same as a `plain` part, which is taken apart; ValueError for shapes it does not know."""
     if isinstance(plain, WindowTransformer):
         return NativeTransformer(kernels, plain, latent_dim)
     if isinstance(plain, Decoder):
         return NativeDecoder(kernels, plain)
+    if isinstance(plain, Encoder):
+        return NativeEncoder(kernels, plain)
     assert isinstance(plain, StreamSequential)
+    first = cast(StreamSequential, plain[0])[0]
+    if isinstance(first, CausalConv):
+        return NativeDownsample(kernels, plain)
     return NativeUpsample(kernels, plain)

@@ -1,7 +1,8 @@
-/* What a codec's decoder computes: a list of operations over rows, columns of sound one after another.
+/* What a codec computes: a list of operations over rows, columns of sound one after another.
 
-   Rows that are multiplied are rounded to bfloat16 where the machine multiplies pairs of those; what
-   is summed, normalised, turned or bent stays float32. Weights are bfloat16 in either case. */
+   To decode, weights are bfloat16, and rows that are multiplied are rounded to it where the machine
+   multiplies pairs of such numbers; what is summed, normalised, turned or bent stays float32. To encode,
+   all is float32: `codec_wide.c` is this file with WIDE defined. */
 
 #include <math.h>
 #include <stdatomic.h>
@@ -17,12 +18,20 @@
 
 #include "lanes.h"
 
+#ifdef WIDE
+#define NAME(x) wide_##x
+#define HAS_PAIRS 0
+typedef float Rounded, Weight;
+#else
+#define NAME(x) codec_##x
+typedef uint16_t Weight; /* bfloat16 */
 #if LANES == 16 && defined(__AVX512BF16__)
 #define HAS_PAIRS 1
 typedef uint16_t Rounded; /* bfloat16 */
 #else
 #define HAS_PAIRS 0
 typedef float Rounded;
+#endif
 #endif
 
 /* A product is made block by block: so many outputs of so many rows, which fill the registers. */
@@ -41,6 +50,7 @@ typedef float Rounded;
 #define TILE_BLOCKS 8          /* of rows, in a piece of work */
 #define TILE_WORK (8 << 20)    /* products of two numbers in a piece of work, about */
 #define WORK_OF_A_WEIGHT 16    /* what reading one costs, in such products */
+#define LINE 16                /* weights that are packed together: a line of the cache in float32 */
 #define ROWS_TOGETHER 4        /* in a piece of work that is no product */
 #define SPINS_TO_YIELD 2000    /* some tens of microseconds */
 
@@ -58,10 +68,11 @@ typedef struct {
     int32_t kind, rows, inputs, outputs;
     int32_t taps, dilation; /* of a product or a mix; a row sees those below it, the last one its own */
     int32_t bend;           /* of a product's outcome; GATE takes half a block times the SiLU of the other */
-    int32_t heads, window;  /* of an attention */
+    int32_t heads, window, rate; /* of an attention, and its rows for each that is given to the program */
     float eps;
     const void *input;       /* Rounded [taps.. + rows, inputs] of a product, else float32 */
-    const uint16_t *weights; /* bfloat16 [outputs / BLOCK, taps, inputs / 2, BLOCK, 2] of a product */
+    const Weight *weights;   /* of a product: float32 [outputs / BLOCK, taps, inputs, BLOCK], or bfloat16
+                                [outputs / BLOCK, taps, inputs / 2, BLOCK, 2] */
     const float *bias, *scale, *taps_of, *offset; /* [outputs] or NULL; [taps, inputs] and [inputs] of a mix */
     const float *residual;   /* [rows, outputs] or NULL: added last */
     float *output;           /* [rows, outputs] or NULL */
@@ -78,7 +89,7 @@ typedef struct {
     const Operation *operations;
     int64_t pieces;
     uint8_t *state;         /* of the signal */
-    int64_t begin;          /* rows of it that were before, of an attention */
+    int64_t begin;          /* rows of it that were given before */
     _Atomic int64_t next, done;
 } Job;
 
@@ -212,6 +223,20 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
         /* A pointer to every third row: the others are as far from it as an address can say. */
         const uint8_t *thirds[(MOST + 2) / 3];
         for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
+#ifdef WIDE
+        for (int32_t input = 0; input < op->inputs; input++) {
+            Floats w[VECTORS];
+            for (int v = 0; v < vectors; v++) memcpy(&w[v], weights + 4 * LANES * v, sizeof w[v]);
+#pragma GCC unroll 14
+            for (int r = 0; r < rows; r++) {
+                float one;
+                memcpy(&one, thirds[r / 3] + (r % 3) * stride + 4 * (int64_t)input, 4);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) sums[r][v] += w[v] * one;
+            }
+            weights += 4 * BLOCK;
+        }
+#else
         for (int32_t pair = 0; pair < op->inputs / 2; pair++) {
 #if HAS_PAIRS
             __m512bh w[VECTORS];
@@ -245,6 +270,7 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
 #endif
             weights += 4 * BLOCK;
         }
+#endif
     }
     finish_block(op, row, block, rows, vectors, sums);
 }
@@ -349,7 +375,7 @@ static void attend(const Operation *op, const Job *job, int64_t head) {
         turn(q + op->outputs, op->rope + row * size, size, own);
         memcpy(own + size, q + 2 * op->outputs, 4 * (size_t)size);
         turn(q, op->rope + row * size, size, room);
-        const int64_t first = row + past - smaller(past, job->begin + row), end = past + row + 1;
+        const int64_t first = row + past - smaller(past, job->begin * op->rate + row), end = past + row + 1;
         const float *seen = keys + first * 2 * size;
         const int64_t count = end - first;
         float most = -INFINITY, whole = 0;
@@ -385,7 +411,7 @@ static void do_piece(const Operation *op, const Job *job, int64_t piece) {
 }
 
 /* Cut operations into pieces of work; how many pieces there are. */
-EXPORT int64_t codec_plan(Operation *operations, int32_t count) {
+EXPORT int64_t NAME(plan)(Operation *operations, int32_t count) {
     int64_t first = 0;
     for (Operation *op = operations; op < operations + count; op++) {
         op->first = first;
@@ -423,7 +449,7 @@ static void wait_for(Job *job, int64_t pieces) {
 
 /* Take piece after piece until none is left. Any number of threads may, each at any time: pieces are
    given out in order, so nobody waits for a thread that has not come. */
-EXPORT void codec_help(Job *job) {
+EXPORT void NAME(help)(Job *job) {
     const Operation *op = job->operations;
     for (int64_t piece; (piece = atomic_fetch_add(&job->next, 1)) < job->pieces;) {
         while (piece > op->first + op->tiles) op++;
@@ -434,12 +460,38 @@ EXPORT void codec_help(Job *job) {
 }
 
 /* The same, and wait for those who help. */
-EXPORT void codec_run(Job *job) {
-    codec_help(job);
+EXPORT void NAME(run)(Job *job) {
+    NAME(help)(job);
     wait_for(job, job->pieces);
 }
 
-EXPORT int32_t codec_block(void) { return BLOCK; }
-EXPORT int32_t codec_rounded_bytes(void) { return (int32_t)sizeof(Rounded); }
-EXPORT int32_t codec_rows_together(void) { return ROWS_TOGETHER; }
-EXPORT int32_t codec_operation_bytes(void) { return (int32_t)sizeof(Operation); }
+INLINE Weight as_weight(float x) {
+#ifdef WIDE
+    return x;
+#else
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if (x != x) return 0x7FC0;
+    return (Weight)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16); /* to the nearest, ties to even */
+#endif
+}
+
+/* Weights of a product as `Operation` has them, from where each output, tap and input lies so many
+   numbers after the one before. A last block is filled up with zeros. */
+EXPORT void NAME(pack)(const float *from, int64_t by_output, int64_t by_tap, int64_t by_input, int32_t outputs,
+                       int32_t taps, int32_t inputs, Weight *to) {
+    const int64_t pair = 4 / (int64_t)sizeof(Weight), blocks = (outputs + BLOCK - 1) / BLOCK;
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t tap = 0; tap < taps; tap++, to += (int64_t)inputs * BLOCK)
+            for (int64_t begin = 0; begin < inputs; begin += LINE) /* what is written stays in the cache */
+                for (int64_t n = 0; n < BLOCK; n++) {
+                    const float *row = from + (block * BLOCK + n) * by_output + tap * by_tap;
+                    const int is_there = block * BLOCK + n < outputs;
+                    for (int64_t i = begin; i < smaller(begin + LINE, inputs); i++)
+                        to[(i / pair * BLOCK + n) * pair + i % pair] = is_there ? as_weight(row[i * by_input]) : 0;
+                }
+}
+
+EXPORT int32_t NAME(block)(void) { return BLOCK; }
+EXPORT int32_t NAME(rounded_bytes)(void) { return (int32_t)sizeof(Rounded); }
+EXPORT int32_t NAME(rows_together)(void) { return ROWS_TOGETHER; }

@@ -1,11 +1,13 @@
-"""The decoder's kernels: what `codec.c` says in ctypes, and the threads that run them."""
+"""The codec's kernels: what `codec.c` says in ctypes, and the threads that run them."""
 
 import ctypes
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 PRODUCT, ROUND, NORM, MIX, ATTEND = range(5)
 AS_IT_IS, GELU, GATE = range(3)
@@ -19,11 +21,11 @@ class Past(Structure):
 
 
 class Operation(Structure):
-    """One of a decoder's operations."""
+    """One of a codec's operations."""
 
     _fields_ = [
         *((name, c_int32) for name in ("kind", "rows", "inputs", "outputs", "taps", "dilation")),
-        *((name, c_int32) for name in ("bend", "heads", "window")),
+        *((name, c_int32) for name in ("bend", "heads", "window", "rate")),
         ("eps", c_float),
         *((name, c_void_p) for name in ("input", "weights", "bias", "scale", "taps_of", "offset")),
         *((name, c_void_p) for name in ("residual", "output", "rounded", "alpha", "inverse")),
@@ -49,36 +51,52 @@ class Program:
     def __init__(self, kernels: "CodecKernels", operations: list[Operation]) -> None:
         self._kernels = kernels
         self._operations = (Operation * len(operations))(*operations)
-        self._pieces = kernels.library.codec_plan(self._operations, len(operations))
+        self._pieces = kernels.plan(self._operations, len(operations))
 
     def run(self, state: int, begin: int) -> None:
         """For a signal whose state lies at `state` and of which `begin` rows were before."""
         job = _Job(self._operations, self._pieces, state, begin, 0, 0)
-        library, threads = self._kernels.library, torch.get_num_threads()
-        for _ in range(min(threads - 1, _MOST_HELPERS)):
+        for _ in range(min(torch.get_num_threads() - 1, _MOST_HELPERS)):
             # One that comes late finds nothing left to do, and nobody has waited for it.
-            self._kernels.helpers.submit(_help, library, job, self._operations)
-        library.codec_run(byref(job))
+            self._kernels.helpers.submit(_help, self._kernels.help, job, self._operations)
+        self._kernels.run(byref(job))
 
 
 class CodecKernels:
-    """The library at `path`, which `compile_library` made; OSError where it cannot be loaded."""
+    """Those of the library at `path`, which `compile_library` made; OSError if it cannot be loaded.
 
-    def __init__(self, path: Path) -> None:
-        self.library = ctypes.CDLL(str(path))
-        for name in ("codec_help", "codec_run"):
-            function = getattr(self.library, name)
+    To decode they round weights and what is multiplied; `is_wide` ones, to encode, do not.
+    """
+
+    def __init__(self, path: Path, *, is_wide: bool = False) -> None:
+        library, name = ctypes.CDLL(str(path)), "wide" if is_wide else "codec"
+        self.plan, self.help, self.run = (
+            getattr(library, f"{name}_{function}") for function in ("plan", "help", "run")
+        )
+        self.plan.argtypes, self.plan.restype = (POINTER(Operation), c_int32), c_int64
+        for function in (self.help, self.run):
             function.argtypes, function.restype = (POINTER(_Job),), None
-        self.library.codec_plan.argtypes = (POINTER(Operation), c_int32)
-        self.library.codec_plan.restype = c_int64
-        self.helpers = ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix="codec")
-        self.block = int(self.library.codec_block())
+        self._pack = getattr(library, f"{name}_pack")
+        self._pack.argtypes = (c_void_p, *(c_int64,) * 3, *(c_int32,) * 3, c_void_p)
+        self._pack.restype = None
+        self.helpers = ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix=name)
+        self.block = int(getattr(library, f"{name}_block")())
         """Outputs of a product that lie together."""
-        self.rounded_bytes = int(self.library.codec_rounded_bytes())
+        self.rounded_bytes = int(getattr(library, f"{name}_rounded_bytes")())
         """Of a number that is multiplied."""
-        self.rows_together = int(self.library.codec_rows_together())
+        self.rows_together = int(getattr(library, f"{name}_rows_together")())
         """Rows in a piece of work that is no product."""
+        self.dtype = torch.float32 if is_wide else torch.bfloat16
+        """Of weights."""
+
+    def packed(self, weight: Tensor) -> Tensor:
+        """Float32 `weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
+        outputs, taps, inputs = weight.shape
+        blocks = -(-outputs // self.block)
+        packed = torch.empty(blocks * self.block * taps * inputs, dtype=self.dtype)
+        self._pack(weight.data_ptr(), *weight.stride(), outputs, taps, inputs, packed.data_ptr())
+        return packed
 
 
-def _help(library: ctypes.CDLL, job: _Job, _kept: object) -> None:
-    library.codec_help(byref(job))
+def _help(help_with: Callable[..., None], job: _Job, _kept: object) -> None:
+    help_with(byref(job))

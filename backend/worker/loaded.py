@@ -2,6 +2,7 @@
 
 import gc
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,6 @@ from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.model.dac import DAC
-from backend.native.codec import CodecKernels
 from backend.native.compiler import CannotCompile, compile_library
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
@@ -130,13 +130,14 @@ def _codec_way(checkpoint: Checkpoint, device: torch.device, config: WorkerConfi
     """How its decoder computes from now on."""
     if checkpoint.stored_codec is None:
         return take_fastest_(checkpoint.codec, ways(device))
-    kernels = None
-    try:
-        if config.compile_dir:
-            kernels = CodecKernels(compile_library(Path(config.compile_dir)))
-    except (CannotCompile, OSError) as error:
-        logger.info("The codec has no kernels of its own: {}", error)
-    return read_decoder_(checkpoint.stored_codec, kernels)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        library = None
+        try:
+            if config.try_compile:
+                library = compile_library(Path(config.compile_dir or name))
+        except CannotCompile as error:
+            logger.info("The codec has no kernels of its own: {}", error)
+        return read_decoder_(checkpoint.stored_codec, library)
 
 
 def stage_of(codec: DAC, max_batch: int) -> CodecStage:
