@@ -197,6 +197,19 @@ def test_codes_of_a_recording_are_those_of_the_whole_codec(
         stored.read_encoder_()
 
 
+def test_where_rounding_can_be_heard_the_kernels_compute_in_float32(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_checkpoint(tmp_path)
+    checkpoint = in_parts(folder)
+    assert checkpoint.stored_codec is not None
+    monkeypatch.setattr(cpu_way, "LEAST_SNR_DB", 90.0)
+    way = read_decoder_(checkpoint.stored_codec, library)
+    assert (way.precision, way.kernels) == ("fp32", "native")
+    wanted = load_checkpoint(folder).codec.decode(some_codes())
+    assert snr_of(wanted, checkpoint.codec.decode(some_codes())) > 90
+
+
 @pytest.mark.parametrize("why", ["no compiler", "can be heard", "slower", "unknown shape"])
 def test_without_kernels_that_are_better_torch_decodes(
     tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch, why: str
@@ -206,7 +219,7 @@ def test_without_kernels_that_are_better_torch_decodes(
     stored = checkpoint.stored_codec
     assert stored is not None
     if why == "can be heard":
-        monkeypatch.setattr(cpu_way, "LEAST_SNR_DB", 100.0)
+        monkeypatch.setattr(cpu_way, "LEAST_SNR_DB", 1000.0)
     if why == "slower":
         clock = iter(range(100))
         made = NativeDecoder.forward
@@ -237,6 +250,6 @@ def test_a_long_voice_is_decoded_in_bounded_memory(tmp_path: Path, library: Path
 
 
 def test_it_says_how_it_computes() -> None:
-    assert str(dataclasses.replace(NATIVE, snr_db=46.1)) == (
+    assert str(dataclasses.replace(NATIVE[0], snr_db=46.1)) == (
         "bf16 (native, rounding 46 dB below the sound)"
     )

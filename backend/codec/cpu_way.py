@@ -22,9 +22,9 @@ from backend.model.stored_codec import DECODING, StoredCodec
 from backend.model.stream import Stream, Streaming
 from backend.native.codec import CodecKernels
 
-NATIVE = Way("bf16", "native")
-"""Weights in bf16, and what is multiplied where the CPU multiplies pairs of such numbers; all else
-stays float32."""
+NATIVE = (Way("bf16", "native"), Way("fp32", "native"))
+"""The faster one first. In bf16 are its weights, and what is multiplied where the CPU multiplies
+pairs of such numbers; all else stays float32."""
 _PIECES = (2, 2)
 """Frames; the second piece is timed, when its size was seen before."""
 
@@ -35,36 +35,40 @@ def read_decoder_(stored: StoredCodec, library: Path | None) -> Way:
     Part by part: beside those that are done, one part alone is ever held in float32. Where the
     kernels are better, what encodes will have them too. OSError where they cannot be loaded.
     """
-    if library is not None:
-        kernels = CodecKernels(library)
-        threads = torch.get_num_threads()
-        # What one thread takes is the same however busy the machine is.
-        torch.set_num_threads(1)
-        try:
-            tried, parts, is_faster = _tried(stored, kernels)
-        except ValueError as error:
-            logger.info("The codec does not compute in {}: {}", NATIVE, error)
-        else:
-            if tried.snr_db >= LEAST_SNR_DB and is_faster:
-                use_decoding_parts_(stored.codec, parts)
-                stored.lay_out_encoding_part = partial(
-                    native_part,
-                    CodecKernels(library, is_wide=True),
-                    latent_dim=stored.codec.config.latent_dim,
-                )
-                return tried
-            slower = "" if is_faster else ", and slower than fp32"
-            logger.info("The codec is not computed in {}{}.", tried, slower)
-        finally:
-            torch.set_num_threads(threads)
+    if library is not None and (way := _natively(stored, library)) is not None:
+        return way
     for name in DECODING:
         stored.read_(name)
     return PLAIN
 
 
+def _natively(stored: StoredCodec, library: Path) -> Way | None:
+    """The first native way that is better, in which the codec is left; None if none is."""
+    threads = torch.get_num_threads()
+    # What one thread takes is the same however busy the machine is.
+    torch.set_num_threads(1)
+    try:
+        for way in NATIVE:
+            kernels = CodecKernels(library, is_wide=way.precision == "fp32")
+            tried, parts, is_faster = _tried(stored, kernels, way)
+            if tried.snr_db >= LEAST_SNR_DB and is_faster:
+                use_decoding_parts_(stored.codec, parts)
+                wide = CodecKernels(library, is_wide=True)
+                latent_dim = stored.codec.config.latent_dim
+                stored.lay_out_encoding_part = partial(native_part, wide, latent_dim=latent_dim)
+                return tried
+            slower = "" if is_faster else ", and slower than torch's kernels"
+            logger.info("The codec is not computed in {}{}.", tried, slower)
+    except ValueError as error:
+        logger.info("The codec has shapes that our kernels do not know: {}", error)
+    finally:
+        torch.set_num_threads(threads)
+    return None
+
+
 @torch.inference_mode()
-def _tried(stored: StoredCodec, kernels: CodecKernels) -> tuple[Way, DecodingParts, bool]:
-    """What was heard of the kernels, the parts that use them, and whether they were faster."""
+def _tried(stored: StoredCodec, kernels: CodecKernels, way: Way) -> tuple[Way, DecodingParts, bool]:
+    """What was heard of a way, the parts that use it, and whether they were the faster ones."""
     codec = stored.codec
     codes = some_codes(codec.config, 1, sum(_PIECES))
     given = [codec.quantizer.look_up(piece) for piece in torch.split(codes, list(_PIECES), -1)]
@@ -81,7 +85,7 @@ def _tried(stored: StoredCodec, kernels: CodecKernels) -> tuple[Way, DecodingPar
         native_s += took_s
     snr_db = snr_of(torch.cat(wanted, -1), torch.cat(found, -1))
     first, second, third = native
-    tried = replace(NATIVE, snr_db=snr_db if math.isfinite(snr_db) else -math.inf)
+    tried = replace(way, snr_db=snr_db if math.isfinite(snr_db) else -math.inf)
     return tried, (first, second, third), native_s < plain_s
 
 

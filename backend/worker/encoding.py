@@ -36,7 +36,7 @@ class VoiceEncoding:
     def __init__(self, loaded: Loaded, send: Send) -> None:
         self._loaded, self._send = loaded, send
         self.num_threads = loaded.info.num_threads
-        """Threads that the worker may use; of these, speech has more than its half."""
+        """Threads that the worker may use; what is spoken when this begins has half of them."""
         self._waiting: queue.SimpleQueue[EncodeVoice | DecodeCodes | None] = queue.SimpleQueue()
         self._wanted: set[str] = set()
         """Ids of the requests that have no answer yet."""
@@ -73,7 +73,9 @@ class VoiceEncoding:
         """Answer `asked`; False where nothing follows."""
         if asked is None:
             return False
-        use_threads(max(1, self.num_threads // 2))  # torch counts each thread's apart
+        is_alone = self._loaded.engine.is_idle
+        # Torch counts each thread's apart.
+        use_threads(self.num_threads if is_alone else max(1, self.num_threads // 2))
         try:
             answer = self._work(asked)
         except Exception as error:  # noqa: BLE001 - the request's boundary
