@@ -54,8 +54,8 @@ def _natively(stored: StoredCodec, library: Path) -> Way | None:
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
                 wide = CodecKernels(library, is_wide=True)
-                latent_dim = stored.codec.config.latent_dim
-                stored.lay_out_encoding_part = partial(native_part, wide, latent_dim=latent_dim)
+                lay_out = partial(native_part, wide, config=stored.codec.config)
+                stored.lay_out_encoding_part = lay_out
                 return tried
             slower = "" if is_faster else ", and slower than torch's kernels"
             logger.info("The codec is not computed in {}{}.", tried, slower)
@@ -77,7 +77,7 @@ def _tried(stored: StoredCodec, kernels: CodecKernels, way: Way) -> tuple[Way, D
         part = stored.read_(name)
         wanted, took_s = _through(cast(Streaming, part), wanted)
         plain_s += took_s
-        native.append(native_part(kernels, part, codec.config.latent_dim))
+        native.append(native_part(kernels, part, codec.config))
         stored.let_go_(name)  # what was not taken of it
     found, native_s = given, 0.0
     for made in native:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.codec.native import NativePart, Rows, Step
+from backend.model.config import NATIVE_FRAMES, CodecConfig
 from backend.model.dac import Decoder, DecoderBlock, Encoder, EncoderBlock, ResidualUnit
 from backend.model.stream import (
     CausalConv,
@@ -125,11 +126,10 @@ class _Part(NativePart):
 class NativeDecoder(_Part):
     """`Decoder`: latents [B, C, T] -> waveform [B, 1, samples]."""
 
-    most = 16
-    """Four frames: more would leave the cache before they are read again."""
-
-    def __init__(self, kernels: CodecKernels, plain: Decoder) -> None:
+    def __init__(self, kernels: CodecKernels, plain: Decoder, upsampled: int) -> None:
+        """`upsampled` latents are a frame."""
         super().__init__(kernels)
+        self.most = NATIVE_FRAMES * upsampled
         first, *middle, snake, last = plain.model
         blocks = [tuple(cast(DecoderBlock, block).block) for block in middle]
         snakes = [block[0] for block in blocks] + [snake]
@@ -214,11 +214,10 @@ class NativeTransformer(_Part):
 class NativeEncoder(_Part):
     """`Encoder`: waveform [B, 1, samples] -> latents [B, C, samples / prod(rates)]."""
 
-    most = 16
-    """Four frames, as in the decoder."""
-
-    def __init__(self, kernels: CodecKernels, plain: Encoder) -> None:
+    def __init__(self, kernels: CodecKernels, plain: Encoder, downsampled: int) -> None:
+        """`downsampled` latents are a frame."""
         super().__init__(kernels)
+        self.most = NATIVE_FRAMES * downsampled
         first, *middle, snake, last = plain.block
         blocks = [list(cast(EncoderBlock, block).block) for block in middle]
         snakes = [cast(ResidualUnit, block[0]).block[0] for block in blocks] + [snake]
@@ -251,14 +250,15 @@ class NativeEncoder(_Part):
         self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
 
-def native_part(kernels: CodecKernels, plain: nn.Module, latent_dim: int) -> NativePart:
+def native_part(kernels: CodecKernels, plain: nn.Module, config: CodecConfig) -> NativePart:
     """The same as a `plain` part, which is taken apart; ValueError for shapes it does not know."""
+    latents = math.prod(config.downsample_factor)
     if isinstance(plain, WindowTransformer):
-        return NativeTransformer(kernels, plain, latent_dim)
+        return NativeTransformer(kernels, plain, config.latent_dim)
     if isinstance(plain, Decoder):
-        return NativeDecoder(kernels, plain)
+        return NativeDecoder(kernels, plain, latents)
     if isinstance(plain, Encoder):
-        return NativeEncoder(kernels, plain)
+        return NativeEncoder(kernels, plain, latents)
     assert isinstance(plain, StreamSequential)
     first = cast(StreamSequential, plain[0])[0]
     if isinstance(first, CausalConv):

@@ -63,6 +63,8 @@ _DECODED_BYTES = 12
 _FIRST_USE_BYTES = 24 * MIB
 """What the first speech leaves behind beside its tensors: code that oneDNN compiles for the three
 piece sizes that the trial did not use, and small holes; measured on the shipped voice."""
+_NATIVE_FIRST_USE_BYTES = 4 * MIB
+"""The same where kernels of our own decode: holes; measured on the shipped voice."""
 _THREAD_HOLDS = 2
 """Times its workspace that decoding takes of main memory in a thread beside the speech, whose heap
 is its own: measured 39 MiB with what is first used, on the shipped voice, for a workspace of 11."""
@@ -229,7 +231,7 @@ class CheckpointShape:
         else:
             own = rows * self.codec.stream_bytes
             own += (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
-            passing = max(passing, self.codec.decode_workspace_bytes()) + _FIRST_USE_BYTES
+            passing = max(passing, self._decode_workspace_bytes) + self._first_use_bytes
         return RequestNeed(
             cache_bytes=rows * row_bytes,
             longest_row_bytes=row_bytes,
@@ -270,14 +272,27 @@ class CheckpointShape:
             own = encoder + encoding + samples * _RECORDING_BYTES + decoding_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
+    @property
+    def _decode_workspace_bytes(self) -> int:
+        """Of a CPU."""
+        if self.decoder_bytes == CODEC_ELEMENT_BYTES:
+            return self.codec.decode_workspace_bytes()
+        return self.codec.native_workspace_bytes()
+
+    @property
+    def _first_use_bytes(self) -> int:
+        is_native = self.decoder_bytes != CODEC_ELEMENT_BYTES
+        return _NATIVE_FIRST_USE_BYTES if is_native else _FIRST_USE_BYTES
+
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
         """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""
-        decoding = self.codec.stream_bytes + self.codec.decode_workspace_bytes()
         heard = int(voice_s * self.codec.sample_rate_hz) * _DECODED_BYTES
         if device.startswith("cuda"):  # what is heard lies in main memory, which is not leased then
-            own = _CUDA_HOLDS * decoding
+            workspace = self.codec.decode_workspace_bytes()
+            own = _CUDA_HOLDS * (self.codec.stream_bytes + workspace)
         else:
-            own = _THREAD_HOLDS * decoding + heard + _FIRST_USE_BYTES
+            decoding = self.codec.stream_bytes + self._decode_workspace_bytes
+            own = _THREAD_HOLDS * decoding + heard + self._first_use_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
 

@@ -12,6 +12,10 @@ from backend.model.config.transformer import RESIDUAL_CODEBOOK_SIZE
 ENCODE_FRAMES, DECODE_FRAMES = 32, 24
 """Frames of a recording that are encoded together, of speech that are decoded together at most."""
 
+NATIVE_FRAMES = 4
+"""Of speech that the kernels of a CPU take through the decoder at once, however many are given:
+more would leave the cache before they are read again."""
+
 STAGE_FRAMES, STAGE_FRAMES_TOGETHER = 16, 128
 """Where many rows are decoded together: frames of a row's piece at most, and of all rows of a call,
 which are enough to fill a large card."""
@@ -189,6 +193,16 @@ class CodecConfig:
             unit = source + _UNIT_TENSORS * target + _KERNEL * half * half
             most = max(most, upsampling, unit)
         return most * _ELEMENT_BYTES
+
+    def native_workspace_bytes(self, frames: int = DECODE_FRAMES) -> int:
+        """The same where kernels of our own decode: the decoder's rows are those of few frames."""
+        most = NATIVE_FRAMES
+        widest = max(half * c * s for c, _, half, s in self._decoder_blocks(min(frames, most)))
+        post, mixed = self.post, frames * math.prod(self.downsample_factor) * self.latent_dim
+        heads = post.n_head * post.head_dim
+        attended = 2 * heads * (post.window + frames) + 4 * frames * heads
+        inner = frames * (post.dim + 2 * post.intermediate_size)
+        return (3 * widest + 8 * mixed + attended + inner) * _ELEMENT_BYTES
 
     def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
         """What a GPU's stage that decodes `sequences` takes beside weights: slots and activations.
