@@ -44,9 +44,6 @@ def read_decoder_(stored: StoredCodec, library: Path | None) -> Way:
 
 def _natively(stored: StoredCodec, library: Path) -> Way | None:
     """The first native way that is better, in which the codec is left; None if none is."""
-    threads = torch.get_num_threads()
-    # What one thread takes is the same however busy the machine is.
-    torch.set_num_threads(1)
     try:
         for way in NATIVE:
             kernels = CodecKernels(library, is_wide=way.precision == "fp32")
@@ -61,8 +58,6 @@ def _natively(stored: StoredCodec, library: Path) -> Way | None:
             logger.info("The codec is not computed in {}{}.", tried, slower)
     except ValueError as error:
         logger.info("The codec has shapes that our kernels do not know: {}", error)
-    finally:
-        torch.set_num_threads(threads)
     return None
 
 
@@ -90,9 +85,16 @@ def _tried(stored: StoredCodec, kernels: CodecKernels, way: Way) -> tuple[Way, D
 
 
 def _through(part: Streaming, pieces: list[Tensor]) -> tuple[list[Tensor], float]:
-    """What `part` makes of a signal's pieces, and seconds of CPU that the last one took."""
-    stream, made, began_s = Stream(), [], 0.0
-    for piece in pieces:
-        began_s = time.thread_time()
-        made.append(part(piece, stream))
-    return made, time.thread_time() - began_s
+    """What `part` makes of a signal's pieces, and seconds of CPU that the last one took.
+
+    By one thread: what that takes is much the same however busy the machine is.
+    """
+    stream, made, began_s, threads = Stream(), [], 0.0, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for piece in pieces:
+            began_s = time.thread_time()
+            made.append(part(piece, stream))
+        return made, time.thread_time() - began_s
+    finally:
+        torch.set_num_threads(threads)

@@ -1,6 +1,7 @@
 """The codec's kernels: what `codec.c` says in ctypes, and the threads that run them."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
@@ -11,7 +12,9 @@ from torch import Tensor
 
 PRODUCT, ROUND, NORM, MIX, ATTEND = range(5)
 AS_IT_IS, GELU, GATE = range(3)
-_MOST_HELPERS = 31
+_HELPERS = max(1, (os.cpu_count() or 2) - 1)
+_PACKED_BLOCKS = 8
+"""Of outputs, that a thread packs at a time."""
 
 
 class Past(Structure):
@@ -56,7 +59,7 @@ class Program:
     def run(self, state: int, begin: int) -> None:
         """For a signal whose state lies at `state` and of which `begin` rows were before."""
         job = _Job(self._operations, self._pieces, state, begin, 0, 0)
-        for _ in range(min(torch.get_num_threads() - 1, _MOST_HELPERS)):
+        for _ in range(min(torch.get_num_threads() - 1, _HELPERS)):
             # One that comes late finds nothing left to do, and nobody has waited for it.
             self._kernels.helpers.submit(_help, self._kernels.help, job, self._operations)
         self._kernels.run(byref(job))
@@ -79,7 +82,7 @@ class CodecKernels:
         self._pack = getattr(library, f"{name}_pack")
         self._pack.argtypes = (c_void_p, *(c_int64,) * 3, *(c_int32,) * 3, c_void_p)
         self._pack.restype = None
-        self.helpers = ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix=name)
+        self.helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix=name)
         self.block = int(getattr(library, f"{name}_block")())
         """Outputs of a product that lie together."""
         self.rounded_bytes = int(getattr(library, f"{name}_rounded_bytes")())
@@ -93,9 +96,17 @@ class CodecKernels:
         """Float32 `weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
         outputs, taps, inputs = weight.shape
         blocks = -(-outputs // self.block)
-        packed = torch.empty(blocks * self.block * taps * inputs, dtype=self.dtype)
-        self._pack(weight.data_ptr(), *weight.stride(), outputs, taps, inputs, packed.data_ptr())
-        return packed
+        packed = torch.empty(blocks, self.block * taps * inputs, dtype=self.dtype)
+
+        def pack(begin: int) -> None:
+            first, some = begin * self.block, min(_PACKED_BLOCKS, blocks - begin) * self.block
+            self._pack(
+                *(weight.data_ptr() + 4 * first * weight.stride(0), *weight.stride()),
+                *(min(some, outputs - first), taps, inputs, packed[begin].data_ptr()),
+            )
+
+        list(self.helpers.map(pack, range(0, blocks, _PACKED_BLOCKS)))
+        return packed.flatten()
 
 
 def _help(help_with: Callable[..., None], job: _Job, _kept: object) -> None:
