@@ -32,6 +32,7 @@ from backend.model.kv_cache import KVCache
 from backend.model.layers import by_columns
 from backend.model.packed import tried_pool
 from backend.model.quantize import quantize_matrix, quantized_linear
+from backend.native.compiler import compile_library
 from backend.settings import SHIPPED_VOICE_DIR
 from benchmarks.quantization_quality import measure_quality, measure_words
 
@@ -224,7 +225,7 @@ def main() -> None:
     }
     if arguments.quality:
         with TemporaryDirectory() as folder:
-            pool = tried_pool(Path(folder))
+            pool = tried_pool(compile_library(Path(folder)))
         result["quality"] = measure_quality(arguments.model_dir[0], pool)
         result["words"] = measure_words(arguments.model_dir[0], pool)
     else:
