@@ -108,7 +108,8 @@ class Figures:
     """Share of the most probable codes that the quantization kept; None without one."""
 
     def __str__(self) -> str:
-        return f"{self.frames_per_s:.3g} frames/s (RTF {self.rtf:.2f})"
+        frames_per_s = f"{self.frames_per_s:{'.0f' if self.frames_per_s >= 100 else '.3g'}}"
+        return f"{frames_per_s} frames/s (RTF {self.rtf:.2f})"
 
     @property
     def is_faithful(self) -> bool:
