@@ -28,6 +28,7 @@ from backend.engine.sequence import Sequence
 from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.packed import tried_pool
+from backend.native.compiler import compile_library
 from backend.worker.loaded import stage_of
 
 TEXT = "The old lighthouse keeper climbed the stairs every evening to light the lamp for the ships."
@@ -112,7 +113,7 @@ def main() -> None:
     pool = None
     if arguments.device == "cpu" and not arguments.eager:
         with tempfile.TemporaryDirectory() as folder:
-            pool = tried_pool(Path(folder))
+            pool = tried_pool(compile_library(Path(folder)))
     checkpoint = load_checkpoint(
         arguments.model_dir,
         device=arguments.device,

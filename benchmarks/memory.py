@@ -109,6 +109,7 @@ async def measure(case: Case, threads: int, calibration_samples: int) -> list[Ro
         device="cpu",
         precision=case.precision,
         num_threads=threads,
+        try_compile=True,
         quantization=case.quantization,
         calibration_samples=calibration_samples if case.quantization != "none" else 0,
         log_level="WARNING",

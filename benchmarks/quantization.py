@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -29,9 +30,11 @@ from backend.engine.sequence import Sequence
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
 from backend.model.layers import by_columns
+from backend.model.packed import tried_pool
 from backend.model.quantize import quantize_matrix, quantized_linear
+from backend.native.compiler import compile_library
 from backend.settings import SHIPPED_VOICE_DIR
-from benchmarks.quantization_quality import measure_quality
+from benchmarks.quantization_quality import measure_quality, measure_words
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WAYS: tuple[Quantization, ...] = ("none", "int8", "int4")
@@ -75,15 +78,13 @@ def products(shape: tuple[int, int], rows: int, seconds: float, clock: Clock) ->
         columns = [by_columns(weight) for weight in plain]
         found[name] = _time_linear(x, plain, seconds, clock)
         found[f"{name} by columns"] = _time_linear(x, columns, seconds, clock)
-        for way in ("int8", "int4"):
+        for bits in (8, 4):
             for kind, kernel in (("", None), (" plain", False)):
                 made = [
-                    quantized_linear(
-                        quantize_matrix(weight, 8 if way == "int8" else 4), uses_kernel=kernel
-                    )
+                    quantized_linear(quantize_matrix(weight, bits), uses_kernel=kernel)
                     for weight in weights
                 ]
-                found[f"{way} {name}{kind}"] = best_us(
+                found[f"int{bits} {name}{kind}"] = best_us(
                     lambda index, made=made, x=x: made[index % count](x),  # type: ignore[misc]
                     seconds,
                     clock,
@@ -223,7 +224,10 @@ def main() -> None:
         "torch": str(torch.__version__),
     }
     if arguments.quality:
-        result["quality"] = measure_quality(arguments.model_dir[0])
+        with TemporaryDirectory() as folder:
+            pool = tried_pool(compile_library(Path(folder)))
+        result["quality"] = measure_quality(arguments.model_dir[0], pool)
+        result["words"] = measure_words(arguments.model_dir[0], pool)
     else:
         if not arguments.no_products:
             with torch.inference_mode():

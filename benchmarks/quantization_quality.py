@@ -5,10 +5,11 @@ then put to every variant as what has been said so far (teacher forcing), one po
 in use, and the variant says what it expects next: how far its probabilities are from those of
 float32 (KL divergence in nats), how often its most probable code is the same, and how far the
 speech made of its most probable codes is from that of float32's (smoothed mel spectra, root mean
-square over the bands, in dB).
+square over the bands, in dB). Last, each variant speaks held-out sentences by itself, and a
+recogniser writes down what it hears.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,71 @@ from backend.core import Quantization, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt, frame_limit
 from backend.engine.sequence import Sequence
+from backend.engine.ways import settle
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.kv_cache import KVCache
+from backend.native.pool import NativePool
+from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import mel_cepstra
+from training.demo_voice.recognise import transcribe, word_errors
 
 SENTENCES = ENGLISH[-24:]
 """Of those, calibration with its 32 samples or fewer sees none."""
 
-VARIANTS: tuple[tuple[Quantization, str, int], ...] = (
-    ("none", "bf16", 0),
-    ("int8", "fp32", 0),
-    ("int8", "fp32", 32),
-    ("int8", "bf16", 32),
-    ("int4", "fp32", 0),
-    ("int4", "fp32", 32),
-    ("int4", "bf16", 32),
+ROWS = 8
+"""Sentences that are spoken at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to hold the weights, and to multiply by them."""
+
+    quantization: Quantization
+    precision: str = "fp32"
+    calibration_samples: int = 0
+    kernels: str = "torch"
+    """torch's own, or "c": those of `backend/native`."""
+
+    def load(self, folder: Path, pool: NativePool) -> Checkpoint:
+        """The checkpoint in `folder` held like that."""
+        return load_checkpoint(
+            folder,
+            dtype=_DTYPES[self.precision],
+            codec_dtype=torch.float32,
+            quantization=self.quantization,
+            calibration_samples=self.calibration_samples,
+            pool=self.pool(pool),
+        )
+
+    def pool(self, pool: NativePool) -> NativePool | None:
+        """`pool`, where it is used."""
+        return pool if self.kernels == "c" else None
+
+    def __str__(self) -> str:
+        samples = self.calibration_samples or ""
+        return f"{self.quantization} {self.precision} {self.kernels} {samples:>2}"
+
+
+VARIANTS = (
+    Variant("none", "bf16", kernels="c"),
+    Variant("int8", "fp32", 32, kernels="c"),
+    Variant("int4", "fp32", 32, kernels="c"),
+    Variant("none", "bf16"),
+    Variant("int8", "fp32", 32),
+    Variant("int8", "bf16", 32),
+    Variant("int4", "fp32"),
+    Variant("int4", "fp32", 32),
+    Variant("int4", "bf16", 32),
 )
-"""(quantization, precision, calibration samples)"""
+
+HEARD = (
+    Variant("none", kernels="c"),
+    Variant("int8", kernels="c"),
+    Variant("int4", kernels="c"),
+    Variant("int4", calibration_samples=32),
+)
+"""Those that speak to the recogniser."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -52,11 +100,11 @@ class Expected:
     """Log probabilities [F, N - 1, codes] of the others."""
 
 
-def measure_quality(folder: Path) -> list[dict[str, Any]]:
+def measure_quality(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
     """One entry for each of VARIANTS; prints them as a table."""
     reference = load_checkpoint(folder)
     prompts = [_prompt(reference, text) for text in SENTENCES]
-    said = [_speak(reference, text, seed) for seed, text in enumerate(SENTENCES)]
+    said = _speak(reference, list(SENTENCES))
     wanted = [_expect(reference, *pair) for pair in zip(prompts, said, strict=True)]
     frames = sum(codes.shape[0] for codes in said)
     print(
@@ -66,28 +114,39 @@ def measure_quality(folder: Path) -> list[dict[str, Any]]:
     print(f"{'':>18}", " ".join(f"{name:>9}" for name in columns))
     heard = _sound(reference, wanted)
     found = []
-    for quantization, precision, samples in VARIANTS:
-        variant = load_checkpoint(
-            folder,
-            dtype=_DTYPES[precision],
-            codec_dtype=torch.float32,
-            quantization=quantization,
-            calibration_samples=samples,
-        )
-        expected = [_expect(variant, *pair) for pair in zip(prompts, said, strict=True)]
+    for variant in VARIANTS:
+        checkpoint = variant.load(folder, pool)
+        expected = [_expect(checkpoint, *pair) for pair in zip(prompts, said, strict=True)]
         entry: dict[str, Any] = {
-            "quantization": quantization,
-            "precision": precision,
-            "calibration_samples": samples,
+            **asdict(variant),
             **_compare(wanted, expected),
             "mel_distance_db": _distance_db(heard, _sound(reference, expected)),
         }
-        if (cost := variant.quality_cost) is not None:
+        if (cost := checkpoint.quality_cost) is not None:
             entry |= {"load_kl": cost.kl_divergence, "load_agreement": cost.greedy_agreement}
         found.append(entry)
-        name = f"{quantization} {precision} {samples or '':>3}"
         values = [value for value in entry.values() if isinstance(value, float)]
-        print(f"{name:>18}", " ".join(f"{value:9.4f}" for value in values), flush=True)
+        print(f"{variant!s:>18}", " ".join(f"{value:9.4f}" for value in values), flush=True)
+    return found
+
+
+def measure_words(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
+    """How many words a recogniser mishears of held-out sentences, each variant free to speak."""
+    sentences = HELDOUT.read_text("utf-8").splitlines()
+    print(f"\n{len(sentences)} sentences, words misheard")
+    found = []
+    for variant in HEARD:
+        checkpoint = variant.load(folder, pool)
+        wrong = words = 0
+        said = _speak(checkpoint, sentences, variant.pool(pool))
+        for text, codes in zip(sentences, said, strict=True):
+            with torch.inference_mode():
+                pcm = checkpoint.codec.decode(codes.t()[None])[0].numpy()
+            heard = transcribe(pcm, checkpoint.codec_config.sample_rate_hz)
+            errors, count = word_errors(text, heard)
+            wrong, words = wrong + errors, words + count
+        found.append({**asdict(variant), "word_error_rate": wrong / words})
+        print(f"{variant!s:>18} {wrong / words:9.1%} of {words}", flush=True)
     return found
 
 
@@ -95,17 +154,28 @@ def _prompt(checkpoint: Checkpoint, text: str) -> Prompt:
     return Prompt.build(checkpoint.tokenizer, checkpoint.config.num_codebooks, text)
 
 
-def _speak(checkpoint: Checkpoint, text: str, seed: int) -> Tensor:
-    """Frames [F, N] of `text`, sampled as the server samples by default."""
-    engine = Engine(checkpoint.model, 1)
-    limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
-    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
-    prompt = _prompt(checkpoint, text)
-    engine.add(Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len))
-    frames = []
+def _speak(
+    checkpoint: Checkpoint, texts: list[str], pool: NativePool | None = None
+) -> list[Tensor]:
+    """Frames [F, N] of each of `texts`, sampled as the server samples by default.
+
+    `pool` is what the checkpoint is packed for, if it is.
+    """
+    engine = Engine(checkpoint.model, ROWS)
+    settle(engine, pool=pool)
+    made: dict[Sequence, list[Tensor]] = {}
+    for seed, text in enumerate(texts):
+        limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
+        sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
+        prompt = _prompt(checkpoint, text)
+        sequence = Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len)
+        made[sequence] = []
+        engine.add(sequence)
     while not engine.is_idle:
-        frames += [p.frame for p in engine.step() if p.frame is not None]
-    return torch.stack(frames)
+        for progress in engine.step():
+            if progress.frame is not None:
+                made[progress.sequence].append(progress.frame)
+    return [torch.stack(frames) for frames in made.values()]
 
 
 @torch.inference_mode()

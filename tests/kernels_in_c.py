@@ -10,6 +10,7 @@ import torch
 from backend.core import Quantization
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.packed import tried_pool
+from backend.native.compiler import compile_library
 from backend.native.pool import NativePool
 from tests.tiny import tiny_checkpoint
 
@@ -18,7 +19,7 @@ from tests.tiny import tiny_checkpoint
 def native_pool() -> NativePool:
     """Threads with kernels for this CPU."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return tried_pool(Path(folder))
+        return tried_pool(compile_library(Path(folder)))
 
 
 def packed(

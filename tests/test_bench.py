@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -128,13 +130,34 @@ def test_a_worker_that_does_not_start_is_told() -> None:
         asyncio.run(live(scripted.command(exit_at_start=True), {}, "hello", None))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child on Windows")
+def test_ctrl_c_leaves_nothing_behind(tiny: Path) -> None:
+    asked = ("bench", "--checkpoint", str(tiny), "--no-upstream")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend.cli", *asked], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        while (line := process.stderr.readline()) != "bf16, 1 of 5\n":
+            assert line, "it ended by itself"
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+    assert "shoal: stopped" in rest
+    assert "Traceback" not in rest
+    assert process.returncode == 1
+    assert not scripted.children()
+
+
 # -- ratios within one process ---------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def rates() -> dict[str, float]:
-    """Of the shipped voice in one process, what a second of processor time makes: medians of turns
-    that alternate, so that whatever else runs falls on all of them alike."""
+    """Of the shipped voice in one process, what a second of processor time makes: the best of turns
+    that alternate, which is the one that others disturbed least."""
     work: dict[str, Question] = {
         "one": MakeFrames(0.15, 1, 256),
         "four": MakeFrames(0.15, 4, 256),
@@ -145,7 +168,7 @@ def rates() -> dict[str, float]:
     turns = 5
     _, told = ask(Held.look("", None, "cpu").probe_command(), *list(work.values()) * turns)
     return {
-        name: sorted(took.amount / took.cpu_s for took in told[index :: len(work)])[turns // 2]
+        name: max(took.amount / took.cpu_s for took in told[index :: len(work)])
         for index, name in enumerate(work)
     }
 
@@ -153,9 +176,9 @@ def rates() -> dict[str, float]:
 @pytest.mark.parametrize(
     ("what", "of", "least"),
     [
-        ("four", "one", 1.4),  # measured 2.3 to 2.7: rows share the reading and the calls
-        ("late", "one", 0.5),  # 0.8
-        ("pieces of 16", "pieces of 4", 1.1),  # 1.5
+        ("four", "one", 1.5),  # measured beside other jobs: 2.6 to 3.1
+        ("late", "one", 0.6),  # 1.0 to 1.3
+        ("pieces of 16", "pieces of 4", 1.05),  # 1.2 to 1.8
     ],
 )
 def test_no_ratio_has_become_worse(
@@ -301,6 +324,7 @@ def test_the_command_ends_with_json(
     assert line["figures"][f"{DEMO}_rtf"]["values"]
     assert line["figures"]["int8"]["load"] >= 0
     assert line["troubles"] == {"int4": "There is no room for int4."}
+    assert "28.3 frames/s (35.3 ms a frame, CPU 17.6 ms), spoken" in printed
     for row in ("int8, 1 stream", "4 streams at once", "text to PCM", "the shipped voice"):
         assert row in printed
     assert "There is no room for int4." in printed

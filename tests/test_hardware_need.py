@@ -1,6 +1,7 @@
 """What a checkpoint needs: against what is really loaded, and what a request adds."""
 
 import asyncio
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -51,7 +52,12 @@ def test_weights_are_those_of_the_loaded_checkpoint(
     # Only torch's own kernel pads; without it rows stay as they are, as on MPS.
     device = "cpu" if has_kernel(4, CPU) else "mps"
     shape = CheckpointShape.from_folder(folder)
-    assert shape.weight_bytes(precision, kind, device) == held
+    encoder = 4 * shape.codec.encoding_parameters if device == "cpu" else 0
+    shape = dataclasses.replace(shape, decoder_bytes=4)
+    assert shape.weight_bytes(precision, kind, device) == held - encoder
+    decoder = 2 * shape.codec.decoding_parameters if device == "cpu" else 0
+    shape = dataclasses.replace(shape, decoder_bytes=2)
+    assert shape.weight_bytes(precision, kind, device) == held - encoder - decoder
 
 
 def test_weights_of_openaudio_s1_mini() -> None:
@@ -68,11 +74,13 @@ def test_fewer_bits_are_fewer_bytes() -> None:
 
 def test_a_gpu_holds_the_drivers_context_and_a_process_its_libraries() -> None:
     weights = S1.weight_bytes("bf16", "none")
-    on_gpu = S1.resident_bytes("bf16", "none", "cuda:0", 1) - weights
+    on_gpu = S1.resident_bytes("bf16", "none", "cuda:0", 1)
+    on_gpu -= S1.weight_bytes("bf16", "none", "cuda:0")
     on_cpu = S1.resident_bytes("bf16", "none", "cpu", 1) - weights
     assert 600 * MIB < on_gpu < 1000 * MIB
     assert 200 * MIB < on_cpu < 400 * MIB
-    many = S1.resident_bytes("bf16", "none", "cuda:0", 128) - weights
+    many = S1.resident_bytes("bf16", "none", "cuda:0", 128)
+    many -= S1.weight_bytes("bf16", "none", "cuda:0")
     assert many - on_gpu == S1.codec.stage_bytes(128) - S1.codec.stage_bytes(1)
     assert S1.resident_bytes("bf16", "none", "cpu", 128) == weights + on_cpu
 
@@ -234,7 +242,7 @@ def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
     ten, sixty, more = (S1.encoding_need(s) for s in (10.0, 60.0, 600.0))
     assert ten.own_bytes < sixty.own_bytes == more.own_bytes
     # In pieces: a minute is far from 60 times a second.
-    assert sixty.own_bytes < 300 * MIB
+    assert sixty.own_bytes < 300 * MIB + 4 * S1.codec.encoding_parameters
     spoken = S1.request_need(20, "bf16", 200)
     together = RequestNeed.together((spoken, sixty))
     assert together.total_bytes == spoken.total_bytes + sixty.own_bytes
@@ -247,6 +255,8 @@ def test_a_recording_is_counted_by_what_is_used_and_by_its_file() -> None:
     file = S1.encoding_need(10.0, 50 * MIB)
     assert file.own_bytes == ten.own_bytes + 50 * MIB
     workspace = S1.codec.encode_workspace_bytes()
+    encoder = 4 * S1.codec.encoding_parameters
+    assert ten.own_bytes == encoder + workspace + 8 * samples, "the encoder is read for it"
     assert S1.encoding_need(10.0, 50 * MIB, "cuda:0").own_bytes == 2 * workspace
 
 
@@ -256,7 +266,7 @@ def test_a_voice_is_decoded_beside_what_is_spoken() -> None:
     assert ten.own_bytes - one.own_bytes == 12 * samples, "in pieces: only the sound grows"
     least = S1.codec.stream_bytes + S1.codec.decode_workspace_bytes()
     assert 2 * least < one.own_bytes < 2 * least + 32 * MIB
-    shipped = DEMO.decoding_need(10.0)
+    shipped = dataclasses.replace(DEMO, decoder_bytes=4).decoding_need(10.0)
     assert shipped.own_bytes > 42 * MIB, "measured: 39 in the worker, 3 in the server"
     spoken = S1.request_need(20, "bf16", 200)
     together = RequestNeed.together((spoken, ten))

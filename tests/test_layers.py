@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "thermometer": set(),
     "nvml": {"watch"},
     "hardware": {
-        *("core", "errors", "settings", "model.config", "model.reading"),
+        *("core", "errors", "settings", "model.config", "model.reading", "native.compiler"),
         *("nvml", "thermometer", "watch", "regular_file", "version"),
     },
     "hardware.affinity": {"core", "errors"},
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("hardware.affinity", "hardware.need", "model.config", "model.tokenizer", "engine.prompt"),
     },
     "engine": {"core", "errors", "logs", "model", "native"},
-    "codec": {"core", "errors", "model"},
+    "codec": {"core", "errors", "model", "native"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
     "worker.client": {"core", "errors"},
@@ -121,7 +121,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 """Of each room, the rooms it may import; itself always. The longest name that fits counts."""
 TORCH_ROOMS = ("native", "model", "engine", "codec", "worker", "fish_worker", "bench")
 TORCH_FREE = (
-    *("model.config", "model.reading", "worker.client", "worker.messages", "worker.process"),
+    *(
+        "model.config",
+        "model.reading",
+        "native.compiler",
+        "worker.client",
+        "worker.messages",
+        "worker.process",
+    ),
     *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
     *("bench.command", "bench.run", "bench.life", "bench.partner", "bench.subject"),
     *("bench.figures", "bench.report", "bench.messages", "bench.stopwatch"),

@@ -17,6 +17,7 @@ from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR
 from backend.model.quantize import Bits, QuantizedLinear, QuantizedMatrix, quantize_matrix
 from backend.model.weights import open_weights, transformer_weights
+from tests.kernels_in_c import native_pool
 from tests.tiny import tiny_checkpoint
 
 
@@ -101,22 +102,37 @@ class Watched:
         return checkpoint.model.slow_logits(hidden).float().log_softmax(-1).flatten(0, 1)
 
 
+@pytest.mark.parametrize("kernels", ["torch", "c"])
 @pytest.mark.parametrize("way", ["int8", "int4"])
 def test_the_cost_is_that_of_the_model_that_speaks(
-    folder: Path, way: Quantization, monkeypatch: pytest.MonkeyPatch
+    folder: Path, way: Quantization, kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    quantized = load_checkpoint(folder, quantization=way, calibration_samples=16)
+    pool = native_pool() if kernels == "c" else None
+    quantized = load_checkpoint(folder, quantization=way, calibration_samples=16, pool=pool)
     wanted = watched.log_probabilities(load_checkpoint(folder))
     found = watched.log_probabilities(quantized)
     cost = quantized.quality_cost
     assert cost is not None
     assert watched.codes.shape == (16, MOST_FRAMES, 4)
     kl = float(F.kl_div(found, wanted, reduction="batchmean", log_target=True))
-    # So many rows at once are not rounded to bfloat16 on their way, as they are in use.
-    assert cost.kl_divergence == pytest.approx(kl, rel=0.35)
+    # Torch's kernels round to bfloat16 on the way, but not so many rows at once, as they are here.
+    assert cost.kl_divergence == pytest.approx(kl, rel=0.35 if kernels == "torch" else 0.02)
     same = float((found.argmax(-1) == wanted.argmax(-1)).float().mean())
     assert cost.greedy_agreement == pytest.approx(same, abs=0.02)
+
+
+def test_in_sixteen_bits_the_cost_of_what_the_kernels_hold_is_much_the_same(folder: Path) -> None:
+    """They compute in float32, whatever the checkpoint's type."""
+    wide, narrow = (
+        load_checkpoint(
+            folder, dtype=dtype, quantization="int4", calibration_samples=8, pool=native_pool()
+        ).quality_cost
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert wide is not None
+    assert narrow is not None
+    assert narrow.kl_divergence == pytest.approx(wide.kl_divergence, rel=0.5)
 
 
 def test_wrong_scales_cost_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,18 +148,27 @@ def test_wrong_scales_cost_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _cost(folder, "int8").kl_divergence > 3 * right.kl_divergence
 
 
-def test_calibration_clips_by_what_is_said(folder: Path) -> None:
-    plain = load_checkpoint(folder, quantization="int4").model
-    calibrated = load_checkpoint(folder, quantization="int4", calibration_samples=8).model
-    changed = {
+def _changed(folder: Path, way: Quantization) -> set[str]:
+    """Names of the matrices that calibration rounds otherwise."""
+    plain = load_checkpoint(folder, quantization=way).model
+    calibrated = load_checkpoint(folder, quantization=way, calibration_samples=8).model
+    return {
         name
         for (name, one), (_, other) in zip(
             plain.named_modules(), calibrated.named_modules(), strict=True
         )
         if isinstance(one, QuantizedLinear) and not torch.equal(one.scales, other.scales)
     }
-    assert {f"layers.{i}.feed_forward.w2" for i in range(2)} <= changed
-    assert "layers.0.attention.wqkv" in changed
+
+
+def test_calibration_fits_four_bits_to_what_is_said(folder: Path) -> None:
+    matrices = ("attention.wqkv", "attention.wo", *(f"feed_forward.w{i}" for i in (1, 2, 3)))
+    slow = {f"layers.{layer}.{name}" for layer in range(2) for name in matrices}
+    assert _changed(folder, "int4") == slow
+
+
+def test_eight_bits_are_only_measured(folder: Path) -> None:
+    assert _changed(folder, "int8") == set()
 
 
 def test_weights_are_rounded_once_from_those_in_the_file(folder: Path) -> None:
@@ -153,9 +178,7 @@ def test_weights_are_rounded_once_from_those_in_the_file(folder: Path) -> None:
         if isinstance(module, QuantizedLinear) and name != "quantized_head":
             scales = module.scales.float()[:, None]
             off = (module.values * scales - weights[f"{name}.weight"].read()).abs()
-            clipped = module.values.abs() == 127
-            assert ((off <= scales * 0.501) | clipped).all()
-            assert clipped.float().mean() < 0.1
+            assert (off <= scales * 0.501).all()
 
 
 @pytest.mark.parametrize("context", [8, 40])

@@ -22,6 +22,7 @@ from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 from backend.model.layers import lay_out_for_cpu_
+from backend.model.stored_codec import DECODING, ENCODING
 from backend.model.stream import Stream
 from tests.computers import DEMO
 from tests.tiny import TINY, TINY_CODEC
@@ -66,7 +67,11 @@ def parameters(module: nn.Module) -> int:
 )
 def test_parameters_of_the_codec(config: CodecConfig) -> None:
     with torch.device("meta"):
-        assert config.parameters == parameters(DAC(config))
+        codec = DAC(config)
+    assert config.parameters == parameters(codec)
+    encoding = sum(parameters(codec.get_submodule(name)) for name in ENCODING)
+    decoding = sum(parameters(codec.get_submodule(name)) for name in DECODING)
+    assert (config.encoding_parameters, config.decoding_parameters) == (encoding, decoding)
 
 
 @pytest.mark.usefixtures("unfilled")

@@ -130,7 +130,7 @@ def test_old_libraries_are_removed(tmp_path: Path) -> None:
 def test_a_damaged_library_is_made_anew(tmp_path: Path) -> None:
     made = compile_library(tmp_path)
     made.write_bytes(b"no library")
-    assert_multiplies(tried_pool(tmp_path), 8, 1, wide=True)
+    assert_multiplies(tried_pool(compile_library(tmp_path)), 8, 1, wide=True)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ async def health(backend: Backend) -> dict[str, Any]:
 def _model(info: EngineInfo) -> dict[str, Any]:
     return {
         "precision": info.precision,
+        "codec_precision": info.codec_precision,
         "quantization": info.quantization,
         "unquantized_weight_mb": round(info.unquantized_weight_bytes / MIB, 1),
         "quality_cost": info.quality_cost and asdict(info.quality_cost),

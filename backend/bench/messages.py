@@ -73,6 +73,11 @@ class Took(msgspec.Struct, frozen=True, tag="took"):
         """Of the amount in a second."""
         return self.amount / self.wall_s
 
+    @property
+    def cpu_rate(self) -> float:
+        """Of the amount in a second of processor time."""
+        return self.amount / self.cpu_s
+
 
 class Trouble(msgspec.Struct, frozen=True, tag="trouble"):
     """What was asked cannot be done."""

@@ -123,23 +123,29 @@ class Report:
     def _speed(self, name: str, frames_s: float) -> str:
         """On a busy machine the processors' time says more than the clock's."""
         cpu_ms = self._found.median(f"{name}_cpu_ms")
-        return f"{frames_s:.3g} frames/s ({1000 / frames_s:.3g} ms a frame, CPU {cpu_ms:.3g} ms)"
+        return f"{frames_s:.3g} frames/s ({_ms(1000 / frames_s)} a frame, CPU {_ms(cpu_ms)})"
 
     def _parts_rows(self) -> Iterator[Row]:
         median = self._found.median
-        if (ratio := median("streams_ratio")) is not None:
-            ours = f"{median('streams'):.3g} frames/s in all, {ratio:.2f} × one"
-            yield self._row("streams", f"{self._size.streams} streams at once", ours)
-        if (ratio := median("long_context_ratio")) is not None:
-            short, long = self._size.contexts
-            ours = f"{median('long_context'):.3g} frames/s, {ratio:.2f} × that at {short:,}"
-            yield self._row("long_context", f"1 stream at context {long:,}", ours)
+        short, long = self._size.contexts
+        for name, work, said in (
+            ("streams", f"{self._size.streams} streams at once", "frames/s in all"),
+            ("long_context", f"1 stream at context {long:,}", "frames/s"),
+        ):
+            if (frames_s := median(name)) is not None:
+                ours = f"{frames_s:.3g} {said}, {median(f'{name}_ratio'):.2f} × one at {short:,}"
+                ours += f" ({median(f'{name}_cpu_ratio'):.2f} × by CPU time)"
+                yield self._row(name, work, ours)
         for frames in PIECES:
-            if (ms := median(f"codec_{frames}_ms")) is not None:
-                theirs = median(f"upstream_codec_{frames}_ms")
-                upstream = _NOTHING if theirs is None else f"{theirs:.3g} ms a frame"
+            name, theirs = f"codec_{frames}", f"upstream_codec_{frames}"
+            if median(f"{name}_ms") is not None:
                 work = f"codec, pieces of {frames} frames"
-                yield self._row(f"codec_{frames}_ms", work, f"{ms:.3g} ms a frame", upstream)
+                upstream = _NOTHING if median(f"{theirs}_ms") is None else self._codec(theirs)
+                yield self._row(f"{name}_ms", work, self._codec(name), upstream)
+
+    def _codec(self, name: str) -> str:
+        took, cpu = self._found.median(f"{name}_ms"), self._found.median(f"{name}_cpu_ms")
+        return f"{_ms(took)} a frame, CPU {_ms(cpu)}"
 
     def _worker_rows(self) -> Iterator[Row]:
         median = self._found.median
@@ -151,7 +157,7 @@ class Report:
         yield self._row(f"{WORKER}_rtf", "text to PCM", f"RTF {rtf:.3g}", self._upstream_rtf())
         first_ms = 1000 * (median(f"{WORKER}_first_audio_s") or 0.0)
         work = "first audio of a warm worker"
-        yield self._row(f"{WORKER}_first_audio_s", work, f"{first_ms:.0f} ms")
+        yield self._row(f"{WORKER}_first_audio_s", work, _ms(first_ms))
         cold_s = median(f"{WORKER}_cold_s")
         work = "a worker's start to its first audio"
         yield self._row(f"{WORKER}_cold_s", work, f"{cold_s:.3g} s")
@@ -175,13 +181,21 @@ class Report:
         if (rtf := median(f"{DEMO}_rtf")) is None:
             return
         first_ms, cold_s = 1000 * (median(f"{DEMO}_first_audio_s") or 0.0), median(f"{DEMO}_cold_s")
-        ours = f"RTF {rtf:.3g}, first audio {first_ms:.0f} ms, cold start to audio {cold_s:.3g} s"
+        ours = f"RTF {rtf:.3g}, first audio {_ms(first_ms)}, cold start to audio {cold_s:.3g} s"
         yield self._row(f"{DEMO}_rtf", "the shipped voice, text to PCM", ours)
 
     def _floor(self, name: str) -> float | None:
         """Frames a second at which reading the weights alone takes all that memory delivers."""
         read, loaded = self._found.median("read_gb_s"), self._found.loaded[name]
         return None if read is None else 1e9 * read / loaded.weight_bytes_per_frame
+
+
+def _ms(milliseconds: float | None) -> str:
+    """Three digits, and no fewer than there are before the point."""
+    if milliseconds is None:
+        return _NOTHING
+    number = f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    return f"{number} ms"
 
 
 def _rounded(value: Any) -> Any:

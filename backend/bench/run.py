@@ -84,8 +84,10 @@ class Bench:
                 late = await probe.ask(MakeFrames(seconds, 1, long))
                 figures["streams"].add(many.rate)
                 figures["streams_ratio"].add(many.rate / one.rate)
+                figures["streams_cpu_ratio"].add(many.cpu_rate / one.cpu_rate)
                 figures["long_context"].add(late.rate)
                 figures["long_context_ratio"].add(late.rate / one.rate)
+                figures["long_context_cpu_ratio"].add(late.cpu_rate / one.cpu_rate)
                 await self._decode(probe, "codec")
                 await self._read(probe)
         except ShoalError as error:
@@ -172,7 +174,7 @@ class Bench:
             try:
                 took = await each.ask(MakeFrames(self._size.seconds, 1, self._size.contexts[0]))
                 self.findings.figures[name].add(took.rate)
-                self.findings.figures[f"{name}_cpu_ms"].add(1000 * took.cpu_s / took.amount)
+                self.findings.figures[f"{name}_cpu_ms"].add(1000 / took.cpu_rate)
                 if name == UPSTREAM:
                     await self._decode(each, "upstream_codec")
                     memory = psutil.Process(each.hello.pid).memory_info().rss
@@ -188,6 +190,7 @@ class Bench:
         for frames in PIECES:
             took = await each.ask(DecodePieces(self._size.seconds / 2, frames))
             self.findings.figures[f"{name}_{frames}_ms"].add(1000 / took.rate)
+            self.findings.figures[f"{name}_{frames}_cpu_ms"].add(1000 / took.cpu_rate)
 
     async def _read(self, each: Partner) -> None:
         took = await each.ask(ReadMemory(self._size.read_mib))

@@ -20,6 +20,7 @@ from backend.model.codec_layout import (
     lay_out_decoder_,
     use_decoding_parts_,
 )
+from backend.model.config import CodecConfig
 from backend.model.dac import DAC
 from backend.model.stream import Stream
 
@@ -51,7 +52,7 @@ class Way:
 
 
 PLAIN = Way("fp32", "plain")
-"""What every other is compared with, and what a CPU does best."""
+"""What every other is compared with."""
 
 
 def has_triton() -> bool:
@@ -60,7 +61,7 @@ def has_triton() -> bool:
 
 
 def ways(device: torch.device) -> Sequence[Way]:
-    """What is worth trying on `device`, the fastest first."""
+    """What is worth trying on `device`, the fastest first; for a CPU see `cpu_way`."""
     if device.type != "cuda":
         return ()
     kernels: tuple[Kernels, ...] = ("channels last",)
@@ -82,7 +83,7 @@ def take_fastest_(codec: DAC, ways: Sequence[Way]) -> Way:
         use_decoding_parts_(codec, _copied(originals, way.dtype))
         try:
             lay_out_decoder_(codec, way.dtype, way.kernels)
-            snr_db = _snr_db(wanted, _sound(codec))
+            snr_db = snr_of(wanted, _sound(codec))
         except Exception as error:  # noqa: BLE001 - a kernel's compiler may raise anything
             logger.warning("The codec does not compute in {}: {}", way, error)
         else:
@@ -94,14 +95,18 @@ def take_fastest_(codec: DAC, ways: Sequence[Way]) -> Way:
     return PLAIN
 
 
+def some_codes(config: CodecConfig, rows: int, frames: int) -> Tensor:
+    """Codes to try a codec with: [rows, N, frames], the same each time."""
+    chance = torch.Generator().manual_seed(0)
+    least = min(config.semantic_codebook_size, config.residual_codebook_size)
+    return torch.randint(0, least, (rows, config.num_codebooks, frames), generator=chance)
+
+
 @torch.inference_mode()
 def _sound(codec: DAC) -> Tensor:
     """What some codes sound like, piece by piece: [rows, samples]."""
-    config, device = codec.config, next(codec.decoder.parameters()).device
-    chance = torch.Generator().manual_seed(0)
-    shape = (_ROWS, config.num_codebooks, sum(_PIECES))
-    least = min(config.semantic_codebook_size, config.residual_codebook_size)
-    codes = torch.randint(0, least, shape, generator=chance).to(device)
+    device = next(codec.decoder.parameters()).device
+    codes = some_codes(codec.config, _ROWS, sum(_PIECES)).to(device)
     parts = torch.split(codes, list(_PIECES), -1)
     stream = Stream(_ROWS)
     stream.select(torch.arange(_ROWS, device=device))
@@ -120,7 +125,8 @@ def _copied(parts: DecodingParts, dtype: torch.dtype) -> DecodingParts:
     )
 
 
-def _snr_db(wanted: Tensor, found: Tensor) -> float:
+def snr_of(wanted: Tensor, found: Tensor) -> float:
+    """How far what differs lies below the sound, in dB."""
     wanted, found = wanted.double(), found.double()
     noise = (wanted - found).square().mean()
     return float(10 * torch.log10(wanted.square().mean() / noise))

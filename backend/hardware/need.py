@@ -22,6 +22,7 @@ from backend.model.config import (
     read_json,
 )
 from backend.model.reading import expected_s, longest_s
+from backend.native.compiler import CannotCompile, find_compiler
 
 ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Bytes of one weight, key or value by the name of the precision."""
@@ -62,6 +63,8 @@ _DECODED_BYTES = 12
 _FIRST_USE_BYTES = 24 * MIB
 """What the first speech leaves behind beside its tensors: code that oneDNN compiles for the three
 piece sizes that the trial did not use, and small holes; measured on the shipped voice."""
+_NATIVE_FIRST_USE_BYTES = 4 * MIB
+"""The same where kernels of our own decode: holes; measured on the shipped voice."""
 _THREAD_HOLDS = 2
 """Times its workspace that decoding takes of main memory in a thread beside the speech, whose heap
 is its own: measured 39 MiB with what is first used, on the shipped voice, for a workspace of 11."""
@@ -114,6 +117,8 @@ class CheckpointShape:
     model: DualARConfig
     codec: CodecConfig
     info: CheckpointInfo
+    decoder_bytes: int = CODEC_ELEMENT_BYTES
+    """Of a weight of what decodes, on a CPU: 2 where it will have kernels of our own."""
 
     @property
     def name(self) -> str:
@@ -131,15 +136,20 @@ class CheckpointShape:
             codec = CodecConfig.from_json(read_json(codec_file))
         if (info_file := folder / "shoal.json").exists():
             info = CheckpointInfo.from_json(read_json(info_file))
-        return cls(model, codec, info)
+        return cls(model, codec, info, _decoder_bytes())
 
     def weight_bytes(self, precision: str, quantization: Quantization, device: str = "cpu") -> int:
         """Bytes of the weights in memory: transformer as stored, codec in float32.
 
-        The copy of the head's legal rows is among them.
+        The copy of the head's legal rows is among them. A CPU has what encodes in memory only while
+        it encodes, and what decodes as `decoder_bytes` says.
         """
         element, model = ELEMENT_BYTES[precision], self.model
-        total = model.parameters * element + self.codec.parameters * CODEC_ELEMENT_BYTES
+        codec = self.codec.parameters * CODEC_ELEMENT_BYTES
+        if device == "cpu":
+            codec -= self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
+            codec -= self.codec.decoding_parameters * (CODEC_ELEMENT_BYTES - self.decoder_bytes)
+        total = model.parameters * element + codec
         head = (model.codebook_size + 1, model.slow.dim)
         if quantization == "none":
             return total + math.prod(head) * element
@@ -221,7 +231,7 @@ class CheckpointShape:
         else:
             own = rows * self.codec.stream_bytes
             own += (rows - 1) * frames * self.codec.frame_samples * CODEC_ELEMENT_BYTES
-            passing = max(passing, self.codec.decode_workspace_bytes()) + _FIRST_USE_BYTES
+            passing = max(passing, self._decode_workspace_bytes) + self._first_use_bytes
         return RequestNeed(
             cache_bytes=rows * row_bytes,
             longest_row_bytes=row_bytes,
@@ -258,18 +268,41 @@ class CheckpointShape:
         if device.startswith("cuda"):  # the recording lies in main memory, which is not leased then
             own = _CUDA_HOLDS * encoding
         else:
-            own = encoding + samples * _RECORDING_BYTES + decoding_bytes
+            encoder = self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
+            own = encoder + encoding + samples * _RECORDING_BYTES + decoding_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
+
+    @property
+    def _decode_workspace_bytes(self) -> int:
+        """Of a CPU."""
+        if self.decoder_bytes == CODEC_ELEMENT_BYTES:
+            return self.codec.decode_workspace_bytes()
+        return self.codec.native_workspace_bytes()
+
+    @property
+    def _first_use_bytes(self) -> int:
+        is_native = self.decoder_bytes != CODEC_ELEMENT_BYTES
+        return _NATIVE_FIRST_USE_BYTES if is_native else _FIRST_USE_BYTES
 
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
         """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""
-        decoding = self.codec.stream_bytes + self.codec.decode_workspace_bytes()
         heard = int(voice_s * self.codec.sample_rate_hz) * _DECODED_BYTES
         if device.startswith("cuda"):  # what is heard lies in main memory, which is not leased then
-            own = _CUDA_HOLDS * decoding
+            workspace = self.codec.decode_workspace_bytes()
+            own = _CUDA_HOLDS * (self.codec.stream_bytes + workspace)
         else:
-            own = _THREAD_HOLDS * decoding + heard + _FIRST_USE_BYTES
+            decoding = self.codec.stream_bytes + self._decode_workspace_bytes
+            own = _THREAD_HOLDS * decoding + heard + self._first_use_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
+
+
+def _decoder_bytes() -> int:
+    """Where there is no compiler, the codec decodes in float32."""
+    try:
+        find_compiler()
+    except CannotCompile:
+        return CODEC_ELEMENT_BYTES
+    return ELEMENT_BYTES["bf16"]
 
 
 def _int8_bytes(rows: int, columns: int) -> int:

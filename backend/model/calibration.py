@@ -1,30 +1,31 @@
-"""Chooses how far each quantized matrix may clip its weights, and measures what it all cost.
+"""Fits what is held in four bits to how it is used, and measures what quantization cost.
 
 The texts are put to the quantized model, which says the first frames of each: positions as they
 occur in use, and cheap, since the model is in memory anyway. Then text and frames go through the
-layers in two streams side by side: through each layer as the file has it, and as it is after it
-was quantized. The first stream says how much each input of a matrix is used, which decides where
-to clip; at the end both streams' logits are compared. Only one layer is in memory in full.
+slow layers in two streams side by side: through each layer as the file has it, and as it is after
+it was quantized. The first stream says how much each input of a matrix is used, which decides how
+four bits round it; at the end both streams' logits are compared. Only one layer is in memory in
+full.
 """
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.core import QualityCost, Quantization
+from backend.core import QualityCost
 from backend.model.calibration_texts import calibration_texts
 from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR, FastFrame
 from backend.model.kv_cache import KVCache
-from backend.model.layers import Block, causal, rope_table
+from backend.model.layers import Block, causal
 from backend.model.quantize import (
-    held_in,
+    Bits,
+    QuantizedLinear,
     linears,
-    quantize_head_,
     quantize_matrix,
     quantized_linear,
     replace_,
@@ -49,13 +50,12 @@ def calibrate_(
     model: DualAR,
     tokenizer: Tokenizer,
     weights: Weights,
-    quantization: Quantization,
     samples: int,
     languages: Collection[str] = (),
 ) -> QualityCost:
-    """Quantize `model` once more from its `weights`, now that it can speak; what it cost.
+    """What it cost to quantize `model`, whose four bits are fitted to its `weights` now.
 
-    The cost is that against the same weights unquantized, in the model's own precision.
+    The cost is that against the same weights unquantized, in the precision it computes in.
     """
     texts = calibration_texts(samples, languages)
     control = tokenizer.control(INTERLEAVE) + tokenizer.control(SPEAKER)
@@ -65,7 +65,7 @@ def calibrate_(
     tokens = torch.tensor([prompt[:length] for prompt in prompts])
     tokens = tokens.to(model.embeddings.weight.device)
     codes = _speak(model, tokens, frames)
-    return _Calibration(model, weights, quantization).run(tokens, codes)
+    return _Calibration(model, weights).run(tokens, codes)
 
 
 def _affordable(config: DualARConfig, texts: int, longest: int) -> tuple[int, int]:
@@ -116,7 +116,7 @@ def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
         cache.open(row, length)
         cache.extend([row], length)
     x = model.embed(tokens, tokens.new_zeros(*tokens.shape, model.config.num_codebooks))
-    rope = _rope(model, "slow", length)
+    rope = model.slow_rope(torch.arange(length, device=tokens.device)[None])
     for index, layer in enumerate(model.layers):
 
         def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
@@ -129,84 +129,66 @@ def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
     return x[:, -1]
 
 
-def _rope(model: DualAR, stack: str, length: int) -> Tensor:
-    config = getattr(model.config, stack)
-    positions = torch.arange(length, device=model.embeddings.weight.device)
-    return rope_table(positions[None], config.head_dim, config.rope_base)[:, :, None]
-
-
 class _Calibration:
-    """One walk through all layers, with both streams."""
+    """One walk through the slow layers, with both streams."""
 
-    def __init__(self, model: DualAR, weights: Weights, quantization: Quantization) -> None:
-        self._model, self._weights, self._quantization = model, weights, quantization
+    def __init__(self, model: DualAR, weights: Weights) -> None:
+        self._model, self._weights = model, weights
+        # The native kernels compute in float32, whatever the type of what they are given.
+        is_packed = not isinstance(model.quantized_head, QuantizedLinear)
+        self._dtype = torch.float32 if is_packed else model.embeddings.weight.dtype
 
     def run(self, tokens: Tensor, codes: Tensor) -> QualityCost:
-        """Quantize by what prompts [B, T] and the frames [B, F, N] said to them need."""
+        """Put prompts [B, T] and the frames [B, F, N] said to them through both streams."""
         model, (rows, length) = self._model, tokens.shape
         # The last frame is only to be guessed.
         said = torch.cat((tokens, codes[:, :-1, 0] + model.semantic_begin_id), dim=1)
         silent = codes.new_zeros(rows, length, codes.shape[2])
-        x = model.embed(said, torch.cat((silent, codes[:, :-1]), dim=1))
-        full, quantized = self._through("slow", x, x)
-        # From the last of the text on, each position guesses a frame.
-        full, quantized = (x[:, length - 1 :].flatten(0, 1) for x in (full, quantized))
-        cost = self._compare(model.norm(full), model.norm(quantized), rows)
-
-        books = model.fast_embeddings(codes[:, :, :-1].flatten(0, 1))
-        full, quantized = (
-            torch.cat((model.fast_project_in(x)[:, None], books), dim=1) for x in (full, quantized)
-        )
-        full, _ = self._through("fast", full, quantized)
-        with torch.device("meta"):
-            output = nn.Linear(model.config.fast.dim, model.config.codebook_size, bias=False)
-        self._fill(output, "fast_output")
-        self._quantize(output, "fast_output", _mean_square(model.fast_norm(full[:, 1:])))
-        return cost
-
-    def _through(self, stack: str, full: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
-        """Both streams [B, L, dim] behind the last layer of the "slow" or the "fast" one."""
-        config = getattr(self._model.config, stack)
-        rope = _rope(self._model, stack, full.shape[1])
-        for index in range(config.n_layer):
-            name = f"layers.{index}" if stack == "slow" else f"fast_layers.{index}"
+        full = model.embed(said, torch.cat((silent, codes[:, :-1]), dim=1)).to(self._dtype)
+        quantized = full
+        rope = model.slow_rope(torch.arange(full.shape[1], device=full.device)[None])
+        for index in range(model.config.slow.n_layer):
+            name = f"layers.{index}"
             with torch.device("meta"):
-                block = Block(config)
-            self._fill(block, name)
+                block = Block(model.config.slow)
+            fill_(block, name, self._weights, tokens.device, self._dtype)
             with _watched(block, name) as importance:
                 full = block(full, rope)
             for inner, linear in linears(block, name):
                 self._quantize(linear, inner, importance[inner])
             quantized = block(quantized, rope)
-        return full, quantized
-
-    def _fill(self, module: nn.Module, name: str) -> None:
-        weight = self._model.embeddings.weight
-        fill_(module, name, self._weights, weight.device, weight.dtype)
+        # From the last of the text on, each position guesses a frame.
+        full, quantized = (x[:, length - 1 :].flatten(0, 1) for x in (full, quantized))
+        return self._compare(model.norm(full), model.norm(quantized), rows)
 
     def _quantize(self, linear: nn.Linear, name: str, importance: Tensor) -> None:
-        """Put a quantized Linear into the model, and what it multiplies by into `linear`."""
-        bits = held_in(name, self._quantization)
-        assert bits is not None
-        matrix = quantize_matrix(linear.weight, bits, importance)
-        stand_in = quantized_linear(matrix, linear.bias)
-        replace_(self._model, name, stand_in)
+        """Let `linear` multiply as the model's module of that name does, once that is fitted."""
+        module = self._model.get_submodule(name)
+        matrix = quantize_matrix(linear.weight, cast(Bits, module.bits), importance)
+        if matrix.bits == 4:  # eight and six are rounded alike, whatever they are used for
+            module = quantized_linear(matrix, linear.bias)
+            replace_(self._model, name, module)
         linear.weight = nn.Parameter(matrix.dequantized(linear.weight.dtype), requires_grad=False)
-        if stand_in.uses_kernel:
-            # For so many positions at once the kernel would be slow: `linear` rounds as it does.
-            linear.register_forward_pre_hook(lambda _, inputs: _rounded(inputs[0]))
-            linear.register_forward_hook(lambda _, inputs, output: _rounded(output))
+        # For so many positions at once a kernel would be slow: `linear` rounds as it does.
+        linear.register_forward_pre_hook(lambda _, inputs: _as_in(module, inputs[0]))
+        linear.register_forward_hook(lambda _, inputs, output: _as_in(module, output))
 
     def _compare(self, full: Tensor, quantized: Tensor, samples: int) -> QualityCost:
-        """Quantize the head, and what it makes of normed hidden states [M, dim] of both streams."""
-        head = self._model.head_weight()
-        matrix = quantize_head_(self._model, _mean_square(full))
+        """What the head makes of normed hidden states [M, dim] of both streams."""
+        head, module = self._model.head_weight().to(self._dtype), self._model.quantized_head
+        matrix = quantize_matrix(head, 8)
         wanted = F.linear(full, head).float().log_softmax(-1)
-        found = F.linear(_rounded(quantized), matrix.dequantized(head.dtype))
-        found = _rounded(found).float().log_softmax(-1)
+        found = F.linear(_as_in(module, quantized), matrix.dequantized(head.dtype))
+        found = _as_in(module, found).float().log_softmax(-1)
         kl_divergence = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
         agreement = (found.argmax(-1) == wanted.argmax(-1)).float().mean()
         return QualityCost(float(kl_divergence), float(agreement), samples)
+
+
+def _as_in(module: nn.Module | None, x: Tensor) -> Tensor:
+    """What `module` multiplies, or the product, as precise as it is there."""
+    rounds = isinstance(module, QuantizedLinear) and module.uses_kernel
+    return x.to(torch.bfloat16).to(x.dtype) if rounds else x
 
 
 @contextmanager
@@ -232,8 +214,3 @@ def _watched(block: nn.Module, name: str) -> Iterator[dict[str, Tensor]]:
 
 def _mean_square(x: Tensor) -> Tensor:
     return x.flatten(0, -2).float().square().mean(0)
-
-
-def _rounded(x: Tensor) -> Tensor:
-    """As the packed kernels take and give it."""
-    return x.to(torch.bfloat16).to(x.dtype)

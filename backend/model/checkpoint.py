@@ -34,6 +34,7 @@ from backend.model.quantize import (
     quantize_linears_,
     quantized_linear,
 )
+from backend.model.stored_codec import StoredCodec
 from backend.model.tokenizer import Tokenizer
 from backend.model.weights import (
     Weights,
@@ -60,11 +61,13 @@ class Checkpoint:
     """How the transformer's matrices are held; the codec and all else stay as they are."""
     quality_cost: QualityCost | None = None
     """What that changed, where calibration samples measured it."""
+    stored_codec: StoredCodec | None = None
+    """Reads the parts of the codec that are not in memory; None where all are."""
 
     @property
     def parameters(self) -> int:
         """Weights of transformer and codec, however they are held."""
-        return self.config.parameters + sum(p.numel() for p in self.codec.parameters())
+        return self.config.parameters + self.codec_config.parameters
 
     @property
     def weight_bytes(self) -> int:
@@ -108,12 +111,15 @@ def load_checkpoint(
     quantization: Quantization = "none",
     calibration_samples: int = 0,
     pool: NativePool | None = None,
+    codec_in_parts: bool = False,
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
-    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts the
-    quantization is chosen with care and its cost is measured, which reads the transformer twice.
-    With a `pool` the transformer's matrices are held as its kernels read them.
+    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
+    bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
+    With a `pool` the transformer's matrices are held as its kernels read them. With
+    `codec_in_parts` the codec stays in its file, its code books apart, until `stored_codec` is
+    asked for it; so it does on a CPU only.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -141,12 +147,22 @@ def load_checkpoint(
     _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
     cost = None
     if quantization != "none" and calibration_samples:
-        cost = calibrate_(
-            model, tokenizer, weights, quantization, calibration_samples, info.languages
-        )
-    fill_(codec, "", sounds, device, codec_dtype or dtype)
+        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
+    stored_codec = None
+    if codec_in_parts:
+        stored_codec = StoredCodec(codec, sounds)
+    else:
+        fill_(codec, "", sounds, device, codec_dtype or dtype)
     return Checkpoint(
-        info, config, codec_config, tokenizer, model.eval(), codec.eval(), quantization, cost
+        info,
+        config,
+        codec_config,
+        tokenizer,
+        model.eval(),
+        codec.eval(),
+        quantization,
+        cost,
+        stored_codec,
     )
 
 

@@ -7,18 +7,14 @@ import torch
 from torch import nn
 
 from backend.model.dac import DAC
-from backend.model.stream import (
-    CausalConv,
-    CausalTransposedConv,
-    StreamSequential,
-    WindowTransformer,
-)
+from backend.model.stream import CausalConv, CausalTransposedConv
 
-Kernels = Literal["plain", "channels last", "fused"]
-"""As on a CPU; laid out for tensor cores; and that with Triton's kernels in the decoder."""
+Kernels = Literal["plain", "channels last", "fused", "native"]
+"""Torch's, as on any device; laid out for tensor cores; that with Triton's kernels in the decoder;
+and on a CPU those of `native/codec.c`."""
 
 
-DecodingParts = tuple[WindowTransformer, StreamSequential, nn.Module]
+DecodingParts = tuple[nn.Module, nn.Module, nn.Module]
 """What of a codec only decodes: behind the code books, between them and the decoder, and it."""
 
 
@@ -29,7 +25,9 @@ def decoding_parts(codec: DAC) -> DecodingParts:
 
 def use_decoding_parts_(codec: DAC, parts: DecodingParts) -> None:
     """Let `codec` decode with others."""
-    codec.quantizer.post_module, codec.quantizer.upsample, decoder = parts
+    behind_books, upsample, decoder = parts
+    codec.quantizer.register_module("post_module", behind_books)
+    codec.quantizer.register_module("upsample", upsample)
     codec.register_module("decoder", decoder)
 
 

@@ -174,8 +174,9 @@ def lay_out_for_cpu_(module: nn.Module) -> None:
 
 
 def stored_bytes(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
-    return sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+    """Bytes of a module's parameters and buffers that are in memory."""
+    held = (*module.parameters(), *module.buffers())
+    return sum(t.nbytes for t in held if not t.is_meta)
 
 
 def init_transformer_(module: nn.Module, n_layer: int, std: float = 0.02) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from backend.model.config import DualARConfig
 from backend.model.layers import RMSNorm
 from backend.model.quantize import QuantizedMatrix, linears, quantize_matrix, replace_
-from backend.native.compiler import CannotCompile, compile_library
+from backend.native.compiler import CannotCompile
 from backend.native.pool import NativePool
 from backend.native.structs import (
     BFLOAT16,
@@ -110,17 +110,12 @@ def refusal(config: DualARConfig) -> str:
     return ""
 
 
-def tried_pool(folder: Path) -> NativePool:
-    """Threads with kernels that `folder` keeps, tried on each kind of matrix.
+def tried_pool(library: Path) -> NativePool:
+    """Threads with the kernels of `library`, tried on each kind of matrix.
 
-    Raises `CannotCompile` where there are none, or they are wrong; OSError as loading does.
+    Raises `CannotCompile` where they are wrong; OSError as loading does.
     """
-    path = compile_library(folder)
-    try:
-        pool = NativePool(path)
-    except OSError:  # it was damaged
-        path.unlink()
-        pool = NativePool(compile_library(folder))
+    pool = NativePool(library)
     chance = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(80, 96, generator=chance), torch.randn(80, generator=chance)
     x = torch.randn(7, 96, generator=chance)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +26,10 @@ Bits = Literal[4, 6, 8]
 GROUP_SIZE = 32
 """Columns that share a scale in int4; a matrix whose columns it does not divide is held in int8."""
 
-CLIPS: dict[Bits, tuple[float, ...]] = {
-    8: (1.0, 0.95, 0.9),
-    6: (1.0, 0.95, 0.9),
-    4: (1.0, 0.95, 0.9, 0.85, 0.8),
-}
-"""Shares of a channel's or group's range that calibration tries: a smaller one rounds everything
-more finely and cuts off the largest weights."""
+_FITS = 2
+"""Rounds of least squares by which calibration fits the scales and offsets of four bits."""
 
-_RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 6: (-31, 31), 4: (-8, 7)}
+_RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 6: (-32, 31), 4: (-8, 7)}
 
 _INT8_KERNEL_ROWS = {torch.bfloat16: 16, torch.float16: 32, torch.float32: 32}
 """Rows up to which torch's int8 kernel on the CPU beats unpacking the matrix once a call."""
@@ -72,8 +67,8 @@ def quantize_matrix(
 ) -> QuantizedMatrix:
     """Round `weight` [out, in] to so many bits; to 8 instead of 4 where `GROUP_SIZE` does not fit.
 
-    `importance` [in], the mean square of each input, chooses among CLIPS the one with the least
-    squared error of the outputs, group by group; without it nothing is clipped.
+    Four bits reach from the least weight of a group to the largest. With `importance` [in], the
+    mean square of each input, they reach where the squared error of the outputs is least.
     """
     rows, columns = weight.shape
     bits = 8 if bits == 4 and columns % GROUP_SIZE else bits
@@ -86,55 +81,55 @@ def quantize_matrix(
     for begin in range(0, rows, step):
         piece = slice(begin, begin + step)
         groups = weight[piece].detach().float().view(-1, columns // group_size, group_size)
-        steps, scales[piece], offsets[piece] = _round(groups, bits, by_group)
-        values[piece] = steps.view(-1, columns)
+        scale, offset = _fitted(groups, by_group) if bits == 4 else _symmetric(groups, bits)
+        # Rounded first: the values are then the best for what is stored.
+        scales[piece], offsets[piece] = scale, offset
+        steps = _steps(groups, scales[piece], offsets[piece], bits)
+        values[piece] = (steps + 8 if bits == 4 else steps).view(-1, columns)
     return QuantizedMatrix(bits, values, scales, offsets)
 
 
-def _round(weight: Tensor, bits: Bits, importance: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Values to store [R, G, g], scales and offsets [R, G] of `weight` [R, G, g]."""
-    if bits != 4:
-        half, centre = weight.abs().amax(-1), None
+def _symmetric(weight: Tensor, bits: Bits) -> tuple[Tensor, Tensor]:
+    """Scales [R, G] of `weight` [R, G, g] and offsets of zero.
+
+    Of six bits the scale may be negative: the largest weight takes the one step that has no
+    counterpart on the other side, and all the others have finer ones.
+    """
+    top, bottom = weight.amax(-1), weight.amin(-1)
+    if bits == 8:
+        scale = torch.maximum(top, -bottom) / 127
     else:
-        top, bottom = weight.amax(-1), weight.amin(-1)
-        half, centre = (top - bottom) / 2, (top + bottom) / 2
-    half = half.clamp_min(1e-8)  # of a group of equal weights, to which any scale will do
+        scale = torch.where(top > -bottom, top, bottom) / -32
+    # Of a channel of zeros, to which any scale will do.
+    return torch.where(scale == 0, 1e-8, scale), torch.zeros_like(scale)
 
-    def grid(clip: float) -> tuple[Tensor, Tensor]:
-        if centre is None:
-            scale = (half * (clip / _RANGE[bits][1])).to(torch.bfloat16)
-            return scale, torch.zeros_like(scale)
-        scale = (half * (clip / 7.5)).to(torch.bfloat16)
-        # There are eight steps below the offset and seven above it.
-        return scale, (centre + scale / 2).to(torch.bfloat16)
 
-    scale, offset = grid(1.0)
-    if importance is not None:
-        root = importance.sqrt()
-        least = _error(weight, scale, offset, bits, root)
-        for clip in CLIPS[bits][1:]:
-            clipped = grid(clip)
-            error = _error(weight, *clipped, bits, root)
-            better = error < least
-            least = torch.where(better, error, least)
-            scale = torch.where(better, clipped[0], scale)
-            offset = torch.where(better, clipped[1], offset)
-    steps = _steps(weight, scale, offset, bits).clamp_(*_RANGE[bits]).round_()
-    return steps.add_(8) if bits == 4 else steps, scale, offset
+def _fitted(weight: Tensor, importance: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scales and offsets [R, G] of four bits for `weight` [R, G, g]; `importance` is [G, g]."""
+    top, bottom = weight.amax(-1), weight.amin(-1)
+    scale = ((top - bottom) / 15).clamp_min(1e-8)  # of equal weights, to which any will do
+    # There are eight steps below the offset and seven above it.
+    offset = bottom + 8 * scale
+    if importance is None:
+        return scale, offset
+    share = importance / importance.sum(-1, keepdim=True).clamp_min(1e-30)
+    mean = (weight * share).sum(-1)
+    for _ in range(_FITS):
+        # The weights as a straight line over their steps.
+        steps = _steps(weight, scale, offset, 4)
+        middle = (steps * share).sum(-1)
+        spread = (steps.square() * share).sum(-1) - middle.square()
+        slope = ((steps * weight * share).sum(-1) - middle * mean) / spread.clamp_min(1e-6)
+        rises = (spread > 1e-6) & (slope > 0)  # not where all are of one step, or unused
+        scale = torch.where(rises, slope, scale)
+        offset = torch.where(rises, mean - middle * slope, offset)
+    return scale, offset
 
 
 def _steps(weight: Tensor, scale: Tensor, offset: Tensor, bits: Bits) -> Tensor:
-    """Where weights lie on a grid, in its steps."""
-    if bits != 4:
-        return weight / scale.float()[..., None]
-    return (weight - offset.float()[..., None]).div_(scale.float()[..., None])
-
-
-def _error(weight: Tensor, scale: Tensor, offset: Tensor, bits: Bits, root: Tensor) -> Tensor:
-    """What a grid costs each group [R, G]: the length of its errors times `root`, their use."""
-    steps = _steps(weight, scale, offset, bits)
-    off_by = steps.clamp(*_RANGE[bits]).round_().sub_(steps).mul_(root)
-    return cast(Tensor, torch.linalg.vector_norm(off_by, dim=-1) * scale)
+    """The steps of a grid [R, G] that are nearest to `weight` [R, G, g]."""
+    steps = weight - offset.float()[..., None] if bits == 4 else weight
+    return (steps / scale.float()[..., None]).round_().clamp_(*_RANGE[bits])
 
 
 class QuantizedLinear(nn.Module):
@@ -170,7 +165,10 @@ class QuantizedLinear(nn.Module):
 
 
 class Int8Linear(QuantizedLinear):
-    """One scale for each output channel; the kernel is worth it for few rows only."""
+    """One scale for each output channel; the kernel is worth it for few rows only.
+
+    A matrix of six bits is one of eight whose values are small.
+    """
 
     bits = 8
 
@@ -294,19 +292,16 @@ def linears(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Linear]]:
 def held_in(name: str, quantization: Quantization, *, is_packed: bool = False) -> Bits | None:
     """In how many bits the matrices of the part of a DualAR of that name are held; None is in full.
 
-    int4 is six bits a weight where the native kernels multiply, and four elsewhere, but of the slow
-    layers alone.
-
-    The fast transformer and the heads are few weights. Held in int4 too, the demo voice's fast
-    codes were others in 27 % of places, so in 9 % (`benchmarks.quantization_quality`).
+    Of int4 only the slow layers are in less than 8: the fast ones and the heads are few weights,
+    and fewer bits are heard there first. Where the native kernels multiply, those layers have six
+    bits, because with four too many codes are others (`benchmarks.quantization_quality`). Torch has
+    kernels for four and for eight only.
     """
     if quantization == "none" or not name.startswith(("layers.", "fast_layers.", "fast_output")):
         return None
-    if quantization == "int8":
+    if quantization == "int8" or not name.startswith("layers."):
         return 8
-    if is_packed:
-        return 6
-    return 4 if name.startswith("layers.") else 8
+    return 6 if is_packed else 4
 
 
 Make = Callable[[QuantizedMatrix, Tensor | None], nn.Module]
@@ -319,18 +314,20 @@ def quantize_linears_(model: DualAR, name: str, bits: Bits, make: Make = quantiz
         replace_(model, inner, make(quantize_matrix(linear.weight, bits), linear.bias))
 
 
-def quantize_head_(
-    model: DualAR, importance: Tensor | None = None, make: Make = quantized_linear
-) -> QuantizedMatrix:
+def quantize_head_(model: DualAR, make: Make = quantized_linear) -> None:
     """Quantize the head's legal rows; the embeddings they are copied from stay."""
-    matrix = quantize_matrix(model.head_weight(), 8, importance)
+    matrix = quantize_matrix(model.head_weight(), 8)
     model.quantized_head = make(matrix, None)
     model.legal_head = matrix.scales.new_empty(0)
-    return matrix
 
 
 def notes(model: DualAR, quantization: Quantization) -> Iterator[str]:
     """What is not as `quantization` promises, one sentence each."""
+    if any(getattr(module, "bits", None) == 6 for module in model.layers.modules()):
+        yield (
+            "int4 is held in six bits a weight here: with four, 6 % of the most probable codes are "
+            "others, with six 2 % (MDs/BENCHMARKS.md)."
+        )
     slow = [m for m in model.layers.modules() if isinstance(m, QuantizedLinear)]
     wider = [linear for linear in slow if quantization == "int4" and linear.bits == 8]
     if wider:

@@ -117,5 +117,4 @@ class Quantizer(nn.Module):
 
     def expand(self, quantised: Tensor, stream: Stream | None = None) -> Tensor:
         """Quantised latents [B, C, T] -> decoder input [B, C, T·factor]."""
-        z = quantised.to(self.post_module.norm.weight.dtype)
-        return cast(Tensor, self.upsample(self.post_module(z, stream), stream))
+        return cast(Tensor, self.upsample(self.post_module(quantised, stream), stream))

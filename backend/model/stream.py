@@ -367,7 +367,7 @@ class WindowTransformer(nn.Module):
         positions = begin + torch.arange(length, device=x.device)
         rope = rope_table(positions, self.config.head_dim, self.config.rope_base)[:, :, None]
         seen = views(length, past, window, begin)
-        y = self.input_proj(x.transpose(1, 2))
+        y = self.input_proj(x.transpose(1, 2).to(self.norm.weight.dtype))
         for layer in self.layers:
             y = layer(y, rope, seen, stream)
         return cast(Tensor, self.output_proj(self.norm(y))).transpose(1, 2)

@@ -1,5 +1,6 @@
 """Makes the kernels' shared library on the user's machine, for its own CPU, and keeps it."""
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -34,7 +35,7 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
     for source in SOURCES:
         digest.update(source.read_bytes())
     library = folder / f"native-{digest.hexdigest()[:24]}{_SUFFIX}"
-    if library.is_file():
+    if _can_be_loaded(library):
         return library
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
@@ -44,6 +45,15 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
         made.replace(library)
     _prune(folder)
     return library
+
+
+def _can_be_loaded(library: Path) -> bool:
+    """It is there, and whole."""
+    try:
+        ctypes.CDLL(str(library))
+    except OSError:
+        return False
+    return True
 
 
 def find_compiler() -> list[str]:

@@ -36,7 +36,7 @@ class VoiceEncoding:
     def __init__(self, loaded: Loaded, send: Send) -> None:
         self._loaded, self._send = loaded, send
         self.num_threads = loaded.info.num_threads
-        """Threads that the worker may use; of these, speech has more than its half."""
+        """Threads that the worker may use; what is spoken when this begins has half of them."""
         self._waiting: queue.SimpleQueue[EncodeVoice | DecodeCodes | None] = queue.SimpleQueue()
         self._wanted: set[str] = set()
         """Ids of the requests that have no answer yet."""
@@ -73,12 +73,17 @@ class VoiceEncoding:
         """Answer `asked`; False where nothing follows."""
         if asked is None:
             return False
-        use_threads(max(1, self.num_threads // 2))  # torch counts each thread's apart
+        is_alone = self._loaded.engine.is_idle
+        # Torch counts each thread's apart.
+        use_threads(self.num_threads if is_alone else max(1, self.num_threads // 2))
         try:
             answer = self._work(asked)
         except Exception as error:  # noqa: BLE001 - the request's boundary
             answer = failed(asked.request_id, error)
         self._answer(answer)
+        stored = self._loaded.checkpoint.stored_codec
+        if stored is not None and self._waiting.empty():
+            stored.let_go_of_encoder_()
         return True
 
     def _work(self, asked: EncodeVoice | DecodeCodes) -> Encoded | Decoded | Failed:
@@ -94,6 +99,8 @@ class VoiceEncoding:
     def _encode(self, asked: EncodeVoice, before_piece: Callable[[], None]) -> Encoded:
         info, checkpoint = self._loaded.info, self._loaded.checkpoint
         recording = read_reference(asked.audio, info.sample_rate_hz, info.max_reference_s)
+        if checkpoint.stored_codec is not None:
+            checkpoint.stored_codec.read_encoder_()
         codes = encode_reference(checkpoint.codec, recording.samples, before_piece)
         wired = wire_codes(codes, checkpoint.codec_config, info.codec_id, recording.warnings)
         return Encoded(asked.request_id, wired)

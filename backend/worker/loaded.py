@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from loguru import logger
 
+from backend.codec.cpu_way import read_decoder_
 from backend.codec.one_by_one import OneByOne
 from backend.codec.pieces import FIRST_FRAMES
 from backend.codec.slots import SlotDecoder
 from backend.codec.stage import CodecStage
-from backend.codec.way import take_fastest_, ways
+from backend.codec.way import Way, take_fastest_, ways
 from backend.core import MIB, EngineInfo, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
@@ -24,7 +25,7 @@ from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import codec_fingerprint
 from backend.model.dac import DAC
 from backend.model.packed import tried_pool
-from backend.native.compiler import CannotCompile
+from backend.native.compiler import CannotCompile, compile_library
 from backend.native.pool import NativePool
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
@@ -58,13 +59,19 @@ class Loaded:
 
 def load(config: WorkerConfig) -> Loaded:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        return _load(config, Path(config.compile_dir or scratch))
+
+
+def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     began_s = time.perf_counter()
     place = resolve(config.device, config.precision, config.may_fall_back)
     threads = use_threads(config.num_threads)
     logger.info(
         "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
     )
-    pool = _native_pool(config, place)
+    library = _compiled(config, place, compile_dir)
+    pool = _pool_of(library)
     # The codec's encoder stays in float32: codes of a voice are the same on every machine.
     checkpoint = load_checkpoint(
         Path(config.model_dir),
@@ -74,6 +81,7 @@ def load(config: WorkerConfig) -> Loaded:
         quantization=config.quantization,
         calibration_samples=config.calibration_samples,
         pool=pool,
+        codec_in_parts=place.device.type == "cpu",
     )
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
@@ -87,7 +95,7 @@ def load(config: WorkerConfig) -> Loaded:
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(engine, may_use_triton=config.try_compile, pool=pool)
         logger.info("{}", settled.detail)
-    codec_way = take_fastest_(checkpoint.codec, ways(place.device))
+    codec_way = _codec_way(checkpoint, place.device, library)
     logger.info("The codec computes in {}.", codec_way)
     stage = stage_of(checkpoint.codec, config.max_batch)
     trial_s = _warm_up(checkpoint, engine, stage)
@@ -128,16 +136,33 @@ def load(config: WorkerConfig) -> Loaded:
     return Loaded(checkpoint, place, engine, stage, info)
 
 
-def _native_pool(config: WorkerConfig, place: Place) -> NativePool | None:
-    """What runs kernels in C on a CPU; None where they are not wanted, or cannot be had."""
+def _compiled(config: WorkerConfig, place: Place, folder: Path) -> Path | None:
+    """The library of the kernels in C, for a CPU; None where it is not wanted, or cannot be had."""
     if place.device.type != "cpu" or not config.try_compile:
         return None
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        try:
-            return tried_pool(Path(config.compile_dir or name))
-        except (CannotCompile, OSError) as error:
-            logger.warning("Frames are made slowly: there are no kernels in C: {}", error)
-            return None
+    try:
+        return compile_library(folder)
+    except CannotCompile as error:
+        logger.warning("Speech is made slowly: there are no kernels in C: {}", error)
+        return None
+
+
+def _pool_of(library: Path | None) -> NativePool | None:
+    """The threads that make frames with it."""
+    if library is None:
+        return None
+    try:
+        return tried_pool(library)
+    except (CannotCompile, OSError) as error:
+        logger.warning("Frames are made slowly: {}", error)
+        return None
+
+
+def _codec_way(checkpoint: Checkpoint, device: torch.device, library: Path | None) -> Way:
+    """How its decoder computes from now on."""
+    if checkpoint.stored_codec is None:
+        return take_fastest_(checkpoint.codec, ways(device))
+    return read_decoder_(checkpoint.stored_codec, library)
 
 
 def stage_of(codec: DAC, max_batch: int) -> CodecStage:

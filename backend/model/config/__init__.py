@@ -16,6 +16,7 @@ from backend.model.config.cache import (
 from backend.model.config.codec import (
     DECODE_FRAMES,
     ENCODE_FRAMES,
+    NATIVE_FRAMES,
     STAGE_FRAMES,
     STAGE_FRAMES_TOGETHER,
     CodecConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "ENCODE_FRAMES",
     "KV_BUCKET",
     "MODEL_TYPES",
+    "NATIVE_FRAMES",
     "RESIDUAL_CODEBOOK_SIZE",
     "STAGE_FRAMES",
     "STAGE_FRAMES_TOGETHER",

@@ -12,6 +12,10 @@ from backend.model.config.transformer import RESIDUAL_CODEBOOK_SIZE
 ENCODE_FRAMES, DECODE_FRAMES = 32, 24
 """Frames of a recording that are encoded together, of speech that are decoded together at most."""
 
+NATIVE_FRAMES = 4
+"""Of speech that the kernels of a CPU take through the decoder at once, however many are given:
+more would leave the cache before they are read again."""
+
 STAGE_FRAMES, STAGE_FRAMES_TOGETHER = 16, 128
 """Where many rows are decoded together: frames of a row's piece at most, and of all rows of a call,
 which are enough to fill a large card."""
@@ -118,7 +122,19 @@ class CodecConfig:
     @property
     def parameters(self) -> int:
         """Weights of encoder, quantiser and decoder, weight norm folded."""
-        return self._encoder_parameters + self._quantizer_parameters + self._decoder_parameters
+        return self._book_parameters + self.encoding_parameters + self.decoding_parameters
+
+    @property
+    def encoding_parameters(self) -> int:
+        """Those of the parts that only encode."""
+        pre = self.pre.parameters(self.latent_dim)
+        return self._encoder_parameters + self._resampling_parameters + pre
+
+    @property
+    def decoding_parameters(self) -> int:
+        """Those of the parts that only decode."""
+        post = self.post.parameters(self.latent_dim)
+        return post + self._resampling_parameters + self._decoder_parameters
 
     @property
     def _encoder_parameters(self) -> int:
@@ -143,15 +159,19 @@ class CodecConfig:
         return total + last + _conv(last, 1, _KERNEL)
 
     @property
-    def _quantizer_parameters(self) -> int:
+    def _book_parameters(self) -> int:
         dim, size = self.latent_dim, self.codebook_dim
         codes = self.semantic_codebook_size + self.residual_codebooks * self.residual_codebook_size
-        books = self.num_codebooks * (_conv(dim, size, 1) + _conv(size, dim, 1)) + codes * size
+        return self.num_codebooks * (_conv(dim, size, 1) + _conv(size, dim, 1)) + codes * size
+
+    @property
+    def _resampling_parameters(self) -> int:
+        """Between the code books and either the encoder or the decoder."""
+        dim = self.latent_dim
         convnext = (
             _conv(1, dim, _KERNEL) + _conv(dim, 4 * dim, 1) + _conv(4 * dim, dim, 1) + 3 * dim
         )
-        resampling = sum(2 * (_conv(dim, dim, f) + convnext) for f in self.downsample_factor)
-        return books + resampling + self.pre.parameters(dim) + self.post.parameters(dim)
+        return sum(_conv(dim, dim, f) + convnext for f in self.downsample_factor)
 
     @property
     def stream_bytes(self) -> int:
@@ -173,6 +193,16 @@ class CodecConfig:
             unit = source + _UNIT_TENSORS * target + _KERNEL * half * half
             most = max(most, upsampling, unit)
         return most * _ELEMENT_BYTES
+
+    def native_workspace_bytes(self, frames: int = DECODE_FRAMES) -> int:
+        """The same where kernels of our own decode: the decoder's rows are those of few frames."""
+        most = NATIVE_FRAMES
+        widest = max(half * c * s for c, _, half, s in self._decoder_blocks(min(frames, most)))
+        post, mixed = self.post, frames * math.prod(self.downsample_factor) * self.latent_dim
+        heads = post.n_head * post.head_dim
+        attended = 2 * heads * (post.window + frames) + 4 * frames * heads
+        inner = frames * (post.dim + 2 * post.intermediate_size)
+        return (3 * widest + 8 * mixed + attended + inner) * _ELEMENT_BYTES
 
     def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
         """What a GPU's stage that decodes `sequences` takes beside weights: slots and activations.

@@ -1,0 +1,113 @@
+"""The codec's kernels: what `codec.c` says in ctypes, and the threads that run them."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+PRODUCT, ROUND, NORM, MIX, ATTEND = range(5)
+AS_IT_IS, GELU, GATE = range(3)
+_HELPERS = max(1, (os.cpu_count() or 2) - 1)
+_PACKED_BLOCKS = 8
+"""Of outputs, that a thread packs at a time."""
+
+
+class Past(Structure):
+    """Rows that reach back into the piece before."""
+
+    _fields_ = [("rows", c_void_p), ("at", c_int64), ("bytes", c_int64)]
+
+
+class Operation(Structure):
+    """One of a codec's operations."""
+
+    _fields_ = [
+        *((name, c_int32) for name in ("kind", "rows", "inputs", "outputs", "taps", "dilation")),
+        *((name, c_int32) for name in ("bend", "heads", "window", "rate")),
+        ("eps", c_float),
+        *((name, c_void_p) for name in ("input", "weights", "bias", "scale", "taps_of", "offset")),
+        *((name, c_void_p) for name in ("residual", "output", "rounded", "alpha", "inverse")),
+        *((name, c_void_p) for name in ("keys", "rope")),
+        *((name, Past) for name in ("load", "save")),
+        ("first", c_int64),
+        *((name, c_int32) for name in ("tile_rows", "tile_blocks", "row_tiles", "tiles")),
+    ]
+
+
+class _Job(Structure):
+    _fields_ = [
+        ("operations", POINTER(Operation)),
+        ("pieces", c_int64),
+        ("state", c_void_p),
+        *((name, c_int64) for name in ("begin", "next", "done")),
+    ]
+
+
+class Program:
+    """Operations whose addresses are known."""
+
+    def __init__(self, kernels: "CodecKernels", operations: list[Operation]) -> None:
+        self._kernels = kernels
+        self._operations = (Operation * len(operations))(*operations)
+        self._pieces = kernels.plan(self._operations, len(operations))
+
+    def run(self, state: int, begin: int) -> None:
+        """For a signal whose state lies at `state` and of which `begin` rows were before."""
+        job = _Job(self._operations, self._pieces, state, begin, 0, 0)
+        for _ in range(min(torch.get_num_threads() - 1, _HELPERS)):
+            # One that comes late finds nothing left to do, and nobody has waited for it.
+            self._kernels.helpers.submit(_help, self._kernels.help, job, self._operations)
+        self._kernels.run(byref(job))
+
+
+class CodecKernels:
+    """Those of the library at `path`, which `compile_library` made; OSError if it cannot be loaded.
+
+    To decode they round weights and what is multiplied; `is_wide` ones, to encode, do not.
+    """
+
+    def __init__(self, path: Path, *, is_wide: bool = False) -> None:
+        library, name = ctypes.CDLL(str(path)), "wide" if is_wide else "codec"
+        self.plan, self.help, self.run = (
+            getattr(library, f"{name}_{function}") for function in ("plan", "help", "run")
+        )
+        self.plan.argtypes, self.plan.restype = (POINTER(Operation), c_int32), c_int64
+        for function in (self.help, self.run):
+            function.argtypes, function.restype = (POINTER(_Job),), None
+        self._pack = getattr(library, f"{name}_pack")
+        self._pack.argtypes = (c_void_p, *(c_int64,) * 3, *(c_int32,) * 3, c_void_p)
+        self._pack.restype = None
+        self.helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix=name)
+        self.block = int(getattr(library, f"{name}_block")())
+        """Outputs of a product that lie together."""
+        self.rounded_bytes = int(getattr(library, f"{name}_rounded_bytes")())
+        """Of a number that is multiplied."""
+        self.rows_together = int(getattr(library, f"{name}_rows_together")())
+        """Rows in a piece of work that is no product."""
+        self.dtype = torch.float32 if is_wide else torch.bfloat16
+        """Of weights."""
+
+    def packed(self, weight: Tensor) -> Tensor:
+        """Float32 `weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
+        outputs, taps, inputs = weight.shape
+        blocks = -(-outputs // self.block)
+        packed = torch.empty(blocks, self.block * taps * inputs, dtype=self.dtype)
+
+        def pack(begin: int) -> None:
+            first, some = begin * self.block, min(_PACKED_BLOCKS, blocks - begin) * self.block
+            self._pack(
+                *(weight.data_ptr() + 4 * first * weight.stride(0), *weight.stride()),
+                *(min(some, outputs - first), taps, inputs, packed[begin].data_ptr()),
+            )
+
+        list(self.helpers.map(pack, range(0, blocks, _PACKED_BLOCKS)))
+        return packed.flatten()
+
+
+def _help(help_with: Callable[..., None], job: _Job, _kept: object) -> None:
+    help_with(byref(job))
