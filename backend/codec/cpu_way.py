@@ -29,25 +29,33 @@ _PIECES = (2, 2)
 """Frames; the second piece is timed, when its size was seen before."""
 
 
-def read_decoder_(stored: StoredCodec, library: Path | None) -> Way:
+def read_decoder_(
+    stored: StoredCodec, library: Path | None, known_snr_db: float | None = None
+) -> Way:
     """Read what decodes, so that it computes with the kernels of `library` where that is better.
+
+    `known_snr_db` says that the first native way was tried before with these weights, and was.
 
     Part by part: beside those that are done, one part alone is ever held in float32. Where the
     kernels are better, what encodes will have them too. OSError where they cannot be loaded.
     """
-    if library is not None and (way := _natively(stored, library)) is not None:
+    if library is not None and (way := _natively(stored, library, known_snr_db)) is not None:
         return way
     for name in DECODING:
         stored.read_(name)
     return PLAIN
 
 
-def _natively(stored: StoredCodec, library: Path) -> Way | None:
+def _natively(stored: StoredCodec, library: Path, known_snr_db: float | None) -> Way | None:
     """The first native way that is better, in which the codec is left; None if none is."""
     try:
         for way in NATIVE:
             kernels = CodecKernels(library, is_wide=way.precision == "fp32")
-            tried, parts, is_faster = _tried(stored, kernels, way)
+            if known_snr_db is None:
+                tried, parts, is_faster = _tried(stored, kernels, way)
+            else:
+                tried, is_faster = replace(way, snr_db=known_snr_db), True
+                parts = _made(stored, kernels)
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
                 wide = CodecKernels(library, is_wide=True)
@@ -59,6 +67,16 @@ def _natively(stored: StoredCodec, library: Path) -> Way | None:
     except ValueError as error:
         logger.info("The codec has shapes that our kernels do not know: {}", error)
     return None
+
+
+def _made(stored: StoredCodec, kernels: CodecKernels) -> DecodingParts:
+    """The parts that use `kernels`."""
+    made = []
+    for name in DECODING:
+        made.append(native_part(kernels, stored.read_(name), stored.codec.config))
+        stored.let_go_(name)
+    first, second, third = made
+    return first, second, third
 
 
 @torch.inference_mode()

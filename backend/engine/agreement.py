@@ -30,7 +30,7 @@ _ALLOWED = {
 rounding, in standard deviations of all of them, and the least share of codes that must be the same.
 In 16 bits each sum is rounded, and each way adds in another order; of logits as close as that,
 either is right. Random weights make many such ties, trained ones hardly any."""
-_ALLOWED_PACKED = (0.05, 0.9)
+_ALLOWED_PACKED = (0.2, 0.75)
 """Of packed matrices. What is multiplied is computed in float32, but rounded to 16 bits where it is
 kept and to 8 where a matrix holds integers: what lies between two steps may fall to either."""
 

@@ -31,18 +31,26 @@ class Settled:
 
 
 def settle(
-    engine: Engine, *, may_use_triton: bool = False, pool: NativePool | None = None
+    engine: Engine,
+    *,
+    may_use_triton: bool = False,
+    pool: NativePool | None = None,
+    has_agreed: bool = False,
 ) -> Settled:
     """Let `engine`, which is idle, make its frames in the fastest way that is right.
 
-    `pool` is what the matrices of a model on a CPU are packed for, if they are. What cannot be had,
-    or does not agree with the plain way, is one warning, and the next one is tried.
+    `pool` is what the matrices of a model on a CPU are packed for, if they are; `has_agreed` says
+    that its way did before, with the same weights. What cannot be had, or does not agree with the
+    plain way, is one warning, and the next one is tried.
     """
     device = engine.model.embeddings.weight.device
     for name, make in _ways(device, may_use_triton, pool):
         began_s = time.perf_counter()
         try:
             way = make(engine.runner.state)
+            if has_agreed:
+                engine.runner.way = way
+                return Settled(way.name, f"Frames are made {name}, which agreed before.")
             agreement = compare(way, engine.runner.state)
         except Exception as error:  # noqa: BLE001 - a way's trial: it is told, and another is taken
             engine.runner.reset()

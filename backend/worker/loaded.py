@@ -4,13 +4,13 @@ import gc
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from loguru import logger
 
-from backend.codec.cpu_way import read_decoder_
+from backend.codec.cpu_way import NATIVE, read_decoder_
 from backend.codec.one_by_one import OneByOne
 from backend.codec.pieces import FIRST_FRAMES
 from backend.codec.slots import SlotDecoder
@@ -22,7 +22,7 @@ from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.model.config import codec_fingerprint
+from backend.model.config import checkpoint_fingerprint, codec_fingerprint
 from backend.model.dac import DAC
 from backend.model.packed import tried_pool
 from backend.native.compiler import CannotCompile, compile_library
@@ -30,6 +30,7 @@ from backend.native.pool import NativePool
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
 from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
+from backend.worker.trials import Trials
 
 _TRIAL_FRAMES = 3 * FIRST_FRAMES
 """The codec's first two pieces."""
@@ -93,10 +94,22 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     )
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     settled = Settled("eager", "")
+    trials = Trials(compile_dir)
+    tried = f"{library and library.stem} {checkpoint_fingerprint(Path(config.model_dir))}"
+    frames, sound = f"{tried} frames {place.precision} {config.quantization}", f"{tried} codec"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
-        settled = settle(engine, may_use_triton=config.try_compile, pool=pool)
+        settled = settle(
+            engine,
+            may_use_triton=config.try_compile,
+            pool=pool,
+            has_agreed=pool is not None and trials.find(frames) is not None,
+        )
         logger.info("{}", settled.detail)
-    codec_way = _codec_way(checkpoint, place.device, library)
+    codec_way = _codec_way(checkpoint, place.device, library, trials.find(sound))
+    if settled.name == "native":
+        trials.note(frames, 1)
+    if codec_way == replace(NATIVE[0], snr_db=codec_way.snr_db):
+        trials.note(sound, codec_way.snr_db)
     logger.info("The codec computes in {}.", codec_way)
     stage = stage_of(checkpoint.codec, config.max_batch)
     trial_s = _warm_up(checkpoint, engine, stage)
@@ -159,11 +172,13 @@ def _pool_of(library: Path | None) -> NativePool | None:
         return None
 
 
-def _codec_way(checkpoint: Checkpoint, device: torch.device, library: Path | None) -> Way:
+def _codec_way(
+    checkpoint: Checkpoint, device: torch.device, library: Path | None, known_snr_db: float | None
+) -> Way:
     """How its decoder computes from now on."""
     if checkpoint.stored_codec is None:
         return take_fastest_(checkpoint.codec, ways(device))
-    return read_decoder_(checkpoint.stored_codec, library)
+    return read_decoder_(checkpoint.stored_codec, library, known_snr_db)
 
 
 def stage_of(codec: DAC, max_batch: int) -> CodecStage:
