@@ -44,7 +44,6 @@ from backend.worker.messages import (
     Ready,
     Shutdown,
     Speak,
-    WayState,
     frame,
     read_body,
     to_worker_decoder,
@@ -89,8 +88,6 @@ class Script:
     greedy_agreement: float | None = None
     """What quantization is said to keep."""
     way: str = "eager"
-    later_way: str = ""
-    """In which way frames are made a moment after it is ready, where that is another."""
 
 
 SCRIPT = Script(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Script()
@@ -274,8 +271,6 @@ def main() -> None:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return
     send(Ready(info(), beats=SCRIPT.beat_s > 0))
-    if SCRIPT.later_way:
-        send(WayState(SCRIPT.later_way, "compiled in 1 s"))
     if SCRIPT.beat_s:
         threading.Thread(target=beat, daemon=True).start()
     while (body := read_body(sys.stdin.buffer)) is not None:

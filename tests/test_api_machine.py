@@ -304,7 +304,7 @@ def test_the_cpu_is_a_mend_where_the_gpu_is_full_and_the_cpu_is_not(
 def test_an_unsafe_estimate_recommends_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with client() as http:
-            with_free(monkeypatch, 24)
+            with_free(monkeypatch, 4)
             told = (await http.post("/estimate-memory", data={"text": "word " * 500})).json()
             assert told["status"] == "warning"
             assert told["estimate"]["safe"] is False
@@ -375,7 +375,7 @@ def test_the_text_limit_follows_free_memory(monkeypatch: pytest.MonkeyPatch) -> 
             raised = await http.post("/tts", data=fields)
             assert raised.headers["X-Max-Text-Length"] == str(planned["max_text_length_ceiling"])
             assert "raised from" in raised.headers["X-Warning"]
-            with_free(monkeypatch, 150)
+            with_free(monkeypatch, 60)
             usual = await http.post("/tts", data=fields)
             assert usual.headers["X-Max-Text-Length"] == str(planned["max_text_length"])
         monkeypatch.undo()

@@ -12,11 +12,11 @@ from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
 from backend.hardware.report import plan_json
 from backend.hardware.tuned import tuned_plan
-from tests.computers import I5, S1, SIZED, V100, Given, computer, cpu_of, plan_for
+from tests.computers import DEMO, I5, S1, SIZED, V100, Given, computer, cpu_of, plan_for
 
 XEON = cpu_of("Xeon", 2, smt=False, features=frozenset({"bf16"}))
 MACHINE = computer(XEON, 16)
-PLANNED = Setup("cpu", "bf16", "int8", 2, False)
+PLANNED = Setup("cpu", "bf16", "int8", 2)
 
 
 def figures(rtf: float, kept: float | None = None, way: str = "eager") -> Figures:
@@ -119,22 +119,6 @@ def test_what_the_table_planned_has_to_be_among_them() -> None:
     assert choose((without("failed", "int8"),), PLANNED) is None
     failed = (without("failed", "int8"), spoken(1.0, quantization="none"))
     assert chosen(*failed) == replace(PLANNED, quantization="none")
-    compiled = replace(PLANNED, compile=True)
-    assert chosen(spoken(1.0), planned=compiled) == PLANNED, "it is tried apart"
-
-
-def test_compiling_is_decided_only_where_it_was_tried() -> None:
-    def is_known(*rows: Measurement) -> bool:
-        verdict = choose(rows, PLANNED)
-        assert verdict is not None
-        return verdict.is_compile_known
-
-    assert not is_known(spoken(1.0))
-    assert is_known(spoken(1.0, way="native"))
-    assert is_known(spoken(1.0), spoken(1.1, way="compiled", compile=True))
-    failed = Measurement(replace(PLANNED, compile=True), "failed", reason="no compiler")
-    assert is_known(spoken(1.0), failed)
-    assert not is_known(spoken(1.0), replace(failed, outcome="skipped"))
 
 
 # --- the plan
@@ -167,27 +151,17 @@ def test_the_plan_goes_by_it_and_says_so() -> None:
     told = plan_json(made)["choices"]
     for name, value in {"device": "cpu", "precision": "bf16", "num_threads": 2}.items():
         assert (told[name]["value"], told[name]["source"]) == (value, "measured")
-    assert (told["torch_compile"]["value"], told["torch_compile"]["source"]) == (False, "measured")
+    assert (told["torch_compile"]["value"], told["torch_compile"]["source"]) == (True, "machine")
     assert (made.expected_rtf, made.expected_memory_gb) == (0.52, 0.94)
     level, line = made.log_lines[-1]
     assert level == "INFO" and line.startswith("Chosen by measurement: cpu bf16 int4, 2 threads")
-    assert not any("TORCH_COMPILE" in line for _, line in made.log_lines)
+    assert made.log_lines[:-1] == plan_for(MACHINE).log_lines
 
 
 def test_without_measurements_the_table_decides() -> None:
     assert tuned() == plan_for(MACHINE)
     assert tuned(*ROWS[1:]) == plan_for(MACHINE), "not what the table would plan"
     assert tuned(*ROWS, engine="fish-speech", quantization="none").quantization.source == "user"
-
-
-def test_whether_compiling_is_tried_stays_the_tables_where_it_was_not_measured() -> None:
-    made, table = tuned(spoken(2.0), spoken(3.0, quantization="none")), plan_for(MACHINE)
-    assert made.compile == table.compile
-    assert made.log_lines[0] == table.log_lines[0]
-    lost = (spoken(2.0), spoken(2.2, way="compiled", compile=True))
-    assert tuned(*lost).compile.value is False
-    won = (spoken(2.0), spoken(1.2, way="compiled", compile=True))
-    assert tuned(*won).compile.value is True
 
 
 @pytest.mark.parametrize(
@@ -198,7 +172,7 @@ def test_whether_compiling_is_tried_stays_the_tables_where_it_was_not_measured()
         ({"num_threads": 2}, "int4", 2),
         ({"precision": "bf16"}, "int4", 2),
         ({"device": "cpu"}, "int4", 2),
-        ({"torch_compile": "off"}, "int4", 2),
+        ({"torch_compile": "off"}, "int8", 1),
     ],
 )
 def test_what_the_user_set_wins(settings: dict[str, Any], quantization: str, threads: int) -> None:
@@ -214,8 +188,33 @@ def test_what_the_user_set_wins(settings: dict[str, Any], quantization: str, thr
 
 def test_a_setting_with_which_nothing_was_measured_is_the_tables() -> None:
     assert tuned(*ROWS, precision="fp32") == plan_for(MACHINE, precision="fp32")
-    forced = plan_for(MACHINE, force_torch_compile=True)
-    assert tuned(*ROWS, force_torch_compile=True) == forced
+
+
+def test_what_a_compilers_code_made_does_not_count_without_one() -> None:
+    rows = [replace(row, figures=figures(1.0, way="native")) for row in ROWS]
+    assert tuned(*rows, torch_compile="off") == plan_for(MACHINE, torch_compile="off")
+    assert tuned(*rows).num_threads.source == "measured"
+
+
+@pytest.mark.parametrize(("way", "calibration_samples"), [("native", 0), ("eager", 32)])
+def test_a_small_checkpoint_is_held_in_int8_where_that_is_faster_and_keeps_its_codes(
+    way: str, calibration_samples: int
+) -> None:
+    planned = Setup.of(plan_for(MACHINE, DEMO))
+    assert planned.quantization == "none"
+    in_int8, in_int4 = replace(planned, quantization="int8"), replace(planned, quantization="int4")
+    rows = (
+        Measurement(planned, "measured", figures(0.13, way=way)),
+        Measurement(in_int8, "measured", figures(0.06, 0.992, way)),
+        Measurement(in_int4, "measured", figures(0.05, 0.957, way)),
+    )
+    made = tuned(*rows, shape=DEMO)
+    assert (made.quantization.value, made.quantization.source) == ("int8", "measured")
+    assert made.quantization.reason == (
+        "measured 358 frames/s (RTF 0.06), the tier expected RTF 4; 2.2 times as fast as none; "
+        "int4 is 1.2 times as fast as int8 but keeps only 95.7% of the codes"
+    )
+    assert made.calibration_samples == calibration_samples, "natively it only tells what is known"
 
 
 def test_what_does_not_fit_any_more_is_passed_over() -> None:
@@ -248,7 +247,7 @@ def test_what_a_setting_forbids_by_now_is_passed_over() -> None:
 def test_a_device_can_be_chosen() -> None:
     machine = computer(I5, 32, V100)
     planned = Setup.of(plan_for(machine))
-    on_cpu = Setup("cpu", "fp32", "none", 2, False)
+    on_cpu = Setup("cpu", "fp32", "none", 2)
     rows = (
         Measurement(planned, "measured", figures(2.0)),
         Measurement(on_cpu, "measured", figures(1.0)),

@@ -21,7 +21,7 @@ from tests.monitored import logged
 from tests.tiny import tiny_checkpoint
 
 MACHINE = computer(I5, 16)
-SETUP = Setup("cpu", "fp32", "none", 1, False)
+SETUP = Setup("cpu", "fp32", "none", 1)
 FIGURES = Figures("eager", "", "fp32", 1.0, 0.1, 0.2, 40.0, 9.0, 0.5, 900.0)
 ROW = Measurement(SETUP, "measured", FIGURES)
 

@@ -37,7 +37,7 @@ def assert_multiplies(pool: NativePool, kind: torch.dtype | Bits, rows: int, wid
     weight = weight_of(kind, outputs, inputs)
     plain = weight.dequantized() if isinstance(weight, QuantizedMatrix) else weight.float()
     bias, x = torch.randn(outputs), torch.randn(rows, inputs)
-    found = PackedLinear(weight, bias, pool)(x)
+    found = PackedLinear.of(weight, bias, pool)(x)
     wanted = F.linear(x, plain, bias)
     assert found.shape == wanted.shape
     assert float((found - wanted).abs().max()) < 2e-4 * float(wanted.abs().max())
@@ -53,7 +53,7 @@ def test_a_product_is_that_of_the_weights(kind: torch.dtype | Bits, rows: int) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_and_small_numbers_beside_each_other(kind: torch.dtype | Bits) -> None:
     """A row's scale is its largest number's: what is 10,000 times smaller keeps two digits."""
-    linear = PackedLinear(weight_of(kind, 64, 64), None, native_pool())
+    linear = PackedLinear.of(weight_of(kind, 64, 64), None, native_pool())
     x = torch.randn(2, 64) * 1e-3
     quiet = linear(x)
     x[0, 5], x[1] = 10.0, 0.0
@@ -69,7 +69,7 @@ def test_large_and_small_numbers_beside_each_other(kind: torch.dtype | Bits) -> 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_makes_none(kind: torch.dtype | Bits, value: float) -> None:
-    linear, x = PackedLinear(weight_of(kind, 48, 64), None, native_pool()), torch.randn(3, 64)
+    linear, x = PackedLinear.of(weight_of(kind, 48, 64), None, native_pool()), torch.randn(3, 64)
     well = linear(x)
     x[1, 33] = value
     sick = linear(x)
@@ -169,7 +169,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_threads_as_before")
 def test_threads_come_and_go() -> None:
-    linear, x = PackedLinear(weight_of(8, 512, 256), None, native_pool()), torch.randn(5, 256)
+    linear, x = PackedLinear.of(weight_of(8, 512, 256), None, native_pool()), torch.randn(5, 256)
     wanted = linear(x)
     for threads in (2, 4, 1, 3, 2, 40, 1):
         torch.set_num_threads(threads)
@@ -183,7 +183,7 @@ def test_nobody_waits_for_a_thread_that_does_not_come(
 ) -> None:
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
     pool = NativePool(compile_library(tmp_path))
-    linear, x = PackedLinear(weight_of(6, 512, 256), None, pool), torch.randn(5, 256)
+    linear, x = PackedLinear.of(weight_of(6, 512, 256), None, pool), torch.randn(5, 256)
     wanted = linear(x)
     torch.set_num_threads(4)
     assert torch.equal(linear(x), wanted)
@@ -193,7 +193,7 @@ def test_nobody_waits_for_a_thread_that_does_not_come(
 def test_two_threads_of_python_take_turns() -> None:
     torch.set_num_threads(2)
     pool = native_pool()
-    linears = [PackedLinear(weight_of(kind, 256, 256), None, pool) for kind in KINDS]
+    linears = [PackedLinear.of(weight_of(kind, 256, 256), None, pool) for kind in KINDS]
     x = torch.randn(3, 256)
     wanted = [linear(x) for linear in linears]
     wrong: list[int] = []

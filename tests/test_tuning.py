@@ -1,6 +1,7 @@
 """Measuring setups, each in a worker of its own; the workers are scripted."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from backend.core import Plan
+from backend.engine.prompt import frame_limit
 from backend.errors import BadSetting
 from backend.hardware.machine import Hardware
 from backend.hardware.measured import Measurement, Setup
@@ -25,7 +27,7 @@ XEON = cpu_of("Xeon", 2, smt=False)
 MACHINE = computer(XEON, 16)
 GIB = 1024**3
 Script = Callable[[Plan], dict[str, Any]]
-PLANNED = Setup("cpu", "fp32", "int8", 2, False)
+PLANNED = Setup("cpu", "fp32", "int8", 2)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -70,7 +72,7 @@ def tuning(
 ) -> Tuning:
     clock = clock or Clock()
     monkeypatch.setattr(lane, "worker_command", clock.scripted(script))
-    chosen = settings(**{"data_dir": tmp_path, "torch_compile": "off", **values})
+    chosen = settings(**{"data_dir": tmp_path, **values})
     return Tuning(chosen, machine, shape, seconds, lambda _: free_bytes, clock)
 
 
@@ -277,54 +279,40 @@ def test_cancelling_ends_the_worker_and_leaves_no_row(
     run(work())
 
 
-def test_a_compiler_comes_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names: list[str] = []
-
-    def script(plan: Plan) -> dict[str, Any]:
-        names.append(str(Setup.of(plan)))
-        if plan.compile.value:
-            return {"later_way": "compiled", "decode_s": 0.05}
-        return {"decode_s": {"int8": 0.1, "none": 0.13}.get(plan.quantization.value, 0.9)}
-
-    async def work() -> None:
-        tried = tuning(monkeypatch, tmp_path, script, torch_compile="auto", num_threads=2)
-        await all_of(tried)
-        assert names[-1] == "cpu fp32 int8, 2 threads, torch.compile"
-        assert names.count("cpu fp32 int8, 2 threads") == 3, "it was tried again before"
-        verdict = tried.verdict()
-        assert verdict is not None and verdict.figures.way == "compiled"
-        assert tried.plan().compile.value is True
-
-    run(work())
-
-
-@pytest.mark.parametrize("way", ["compiled", "eager"])
-def test_what_is_compiled_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
-) -> None:
-    async def work() -> None:
-        tried = tuning(monkeypatch, tmp_path, lambda _: {"later_way": way})
-        row = await tried.measure(replace(PLANNED, compile=True))
-        assert row.figures is not None
-        assert (row.figures.way, row.figures.way_detail) == (way, "compiled in 1 s")
-
-    run(work())
-
-
-def test_calibrating_a_large_checkpoint_takes_none_of_the_time(
+def test_codes_are_compared_once_for_the_same_weights_and_not_of_a_large_checkpoint(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     samples: list[int] = []
 
     def script(plan: Plan) -> dict[str, Any]:
         samples.append(plan.calibration_samples)
-        return {}
+        return {"greedy_agreement": 0.98} if plan.calibration_samples else {}
 
     async def work() -> None:
         await tuning(monkeypatch, tmp_path, script).measure(PLANNED)
         small = tuning(monkeypatch, tmp_path, script, shape=DEMO)
-        await small.measure(PLANNED)
-        assert samples[0] == 0 < samples[1]
+        fewer, in_int4 = replace(PLANNED, num_threads=1), replace(PLANNED, quantization="int4")
+        for setup in (PLANNED, fewer, in_int4):
+            row = await small.measure(setup)
+            assert row.figures is not None and row.figures.kept_codes == 0.98
+        assert samples == [0, 16, 0, 16]
+
+    run(work())
+
+
+def test_a_large_checkpoint_says_something_shorter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+
+    async def work() -> None:
+        for shape in (DEMO, S1):
+            tried = tuning(monkeypatch, tmp_path, lambda _: {"spoken_file": str(said)}, shape=shape)
+            await tried.measure(PLANNED)
+        texts = [json.loads(line)["text"] for line in said.read_text().splitlines()]
+        longer, shorter = dict.fromkeys(texts)
+        assert texts == [longer] * 5 + [shorter] * 5
+        assert frame_limit(shorter, 21.5) < 80 < frame_limit(longer, 21.5)
 
     run(work())
 

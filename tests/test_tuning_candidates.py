@@ -27,7 +27,7 @@ def names(
 
 def measured(**setups: float) -> tuple[Measurement, ...]:
     """Of each quantization its RTF, as the machine would be planned otherwise."""
-    base = Setup("cpu", "bf16", "int8", 8, False)
+    base = Setup("cpu", "bf16", "int8", 8)
     return tuple(
         Measurement(
             replace(base, quantization=name),  # type: ignore[arg-type]
@@ -54,7 +54,6 @@ def test_what_comes_later_is_of_the_best_so_far() -> None:
         "cpu bf16 int4, 4 threads",
         "cpu bf16 int4, 1 thread",
         "cpu fp32 int4, 8 threads",
-        "cpu bf16 int4, 8 threads, torch.compile",
     ]
 
 
@@ -70,17 +69,6 @@ def test_other_quantizations_are_tried_with_the_best_threads_but_not_those_that_
     found = names(rows=(*rows[:2], lossy, best))
     assert "cpu bf16, 4 threads" in found
     assert not any("int4" in name for name in found)
-
-
-def test_compiling_is_tried_where_the_plan_would_and_nothing_better_is_there() -> None:
-    rows = measured(int8=1.0, none=2.0, int4=3.0)
-    compiled = "cpu bf16 int8, 8 threads, torch.compile"
-    assert names(rows=rows)[-1] == compiled
-    assert compiled not in names(rows=rows, torch_compile="off")
-    assert compiled not in names(replace(MACHINE, system="Windows"), rows=rows)
-    (best, *others) = rows
-    native = replace(best, figures=replace(FIGURES, way="native", rtf=1.0))
-    assert compiled not in names(rows=(native, *others))
 
 
 @pytest.mark.parametrize(
@@ -100,12 +88,6 @@ def test_what_the_user_set_is_the_same_in_all(settings: dict[str, Any], stays: s
 def test_all_set_leaves_one() -> None:
     found = names(quantization="none", precision="fp32", num_threads=2)
     assert found == ["cpu fp32, 2 threads"]
-
-
-def test_compiling_that_is_forced_is_measured_with_all() -> None:
-    found = names(force_torch_compile=True)
-    assert len(found) > 2
-    assert all(name.endswith(", torch.compile") for name in found)
 
 
 def test_devices_are_tried_one_of_a_kind() -> None:

@@ -54,7 +54,6 @@ _SETUP: dict[str, Any] = {
     "precision": "fp32",
     "quantization": "none",
     "num_threads": 1,
-    "torch_compile": False,
 }
 MEASURING: dict[str, Any] = {
     "state": "measuring",

@@ -5,7 +5,7 @@ A setup is one way to speak that may be chosen; a measurement is what became of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from msgspec import Meta
@@ -23,6 +23,9 @@ GENTLEST_FIRST: tuple[Quantization, ...] = ("none", "int8", "int4")
 Outcome = Literal["measured", "too_large", "failed", "skipped"]
 """Of a trial: skipped is what there was no time, or no free memory for just then."""
 
+_COMPILED_WAYS = ("fused", "native")
+"""Those that a compiler's code makes frames in; `SHOAL_TORCH_COMPILE=off` leaves the others."""
+
 REASON_CHARACTERS = 1000
 """Characters."""
 _Text = Annotated[str, Meta(max_length=REASON_CHARACTERS)]
@@ -39,13 +42,10 @@ class Setup:
     precision: Precision
     quantization: Quantization
     num_threads: Annotated[int, Meta(ge=1, le=4096)]
-    compile: bool
-    """Whether compiled code is tried, as `Plan.compile` says."""
 
     def __str__(self) -> str:
         threads = f"{self.num_threads} thread{'s' * (self.num_threads > 1)}"
-        tries = ", torch.compile" if self.compile and self.device == "cpu" else ""
-        return f"{self.weights}, {threads}{tries}"
+        return f"{self.weights}, {threads}"
 
     @property
     def weights(self) -> str:
@@ -61,35 +61,25 @@ class Setup:
             precision=plan.precision.value,  # type: ignore[arg-type] # one of the three
             quantization=plan.quantization.value,
             num_threads=plan.num_threads.value,
-            compile=plan.compile.value,
         )
-
-    def is_like(self, other: "Setup") -> bool:
-        """The same, whether or not compiled code is tried."""
-        return replace(self, compile=other.compile) == other
 
     def suits(self, settings: Settings) -> bool:
         """Nothing in it is against what the user set."""
-        is_compile_set = settings.torch_compile == "off" or settings.force_torch_compile
         return (
-            (not is_compile_set or self.compile == settings.force_torch_compile)
-            and settings.device in ("auto", self.device, self.device.partition(":")[0])
+            settings.device in ("auto", self.device, self.device.partition(":")[0])
             and settings.precision in ("auto", self.precision)
             and settings.quantization in ("auto", self.quantization)
             and settings.num_threads in (None, self.num_threads)
         )
 
-    def pinned(self, settings: Settings, *, with_compile: bool = True) -> Settings:
-        """`settings` with this asked for; `with_compile` False leaves compiling to the plan."""
+    def pinned(self, settings: Settings) -> Settings:
+        """`settings` with this asked for."""
         asked = {
             "device": self.device,
             "precision": self.precision,
             "quantization": self.quantization,
             "num_threads": self.num_threads,
         }
-        if with_compile:
-            asked["torch_compile"] = "auto" if self.compile else "off"
-            asked["force_torch_compile"] = self.compile
         return settings.model_copy(update=asked)
 
 
@@ -118,7 +108,8 @@ class Figures:
     """Share of the most probable codes that the quantization kept; None without one."""
 
     def __str__(self) -> str:
-        return f"{self.frames_per_s:.3g} frames/s (RTF {self.rtf:.2f})"
+        frames_per_s = f"{self.frames_per_s:{'.0f' if self.frames_per_s >= 100 else '.3g'}}"
+        return f"{frames_per_s} frames/s (RTF {self.rtf:.2f})"
 
     @property
     def is_faithful(self) -> bool:
@@ -137,6 +128,12 @@ class Measurement:
     reason: _Text = ""
     """Why there are no figures."""
 
+    def suits(self, settings: Settings) -> bool:
+        """Nothing in it is against what the user set; its way neither."""
+        needs_compiler = self.figures is not None and self.figures.way in _COMPILED_WAYS
+        may_compile = settings.torch_compile != "off"
+        return self.setup.suits(settings) and (may_compile or not needs_compiler)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -144,8 +141,6 @@ class Verdict:
 
     setup: Setup
     figures: Figures
-    is_compile_known: bool
-    """Whether compiled code was tried and lost or won; if not, nothing speaks against trying it."""
     about_quantization: str
     """Why the weights are held so, in words that go on a sentence."""
 
@@ -157,7 +152,7 @@ def choose(rows: Sequence[Measurement], planned: Setup) -> Verdict | None:
     it has to be faster than every gentler one by more than noise, and keep the codes. Else it is
     taken only where the gentler do not fit the memory, or none was tried and the table had it.
     """
-    if not any(row.setup.is_like(planned) for row in rows):
+    if not any(row.setup == planned for row in rows):
         return None
     best: Measurement | None = None
     told: list[str] = []
@@ -175,11 +170,11 @@ def choose(rows: Sequence[Measurement], planned: Setup) -> Verdict | None:
     if best is None:
         return None
     assert best.figures is not None
-    return Verdict(best.setup, best.figures, _is_compile_known(rows, best), "; ".join(told))
+    return Verdict(best.setup, best.figures, "; ".join(told))
 
 
 def _fastest(rows: Sequence[Measurement], planned: Setup) -> Measurement | None:
-    """Of those within noise of the lowest RTF the planned, then what compiles nothing.
+    """Of those within noise of the lowest RTF the planned, then the fastest.
 
     One that keeps too few codes only where all do.
     """
@@ -188,9 +183,9 @@ def _fastest(rows: Sequence[Measurement], planned: Setup) -> Measurement | None:
     least = min((figures.rtf for _, figures in faithful), default=0.0)
     alike = [(row, each.rtf) for row, each in faithful if each.rtf <= least * (1 + NOISE)]
 
-    def preferred(each: tuple[Measurement, float]) -> tuple[bool, bool, float]:
+    def preferred(each: tuple[Measurement, float]) -> tuple[bool, float]:
         row, rtf = each
-        return not row.setup.is_like(planned), row.setup.compile, rtf
+        return row.setup != planned, rtf
 
     return min(alike, key=preferred)[0] if alike else None
 
@@ -231,10 +226,3 @@ def _absence(quantization: Quantization, rows: Sequence[Measurement]) -> str:
         if (row := next((row for row in rows if row.outcome == outcome), None)) is not None:
             return f"{quantization} {words}: {row.reason}"
     return f"{quantization} was not measured"
-
-
-def _is_compile_known(rows: Sequence[Measurement], best: Measurement) -> bool:
-    assert best.figures is not None
-    others = [row for row in rows if row.setup.is_like(best.setup)]
-    is_tried = any(row.setup.compile and row.outcome != "skipped" for row in others)
-    return is_tried or best.figures.way != "eager"

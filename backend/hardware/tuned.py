@@ -30,7 +30,7 @@ def tuned_plan(
     """
     table = make_plan(hardware, settings, shape)
     chosen = verdict_on(hardware, settings, shape, rows)
-    return table if chosen is None else _told(*chosen, table, settings)
+    return table if chosen is None else _told(*chosen, table)
 
 
 def verdict_on(
@@ -40,11 +40,10 @@ def verdict_on(
     if settings.engine != "shoal":
         return None
     planned = Setup.of(make_plan(hardware, settings, shape))
-    left = [row for row in rows if row.setup.suits(settings)]
+    left = [row for row in rows if row.suits(settings)]
     while (verdict := choose(left, planned)) is not None:
-        asked = verdict.setup.pinned(settings, with_compile=verdict.is_compile_known)
         try:
-            return verdict, make_plan(hardware, asked, shape)
+            return verdict, make_plan(hardware, verdict.setup.pinned(settings), shape)
         except (BadSetting, NotEnoughMemory) as error:
             outcome: Outcome = "failed" if isinstance(error, BadSetting) else "too_large"
             refused = Measurement(verdict.setup, outcome, reason=refusal(error))
@@ -57,7 +56,7 @@ def refusal(error: Exception) -> str:
     return str(error).partition(" Would work:")[0].rstrip(".")[:REASON_CHARACTERS]
 
 
-def _told(verdict: Verdict, plan: Plan, table: Plan, settings: Settings) -> Plan:
+def _told(verdict: Verdict, plan: Plan, table: Plan) -> Plan:
     """`plan` with what decided its choices; what the user set stays the user's."""
     figures = verdict.figures
     outcome = f"{figures}, the tier expected RTF {table.expected_rtf:g}"
@@ -67,9 +66,8 @@ def _told(verdict: Verdict, plan: Plan, table: Plan, settings: Settings) -> Plan
             return was
         return Choice(now.value, "; ".join(filter(None, [f"measured {outcome}", more])), "measured")
 
-    compiled, lines = table.compile, table.log_lines[:1]
-    if verdict.is_compile_known and compiled.source != "user":
-        compiled, lines = told(compiled, plan.compile, f"in the {figures.way} way"), ()
+    # Nothing is fitted for the native way: calibrating would only tell what is known by now.
+    is_known = figures.way == "native" and figures.kept_codes is not None
     line = f"Chosen by measurement: {verdict.setup}, which made {outcome}."
     return replace(
         plan,
@@ -77,8 +75,8 @@ def _told(verdict: Verdict, plan: Plan, table: Plan, settings: Settings) -> Plan
         precision=told(table.precision, plan.precision),
         quantization=told(table.quantization, plan.quantization, verdict.about_quantization),
         num_threads=told(table.num_threads, plan.num_threads),
-        compile=compiled,
+        calibration_samples=0 if is_known else plan.calibration_samples,
         expected_rtf=round(figures.rtf, 3),
         expected_memory_gb=round(figures.peak_mb * MIB / 1e9, 2),
-        log_lines=(*lines, *plan.log_lines[1:], ("INFO", line)),
+        log_lines=(*plan.log_lines, ("INFO", line)),
     )

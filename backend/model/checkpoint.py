@@ -26,6 +26,12 @@ from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
 from backend.model.packed import PackedLinear, compute_in_float32_, pack_linears_, refusal
+from backend.model.packed_file import (
+    LEAST_PARAMETERS,
+    packed_path,
+    read_packed,
+    write_packed,
+)
 from backend.model.quantize import (
     Make,
     held_in,
@@ -111,15 +117,17 @@ def load_checkpoint(
     quantization: Quantization = "none",
     calibration_samples: int = 0,
     pool: NativePool | None = None,
+    packed_dir: Path | None = None,
     codec_in_parts: bool = False,
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
     Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
     bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
-    With a `pool` the transformer's matrices are held as its kernels read them. With
-    `codec_in_parts` the codec stays in its file, its code books apart, until `stored_codec` is
-    asked for it; so it does on a CPU only.
+    With a `pool` the transformer's matrices are held as its kernels read them, and `packed_dir`
+    keeps a large quantized one as it was packed, for the next start. With `codec_in_parts` the
+    codec stays in its file, its code books apart, until `stored_codec` is asked for it; so it does
+    on a CPU only.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -144,10 +152,19 @@ def load_checkpoint(
     if pool is not None and (reason := refusal(config)):
         logger.warning("The kernels in C are not for this checkpoint: {}", reason)
         pool = None
-    _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
-    cost = None
-    if quantization != "none" and calibration_samples:
-        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
+    is_large = config.parameters >= LEAST_PARAMETERS and config.tie_word_embeddings
+    path, cost = None, None
+    if pool is not None and packed_dir is not None and quantization != "none" and is_large:
+        path = packed_path(packed_dir, folder, dtype, quantization, calibration_samples)
+    kept = None if path is None or pool is None else read_packed(model, path, quantization, pool)
+    if kept is not None:
+        model, cost = kept
+    else:
+        _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
+        if quantization != "none" and calibration_samples:
+            cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
+        if path is not None:
+            write_packed(model, path, cost)
     stored_codec = None
     if codec_in_parts:
         stored_codec = StoredCodec(codec, sounds)
@@ -175,7 +192,7 @@ def _fill_transformer(
     pool: NativePool | None,
 ) -> None:
     """Part by part, each brought into its final form before the next one is read."""
-    make: Make = quantized_linear if pool is None else partial(PackedLinear, pool=pool)
+    make: Make = quantized_linear if pool is None else partial(PackedLinear.of, pool=pool)
     for name in _parts(model):
         part = model.get_submodule(name)
         fill_(part, name, weights, device, dtype)
@@ -190,7 +207,7 @@ def _fill_transformer(
     if quantization == "none":
         model.freeze_head_()
         if pool is not None:
-            model.quantized_head = PackedLinear(model.head_weight(), None, pool)
+            model.quantized_head = PackedLinear.of(model.head_weight(), None, pool)
             model.legal_head = torch.empty(0)
     else:
         quantize_head_(model, make=make)

@@ -26,6 +26,7 @@ from backend.native.structs import (
 
 KINDS = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
 """What the kernels call the types of weights that are no integers."""
+_KIND_OF = {32: FLOAT32, 16: BFLOAT16, 8: INT8, 6: INT6}
 _MOST_ERROR = 1e-3
 """Of a product, as a share of the largest."""
 
@@ -37,32 +38,50 @@ class PackedLinear(nn.Module):
     """
 
     def __init__(
-        self, weight: Tensor | QuantizedMatrix, bias: Tensor | None, pool: NativePool
+        self,
+        packed: Tensor,
+        bias: Tensor | None,
+        outputs: int,
+        inputs: int,
+        bits: int,
+        pool: NativePool,
     ) -> None:
+        """`packed` and `bias` are what `of` made; ValueError where they are of another size."""
         super().__init__()
+        self.out_features, self.in_features, self.bits = outputs, inputs, bits
         self._pool = pool
-        if isinstance(weight, QuantizedMatrix):
-            self.out_features, self.in_features = weight.values.shape
-            self.bits: int = weight.bits
-            kind = {8: INT8, 6: INT6}[weight.bits]
-            packed = _pack_integers(weight)
-        else:
-            self.out_features, self.in_features = weight.shape
-            self.bits, kind = 8 * weight.element_size(), KINDS[weight.dtype]
-            packed = _pack_floats(weight)
-        self.bias: Tensor | None
         self.packed: Tensor
+        self.bias: Tensor | None
         self.register_buffer("packed", packed)
-        surplus = -self.out_features % TILE
-        self.register_buffer("bias", None if bias is None else F.pad(bias.float(), (0, surplus)))
+        self.register_buffer("bias", bias)
+        tiles = -(-outputs // TILE)
+        scales = 4 if bits in (6, 8) else 0
+        if packed.nbytes != tiles * TILE * (inputs * bits // 8 + scales):
+            raise ValueError(f"{packed.nbytes} bytes are no matrix of {outputs} by {inputs}")
         self.matrix = Matrix(
             weights=packed.data_ptr(),
-            bias=None if self.bias is None else self.bias.data_ptr(),
-            outputs=self.out_features + surplus,
-            inputs=self.in_features,
-            kind=kind,
+            bias=None if bias is None else bias.data_ptr(),
+            outputs=tiles * TILE,
+            inputs=inputs,
+            kind=_KIND_OF[bits],
         )
-        pool.reserve(self.in_features)
+        pool.reserve(inputs)
+
+    @classmethod
+    def of(
+        cls, weight: Tensor | QuantizedMatrix, bias: Tensor | None, pool: NativePool
+    ) -> "PackedLinear":
+        """That of a matrix [out, in] and a bias [out]."""
+        bits: int
+        if isinstance(weight, QuantizedMatrix):
+            (outputs, inputs), bits = weight.values.shape, weight.bits
+            packed = _pack_integers(weight)
+        else:
+            (outputs, inputs), bits = weight.shape, 8 * weight.element_size()
+            packed = _pack_floats(weight)
+        if bias is not None:
+            bias = F.pad(bias.detach().float(), (0, -outputs % TILE))
+        return cls(packed, bias, outputs, inputs, bits, pool)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features).float().contiguous()
@@ -124,7 +143,7 @@ def tried_pool(library: Path) -> NativePool:
     for kind in kinds:
         plain = kind.dequantized() if isinstance(kind, QuantizedMatrix) else kind.float()
         wanted = F.linear(x, plain, bias)
-        found = PackedLinear(kind, bias, pool)(x)
+        found = PackedLinear.of(kind, bias, pool)(x)
         error = float((found - wanted).abs().max() / wanted.abs().max())
         if not error <= _MOST_ERROR:
             raise CannotCompile(f"the kernels are wrong by {error:.1e} here")
@@ -141,4 +160,4 @@ def compute_in_float32_(module: nn.Module) -> None:
 def pack_linears_(model: nn.Module, name: str, pool: NativePool) -> None:
     """Pack every Linear of `model`'s submodule `name`, one after another."""
     for inner, linear in list(linears(model.get_submodule(name), name)):
-        replace_(model, inner, PackedLinear(linear.weight, linear.bias, pool))
+        replace_(model, inner, PackedLinear.of(linear.weight, linear.bias, pool))

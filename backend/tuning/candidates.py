@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.classify import usable_performance_cores
-from backend.hardware.compile_gate import gate_for
 from backend.hardware.machine import Hardware
 from backend.hardware.measured import GENTLEST_FIRST, Measurement, Setup, choose
 from backend.hardware.need import CheckpointShape
-from backend.hardware.placement import place, preferred_devices
+from backend.hardware.placement import preferred_devices
 from backend.hardware.plan import make_plan
 from backend.hardware.tiers import Precision
 from backend.settings import Settings
@@ -24,13 +23,12 @@ def candidates(
     """What is still to be measured after `rows`; what the user set is the same in all.
 
     First what the table planned, then its other quantizations, then what it would plan on other
-    devices; then of the best so far other numbers of threads, the other precision of a CPU, other
-    quantizations, and torch.compile. So the list changes with `rows`. Raises what `make_plan`
-    raises.
+    devices; then of the best so far other numbers of threads, the other precision of a CPU, and
+    other quantizations. So the list changes with `rows`. Raises what `make_plan` raises.
     """
-    planned = _measurable(Setup.of(make_plan(hardware, settings, shape)), settings)
+    planned = Setup.of(make_plan(hardware, settings, shape))
     verdict = choose(rows, planned)
-    best = planned if verdict is None else _measurable(verdict.setup, settings)
+    best = planned if verdict is None else verdict.setup
     steps = (
         iter((planned,)),
         _quantized(planned, settings, rows),
@@ -38,18 +36,10 @@ def candidates(
         (replace(best, num_threads=each) for each in _threads(hardware, settings, best)),
         (replace(best, precision=each) for each in _precisions(settings, best)),
         _quantized(best, settings, rows),
-        _compiled(hardware, settings, shape, best, rows),
     )
     tried = {row.setup for row in rows}
     found = dict.fromkeys(setup for step in steps for setup in step)
     return [setup for setup in found if setup not in tried and setup.suits(settings)]
-
-
-def _measurable(setup: Setup, settings: Settings) -> Setup:
-    """On a CPU without torch.compile, unless it is asked for: the compiler would take the cores
-    from what is measured, and is tried last."""
-    is_apart = setup.device == "cpu" and not settings.force_torch_compile
-    return replace(setup, compile=False) if is_apart else setup
 
 
 def _quantized(setup: Setup, settings: Settings, rows: Sequence[Measurement]) -> Iterator[Setup]:
@@ -72,7 +62,7 @@ def _on_other_devices(
         kinds.add(kind)
         on_it = settings.model_copy(update={"device": device})
         try:
-            yield _measurable(Setup.of(make_plan(hardware, on_it, shape)), settings)
+            yield Setup.of(make_plan(hardware, on_it, shape))
         except (BadSetting, NotEnoughMemory):
             continue  # no setup of it can be had
 
@@ -88,20 +78,3 @@ def _threads(hardware: Hardware, settings: Settings, best: Setup) -> Sequence[in
 def _precisions(settings: Settings, best: Setup) -> Sequence[Precision]:
     """On a GPU the plan's is as fast as its rivals; fp16 cannot be had on a CPU."""
     return ("bf16", "fp32") if best.device == "cpu" and settings.precision == "auto" else ()
-
-
-def _compiled(
-    hardware: Hardware,
-    settings: Settings,
-    shape: CheckpointShape,
-    best: Setup,
-    rows: Sequence[Measurement],
-) -> Iterator[Setup]:
-    """With torch.compile where the plan would try it, and frames are made in no better way."""
-    ways = [row.figures.way for row in rows if row.setup == best and row.figures is not None]
-    if best.device != "cpu" or ways != ["eager"]:
-        return
-    asked = best.pinned(settings, with_compile=False)
-    compiled, _ = gate_for(hardware, place(hardware, asked, shape), asked)
-    if compiled.value:
-        yield replace(best, compile=True)

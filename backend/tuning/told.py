@@ -91,7 +91,6 @@ def _setup_json(setup: Setup) -> dict[str, Any]:
         "precision": setup.precision,
         "quantization": setup.quantization,
         "num_threads": setup.num_threads,
-        "torch_compile": setup.compile,
     }
 
 

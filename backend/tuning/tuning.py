@@ -32,6 +32,13 @@ _RIVALS, _TRIALS = 2.0, 3
 """Up to so many times the best's RTF a setup is tried again, so many times in all: on a machine
 that others use as well, the same one was three times slower from one minute to the next."""
 
+_SENTENCE, _SHORT_SENTENCE = "How fast does it go?", "Hello."
+"""What is said with a small checkpoint, and with another: weights that do not end by themselves go
+on to the frame limit, which is 75 frames of the short one, and those take a slow machine seconds.
+"""
+_CALIBRATION_SAMPLES = 16
+"""Texts that tell what a quantization keeps of a small checkpoint's codes, in a second or two."""
+
 FreeBytes = Callable[[Plan], int]
 """What is free now of the memory that a plan's worker would take."""
 
@@ -86,14 +93,11 @@ class Tuning:
     def next(self) -> Setup | None:
         """What to measure now; None where nothing is left, or the time would not do for it.
 
-        What is nearly as fast as the best is measured again in the end, but before a compiler that
-        may take all the time there is.
+        What is nearly as fast as the best is measured again in the end.
         """
         if self.left_s <= max(_LEAST_S, self._longest_s):
             return None
-        ahead = self.ahead
-        quick = [setup for setup in ahead if not compiles(setup)]
-        return next(iter(quick or self._rivals() or ahead), None)
+        return next(iter(self.ahead or self._rivals()), None)
 
     async def measure(self, setup: Setup) -> Measurement:
         """What becomes of `setup`, added to `rows`; cancelling it leaves no trace of it."""
@@ -104,7 +108,7 @@ class Tuning:
             self.current = None
         took_s = self._clock() - self._began_s
         self.spent_s += took_s
-        if row.outcome == "measured" and not compiles(setup):
+        if row.outcome == "measured":
             self._longest_s = max(self._longest_s, took_s)
         self._trials[setup] += 1
         self._record(row)
@@ -152,8 +156,6 @@ class Tuning:
     async def _tried(self, setup: Setup) -> Measurement:
         try:
             plan = make_plan(self.hardware, setup.pinned(self.settings), self.shape)
-            if not is_small(self.shape):  # takes minutes, and makes nothing faster
-                plan = replace(plan, calibration_samples=0)
         except NotEnoughMemory as error:
             return Measurement(setup, "too_large", reason=refusal(error))
         except BadSetting as error:
@@ -164,20 +166,32 @@ class Tuning:
             memory.check_load(Deployment(self.hardware, self.shape, plan).resident_bytes)
         except NotEnoughMemory as error:
             return Measurement(setup, "skipped", reason=refusal(error))
-        left_s = self.left_s
+        left_s, kept_codes = self.left_s, self._kept_codes(setup)
+        # Of a large checkpoint it takes minutes, and makes nothing faster.
+        is_calibrated = is_small(self.shape) and kept_codes is None
+        samples = _CALIBRATION_SAMPLES if is_calibrated else 0
         try:
             async with asyncio.timeout(left_s):
                 figures = await measure(
-                    lane.worker_command(self.settings, plan),
+                    lane.worker_command(self.settings, replace(plan, calibration_samples=samples)),
                     lane.worker_environment(plan),
                     self.settings.worker_start_timeout_s,
-                    compiles(setup),
+                    _SENTENCE if is_small(self.shape) else _SHORT_SENTENCE,
                 )
         except TimeoutError:
             return Measurement(setup, "skipped", reason=f"not done in the {left_s:.0f} s left")
         except ShoalError as error:
             return Measurement(setup, "failed", reason=_told(error))
+        if figures.kept_codes is None:
+            figures = replace(figures, kept_codes=kept_codes)
         return self._fitting(setup, plan, figures)
+
+    def _kept_codes(self, setup: Setup) -> float | None:
+        """What quantization left alone of the same weights, where that was measured before."""
+        for row in self.rows:
+            if row.figures is not None and row.setup.weights == setup.weights:
+                return row.figures.kept_codes
+        return None
 
     def _fitting(self, setup: Setup, plan: Plan, figures: Figures) -> Measurement:
         """Measured, unless it took more memory than it may have."""
@@ -192,11 +206,6 @@ class Tuning:
     def _free_now(self, plan: Plan) -> int:
         gpu = next((gpu for gpu in self.hardware.gpus if gpu.uuid == plan.device_uuid), None)
         return gpu.free_bytes if gpu else read_memory().available_bytes
-
-
-def compiles(setup: Setup) -> bool:
-    """Its worker compiles in the background once it can speak; on a GPU Triton does so before."""
-    return setup.compile and setup.device == "cpu"
 
 
 def _told(error: ShoalError) -> str:

@@ -81,6 +81,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
         quantization=config.quantization,
         calibration_samples=config.calibration_samples,
         pool=pool,
+        packed_dir=Path(config.compile_dir) if config.compile_dir else None,
         codec_in_parts=place.device.type == "cpu",
     )
     if checkpoint.quantization != "none":

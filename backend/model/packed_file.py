@@ -1,0 +1,113 @@
+"""A transformer as it was quantized and packed once, kept on disk for the next start.
+
+The file is mapped: what a frame reads of it is in memory, and of the embeddings only the rows that
+were asked for; where memory is short, the system may drop what it can read again.
+"""
+
+import copy
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from loguru import logger
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from backend.core import QualityCost, Quantization
+from backend.model.config import checkpoint_fingerprint
+from backend.model.dual_ar import DualAR
+from backend.model.packed import PackedLinear
+from backend.model.quantize import held_in, linears, replace_
+from backend.native.pool import NativePool
+
+_LAYOUT = 1
+"""Of the file, and of packed matrices: another number where either changes."""
+LEAST_PARAMETERS = 100_000_000
+"""A smaller transformer is packed in less than a second."""
+_KEPT = 2
+"""Files that a folder holds: each is half a gigabyte and more."""
+
+
+def packed_path(
+    folder: Path, checkpoint: Path, dtype: torch.dtype, quantization: Quantization, samples: int
+) -> Path:
+    """Where in `folder` the transformer of `checkpoint` is kept, held so, its cost measured with so
+    many texts. Raises `BadCheckpoint` where the checkpoint cannot be read."""
+    parts = (checkpoint_fingerprint(checkpoint), str(dtype).removeprefix("torch."), quantization)
+    return folder / f"{'-'.join(parts)}-{samples}-v{_LAYOUT}.safetensors"
+
+
+def write_packed(model: DualAR, path: Path, cost: QualityCost | None) -> None:
+    """Keep `model`, which is packed; what cannot be written is one warning."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cost_json = json.dumps(None if cost is None else asdict(cost))
+        save_file(model.state_dict(), partial, {"cost": cost_json})
+        partial.replace(path)
+        _prune(path.parent)
+    except (OSError, SafetensorError) as error:
+        logger.warning("Packed weights are not kept for the next start: {}", error)
+        partial.unlink(missing_ok=True)
+
+
+def read_packed(
+    empty: DualAR, path: Path, quantization: Quantization, pool: NativePool
+) -> tuple[DualAR, QualityCost | None] | None:
+    """What `path` keeps of a model like `empty`, which is on the meta device, and what its
+    quantization cost; None where nothing is kept, or nothing that can be used."""
+    if not path.is_file():
+        return None
+    model = copy.deepcopy(empty)
+    try:
+        cost = _fill(model, path, quantization, pool)
+        os.utime(path)  # it is the last that was wanted
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        logger.warning("What was packed before cannot be used: {}", error)
+        return None
+    return model, cost
+
+
+def _fill(
+    model: DualAR, path: Path, quantization: Quantization, pool: NativePool
+) -> QualityCost | None:
+    with safe_open(path, framework="pt") as file:
+        tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        cost = json.loads(file.metadata()["cost"])
+    for name, linear in list(linears(model, "")):
+        bits = held_in(name, quantization, is_packed=True)
+        replace_(model, name, _packed(tensors, name, linear, bits, pool))
+    head = nn.Linear(model.config.slow.dim, model.config.codebook_size + 1, device="meta")
+    model.quantized_head = _packed(tensors, "quantized_head", head, 8, pool)
+    for name, module in model.named_modules():
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            found = tensors[f"{name}.{key}"]
+            if found.shape != parameter.shape:
+                raise ValueError(f"{name}.{key} is {tuple(found.shape)}")
+            setattr(module, key, nn.Parameter(found, requires_grad=False))
+    model.legal_head = torch.empty(0)
+    return None if cost is None else QualityCost(**cost)
+
+
+def _packed(
+    tensors: dict[str, Tensor], name: str, linear: nn.Linear, bits: int | None, pool: NativePool
+) -> PackedLinear:
+    packed = tensors[f"{name}.packed"]
+    return PackedLinear(
+        packed,
+        tensors.get(f"{name}.bias"),
+        linear.out_features,
+        linear.in_features,
+        bits or 8 * packed.element_size(),
+        pool,
+    )
+
+
+def _prune(folder: Path) -> None:
+    """Remove all but the last that were wanted."""
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    for old in files[:-_KEPT]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""A packed transformer that is kept for the next start."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.core import Quantization
+from backend.model import checkpoint as checkpoint_module
+from backend.model import packed_file
+from backend.model.checkpoint import Checkpoint, load_checkpoint
+from tests.kernels_in_c import native_pool
+from tests.monitored import logged
+from tests.tiny import tiny_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+
+
+def load(
+    folder: Path,
+    kept: Path,
+    quantization: Quantization = "int4",
+    dtype: torch.dtype = torch.bfloat16,
+    samples: int = 0,
+) -> Checkpoint:
+    return load_checkpoint(
+        folder,
+        dtype=dtype,
+        quantization=quantization,
+        calibration_samples=samples,
+        pool=native_pool(),
+        packed_dir=kept,
+    )
+
+
+def assert_alike(one: Checkpoint, other: Checkpoint) -> None:
+    ours, theirs = one.model.state_dict(), other.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert one.quality_cost == other.quality_cost
+    assert one.weight_bytes == other.weight_bytes
+    x = torch.randn(3, one.config.slow.dim)
+    assert torch.equal(one.model.slow_logits(x), other.model.slow_logits(x))
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_next_start_has_the_same(
+    quantization: Quantization, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_checkpoint(tmp_path / "tiny", attention_qkv_bias=True, fast_dim=32)
+    first = load(folder, tmp_path / "kept", quantization, dtype, samples=4)
+    assert first.quality_cost is not None
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is packed once more")
+
+    monkeypatch.setattr(checkpoint_module, "_fill_transformer", never)
+    assert_alike(load(folder, tmp_path / "kept", quantization, dtype, samples=4), first)
+
+
+def test_what_differs_is_kept_apart_and_the_oldest_goes(tmp_path: Path) -> None:
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    load(folder, kept, "int8")
+    (eight,) = kept.iterdir()
+    os.utime(eight, (1, 1))
+    load(folder, kept, "int4")
+    assert len(list(kept.iterdir())) == 2
+    load(folder, kept, "int8")  # now it is the last that was wanted
+    load(tiny_checkpoint(tmp_path / "other", seed=1), kept, "int4")
+    assert len(list(kept.iterdir())) == 2
+    assert eight.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "another shape"])
+def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    first = load(folder, kept)
+    (file,) = kept.iterdir()
+    whole = file.read_bytes()
+    if damage == "another shape":
+        load(tiny_checkpoint(tmp_path / "other", dim=32), tmp_path / "kept2")
+        file.write_bytes(next((tmp_path / "kept2").iterdir()).read_bytes())
+    else:
+        cut = {"cut": whole[:-100], "garbage": b"\xff" * 1000, "empty": b""}
+        file.write_bytes(cut[damage])
+    with logged("WARNING") as lines:
+        assert_alike(load(folder, kept), first)
+    assert any("cannot be used" in line for line in lines)
+    assert file.read_bytes() == whole
+
+
+def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"the beginning")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packed_file, "save_file", full)
+    with logged("WARNING") as lines:
+        load(tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept")
+    assert [line for line in lines if "No space left" in line]
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_nothing_is_kept_that_is_packed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_checkpoint(tmp_path / "tiny")
+    load(folder, tmp_path / "kept", "none")
+    load(tiny_checkpoint(tmp_path / "untied", tie_word_embeddings=False), tmp_path / "kept")
+    monkeypatch.undo()
+    load(folder, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
