@@ -66,7 +66,9 @@ def test_one_that_is_faster_is() -> None:
     verdict = choose((spoken(0.5), spoken(1.0, quantization="none")), PLANNED)
     assert verdict is not None
     assert verdict.setup.quantization == "int8"
-    assert verdict.about_quantization == "2.0 times as fast as none; int4 was not measured"
+    assert verdict.about_quantization == (
+        "2.0 times as fast as none, codes not compared; int4 was not measured"
+    )
 
 
 def test_a_stronger_one_has_to_be_faster_than_a_gentler() -> None:
@@ -211,7 +213,7 @@ def test_a_small_checkpoint_is_held_in_int8_where_that_is_faster_and_keeps_its_c
     made = tuned(*rows, shape=DEMO)
     assert (made.quantization.value, made.quantization.source) == ("int8", "measured")
     assert made.quantization.reason == (
-        "measured 358 frames/s (RTF 0.06), the tier expected RTF 4; 2.2 times as fast as none; "
+        "measured 358 frames/s (RTF 0.060), the tier expected RTF 4; 2.2 times as fast as none; "
         "int4 is 1.2 times as fast as int8 but keeps only 95.7% of the codes"
     )
     assert made.calibration_samples == calibration_samples, "natively it only tells what is known"

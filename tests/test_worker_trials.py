@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 import backend
-from backend.engine import ways
+from backend.engine import agreement, ways
+from backend.engine.agreement import Agreement
+from backend.engine.frame import State, Way
 from backend.worker import loaded
 from backend.worker.messages import WorkerConfig
 from backend.worker.trials import Trials
@@ -54,8 +56,13 @@ def test_a_worker_tries_once_a_checkpoint(
     )
     first = loaded.load(config).info
     compared: list[object] = []
-    compare = ways.compare
-    monkeypatch.setattr(ways, "compare", lambda *each: compared.append(each) or compare(*each))
+    compare = agreement.compare
+
+    def counted(way: Way, state: State) -> Agreement:
+        compared.append(way)
+        return compare(way, state)
+
+    monkeypatch.setattr(ways, "compare", counted)
     second = loaded.load(config).info
     assert not compared
     assert (first.way, second.way) == ("native", "native")

@@ -109,7 +109,12 @@ class Figures:
 
     def __str__(self) -> str:
         frames_per_s = f"{self.frames_per_s:{'.0f' if self.frames_per_s >= 100 else '.3g'}}"
-        return f"{frames_per_s} frames/s (RTF {self.rtf:.2f})"
+        return f"{frames_per_s} frames/s (RTF {self.rtf_told})"
+
+    @property
+    def rtf_told(self) -> str:
+        """For people."""
+        return f"{self.rtf:.{2 if self.rtf >= 0.1 else 3}f}"
 
     @property
     def is_faithful(self) -> bool:
@@ -200,7 +205,8 @@ def _compared(gentler: Measurement, stronger: Measurement) -> tuple[str, bool]:
     if not stronger.figures.is_faithful:
         kept = stronger.figures.kept_codes
         return f"{name} is {times} but keeps only {kept:.1%} of the codes", False
-    return times, True
+    is_known = stronger.figures.kept_codes is not None
+    return times if is_known else f"{times}, codes not compared", True
 
 
 def _must_do(rows: Sequence[Measurement], quantization: Quantization) -> bool:

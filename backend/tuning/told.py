@@ -76,7 +76,7 @@ def _cells(figures: Figures) -> list[str]:
     return [
         figures.way,
         f"{figures.frames_per_s:.1f}",
-        f"{figures.rtf:.2f}",
+        figures.rtf_told,
         f"{1000 * figures.prefill_s:.0f}",
         f"{figures.codec_ms:.1f} {figures.codec_precision}",
         f"{1000 * figures.first_audio_s:.0f}",

@@ -44,7 +44,10 @@ def test_threads_are_measured_and_the_plan_goes_by_them(tmp_path: Path) -> None:
     after = shoal("plan", data_dir=tmp_path)["selected_configuration"]
     threads = after["choices"]["num_threads"]
     assert (threads["value"], threads["source"]) == (chosen, "measured")
-    assert f"(RTF {rows[chosen]['rtf']:.2f}), the tier expected RTF " in threads["reason"]
+    assert threads["reason"].startswith("measured ")
+    assert "frames/s (RTF " in threads["reason"] and "the tier expected RTF" in threads["reason"]
+    assert {row["way"] for row in rows.values()} == {"native"}
+    assert len(list((tmp_path / "compiled").glob("native-*"))) == 1, "compiled once for all"
     assert after["expected_rtf"] == pytest.approx(rows[chosen]["rtf"], abs=0.001)
     assert [after["choices"][name]["source"] for name in ("device", "precision")] == ["user"] * 2
     assert not psutil.Process().children(recursive=True)
