@@ -31,9 +31,9 @@ rounding, in standard deviations of all of them, and the least share of codes th
 In 16 bits each sum is rounded, and each way adds in another order; of logits as close as that,
 either is right. Random weights make many such ties, trained ones hardly any."""
 _ALLOWED_PACKED = (0.15, 0.8)
-"""Of packed matrices of fewer than 32 bits. What is multiplied is computed in float32 and kept in 16
-bits: what lies between two steps may fall to either. Random weights of openaudio-s1-mini's size in
-bfloat16 came to 0.057 and 91 %, in float32 to 0.0016."""
+"""Of packed matrices of fewer than 32 bits. What is multiplied is computed in float32 and kept in
+16 bits: what lies between two steps may fall to either. Random weights of openaudio-s1-mini's size
+in bfloat16 came to 0.057 and 91 %, in float32 to 0.0016."""
 
 
 @dataclass(frozen=True, slots=True)
