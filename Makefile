@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Where the system has no C compiler, pip brings one: the kernels of CPUs are compiled here.
+EXTRA := $(if $(shell command -v cc gcc clang 2>/dev/null),,[cpu])
+
 .PHONY: serve ui bench test test-all fuzz lint format pages parity clients demo-voice clean help
 
 help:
@@ -15,7 +18,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e ".$(EXTRA)"
 	@touch $@
 
 $(VENV)/.installed-ui: $(BIN)/python pyproject.toml constraints.txt

@@ -1,6 +1,7 @@
 """Frames by kernels in C, against the eager way."""
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,21 @@ def test_what_it_is_not_made_for_is_left_to_others() -> None:
     odd = packed(intermediate_size=120)  # no multiple of 16: not even packed
     assert type(odd.model.layers[0].feed_forward.w1) is torch.nn.Linear  # type: ignore[union-attr]
     assert settle(engine(odd, is_native=False), pool=native_pool()).name == "eager"
+
+
+def test_a_frame_takes_a_fraction_of_the_eager_ways_time() -> None:
+    """Processor time of one thread in one process, in turns: whoever else is there uses his own."""
+    model = load_checkpoint(DEMO, quantization="int8", pool=native_pool()).model
+    states = [State.of(model, 1) for _ in range(2)]
+    ways: tuple[Way, Way] = EagerWay(states[0]), NativeWay(states[1], native_pool())
+    took_s: list[list[float]] = [[], []]
+    for way, state in zip(ways, states, strict=True):
+        open_rows(way, state, [100])
+        make(way, state, [0])
+    for _ in range(8):
+        for way, state, its in zip(ways, states, took_s, strict=True):
+            began_s = time.thread_time()
+            make(way, state, [0])
+            its.append(time.thread_time() - began_s)
+    eager_s, native_s = map(min, took_s)
+    assert native_s < eager_s / 3  # measured: a tenth
