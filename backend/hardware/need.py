@@ -161,6 +161,8 @@ class CheckpointShape:
         total += sum(_int8_bytes(*shape) for shape in (*fast, head))
         if quantization == "int8":
             return total + sum(_int8_bytes(*shape) for shape in slow)
+        if device == "cpu" and self.decoder_bytes < CODEC_ELEMENT_BYTES:
+            return total + sum(_six_bit_bytes(*shape) for shape in slow)
         multiple = _PACKED_ROWS.get(device.partition(":")[0], 1)
         return total + sum(_int4_bytes(*shape, multiple) for shape in slow)
 
@@ -308,6 +310,11 @@ def _decoder_bytes() -> int:
 def _int8_bytes(rows: int, columns: int) -> int:
     """Bytes of a matrix [rows, columns] as `model.quantize` holds it: a scale for each row."""
     return rows * (columns + _SCALE_BYTES)
+
+
+def _six_bit_bytes(rows: int, columns: int) -> int:
+    """What int4 is where the kernels in C multiply: six bits a weight and a scale for each row."""
+    return rows * (columns * 6 // 8 + 2 * _SCALE_BYTES)
 
 
 def _int4_bytes(rows: int, columns: int, multiple: int) -> int:
