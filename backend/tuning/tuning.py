@@ -28,6 +28,9 @@ from backend.tuning.measure import measure
 DEFAULT_SECONDS = 60.0
 _LEAST_S = 1.0
 """A shorter time measures nothing."""
+_SHORTER = 1 / 2
+"""A trial is begun in this share of what the longest took, which packed weights or compiled first;
+one that does not end in time costs no more than what was left."""
 _RIVALS, _TRIALS = 2.0, 3
 """Up to so many times the best's RTF a setup is tried again, so many times in all: on a machine
 that others use as well, the same one was three times slower from one minute to the next."""
@@ -95,7 +98,7 @@ class Tuning:
 
         What is nearly as fast as the best is measured again in the end.
         """
-        if self.left_s <= max(_LEAST_S, self._longest_s):
+        if self.left_s <= max(_LEAST_S, self._longest_s * _SHORTER):
             return None
         return next(iter(self.ahead or self._rivals()), None)
 
