@@ -60,7 +60,19 @@ def test_the_next_start_has_the_same(
         raise AssertionError("it is packed once more")
 
     monkeypatch.setattr(checkpoint_module, "_fill_transformer", never)
+    monkeypatch.setattr(checkpoint_module, "calibrate_", never)
+    assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == first.quality_cost
     assert_alike(load(folder, tmp_path / "kept", quantization, dtype, samples=4), first)
+
+
+def test_the_cost_is_measured_when_it_is_first_asked_for(tmp_path: Path) -> None:
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    assert load(folder, kept).quality_cost is None
+    cost = load(folder, kept, samples=4).quality_cost
+    assert cost is not None
+    next(kept.glob("*.json")).write_text("{")
+    assert load(folder, kept).quality_cost is None
+    assert load(folder, kept, samples=4).quality_cost == cost
 
 
 def test_what_differs_is_kept_apart_and_the_oldest_goes(tmp_path: Path) -> None:
@@ -95,7 +107,7 @@ def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: object, path: Path, metadata: object) -> None:
+    def full(tensors: object, path: Path) -> None:
         path.write_bytes(b"the beginning")
         raise OSError(28, "No space left on device")
 

@@ -3,6 +3,7 @@
 import importlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -51,7 +52,8 @@ def settle(
             if has_agreed:
                 engine.runner.way = way
                 return Settled(way.name, f"Frames are made {name}, which agreed before.")
-            agreement = compare(way, engine.runner.state)
+            with _one_thread_on_a_cpu(device):
+                agreement = compare(way, engine.runner.state)
         except Exception as error:  # noqa: BLE001 - a way's trial: it is told, and another is taken
             engine.runner.reset()
             if is_out_of_memory(error):
@@ -66,6 +68,18 @@ def settle(
         seconds = time.perf_counter() - began_s
         return Settled(way.name, f"Frames are made {name}, after {seconds:.0f} s; {agreement}.")
     return Settled("eager", "Frames are made by one torch operation after another.")
+
+
+@contextmanager
+def _one_thread_on_a_cpu(device: torch.device) -> Iterator[None]:
+    """Over rows so few torch's threads mostly wait for each other."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def reason_of(error: BaseException) -> str:

@@ -29,7 +29,9 @@ from backend.model.packed import PackedLinear, compute_in_float32_, pack_linears
 from backend.model.packed_file import (
     LEAST_PARAMETERS,
     packed_path,
+    read_cost,
     read_packed,
+    write_cost,
     write_packed,
 )
 from backend.model.quantize import (
@@ -153,18 +155,22 @@ def load_checkpoint(
         logger.warning("The kernels in C are not for this checkpoint: {}", reason)
         pool = None
     is_large = config.parameters >= LEAST_PARAMETERS and config.tie_word_embeddings
-    path, cost = None, None
+    path = None
     if pool is not None and packed_dir is not None and quantization != "none" and is_large:
-        path = packed_path(packed_dir, folder, dtype, quantization, calibration_samples)
+        path = packed_path(packed_dir, folder, dtype, quantization)
     kept = None if path is None or pool is None else read_packed(model, path, quantization, pool)
     if kept is not None:
-        model, cost = kept
+        model = kept
     else:
         _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
-        if quantization != "none" and calibration_samples:
-            cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
         if path is not None:
-            write_packed(model, path, cost)
+            write_packed(model, path)
+    cost = None if path is None else read_cost(path)
+    if cost is None and quantization != "none" and calibration_samples:
+        # Of what is packed nothing is fitted to what is said: it is only measured.
+        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
+        if path is not None:
+            write_cost(cost, path)
     stored_codec = None
     if codec_in_parts:
         stored_codec = StoredCodec(codec, sounds)

@@ -4,6 +4,7 @@ The file is mapped: what a frame reads of it is in memory, and of the embeddings
 were asked for; where memory is short, the system may drop what it can read again.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -32,21 +33,20 @@ _KEPT = 2
 
 
 def packed_path(
-    folder: Path, checkpoint: Path, dtype: torch.dtype, quantization: Quantization, samples: int
+    folder: Path, checkpoint: Path, dtype: torch.dtype, quantization: Quantization
 ) -> Path:
-    """Where in `folder` the transformer of `checkpoint` is kept, held so, its cost measured with so
-    many texts. Raises `BadCheckpoint` where the checkpoint cannot be read."""
+    """Where in `folder` the transformer of `checkpoint` is kept, held so. Raises `BadCheckpoint`
+    where the checkpoint cannot be read."""
     parts = (checkpoint_fingerprint(checkpoint), str(dtype).removeprefix("torch."), quantization)
-    return folder / f"{'-'.join(parts)}-{samples}-v{_LAYOUT}.safetensors"
+    return folder / f"{'-'.join(parts)}-v{_LAYOUT}.safetensors"
 
 
-def write_packed(model: DualAR, path: Path, cost: QualityCost | None) -> None:
+def write_packed(model: DualAR, path: Path) -> None:
     """Keep `model`, which is packed; what cannot be written is one warning."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        cost_json = json.dumps(None if cost is None else asdict(cost))
-        save_file(model.state_dict(), partial, {"cost": cost_json})
+        save_file(model.state_dict(), partial)
         partial.replace(path)
         _prune(path.parent)
     except (OSError, SafetensorError) as error:
@@ -56,27 +56,42 @@ def write_packed(model: DualAR, path: Path, cost: QualityCost | None) -> None:
 
 def read_packed(
     empty: DualAR, path: Path, quantization: Quantization, pool: NativePool
-) -> tuple[DualAR, QualityCost | None] | None:
-    """What `path` keeps of a model like `empty`, which is on the meta device, and what its
-    quantization cost; None where nothing is kept, or nothing that can be used."""
+) -> DualAR | None:
+    """What `path` keeps of a model like `empty`, which is on the meta device; None where nothing is
+    kept, or nothing that can be used."""
     if not path.is_file():
         return None
     model = copy.deepcopy(empty)
     try:
-        cost = _fill(model, path, quantization, pool)
+        _fill(model, path, quantization, pool)
         os.utime(path)  # it is the last that was wanted
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         logger.warning("What was packed before cannot be used: {}", error)
         return None
-    return model, cost
+    return model
 
 
-def _fill(
-    model: DualAR, path: Path, quantization: Quantization, pool: NativePool
-) -> QualityCost | None:
+def write_cost(cost: QualityCost, path: Path) -> None:
+    """Keep what the quantization of what `path` keeps cost."""
+    with contextlib.suppress(OSError):
+        _cost_path(path).write_text(json.dumps(asdict(cost)), "utf-8")
+
+
+def read_cost(path: Path) -> QualityCost | None:
+    """What `write_cost` kept; None where it was not measured."""
+    try:
+        return QualityCost(**json.loads(_cost_path(path).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _cost_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _fill(model: DualAR, path: Path, quantization: Quantization, pool: NativePool) -> None:
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        cost = json.loads(file.metadata()["cost"])
     for name, linear in list(linears(model, "")):
         bits = held_in(name, quantization, is_packed=True)
         replace_(model, name, _packed(tensors, name, linear, bits, pool))
@@ -89,7 +104,6 @@ def _fill(
                 raise ValueError(f"{name}.{key} is {tuple(found.shape)}")
             setattr(module, key, nn.Parameter(found, requires_grad=False))
     model.legal_head = torch.empty(0)
-    return None if cost is None else QualityCost(**cost)
 
 
 def _packed(
@@ -111,3 +125,4 @@ def _prune(folder: Path) -> None:
     files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     for old in files[:-_KEPT]:
         old.unlink(missing_ok=True)
+        _cost_path(old).unlink(missing_ok=True)
