@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from backend.model.packed import PackedLinear, tried_pool
 from backend.model.quantize import Bits, QuantizedMatrix, quantize_matrix
-from backend.native.compiler import CannotCompile, compile_library, find_compiler
+from backend.native.compiler import SOURCES, CannotCompile, compile_library, find_compiler
 from backend.native.pool import NativePool
 from backend.native.structs import MOST_ROWS
 from tests.kernels_in_c import native_pool
@@ -98,6 +98,37 @@ def test_the_compiler_that_pip_installs(tmp_path: Path) -> None:
     pool = NativePool(compile_library(tmp_path, [sys.executable, "-m", "ziglang", "cc"]))
     for kind in KINDS:
         assert_multiplies(pool, kind, 3, wide=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("qemu-aarch64-static") is None, reason="needs qemu-user-static")
+@pytest.mark.parametrize("cpu", ["cortex_a72", "cortex_a76", "apple_m1"])
+def test_on_processors_of_arm(cpu: str, tmp_path: Path) -> None:
+    room, program = SOURCES[0].parent, tmp_path / "product"
+    sources = [room / f"{name}.c" for name in ("frame", "products", "attention", "sampling")]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl"]
+    command += [f"-mcpu={cpu}", "-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno"]
+    command += [f"-I{room}", "-o", str(program), str(Path(__file__).parent / "native_product.c")]
+    subprocess.run([*command, *map(str, sources), "-lm"], check=True)
+    subprocess.run(["qemu-aarch64-static", str(program)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["x86_64-windows-gnu", "aarch64-macos"])
+def test_it_compiles_for_other_systems(target: str, tmp_path: Path) -> None:
+    sources = [str(source) for source in SOURCES if source.suffix == ".c"]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        "-target",
+        target,
+        "-std=c11",
+        "-O3",
+        "-shared",
+    ]
+    subprocess.run([*command, "-o", str(tmp_path / "library"), *sources, "-lm"], check=True)
 
 
 def test_a_library_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ class NativeWay:
         books = config.num_codebooks
         return structs.Model(
             slow=self._stack(model.layers, config.slow, config.max_seq_len, kind),
-            fast=self._stack(model.fast_layers, config.fast, books, structs.FLOAT32),
+            fast=self._stack(model.fast_layers, config.fast, books, structs.F32),
             head=self._matrix(head),
             fast_head=_first(self._matrix(fast_head), config.residual_codebook_size),
             project_in=(

@@ -13,10 +13,10 @@ from backend.model.quantize import QuantizedMatrix, linears, quantize_matrix, re
 from backend.native.compiler import CannotCompile
 from backend.native.pool import NativePool
 from backend.native.structs import (
-    BFLOAT16,
-    FLOAT32,
-    INT6,
-    INT8,
+    BF16,
+    F32,
+    I6,
+    I8,
     MOST_GROUPS,
     MOST_ROWS,
     PRODUCT,
@@ -24,9 +24,9 @@ from backend.native.structs import (
     Matrix,
 )
 
-KINDS = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
+KINDS = {torch.float32: F32, torch.bfloat16: BF16}
 """What the kernels call the types of weights that are no integers."""
-_KIND_OF = {32: FLOAT32, 16: BFLOAT16, 8: INT8, 6: INT6}
+_KIND_OF = {32: F32, 16: BF16, 8: I8, 6: I6}
 _MOST_ERROR = 1e-3
 """Of a product, as a share of the largest."""
 

@@ -6,11 +6,11 @@
 #include "native.h"
 
 INLINE Floats load_kind(const uint8_t *from, int64_t i, int32_t kind) {
-    return kind == FLOAT32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
+    return kind == F32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
 }
 
 static void store_kind(uint8_t *to, const float *from, int32_t size, int32_t kind) {
-    if (kind == FLOAT32) {
+    if (kind == F32) {
         memcpy(to, from, 4 * (size_t)size);
         return;
     }
@@ -95,14 +95,14 @@ INLINE void attend_queries(const Query *queries, const int count, const uint8_t 
 static void attend_some(const Query *queries, int32_t count, const uint8_t *keys, const uint8_t *values,
                         int32_t size, float *scores, int32_t kind) {
     switch (count + 16 * kind) {
-        CASE(1, FLOAT32);
-        CASE(2, FLOAT32);
-        CASE(3, FLOAT32);
-        CASE(4, FLOAT32);
-        CASE(1, BFLOAT16);
-        CASE(2, BFLOAT16);
-        CASE(3, BFLOAT16);
-        CASE(4, BFLOAT16);
+        CASE(1, F32);
+        CASE(2, F32);
+        CASE(3, F32);
+        CASE(4, F32);
+        CASE(1, BF16);
+        CASE(2, BF16);
+        CASE(3, BF16);
+        CASE(4, BF16);
     }
 }
 
@@ -110,7 +110,7 @@ static void attend_some(const Query *queries, int32_t count, const uint8_t *keys
 static void enter(const Stack *stack, const Layer *layer, float *row, int32_t position, int32_t head, uint8_t *keys,
                   uint8_t *values, float *attended, Query *queries) {
     const int32_t size = stack->head_dim, groups = stack->heads / stack->key_heads;
-    const int64_t at = (int64_t)position * size * (stack->cache_kind == FLOAT32 ? 4 : 2);
+    const int64_t at = (int64_t)position * size * (stack->cache_kind == F32 ? 4 : 2);
     const float *rope = stack->rope + (int64_t)position * size;
     float *k = row + (stack->heads + head) * size, *v = k + stack->key_heads * size;
     turn(k, layer->k_norm, rope, stack);
@@ -129,7 +129,7 @@ void attend(Thread *thread, const Stack *stack, int32_t layer, const Span *spans
             float *attended) {
     const Layer *own = stack->layers + layer;
     const int32_t size = stack->head_dim, groups = stack->heads / stack->key_heads;
-    const int64_t element = stack->cache_kind == FLOAT32 ? 4 : 2;
+    const int64_t element = stack->cache_kind == F32 ? 4 : 2;
     float *scores = thread->pool->scratches[thread->id].scores;
     const int32_t pieces = span_count * stack->key_heads;
     for (int32_t piece; (piece = take(thread, pieces)) < pieces; finish(thread, pieces)) {

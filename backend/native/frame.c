@@ -75,7 +75,7 @@ static void run_stack(Thread *thread, const Stack *stack, float *x, int32_t rows
 }
 
 static void embed(const Model *model, int64_t token, const int64_t *codes, float *x) {
-    const int64_t dim = model->slow.dim, size = model->embedding_kind == FLOAT32 ? 4 : 2;
+    const int64_t dim = model->slow.dim, size = model->embedding_kind == F32 ? 4 : 2;
     widen(model->embeddings + token * dim * size, model->embedding_kind, dim, x, 0);
     if (token < model->semantic_begin || token >= model->semantic_begin + model->codebook_size) return;
     for (int32_t book = 0; book < model->codebooks; book++) {
@@ -91,7 +91,7 @@ static int64_t spoken(const Model *model, int64_t code) {
 
 /* What follows from having drawn `code` of `book` for a row. */
 static void go_on(const Model *model, const Pool *pool, int32_t row, int32_t book, int64_t code) {
-    const int64_t size = model->embedding_kind == FLOAT32 ? 4 : 2, dim = model->fast.dim;
+    const int64_t size = model->embedding_kind == F32 ? 4 : 2, dim = model->fast.dim;
     int64_t *made = pool->made + (int64_t)row * model->codebooks, slot = pool->row_slots[row];
     made[book] = code;
     if (book + 1 < model->codebooks) {

@@ -13,10 +13,10 @@
 #define MOST_GROUPS 8 /* query heads that share a key head */
 #define QUERIES 4     /* that look at a key or a value together */
 
-enum { FLOAT32, BFLOAT16, INT8, INT6 };
+enum { F32, BF16, I8, I6 };
 
-/* y = W x + bias, W in tiles of TILE outputs. For each input of a tile FLOAT32 and BFLOAT16 hold
-   TILE weights; of INT8 and INT6 `products.c` tells. */
+/* y = W x + bias, W in tiles of TILE outputs. For each input of a tile F32 and BF16 hold
+   TILE weights; of I8 and I6 `products.c` tells. */
 typedef struct {
     const uint8_t *weights;
     const float *bias; /* or NULL */
@@ -36,7 +36,7 @@ typedef struct {
     const Layer *layers;
     const float *rope; /* [positions, head_dim / 2, 2]: cosine and sine */
     int32_t layer_count, dim, heads, key_heads, head_dim, hidden;
-    int32_t cache_kind; /* FLOAT32 or BFLOAT16 */
+    int32_t cache_kind; /* F32 or BF16 */
     float eps;
 } Stack;
 

@@ -7,16 +7,16 @@
 
 #define BLOCK_ROWS 4 /* rows whose sums are held in registers */
 
-/* A tile of INT8 holds, for each four inputs, those four weights of one output after the other. One of INT6
+/* A tile of I8 holds, for each four inputs, those four weights of one output after the other. One of I6
    holds sixteen inputs in three such vectors: their lower six bits are twelve of the weights, and the
    upper two of all three the last four. At the end of both are TILE scales in float32. */
 
 static int64_t tile_bytes(const Matrix *matrix) {
     int64_t inputs = matrix->inputs;
     switch (matrix->kind) {
-    case FLOAT32: return 4 * TILE * inputs;
-    case BFLOAT16: return 2 * TILE * inputs;
-    case INT8: return TILE * inputs + 4 * TILE;
+    case F32: return 4 * TILE * inputs;
+    case BF16: return 2 * TILE * inputs;
+    case I8: return TILE * inputs + 4 * TILE;
     default: return TILE * inputs / 4 * 3 + 4 * TILE;
     }
 }
@@ -56,21 +56,21 @@ INLINE void add_four(Bytes weights, Input input, int32_t first, int32_t k, const
     for (int row = 0; row < rows; row++) {
         const int64_t at = (int64_t)(first + row) * input.inputs + k;
         const int32_t upper = four_of(input.high + at), lower = four_of(input.low + at);
-        high[row] = kind == INT8 ? dot_8(high[row], weights, upper) : dot_6(high[row], weights, upper);
-        low[row] = kind == INT8 ? dot_8(low[row], weights, lower) : dot_6(low[row], weights, lower);
+        high[row] = kind == I8 ? dot_8(high[row], weights, upper) : dot_6(high[row], weights, upper);
+        low[row] = kind == I8 ? dot_8(low[row], weights, lower) : dot_6(low[row], weights, lower);
     }
 }
 
 INLINE void integers(const uint8_t *tile, Input input, int32_t first, const int rows, const int kind, Sums y) {
-    const uint8_t *scales = tile + (kind == INT8 ? (int64_t)TILE * input.inputs : (int64_t)TILE * input.inputs / 4 * 3);
+    const uint8_t *scales = tile + (kind == I8 ? (int64_t)TILE * input.inputs : (int64_t)TILE * input.inputs / 4 * 3);
     for (int part = 0; part < PARTS; part++) {
         const uint8_t *weights = tile + part * 4 * LANES;
         IntSums high, low;
         for (int row = 0; row < rows; row++) {
-            high[row] = kind == INT8 ? begin_8(input.high_sums[first + row]) : all_int(-32 * input.high_sums[first + row]);
-            low[row] = kind == INT8 ? begin_8(input.low_sums[first + row]) : all_int(-32 * input.low_sums[first + row]);
+            high[row] = kind == I8 ? begin_8(input.high_sums[first + row]) : all_int(-32 * input.high_sums[first + row]);
+            low[row] = kind == I8 ? begin_8(input.low_sums[first + row]) : all_int(-32 * input.low_sums[first + row]);
         }
-        if (kind == INT8)
+        if (kind == I8)
             for (int32_t k = 0; k < input.inputs; k += 4, weights += 4 * TILE)
                 add_four(load_bytes(weights), input, first, k, rows, kind, high, low);
         else
@@ -91,15 +91,15 @@ INLINE void integers(const uint8_t *tile, Input input, int32_t first, const int 
 
 INLINE void floats(const uint8_t *tile, Input input, int32_t first, const int rows, const int kind, Sums y) {
     const float *x = input.x + (int64_t)first * input.inputs;
-    const int size = kind == FLOAT32 ? 4 : 2;
+    const int size = kind == F32 ? 4 : 2;
     Sums odd = {};
     for (int row = 0; row < rows; row++)
         for (int part = 0; part < PARTS; part++) y[row][part] = (Floats){};
     for (int32_t k = 0; k + 1 < input.inputs; k += 2, tile += 2 * TILE * size)
         for (int part = 0; part < PARTS; part++) {
             const uint8_t *at = tile + part * LANES * size;
-            Floats w = kind == FLOAT32 ? load((const float *)at) : load_bfloat16(at);
-            Floats v = kind == FLOAT32 ? load((const float *)(at + TILE * size)) : load_bfloat16(at + TILE * size);
+            Floats w = kind == F32 ? load((const float *)at) : load_bfloat16(at);
+            Floats v = kind == F32 ? load((const float *)(at + TILE * size)) : load_bfloat16(at + TILE * size);
             for (int row = 0; row < rows; row++) {
                 y[row][part] += w * x[(int64_t)row * input.inputs + k];
                 odd[row][part] += v * x[(int64_t)row * input.inputs + k + 1];
@@ -110,14 +110,14 @@ INLINE void floats(const uint8_t *tile, Input input, int32_t first, const int ro
             y[row][part] += odd[row][part];
             if (input.inputs % 2) {
                 const uint8_t *at = tile + part * LANES * size;
-                Floats w = kind == FLOAT32 ? load((const float *)at) : load_bfloat16(at);
+                Floats w = kind == F32 ? load((const float *)at) : load_bfloat16(at);
                 y[row][part] += w * x[(int64_t)row * input.inputs + input.inputs - 1];
             }
         }
 }
 
 INLINE void rows_by_tile(const uint8_t *tile, Input input, int32_t first, const int rows, const int kind, Sums y) {
-    if (kind == INT8 || kind == INT6) integers(tile, input, first, rows, kind, y);
+    if (kind == I8 || kind == I6) integers(tile, input, first, rows, kind, y);
     else floats(tile, input, first, rows, kind, y);
 }
 
@@ -134,10 +134,10 @@ INLINE void rows_by_tile(const uint8_t *tile, Input input, int32_t first, const 
 static void by_tile(const Matrix *matrix, int32_t index, Input input, int32_t first, int rows, Sums y) {
     const uint8_t *tile = matrix->weights + tile_bytes(matrix) * index;
     switch (matrix->kind) {
-        CASE(FLOAT32);
-        CASE(BFLOAT16);
-        CASE(INT8);
-        CASE(INT6);
+        CASE(F32);
+        CASE(BF16);
+        CASE(I8);
+        CASE(I6);
     }
     if (matrix->bias)
         for (int row = 0; row < rows; row++)
@@ -210,7 +210,7 @@ static Input prepare(const Scratch *scratch, const Matrix *matrix, Rows rows) {
             normalise(from, rows.norm, rows.eps, size, scratch->x + at);
             from = scratch->x + at;
         }
-        if (matrix->kind == INT8 || matrix->kind == INT6)
+        if (matrix->kind == I8 || matrix->kind == I6)
             scratch->scales[row] = round_row(from, size, high + at, low + at, high_sums + row, low_sums + row);
         else if (!rows.norm)
             memcpy(scratch->x + at, from, 4 * (size_t)size);
@@ -241,7 +241,7 @@ void multiply(Thread *thread, const Matrix *matrix, const Matrix *gate, Rows row
 
 void widen(const uint8_t *from, int32_t kind, int64_t size, float *to, int adds) {
     for (int64_t i = 0; i < size; i += LANES) {
-        Floats x = kind == FLOAT32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
+        Floats x = kind == F32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
         store(to + i, adds ? load(to + i) + x : x);
     }
 }
