@@ -9,7 +9,7 @@ import torch
 
 from backend.bench.messages import TEXT, Channel, DecodePieces, Hello, MakeFrames, Took, Trouble
 from backend.bench.stopwatch import Stopwatch
-from backend.core import SamplingParams
+from backend.core import SAMPLING_LIMITS, SamplingParams
 from backend.fish_worker.loaded_package import Loaded, load
 from backend.worker.messages import WorkerConfig
 
@@ -31,7 +31,9 @@ class _Speaking:
 
     def speak(self) -> None:
         """Speak it once; `_Over` where nothing more is asked."""
-        sampling = SamplingParams(seed=0)
+        # The likeliest only: random weights give a little to each of many tokens that are no
+        # speech, which the package cannot go on from.
+        sampling = SamplingParams(seed=0, top_p=SAMPLING_LIMITS["top_p"][0])
         self._loaded.voice.generate(TEXT, (), sampling, _MOST_TOKENS, self._between_frames)
         if self._watch.is_running:
             self._watch.end()  # its last frame does not count: its sound is made with it
