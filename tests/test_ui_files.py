@@ -1,8 +1,10 @@
 """A take as files and pictures: they decode with its length, and are called what it says."""
 
 import io
+import os
 import re
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -163,6 +165,17 @@ def alpha(png: bytes, height: int) -> NDArray[np.uint8]:
     image = Image.open(io.BytesIO(png))
     assert (image.format, image.mode, image.size) == ("PNG", "LA", (picture.WIDTH, height))
     return np.asarray(image.getchannel("A"))
+
+
+@pytest.mark.parametrize("draw", [picture.waveform, picture.spectrogram])
+@pytest.mark.parametrize("left", [0, 1, 3001])
+def test_a_file_that_became_shorter_is_drawn_as_far_as_it_goes(
+    draw: Callable[[Take], bytes], left: int, tmp_path: Path
+) -> None:
+    """Mapped, what is not there any more would end the process."""
+    take = made(tmp_path, tone(LENGTH_S))
+    os.truncate(take.pcm, left)
+    assert Image.open(io.BytesIO(draw(take))).width == picture.WIDTH
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 120.0])

@@ -53,6 +53,7 @@ def facing(api_url: str, folder: Path, port: int = 0, **environment: str) -> Ite
             "API_URL": api_url,
             "UI_PORT": str(port),
             "SHOAL_DATA_DIR": str(folder),
+            "PYTHONFAULTHANDLER": "1",
             **environment,
         },
     )
@@ -82,6 +83,7 @@ def facing(api_url: str, folder: Path, port: int = 0, **environment: str) -> Ite
         yield face
     finally:
         is_over.set()
+        died_of = process.poll()
         process.terminate()
         try:
             process.wait(20)
@@ -92,6 +94,7 @@ def facing(api_url: str, folder: Path, port: int = 0, **environment: str) -> Ite
             thread.join(10)
         assert process.stdout is not None
         process.stdout.close()
+        assert died_of is None, f"the page ended with {died_of}:\n" + "".join(face.log)
 
 
 def _watch(

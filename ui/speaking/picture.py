@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,17 @@ _RANGE_DB = 70.0
 """Between the loudest point of a spectrogram and what is shown as nothing."""
 _HIGHEST_HZ = 8000.0
 
-Samples = NDArray[np.float32]
+Samples = NDArray[np.int16]
 
 
 def waveform(take: Take) -> bytes:
     """The loudest sample of each column, as a PNG that is opaque where the wave is."""
-    samples = _samples(take)
-    bounds = np.linspace(0, len(samples), WIDTH + 1).astype(int)
+    bounds = np.linspace(0, _count(take), WIDTH + 1).astype(int)
     peaks = np.array(
-        [float(np.abs(samples[a:b]).max(initial=0)) / 32768 for a, b in itertools.pairwise(bounds)]
+        [
+            float(np.abs(piece.astype(np.float32)).max(initial=0)) / 32768
+            for piece in _pieces(take, itertools.pairwise(bounds))
+        ]
     )
     peaks /= max(0.25, float(peaks.max(initial=0.0)))
     middle = WAVE_HEIGHT / 2
@@ -35,14 +38,13 @@ def waveform(take: Take) -> bytes:
 
 def spectrogram(take: Take) -> bytes:
     """Loudness by frequency, low ones at the bottom, as a PNG that is opaque where it is loud."""
-    samples = _samples(take)
-    columns = min(WIDTH, max(1, len(samples) // 64))
-    starts = np.linspace(0, max(0, len(samples) - _WINDOW), columns).astype(int)
+    count = _count(take)
+    columns = min(WIDTH, max(1, count // 64))
+    starts = np.linspace(0, max(0, count - _WINDOW), columns).astype(int)
     window = np.hanning(_WINDOW).astype(np.float32)
     lines = []
-    for start in starts:
-        piece = np.asarray(samples[start : start + _WINDOW], np.float32)
-        padded = np.pad(piece, (0, _WINDOW - len(piece)))
+    for piece in _pieces(take, ((start, start + _WINDOW) for start in starts)):
+        padded = np.pad(piece.astype(np.float32), (0, _WINDOW - len(piece)))
         lines.append(np.abs(np.fft.rfft(padded * window)))
     highest = round(min(1.0, 2 * _HIGHEST_HZ / max(1, take.record.rate_hz)) * (_WINDOW // 2))
     loudness = 20 * np.log10(np.maximum(1.0, np.array(lines).T[:highest]))
@@ -52,10 +54,24 @@ def spectrogram(take: Take) -> bytes:
     return _png(np.asarray(image.resize((WIDTH, SPECTRUM_HEIGHT), Image.Resampling.BILINEAR)))
 
 
-def _samples(take: Take) -> NDArray[np.int16]:
+def _count(take: Take) -> int:
+    return max(1, take.audio_bytes // 2)
+
+
+def _pieces(take: Take, bounds: Iterable[tuple[int, int]]) -> Iterator[Samples]:
+    """The samples from one place to another, less where the file has less by now.
+
+    Read, not mapped: who tries a take again cuts its file short, and reading a map of what is not
+    there any more is the end of the process (SIGBUS).
+    """
     if not take.audio_bytes:
-        return np.zeros(1, np.int16)
-    return np.memmap(take.pcm, "<i2", "r", shape=(take.audio_bytes // 2,))
+        yield from (np.zeros(0, np.int16) for _ in bounds)
+        return
+    with take.pcm.open("rb") as file:
+        for begin, end in bounds:
+            file.seek(2 * int(begin))
+            data = file.read(2 * int(end - begin))
+            yield np.frombuffer(data[: len(data) // 2 * 2], "<i2")
 
 
 def _png(alpha: NDArray[np.uint8]) -> bytes:
