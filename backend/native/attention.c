@@ -15,10 +15,7 @@ static void store_kind(uint8_t *to, const float *from, int32_t size, int32_t kin
         return;
     }
     for (int32_t i = 0; i < size; i++) {
-        uint32_t bits;
-        memcpy(&bits, from + i, 4);
-        uint16_t half = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16); /* to the nearest, ties to even */
-        if (from[i] != from[i]) half = 0x7FC0;
+        const uint16_t half = to_bfloat16(from[i]);
         memcpy(to + 2 * (int64_t)i, &half, 2);
     }
 }

@@ -8,15 +8,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#ifdef _WIN32
-#include <windows.h>
-#define EXPORT __declspec(dllexport)
-#else
-#include <sched.h>
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
 #include "lanes.h"
+#include "threads.h"
 
 #ifdef WIDE
 #define NAME(x) wide_##x
@@ -52,7 +45,6 @@ typedef float Rounded;
 #define WORK_OF_A_WEIGHT 16    /* what reading one costs, in such products */
 #define LINE 16                /* weights that are packed together: a line of the cache in float32 */
 #define ROWS_TOGETHER 4        /* in a piece of work that is no product */
-#define SPINS_TO_YIELD 2000    /* some tens of microseconds */
 
 enum { PRODUCT, ROUND, NORM, MIX, ATTEND };
 enum { AS_IT_IS, GELU, GATE };
@@ -431,20 +423,8 @@ EXPORT int64_t NAME(plan)(Operation *operations, int32_t count) {
 }
 
 static void wait_for(Job *job, int64_t pieces) {
-    for (int32_t spins = 0; atomic_load_explicit(&job->done, memory_order_acquire) < pieces; spins++) {
-        if (spins >= SPINS_TO_YIELD) { /* the one that is waited for may want this core */
-#ifdef _WIN32
-            SwitchToThread();
-#else
-            sched_yield();
-#endif
-        }
-#if defined(__x86_64__) || defined(__i386__)
-        else __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        else __asm__ volatile("yield");
-#endif
-    }
+    for (int32_t spins = 0; atomic_load_explicit(&job->done, memory_order_acquire) < pieces; spins++)
+        wait_a_moment(spins);
 }
 
 /* Take piece after piece until none is left. Any number of threads may, each at any time: pieces are
@@ -469,10 +449,7 @@ INLINE Weight as_weight(float x) {
 #ifdef WIDE
     return x;
 #else
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    if (x != x) return 0x7FC0;
-    return (Weight)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16); /* to the nearest, ties to even */
+    return to_bfloat16(x);
 #endif
 }
 

@@ -2,28 +2,10 @@
 
 #include <string.h>
 
-#ifdef _WIN32
-#include <windows.h>
-#define EXPORT __declspec(dllexport)
-static void yield(void) { SwitchToThread(); }
-#else
-#include <sched.h>
-#define EXPORT __attribute__((visibility("default")))
-static void yield(void) { sched_yield(); }
-#endif
-
 #include "native.h"
+#include "threads.h"
 
-#define SPINS_TO_YIELD 2000 /* some tens of microseconds */
 #define SPINS_TO_PARK 2200
-
-static void breathe(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 static uint32_t turn_of(Pool *pool) { return (uint32_t)(atomic_load_explicit(&pool->at, memory_order_acquire) >> 32); }
 
@@ -47,11 +29,7 @@ void finish(Thread *thread, int32_t pieces) {
 
 /* Wait until this turn is over. */
 void meet(Thread *thread) {
-    for (int32_t spins = 0; turn_of(thread->pool) == thread->turn; spins++) {
-        /* The one that is waited for may want this core. */
-        if (spins < SPINS_TO_YIELD) breathe();
-        else yield();
-    }
+    for (int32_t spins = 0; turn_of(thread->pool) == thread->turn; spins++) wait_a_moment(spins);
     thread->turn++;
 }
 
@@ -206,9 +184,7 @@ EXPORT void lead(Pool *pool) {
     work(pool, 0);
     atomic_store(&pool->is_open, 0);
     for (int32_t id = 1; id < pool->threads; id++)
-        for (int32_t spins = 0; atomic_load(&pool->states[id]) == INSIDE; spins++)
-            if (spins < SPINS_TO_YIELD) breathe();
-            else yield();
+        for (int32_t spins = 0; atomic_load(&pool->states[id]) == INSIDE; spins++) wait_a_moment(spins);
 }
 
 /* Help with jobs as thread `id`, having `seen` as many; returns, with how many it has seen then, once
@@ -217,8 +193,7 @@ EXPORT int32_t serve(Pool *pool, int32_t id, int32_t seen) {
     for (int32_t waits = 0; waits < SPINS_TO_PARK; waits++) {
         atomic_store(&pool->states[id], AWAKE);
         if (atomic_load(&pool->job) == seen) {
-            if (waits < SPINS_TO_YIELD) breathe();
-            else yield();
+            wait_a_moment(waits);
             continue;
         }
         atomic_store(&pool->states[id], INSIDE);

@@ -62,6 +62,13 @@ INLINE Floats load_bfloat16(const uint8_t *from) {
     return bits_as_floats(__builtin_convertvector(halves, Ints) << 16);
 }
 
+/* To the nearest, ties to even. */
+INLINE uint16_t to_bfloat16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return x != x ? 0x7FC0 : (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 INLINE Floats choose(Ints mask, Floats yes, Floats no) {
     return bits_as_floats((mask & float_bits(yes)) | (~mask & float_bits(no)));
 }
