@@ -36,7 +36,7 @@ class Size:
     warm_s: float = 3.0
     counted_s: float = 8.0
     random_s: float = 30.0
-    settle_s: float = 8.0
+    settle_s: float = 15.0
     copy_mib: int = 2048
 
     def quick(self) -> "Size":

@@ -149,12 +149,9 @@ async def start_row(report: Report, case: Case, text: str, size: Size) -> None:
 
 
 async def settled(client: WorkerClient, text: str, settle_s: float) -> None:
-    """Speak until the worker has told how it goes on, or for so long."""
-    loop = asyncio.get_running_loop()
-    until_s, seed = loop.time() + settle_s, 0
-    while client.way_state is None and loop.time() < until_s:
-        await gpu_worker.say(client, text, seed)
-        seed += 1
+    """Speak once, and leave the worker idle for so long: meanwhile it makes all ready."""
+    await gpu_worker.say(client, text, 0)
+    await asyncio.sleep(settle_s)
 
 
 async def first_audio(client: WorkerClient, text: str, size: Size, voices: Any) -> list[float]:
@@ -197,18 +194,23 @@ async def many_row(
 
 def memory_row(report: Report, case: Case, memory: Memory, text: str, streams: int) -> None:
     """What `pcm_many` took beside what was promised for it."""
-    with report.row("memory", "memory beyond weights, codec, keys and values") as row:
-        if not memory.beside_cache_bytes:
+    with report.row("memory", "memory beyond weights, codec, promised keys and values") as row:
+        if not memory.held_bytes:
             raise RuntimeError("the worker holds no GPU memory")
-        beyond = (memory.beside_cache_bytes - memory.client.loaded().weight_bytes) / 1e6
-        predicted = gpu_worker.predicted_bytes(case, text, streams)
-        error = predicted / memory.card_bytes - 1 if memory.card_bytes else float("nan")
-        row.value = beyond
-        row.ours = f"{beyond:,.0f} MB (plan {error:+.0%} of {memory.card_bytes / MIB:,.0f} MiB)"
+        promised = gpu_worker.Promised.to(case, text, streams)
+        weight_bytes = memory.client.loaded().weight_bytes
+        known_bytes = weight_bytes + promised.cache_bytes + promised.slot_bytes
+        row.value = (memory.held_bytes - known_bytes) / 1e6
+        error = promised.total_bytes / memory.card_bytes - 1 if memory.card_bytes else float("nan")
+        row.ours = f"{row.value:,.0f} MB (plan {error:+.0%} of {memory.card_bytes / MIB:,.0f} MiB)"
         row.detail = {
-            "cache_mb": memory.cache_bytes / 1e6,
+            "held_mb": memory.held_bytes / 1e6,
+            "weights_mb": weight_bytes / 1e6,
+            "codec_slots_mb": promised.slot_bytes / 1e6,
+            "promised_cache_mb": promised.cache_bytes / 1e6,
+            "most_cache_mb": memory.cache_bytes / 1e6,
             "card_mb": memory.card_bytes / 1e6,
-            "predicted_mb": predicted / 1e6,
+            "predicted_mb": promised.total_bytes / 1e6,
         }
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -260,8 +261,8 @@ class Memory:
     card: Card
     before_bytes: int
     """Used of the card before the worker was started, by whomever."""
-    beside_cache_bytes: int = 0
-    """What torch held beside keys and values."""
+    held_bytes: int = 0
+    """By torch, in use or kept for reuse."""
     cache_bytes: int = 0
     card_bytes: int = 0
     """Used of the card, the driver's context included."""
@@ -270,9 +271,7 @@ class Memory:
         """Sample until cancelled."""
         while True:
             load = self.client.load
-            self.beside_cache_bytes = max(
-                self.beside_cache_bytes, load.memory_bytes - load.cache_bytes
-            )
+            self.held_bytes = max(self.held_bytes, load.memory_bytes)
             self.cache_bytes = max(self.cache_bytes, load.cache_bytes)
             self.card_bytes = max(self.card_bytes, used_bytes(self.card) - self.before_bytes)
             await asyncio.sleep(LOOK_S)
@@ -297,13 +296,30 @@ def used_bytes(card: Card) -> int:
         return 0
 
 
-def predicted_bytes(case: Case, text: str, streams: int) -> int:
-    """What the plan promises that `streams` of `text` take, the loaded worker included."""
-    shape = CheckpointShape.from_folder(case.folder)
-    need = shape.request_need(
-        len(text), case.precision, len(text), open_segments=1, device=case.device
-    )
-    resident = shape.resident_bytes(case.precision, "none", case.device, case.max_batch)
-    if case.is_fast:
-        resident += CUDA_FAST_BYTES
-    return resident + RequestNeed.together([need] * streams).total_bytes
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What the plan promises to `streams` of one text."""
+
+    total_bytes: int
+    """With the loaded worker."""
+    cache_bytes: int
+    """Keys and values of the transformer."""
+    slot_bytes: int
+    """What the codec keeps of each stream: its keys, values and tails."""
+
+    @classmethod
+    def to(cls, case: Case, text: str, streams: int) -> Self:
+        """Promised to `streams` of `text`."""
+        shape = CheckpointShape.from_folder(case.folder)
+        need = shape.request_need(
+            len(text), case.precision, len(text), open_segments=1, device=case.device
+        )
+        together = RequestNeed.together([need] * streams)
+        resident = shape.resident_bytes(case.precision, "none", case.device, case.max_batch)
+        if case.is_fast:
+            resident += CUDA_FAST_BYTES
+        return cls(
+            resident + together.total_bytes,
+            together.cache_bytes,
+            shape.codec.slot_bytes(case.max_batch),
+        )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,6 +91,29 @@ def test_kernels_that_do_not_compile_are_left_for_the_next(monkeypatch: pytest.M
     monkeypatch.setattr(way_module, "lay_out_decoder_", broken)
     taken = take_fastest_(codec(), [Way("fp16", "fused"), FP16])
     assert (taken.precision, taken.kernels) == ("fp16", "channels last")
+
+
+def test_what_was_taken_before_is_taken_untried() -> None:
+    tried, known = codec(), codec()
+    taken = take_fastest_(tried, [FP16])
+    assert take_fastest_(known, [FP16], 51.5) == replace(taken, snr_db=51.5)
+    assert torch.equal(tried.decode(some_codes()), known.decode(some_codes()))
+
+
+def test_what_was_taken_before_and_fails_now_leaves_the_others_to_be_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lay_out = lay_out_decoder_
+
+    def broken(codec: DAC, dtype: torch.dtype, kernels: Kernels) -> None:
+        if kernels == "fused":
+            raise RuntimeError("no compiler here")
+        lay_out(codec, dtype, kernels)
+
+    monkeypatch.setattr(way_module, "lay_out_decoder_", broken)
+    changed = codec()
+    assert take_fastest_(changed, [Way("fp16", "fused"), BF16], 51.5) == PLAIN
+    assert torch.equal(changed.decode(some_codes()), codec().decode(some_codes()))
 
 
 def test_a_cpu_keeps_what_was_loaded() -> None:

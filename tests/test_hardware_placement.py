@@ -77,7 +77,7 @@ def test_a_gpu_with_no_room_for_the_fast_ways_speaks_without_them() -> None:
 
 
 def test_a_small_gpu_has_fewer_rows_rather_than_slower_frames() -> None:
-    machine = computer(I7, 32, replace(RTX_3060, free_bytes=4 * GIB))
+    machine = computer(I7, 32, replace(RTX_3060, free_bytes=29 * GIB // 8))
     made = plan_for(machine, S1)
     assert (made.device.value, made.quantization.value) == ("cuda:0", "int8")
     assert made.fast_mb == CUDA_FAST_BYTES // MIB

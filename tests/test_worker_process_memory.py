@@ -99,7 +99,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_libraries_are_told_what_to_keep(huge_pages: Path, told: list[tuple[int, int]]) -> None:
     environment: dict[str, str] = {}
     keep_memory_predictable(environment, huge_pages)
-    assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512", "THP_MEM_ALLOC_ENABLE": "1"}
+    assert environment == {
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        "THP_MEM_ALLOC_ENABLE": "1",
+    }
     assert told == [(-3, 4 * MIB)]
 
 
@@ -117,7 +122,11 @@ def test_without_huge_pages_the_heap_stays_as_it_is(
 
 
 def test_what_a_user_has_set_stays(huge_pages: Path, told: list[tuple[int, int]]) -> None:
-    environment = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    environment = {
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7",
+        "PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
     given = dict(environment)
     keep_memory_predictable(environment, huge_pages)
     assert environment == given

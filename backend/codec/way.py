@@ -71,19 +71,22 @@ def ways(device: torch.device) -> Sequence[Way]:
     return [Way(precision, kind) for kind in kernels for precision in ("fp16", "bf16")]
 
 
-def take_fastest_(codec: DAC, ways: Sequence[Way]) -> Way:
+def take_fastest_(codec: DAC, ways: Sequence[Way], known_snr_db: float | None = None) -> Way:
     """Let the decoder of `codec` compute in the first of `ways` that sounds alike; `PLAIN` if none.
 
-    Its encoder stays as it is: codes are the same whatever decodes them.
+    Its encoder stays as it is: codes are the same whatever decodes them. `known_snr_db` says that
+    the first way was tried before with these weights, and was taken.
     """
-    wanted = _sound(codec) if ways else None
-    originals = decoding_parts(codec)
+    originals, wanted = decoding_parts(codec), None
     for way in ways:
-        assert wanted is not None
+        if wanted is None and known_snr_db is None:
+            use_decoding_parts_(codec, originals)
+            wanted = _sound(codec)
         use_decoding_parts_(codec, _copied(originals, way.dtype))
         try:
             lay_out_decoder_(codec, way.dtype, way.kernels)
-            snr_db = snr_of(wanted, _sound(codec))
+            snr_db = known_snr_db if wanted is None else snr_of(wanted, _sound(codec))
+            assert snr_db is not None
         except Exception as error:  # noqa: BLE001 - a kernel's compiler may raise anything
             logger.warning("The codec does not compute in {}: {}", way, error)
         else:
@@ -91,6 +94,7 @@ def take_fastest_(codec: DAC, ways: Sequence[Way]) -> Way:
             if snr_db >= LEAST_SNR_DB:
                 return tried
             logger.info("The codec is not computed in {}.", tried)
+        known_snr_db = None
     use_decoding_parts_(codec, originals)
     return PLAIN
 

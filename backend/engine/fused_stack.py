@@ -10,6 +10,7 @@ from typing import cast
 import torch
 import triton
 from torch import Tensor, nn
+from triton.runtime import driver
 
 from backend.engine.kernels import attention, products
 from backend.model.config import TransformerConfig
@@ -132,7 +133,10 @@ class FusedStack:
         self._buffers = _Buffers(rows, config, like)
         at = torch.arange(positions, device=like.device)
         self._rope = rope_table(at, config.head_dim, config.rope_base)
-        self._tile = min(64, max(16, power_of_two(positions)))
+        most = _most_tile(like.device, config.head_dim * like.element_size())
+        self._tile = min(64, most, max(16, power_of_two(positions)))
+        self._long_tile = min(2 * self._tile, most)
+        """For few rows, which wait for memory: long tiles have more of it under way."""
         self._precision = "ieee" if like.dtype == torch.float32 else "tf32"
         # Rows are divided into twice `_PROGRAMS` at most, for all heads of keys together.
         divided = -(-2 * _PROGRAMS // config.n_local_heads) * config.n_head
@@ -244,8 +248,8 @@ class FusedStack:
         self, layer: int, weights: _Weights, rows: int, places: Places, *, is_fresh: bool
     ) -> None:
         config, kv_heads = self._config, self._config.n_local_heads
-        # One row alone waits for memory: long tiles have more of it under way.
-        tile, warps = (2 * self._tile, 8) if rows <= FEW_ROWS and is_fresh else (self._tile, 4)
+        is_few = rows <= FEW_ROWS and is_fresh
+        tile, warps = (self._long_tile, 8) if is_few else (self._tile, 4)
         splits = 1
         if is_fresh and len(self._rope) > _LEAST_POSITIONS:
             while splits < _MOST_SPLITS and rows * kv_heads * splits < _PROGRAMS:
@@ -259,6 +263,16 @@ class FusedStack:
             *(splits, _LEAST_POSITIONS, config.qk_norm, is_fresh, self._precision, self._pdl),
             **launch_options(self._device, warps),
         )
+
+
+def _most_tile(device: torch.device, key_bytes: int) -> int:
+    """Positions of which a multiprocessor's memory has room for keys and values, two tiles of each
+    at once and half a tile beside them."""
+    if device.type != "cuda":
+        return 128
+    limits = driver.active.utils.get_device_properties(device.index or 0)
+    fitting = int(limits["max_shared_mem"]) // (5 * key_bytes)
+    return max(16, 1 << (fitting.bit_length() - 1))
 
 
 def _tile_of(n_out: int, width: int, gated: bool) -> tuple[int, int]:

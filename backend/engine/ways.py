@@ -36,20 +36,20 @@ def settle(
     *,
     may_use_triton: bool = False,
     pool: NativePool | None = None,
-    has_agreed: bool = False,
+    agreed_before: Callable[[str], bool] = lambda _: False,
 ) -> Settled:
     """Let `engine`, which is idle, make its frames in the fastest way that is right.
 
-    `pool` is what the matrices of a model on a CPU are packed for, if they are; `has_agreed` says
-    that its way did before, with the same weights. What cannot be had, or does not agree with the
-    plain way, is one warning, and the next one is tried.
+    `pool` is what the matrices of a model on a CPU are packed for, if they are; `agreed_before`
+    says of a way's name whether it did, with the same kernels and weights. What cannot be had, or
+    does not agree with the plain way, is one warning, and the next one is tried.
     """
     device = engine.model.embeddings.weight.device
     for name, make in _ways(device, may_use_triton, pool):
         began_s = time.perf_counter()
         try:
             way = make(engine.runner.state)
-            if has_agreed:
+            if agreed_before(way.name):
                 engine.runner.way = way
                 return Settled(way.name, f"Frames are made {name}, which agreed before.")
             with _one_thread_on_a_cpu(device):

@@ -142,13 +142,15 @@ class CheckpointShape:
         """Bytes of the weights in memory: transformer as stored, codec in float32.
 
         The copy of the head's legal rows is among them. A CPU has what encodes in memory only while
-        it encodes, and what decodes as `decoder_bytes` says.
+        it encodes, and what decodes as `decoder_bytes` says; a GPU decodes in 16 bits.
         """
         element, model = ELEMENT_BYTES[precision], self.model
         codec = self.codec.parameters * CODEC_ELEMENT_BYTES
         if device == "cpu":
             codec -= self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
             codec -= self.codec.decoding_parameters * (CODEC_ELEMENT_BYTES - self.decoder_bytes)
+        elif device.startswith("cuda"):
+            codec -= self.codec.decoding_parameters * (CODEC_ELEMENT_BYTES - ELEMENT_BYTES["fp16"])
         total = model.parameters * element + codec
         head = (model.codebook_size + 1, model.slow.dim)
         if quantization == "none":

@@ -172,9 +172,12 @@ class CausalConv(nn.Module):
         return F.linear(taps, weight, self.conv.bias).transpose(1, 2)
 
     def _depthwise(self, x: Tensor) -> Tensor:
-        conv = self.conv
-        weight = conv.weight[:, :, None]
-        return F.conv2d(x[:, :, None], weight, conv.bias, groups=conv.groups)[:, :, 0]
+        """As a sum over windows, in float32: cuDNN takes 70 ms to plan it anew for each shape."""
+        weight, bias = self.conv.weight[:, 0], self.conv.bias  # [C, taps], [C]
+        assert bias is not None
+        windows = x.transpose(1, 2).unfold(1, weight.shape[1], 1)  # [B, T, C, taps]
+        y = (windows.float() * weight.float()).sum(-1) + bias.float()
+        return y.to(x.dtype).transpose(1, 2)
 
 
 class CausalTransposedConv(nn.Module):

@@ -18,6 +18,12 @@ OWN_MAPPING_BYTES = 4 * MIB
 glibc raises the figure to 32 MB at the first large tensor that is freed and then keeps the heap's
 holes: at full size 250 MB more after one sentence."""
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+EXPANDABLE = "expandable_segments:True"
+"""Memory of a GPU lies in ranges that grow, in which what is freed joins its neighbours. Else rows
+of keys and values, which are of all lengths, leave holes that fit nobody: 128 of
+openaudio-s1-mini's made an H100 give 3.3 GB more."""
+_CUDA_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""The second is the name that older versions of torch know."""
 _M_MMAP_THRESHOLD = -3
 
 
@@ -26,6 +32,8 @@ def keep_memory_predictable(
 ) -> None:
     """Bound what libraries keep for reuse; what `environment` says already stays as it is."""
     environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_PRIMITIVES)
+    if sys.platform == "linux" and not any(name in environment for name in _CUDA_ALLOCATOR):
+        environment.update(dict.fromkeys(_CUDA_ALLOCATOR, EXPANDABLE))
     if "MALLOC_MMAP_THRESHOLD_" in environment or not _has_huge_pages(huge_pages):
         return
     libc = _libc()

@@ -1,9 +1,11 @@
 """Everything a worker holds: read from disk, put on the device, tried once."""
 
 import gc
+import math
 import os
 import tempfile
 import time
+from collections.abc import Sequence as ManyOf
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from backend.native.pool import NativePool
 from backend.worker.device import Place, resolve, use_threads
 from backend.worker.messages import WorkerConfig
 from backend.worker.process_memory import cache_budget_bytes, give_back_unused, used_bytes
-from backend.worker.trials import Trials
+from backend.worker.trials import Trials, code_fingerprint
 
 _TRIAL_FRAMES = 3 * FIRST_FRAMES
 """The codec's first two pieces."""
@@ -95,20 +97,21 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     settled = Settled("eager", "")
     trials = Trials(compile_dir)
-    tried = f"{library and library.stem} {checkpoint_fingerprint(Path(config.model_dir))}"
+    tried = f"{_kernels(place, library)} {checkpoint_fingerprint(Path(config.model_dir))}"
     frames, sound = f"{tried} frames {place.precision} {config.quantization}", f"{tried} codec"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(
             engine,
             may_use_triton=config.try_compile,
             pool=pool,
-            has_agreed=pool is not None and trials.find(frames) is not None,
+            agreed_before=lambda way: trials.find(f"{frames} {way}") is not None,
         )
         logger.info("{}", settled.detail)
-    codec_way = _codec_way(checkpoint, place.device, library, trials.find(sound))
-    if settled.name == "native":
-        trials.note(frames, 1)
-    if codec_way == replace(NATIVE[0], snr_db=codec_way.snr_db):
+    if settled.name != "eager":
+        trials.note(f"{frames} {settled.name}", 1)
+    codec_ways = NATIVE if checkpoint.stored_codec is not None else ways(place.device)
+    codec_way = _codec_way(checkpoint, codec_ways, library, trials.find(sound))
+    if replace(codec_way, snr_db=math.inf) in codec_ways[:1]:
         trials.note(sound, codec_way.snr_db)
     logger.info("The codec computes in {}.", codec_way)
     stage = stage_of(checkpoint.codec, config.max_batch)
@@ -172,12 +175,19 @@ def _pool_of(library: Path | None) -> NativePool | None:
         return None
 
 
+def _kernels(place: Place, library: Path | None) -> str:
+    """A name for what computes on this machine."""
+    if place.device.type != "cuda":
+        return str(library and library.stem)
+    return f"{torch.cuda.get_device_name(place.device)} {torch.__version__} {code_fingerprint()}"
+
+
 def _codec_way(
-    checkpoint: Checkpoint, device: torch.device, library: Path | None, known_snr_db: float | None
+    checkpoint: Checkpoint, on_gpu: ManyOf[Way], library: Path | None, known_snr_db: float | None
 ) -> Way:
     """How its decoder computes from now on."""
     if checkpoint.stored_codec is None:
-        return take_fastest_(checkpoint.codec, ways(device))
+        return take_fastest_(checkpoint.codec, on_gpu, known_snr_db)
     return read_decoder_(checkpoint.stored_codec, library, known_snr_db)
 
 

@@ -35,7 +35,7 @@ from backend.worker.messages import (
     WorkerConfig,
 )
 from backend.worker.pipe import Send
-from backend.worker.process_memory import held_of_gpu_bytes, reset_peak
+from backend.worker.process_memory import give_back_unused, held_of_gpu_bytes, reset_peak
 from backend.worker.speech import SpeechJob
 
 _LOAD_STEPS = 32
@@ -122,6 +122,8 @@ class WorkerLoop:
         except RuntimeError as error:
             logger.warning("Not everything is made ready beforehand: {}", error)
             more = False
+        if not (more or self._is_prepared):
+            give_back_unused(self._loaded.place.device)  # what was passed through on the way
         self._is_prepared = not more
         return more
 

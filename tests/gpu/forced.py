@@ -47,7 +47,12 @@ TEXTS = (
     "Nobody had seen the boat since the storm of the year before, and nobody asked.",
 )
 FRAMES = 24
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp64": torch.float64,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 RANDOM: dict[str, Any] = {
     "dim": 256,

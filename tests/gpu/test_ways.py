@@ -61,7 +61,10 @@ def test_greedy_frames_are_those_of_the_eager_way_on_the_cpu(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_row_is_the_same_alone_and_in_company_that_comes_and_goes(way: str) -> None:
-    chance, model = random.Random(16), random_model("cuda", "fp32")
+    # cuBLAS adds up one row in another order than eleven. In fp32 that moves one of these twelve
+    # thousand codes now and then, where two are as probable; in fp64 none.
+    chance = random.Random(16)
+    model = random_model("cuda", "fp32" if way == "fused" else "fp64")
     plan = [
         (chance.randrange(3, 60), chance.randrange(1, 120), chance.choice([0, 0, 90]))
         for _ in range(24)
@@ -90,7 +93,7 @@ def test_a_row_is_the_same_alone_and_in_company_that_comes_and_goes(way: str) ->
     for row, expected in zip(together, alone, strict=True):
         if row not in aborted:
             assert torch.equal(made[row], expected)
-    assert crowd.cache_bytes <= CacheGeometry.of(model.config.slow, 4).row_bytes(64)
+    assert crowd.cache_bytes <= CacheGeometry.of(model.config.slow, 8).row_bytes(64)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
@@ -216,11 +219,11 @@ def kernels_of(state: State) -> Callable[[int, Tensor], Tensor]:
     """What draws a book's codes [S] from logits [S, V] of all slots in the fused way."""
     way: Any = way_of("fused", state)
     count = state.slots.count
-    hidden = torch.zeros(count, state.model.config.slow.dim, device="cuda")
 
     def drawn(book: int, logits: Tensor) -> Tensor:
         way._put(list(range(count)))
-        way._sample(book, logits, hidden)
+        way._logits_of(count)[book, :, : logits.shape[1]] = logits
+        way._sample(book, count)
         return cast(Tensor, way._made[:count, book])
 
     return drawn

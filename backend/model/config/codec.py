@@ -204,15 +204,18 @@ class CodecConfig:
         inner = frames * (post.dim + 2 * post.intermediate_size)
         return (3 * widest + 8 * mixed + attended + inner) * _ELEMENT_BYTES
 
-    def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
-        """What a GPU's stage that decodes `sequences` takes beside weights: slots and activations.
+    def slot_bytes(self, sequences: int, element_bytes: int = 2) -> int:
+        """What a GPU's stage keeps of `sequences` from piece to piece.
 
         There is a slot more than sequences, of rows that only fill a call up.
         """
-        slots = (sequences + 1) * self.stream_bytes // _ELEMENT_BYTES
+        return (sequences + 1) * self.stream_bytes // _ELEMENT_BYTES * element_bytes
+
+    def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
+        """What that stage takes beside weights: slots and activations."""
         frames = min(STAGE_FRAMES_TOGETHER, STAGE_FRAMES * sequences)
         widest = max(half * c * s for c, _, half, s in self._decoder_blocks(frames))
-        return (slots + _STAGE_TENSORS * widest) * element_bytes
+        return self.slot_bytes(sequences, element_bytes) + _STAGE_TENSORS * widest * element_bytes
 
     def encode_workspace_bytes(self, frames: int = ENCODE_FRAMES) -> int:
         """Memory beside the weights while a recording is encoded, `frames` at a time."""
