@@ -5,7 +5,8 @@ is added after it. More are multiplied by cuBLAS, with kernels between. Quantize
 multiplied by their own module whatever the number of rows.
 """
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Self, cast
 
 import torch
 import triton
@@ -47,23 +48,32 @@ def has_pdl(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _HOPPER
 
 
+@dataclass(frozen=True, slots=True)
 class Places:
-    """Where the keys and values of rows lie, [R] each."""
+    """Where the keys and values of rows lie."""
 
-    def __init__(self, rows: int, device: torch.device) -> None:
-        self.address, self.capacity, self.position = (
-            torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(3)
-        )
+    table: Tensor
+    """Address and capacity [S, 2]."""
+    position: Tensor
+    """Of the next key [S]."""
+    slots: Tensor | None = None
+    """Which of these is whose [R]; None where they are the rows' own."""
 
     @classmethod
-    def of(cls, past: Tensor, slot: int | None) -> "Places":
+    def empty(cls, rows: int, device: torch.device) -> Self:
+        """Of rows that a kernel will write down."""
+        table = torch.zeros((rows, 2), dtype=torch.int64, device=device)
+        return cls(table, torch.zeros(rows, dtype=torch.int64, device=device))
+
+    @classmethod
+    def of(cls, past: Tensor, slot: int | None) -> Self:
         """Those of `slot` in each row of past [R, layers, 2, KV, slots, D]; None is the first two,
         as rows beside each other."""
         each = 2 if slot is None else 1
-        places = cls(each * len(past), past.device)
+        places = cls.empty(each * len(past), past.device)
         begin = torch.arange(len(past), device=past.device) * past.stride(0) * past.element_size()
-        places.address.copy_((past.data_ptr() + begin).repeat_interleave(each))
-        places.capacity.fill_(past.shape[4])
+        places.table[:, 0] = (past.data_ptr() + begin).repeat_interleave(each)
+        places.table[:, 1] = past.shape[4]
         if slot is None:
             places.position[1::2] = 1
         else:
@@ -133,7 +143,7 @@ class FusedStack:
         self._buffers = _Buffers(rows, config, like)
         at = torch.arange(positions, device=like.device)
         self._rope = rope_table(at, config.head_dim, config.rope_base)
-        most = _most_tile(like.device, config.head_dim * like.element_size())
+        most = _most_tile(shared_bytes(like.device), config.head_dim * like.element_size())
         self._tile = min(64, most, max(16, power_of_two(positions)))
         self._long_tile = min(2 * self._tile, most)
         """For few rows, which wait for memory: long tiles have more of it under way."""
@@ -239,7 +249,7 @@ class FusedStack:
         config = self._config
         attention.turn[(rows, config.n_head + 2 * config.n_local_heads)](
             *(self._buffers.qkv, weights.q_norm, weights.k_norm, self._rope),
-            *(places.address, places.capacity, places.position, layer, config.norm_eps),
+            *(places.table, places.position, layer, config.norm_eps),
             *(config.n_head, config.n_local_heads, config.head_dim, config.qk_norm, self._pdl),
             **launch_options(self._device, 1),
         )
@@ -256,22 +266,30 @@ class FusedStack:
                 splits *= 2
         attention.attend[(rows, kv_heads, splits)](
             *(self._buffers.qkv, weights.q_norm, weights.k_norm, self._rope),
-            *(places.address, places.capacity, places.position, self._buffers.attended),
+            *(places.position if places.slots is None else places.slots, places.table),
+            *(places.position, self._buffers.attended),
             *(self._partial, self._extremes, self._arrived),
             *(layer, config.norm_eps, config.head_dim**-0.5, config.n_head, kv_heads),
             *(config.head_dim, max(16, power_of_two(config.n_head // kv_heads)), tile),
-            *(splits, _LEAST_POSITIONS, config.qk_norm, is_fresh, self._precision, self._pdl),
+            *(splits, _LEAST_POSITIONS, config.qk_norm, is_fresh, places.slots is not None),
+            *(self._precision, self._pdl),
             **launch_options(self._device, warps),
         )
 
 
-def _most_tile(device: torch.device, key_bytes: int) -> int:
-    """Positions of which a multiprocessor's memory has room for keys and values, two tiles of each
-    at once and half a tile beside them."""
+def shared_bytes(device: torch.device) -> int:
+    """Memory that the threads of one program share at most; as much as a Hopper has for the
+    interpreter."""
     if device.type != "cuda":
-        return 128
+        return 227 << 10
     limits = driver.active.utils.get_device_properties(device.index or 0)
-    fitting = int(limits["max_shared_mem"]) // (5 * key_bytes)
+    return int(limits["max_shared_mem"])
+
+
+def _most_tile(shared_bytes: int, key_bytes: int) -> int:
+    """Positions of which there is room for keys and values, two tiles of each at once and half a
+    tile beside them."""
+    fitting = shared_bytes // (5 * key_bytes)
     return max(16, 1 << (fitting.bit_length() - 1))
 
 
