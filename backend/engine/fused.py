@@ -50,7 +50,7 @@ class FusedWay:
         most = max(rows, PIECE_BUCKETS[-1])
         self._slow = FusedStack(model.layers, config.slow, most, config.max_seq_len)
         self._fast = FusedStack(model.fast_layers, fast, 2 * rows, config.num_codebooks)
-        self._read_places = Places.empty(most, device)
+        self._places = Places(most, device)
         shape = (rows, fast.n_layer, 2, fast.n_local_heads, config.num_codebooks, fast.head_dim)
         self._past = torch.zeros(shape, dtype=dtype, device=device)
         books = range(1, config.num_codebooks)
@@ -64,7 +64,6 @@ class FusedWay:
             self._more_logits = torch.empty(wide, dtype=dtype, device=device)
         self._made = torch.zeros((rows, config.num_codebooks), dtype=torch.int64, device=device)
         self._slots = torch.full((rows,), self._spare, dtype=torch.int64, device=device)
-        self._frame_places = Places(state.cache.table, state.slots.positions, self._slots)
         self._given: list[int] = []
         self._piece = torch.zeros(3, dtype=torch.int64, device=device)
         """Slot, first position and length of the piece of a prompt that is read."""
@@ -164,12 +163,12 @@ class FusedWay:
 
     def _read(self, rows: int) -> None:
         self._embed(rows, self._piece, self._tokens, self._codes, is_piece=True)
-        self._slow.run(rows, self._read_places, is_piece=True)
+        self._slow.run(rows, self._places, is_piece=True)
 
     def _frame(self, rows: int) -> None:
         model, state, fast = self._state.model, self._state.slots, self._fast
         self._embed(rows, self._slots, state.tokens, state.codes, is_piece=False)
-        self._slow.run(rows, self._frame_places, is_piece=False)
+        self._slow.run(rows, self._places, is_piece=False)
         hidden = self._slow.x[:rows]
         self._draw(0, rows, self._slow, hidden, model.norm)
         for book, places in enumerate(self._fast_places, start=1):
@@ -184,13 +183,13 @@ class FusedWay:
     def _embed(
         self, rows: int, given: Tensor, tokens: Tensor, codes: Tensor, *, is_piece: bool
     ) -> None:
-        model, config, places = self._state.model, self._state.model.config, self._read_places
+        model, config, places = self._state.model, self._state.model.config, self._places
         scale = (config.num_codebooks + 1) ** -0.5 if config.scale_codebook_embeddings else 1.0
         dim = config.slow.dim
         attention.embed[(rows,)](
-            *(given, tokens, codes, self._state.cache.table),
+            *(given, tokens, codes, self._state.slots.positions, self._state.cache.table),
             *(model.embeddings.weight, model.codebook_embeddings.weight, self._slow.x),
-            *(places.table, places.position, model.semantic_begin_id, scale),
+            *(places.address, places.capacity, places.position, model.semantic_begin_id, scale),
             *(self._spare, config.num_codebooks, config.codebook_size, dim, power_of_two(dim)),
             *(is_piece, self._pdl),
             **launch_options(self._device),

@@ -5,8 +5,7 @@ is added after it. More are multiplied by cuBLAS, with kernels between. Quantize
 multiplied by their own module whatever the number of rows.
 """
 
-from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import torch
 import triton
@@ -48,32 +47,23 @@ def has_pdl(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _HOPPER
 
 
-@dataclass(frozen=True, slots=True)
 class Places:
-    """Where the keys and values of rows lie."""
+    """Where the keys and values of rows lie, [R] each."""
 
-    table: Tensor
-    """Address and capacity [S, 2]."""
-    position: Tensor
-    """Of the next key [S]."""
-    slots: Tensor | None = None
-    """Which of these is whose [R]; None where they are the rows' own."""
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.address, self.capacity, self.position = (
+            torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(3)
+        )
 
     @classmethod
-    def empty(cls, rows: int, device: torch.device) -> Self:
-        """Of rows that a kernel will write down."""
-        table = torch.zeros((rows, 2), dtype=torch.int64, device=device)
-        return cls(table, torch.zeros(rows, dtype=torch.int64, device=device))
-
-    @classmethod
-    def of(cls, past: Tensor, slot: int | None) -> Self:
+    def of(cls, past: Tensor, slot: int | None) -> "Places":
         """Those of `slot` in each row of past [R, layers, 2, KV, slots, D]; None is the first two,
         as rows beside each other."""
         each = 2 if slot is None else 1
-        places = cls.empty(each * len(past), past.device)
+        places = cls(each * len(past), past.device)
         begin = torch.arange(len(past), device=past.device) * past.stride(0) * past.element_size()
-        places.table[:, 0] = (past.data_ptr() + begin).repeat_interleave(each)
-        places.table[:, 1] = past.shape[4]
+        places.address.copy_((past.data_ptr() + begin).repeat_interleave(each))
+        places.capacity.fill_(past.shape[4])
         if slot is None:
             places.position[1::2] = 1
         else:
@@ -249,7 +239,7 @@ class FusedStack:
         config = self._config
         attention.turn[(rows, config.n_head + 2 * config.n_local_heads)](
             *(self._buffers.qkv, weights.q_norm, weights.k_norm, self._rope),
-            *(places.table, places.position, layer, config.norm_eps),
+            *(places.address, places.capacity, places.position, layer, config.norm_eps),
             *(config.n_head, config.n_local_heads, config.head_dim, config.qk_norm, self._pdl),
             **launch_options(self._device, 1),
         )
@@ -266,13 +256,11 @@ class FusedStack:
                 splits *= 2
         attention.attend[(rows, kv_heads, splits)](
             *(self._buffers.qkv, weights.q_norm, weights.k_norm, self._rope),
-            *(places.position if places.slots is None else places.slots, places.table),
-            *(places.position, self._buffers.attended),
+            *(places.address, places.capacity, places.position, self._buffers.attended),
             *(self._partial, self._extremes, self._arrived),
             *(layer, config.norm_eps, config.head_dim**-0.5, config.n_head, kv_heads),
             *(config.head_dim, max(16, power_of_two(config.n_head // kv_heads)), tile),
-            *(splits, _LEAST_POSITIONS, config.qk_norm, is_fresh, places.slots is not None),
-            *(self._precision, self._pdl),
+            *(splits, _LEAST_POSITIONS, config.qk_norm, is_fresh, self._precision, self._pdl),
             **launch_options(self._device, warps),
         )
 

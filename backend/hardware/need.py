@@ -39,9 +39,10 @@ CUDA_RUNTIME_BYTES = 810 * MIB
 """The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
 what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""
 CUDA_FAST_BYTES = 300 * MIB
-"""What the fast ways of a frame take of a GPU beside that: buffers of every slot, a workspace that
-all graphs share, the graphs, their kernels. Where it does not fit, frames are made without them.
-MEASURE: assumed, half of the 600 MB that is the most they may take."""
+"""What the fast ways of a frame take of a GPU beside that: buffers of every slot (53 MB for 128), a
+workspace that all graphs share, the graphs, their kernels, holes. Where it does not fit, frames are
+made without them. With it the plan lies 6 to 9 % above what 128 rows took of an H100, by NVML
+(`benchmarks.gpu --rows memory`)."""
 
 _PROMPT_TOKENS = 8
 """Tokens beside those of the text: control tokens, some of them spelt out."""

@@ -1,9 +1,8 @@
 # mypy: disable-error-code="untyped-decorator, no-untyped-def, unused-ignore"
 """From tokens to places in the cache, and the attention of rows over what lies there.
 
-What a kernel needs of a row's keys and values is its place: in `table` [S, 2] where the tensor
-[layers, 2, KV, capacity, D] of its sequence begins, and its capacity; in `position` [S] where its
-next key comes. For frames S are slots, and `slots` [R] says which is a row's; else S are rows.
+What a kernel needs of a row's keys and values is its place (`address`, `capacity`, `position`, [R]
+each): where the tensor [layers, 2, KV, capacity, D] of its sequence begins.
 """
 
 import triton
@@ -16,17 +15,17 @@ NOTHING = tl.constexpr(-1.0e30)
 
 @triton.jit
 def embed(
-    given, tokens, codes, table, words, books, x, row_table, row_position,
+    given, tokens, codes, positions, table, words, books, x, address, capacity, position,
     begin_id, scale,
     DUMMY: tl.constexpr, N: tl.constexpr, SIZE: tl.constexpr, DIM: tl.constexpr,
     BLOCK: tl.constexpr, PROMPT: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Rows to x [R, DIM]. Grid (R,).
+    """Rows to x [R, DIM] and their places. Grid (R,).
 
-    For frames `given` [R] holds the slot of each row, and the slots' tokens [S] and codes [S, N]
-    say the rest. With PROMPT it is (slot, first position, count), the tokens are those of the rows,
-    and rows from `count` on go to the slot DUMMY; the rows' places are written to `row_table`
-    [R, 2] and `row_position` [R]. `words` [V, DIM], `books` [N * SIZE, DIM].
+    For frames `given` [R] holds the slot of each row, and the slots' tokens [S], codes [S, N] and
+    positions [S] say the rest. With PROMPT it is (slot, first position, count), the tokens are
+    those of the rows, and rows from `count` on go to the slot DUMMY. `table` [S, 2] holds address
+    and capacity; `words` [V, DIM], `books` [N * SIZE, DIM].
     """
     row = tl.program_id(0)
     if PDL:
@@ -37,11 +36,13 @@ def embed(
         slot = tl.where(is_there, tl.load(given), DUMMY)
         place = tl.where(is_there, tl.load(given + 1) + row, 0)
         source = row.to(tl.int64)
-        tl.store(row_table + 2 * row, tl.load(table + 2 * slot))
-        tl.store(row_table + 2 * row + 1, tl.load(table + 2 * slot + 1))
-        tl.store(row_position + row, place)
     else:
-        source = tl.load(given + row)
+        slot = tl.load(given + row)
+        place = tl.load(positions + slot)
+        source = slot
+    tl.store(address + row, tl.load(table + 2 * slot))
+    tl.store(capacity + row, tl.load(table + 2 * slot + 1))
+    tl.store(position + row, place)
     token = tl.load(tokens + source)
     d = tl.arange(0, BLOCK)
     inside = d < DIM
@@ -70,7 +71,7 @@ def _turned(heads, d, inside, norm, rope, place, eps, D: tl.constexpr, NORM: tl.
 
 @triton.jit
 def turn(
-    qkv, q_norm, k_norm, rope, table, position, layer, eps,
+    qkv, q_norm, k_norm, rope, address, capacity, position, layer, eps,
     H: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, NORM: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Queries of qkv [R, (H + 2 KV) * D] are normed and turned in place, keys and values stored.
@@ -85,8 +86,8 @@ def turn(
     d = tl.arange(0, D)
     one = tl.arange(0, 1)[:, None]
     place = tl.load(position + row)
-    room = tl.load(table + 2 * row + 1)
-    base = tl.load(table + 2 * row).to(tl.pointer_type(qkv.dtype.element_ty))
+    room = tl.load(capacity + row)
+    base = tl.load(address + row).to(tl.pointer_type(qkv.dtype.element_ty))
     heads = qkv + (row * (H + 2 * KV) + head) * D + one
     if head < H:
         q = _turned(heads, d, one == 0, q_norm, rope, place, eps, D, NORM)
@@ -103,43 +104,18 @@ def turn(
 
 
 @triton.jit
-def _tile(keys, values, begin, high, d, D: tl.constexpr, BT: tl.constexpr):
-    """Keys and values [BT, D] of the positions from `begin` on; zeros from `high` on."""
-    t = begin + tl.arange(0, BT)
-    seen = (t < high)[:, None]
-    offset = t[:, None] * D + d[None, :]
-    k = tl.load(tl.multiple_of(keys + offset, (1, 16)), mask=seen, other=0.0)
-    v = tl.load(tl.multiple_of(values + offset, (1, 16)), mask=seen, other=0.0)
-    return k, v
-
-
-@triton.jit
-def _look(q, k, v, begin, high, scale, most, total, acc, BT: tl.constexpr, PRECISION: tl.constexpr):
-    """The running softmax of queries [GP, D] with one tile of keys and values [BT, D] more."""
-    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
-    scores = tl.where((begin + tl.arange(0, BT) < high)[None, :], scores, NOTHING)
-    now = tl.maximum(most, tl.max(scores, 1))
-    weight = tl.exp(scores - now[:, None])
-    fade = tl.exp(most - now)
-    total = total * fade + tl.sum(weight, 1)
-    acc = acc * fade[:, None] + tl.dot(weight.to(q.dtype), v, input_precision=PRECISION)
-    return now, total, acc
-
-
-@triton.jit
 def attend(
-    qkv, q_norm, k_norm, rope, slots, table, position, out, partial, extremes, arrived,
+    qkv, q_norm, k_norm, rope, address, capacity, position, out, partial, extremes, arrived,
     layer, eps, scale,
     H: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, GP: tl.constexpr, BT: tl.constexpr,
     SPLITS: tl.constexpr, LEAST: tl.constexpr, NORM: tl.constexpr, FRESH: tl.constexpr,
-    BY_SLOT: tl.constexpr, PRECISION: tl.constexpr, PDL: tl.constexpr,
+    PRECISION: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """out [R, H * D]: attention of each row over its keys and values up to its own position.
 
     Grid (R, KV, SPLITS). FRESH: qkv [R, (H + 2 KV) * D] is as the projection left it, and the row's
-    own key and value are stored here; else `turn` did that. BY_SLOT: the places are those of slots,
-    and all that was looked at before this frame began. Of SPLITS programs as many as the row is
-    long take a part of its positions each, and the last to arrive puts them together: `partial`
+    own key and value are stored here; else `turn` did that. Of SPLITS programs as many as the row
+    is long take a part of its positions each, and the last to arrive puts them together: `partial`
     [R, H, SPLITS, D] and `extremes` [R, H, SPLITS, 2] in float32, `arrived` [R, KV] in int32, which
     is zero before and after.
     """
@@ -148,33 +124,23 @@ def attend(
     split = tl.program_id(2)
     if PDL:
         gdc_launch_dependents()
-        if not FRESH:
-            gdc_wait()
+        gdc_wait()
     G: tl.constexpr = H // KV
     d = tl.arange(0, D)
     g = tl.arange(0, GP)
     mine = (g < G)[:, None]
     dtype = qkv.dtype.element_ty
-    whose = tl.load(slots + row) if BY_SLOT else row
-    place = tl.load(position + whose)
-    end = place if FRESH else place + 1  # a fresh row's own position is looked at apart
-    if SPLITS > 1 and split * LEAST >= tl.maximum(end, 1):
+    place = tl.load(position + row)
+    if SPLITS > 1 and split * LEAST >= tl.maximum(place + (0 if FRESH else 1), 1):
         return
-    room = tl.load(table + 2 * whose + 1)
-    base = tl.load(table + 2 * whose).to(tl.pointer_type(dtype))
+    room = tl.load(capacity + row)
+    base = tl.load(address + row).to(tl.pointer_type(dtype))
     keys = base + (layer * 2 * KV + h) * room * D
     values = base + ((layer * 2 + 1) * KV + h) * room * D
-    splits = tl.minimum(tl.maximum(tl.cdiv(end, LEAST), 1), SPLITS)
-    each = tl.cdiv(tl.cdiv(end, splits), BT) * BT
-    low = (split * each).to(tl.int32)
-    high = tl.minimum(low + each, end).to(tl.int32)
     first = qkv + row * (H + 2 * KV) * D
     heads = first + (h * G + g)[:, None] * D
-    if BY_SLOT:  # what lies there does not come from the kernel before
-        k_tile, v_tile = _tile(keys, values, low, high, d, D, BT)
+    end = place + 1
     if FRESH:
-        if PDL:
-            gdc_wait()
         q = _turned(heads, d, mine, q_norm, rope, place, eps, D, NORM).to(dtype)
         one = tl.arange(0, 1)[:, None]
         k = _turned(first + (H + h) * D + one, d, one == 0, k_norm, rope, place, eps, D, NORM)
@@ -183,25 +149,36 @@ def attend(
         if split == 0:
             tl.store(keys + place * D + one + d[None, :], k)
             tl.store(values + place * D + one + d[None, :], v)
+        # The row's own position is looked at here, not read back from where it was just written.
         own = tl.sum(q.to(tl.float32) * k.to(tl.float32), 1) * scale
         most = tl.where(split == 0, own, NOTHING)
         total = tl.where(split == 0, own * 0.0 + 1.0, 0.0)
         acc = tl.where(split == 0, tl.zeros((GP, D), tl.float32) + v.to(tl.float32), 0.0)
+        end = place
     else:
         q = tl.load(heads + d[None, :], mask=mine, other=0.0)
         most = tl.full((GP,), NOTHING, tl.float32)
         total = tl.zeros((GP,), tl.float32)
         acc = tl.zeros((GP, D), tl.float32)
-    if BY_SLOT:
-        most, total, acc = _look(
-            q, k_tile, v_tile, low, high, scale, most, total, acc, BT, PRECISION
-        )
-        low += BT
+    splits = tl.minimum(tl.maximum(tl.cdiv(end, LEAST), 1), SPLITS)
+    each = tl.cdiv(tl.cdiv(end, splits), BT) * BT
+    low = (split * each).to(tl.int32)
+    high = tl.minimum(low + each, end).to(tl.int32)
     for begin in range(low, high, BT):
-        k_tile, v_tile = _tile(keys, values, begin, high, d, D, BT)
-        most, total, acc = _look(
-            q, k_tile, v_tile, begin, high, scale, most, total, acc, BT, PRECISION
-        )
+        t = begin + tl.arange(0, BT)
+        seen = (t < high)[:, None]
+        offset = t[:, None] * D + d[None, :]
+        k_tile = tl.load(tl.multiple_of(keys + offset, (1, 16)), mask=seen, other=0.0)
+        v_tile = tl.load(tl.multiple_of(values + offset, (1, 16)), mask=seen, other=0.0)
+        scores = tl.dot(q, tl.trans(k_tile), input_precision=PRECISION) * scale
+        scores = tl.where((t < high)[None, :], scores, NOTHING)
+        now = tl.maximum(most, tl.max(scores, 1))
+        weight = tl.exp(scores - now[:, None])
+        fade = tl.exp(most - now)
+        total = total * fade + tl.sum(weight, 1)
+        more = tl.dot(weight.to(dtype), v_tile, input_precision=PRECISION)
+        acc = acc * fade[:, None] + more
+        most = now
     to = out + row * H * D + (h * G + g)[:, None] * D + d[None, :]
     if splits == 1:
         tl.store(to, (acc / total[:, None]).to(dtype), mask=mine)

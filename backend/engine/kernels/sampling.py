@@ -22,15 +22,22 @@ def _add_three(a, b, c, d, e, f):
 
 @triton.jit
 def _drawn(
-    value, i, seen, heat, keep, factor, noise,
-    V: tl.constexpr, BLOCK: tl.constexpr, STEPS: tl.constexpr,
+    value, i, row_slot, frame, keys, history, temperature, top_p, penalty, book,
+    N: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr, WINDOW: tl.constexpr,
+    STEPS: tl.constexpr,
 ):  # fmt: skip
     """The code that `sampler.draw` draws from logits `value` [BLOCK], the first V of which count.
 
-    `seen` [BLOCK] are the codes that are penalized by `factor`; `heat` is the temperature, `keep`
-    top-p and `noise` from 0 to 1. -1 where one of them is no number.
+    -1 where one of them is no number.
     """
-    value = tl.where(seen, tl.minimum(value * factor, value / factor), value)
+    heat = tl.load(temperature + row_slot)
+    keep = tl.load(top_p + row_slot)
+    factor = tl.load(penalty + row_slot)
+    if factor != 1.0:
+        seen = i < 0
+        for past in tl.static_range(WINDOW):
+            seen = seen | (i == tl.load(history + (row_slot * WINDOW + past) * N + book))
+        value = tl.where(seen, tl.minimum(value * factor, value / factor), value)
     best = tl.max(value, 0)
     chance = tl.exp(value - best)
     whole = tl.sum(chance, 0)
@@ -67,7 +74,9 @@ def _drawn(
             kept = kept | (i < V)
         weight = tl.where(kept, tl.exp(-depth / heat), 0.0)
         line = tl.cumsum(weight, 0)
-        target = noise * tl.max(line, 0)
+        state = _mixed(tl.load(keys + row_slot) ^ _mixed(frame + 0x9E3779B9))
+        noise = _mixed(state ^ _mixed((tl.full((), 1, tl.int64) + book) * 0x632BE5AB)) >> 8
+        target = noise.to(tl.float32) * (1.0 / 16777216.0) * tl.max(line, 0)
         drawn = tl.min(tl.where((line > target) & (weight > 0.0), i, BLOCK), 0)
         code = tl.where(drawn < BLOCK, drawn.to(tl.int64), code)
     return tl.where(whole == whole, code, -1)
@@ -109,24 +118,15 @@ def sample(
     row = tl.program_id(0)
     if PDL:
         gdc_launch_dependents()
-    # All that was known before the frame began is read while the kernel before is still at work.
+        gdc_wait()
     slot = tl.load(slots + row)
     frame = tl.load(frames + slot)
-    heat = tl.load(temperature + slot)
-    keep = tl.load(top_p + slot)
-    factor = tl.load(penalty + slot)
-    state = _mixed(tl.load(keys + slot) ^ _mixed(frame + 0x9E3779B9))
-    noise = _mixed(state ^ _mixed((tl.full((), 1, tl.int64) + book) * 0x632BE5AB)) >> 8
-    noise = noise.to(tl.float32) * (1.0 / 16777216.0)
     i = tl.arange(0, BLOCK)
-    seen = i < 0
-    if factor != 1.0:
-        for past in tl.static_range(WINDOW):
-            seen = seen | (i == tl.load(history + (slot * WINDOW + past) * N + book))
-    if PDL:
-        gdc_wait()
     value = tl.load(logits + row * stride + i, mask=i < V, other=float("-inf")).to(tl.float32)
-    code = _drawn(value, i, seen, heat, keep, factor, noise, V, BLOCK, STEPS)
+    code = _drawn(
+        value, i, slot, frame, keys, history, temperature, top_p, penalty, book,
+        N, V, BLOCK, WINDOW, STEPS,
+    )  # fmt: skip
     tl.store(made + row * N + book, code)
     if LAST:
         tl.debug_barrier()
