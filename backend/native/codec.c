@@ -46,7 +46,7 @@ typedef float Rounded;
 #define LINE 16                /* weights that are packed together: a line of the cache in float32 */
 #define ROWS_TOGETHER 4        /* in a piece of work that is no product */
 
-enum { PRODUCT, ROUND, NORM, MIX, ATTEND };
+enum { PRODUCT, ROUND, NORM, MIX, ATTEND, FILTER };
 enum { AS_IT_IS, GELU, GATE };
 
 /* Rows that reach back: `bytes` of them go from the end of one piece of a signal to the next one. */
@@ -70,7 +70,8 @@ typedef struct {
     float *output;           /* [rows, outputs] or NULL */
     Rounded *rounded;        /* the same rounded, behind a snake where there is `alpha`, or NULL */
     const float *alpha, *inverse; /* [outputs] or NULL: of the snake, and what its square is multiplied by */
-    float *keys;             /* of an attention: room for [heads, window - 1 + rows, 2, size] */
+    float *keys;             /* of an attention: room for [heads, window - 1 + rows, 2, size] and a row a
+                                head; of a mix and a filter see there */
     const float *rope;       /* [rows, size / 2, 2] */
     Past load, save;         /* for what is made here, and of what is read here */
     int64_t first;           /* pieces of work before this operation's */
@@ -82,7 +83,7 @@ typedef struct {
     int64_t pieces;
     uint8_t *state;         /* of the signal */
     int64_t begin;          /* rows of it that were given before */
-    _Atomic int64_t next, done;
+    _Atomic int64_t next, done, threads;
 } Job;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -161,30 +162,30 @@ INLINE void finish_outputs(const Operation *op, Floats x, int64_t row, int64_t n
 
 /* The sums of a block of `rows` rows, whole vectors that are neither bent nor scaled; what else is
    asked for is a constant wherever this is inlined. */
-INLINE void finish_plainly(const Operation *op, int64_t row, int64_t n, int rows, const Floats (*sums)[VECTORS],
-                           int v, const int has_residual, const int has_output, const int has_snake) {
-    Floats alpha = {}, inverse = {};
-    if (has_snake) alpha = load(op->alpha + n), inverse = load(op->inverse + n);
+INLINE void finish_plainly(const Operation *op, int64_t row, int64_t apart, int64_t n, int rows,
+                           const Floats (*sums)[VECTORS], int v, const int has_residual, const int has_output) {
+    const Floats alpha = load(op->alpha + n), inverse = load(op->inverse + n);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-        const int64_t at = (row + r) * op->outputs + n;
+        const int64_t at = (row + r * apart) * op->outputs + n;
         Floats x = sums[r][v];
         if (has_residual) x += load(op->residual + at);
         if (has_output) store(op->output + at, x);
-        if (has_snake) store_rounded(op->rounded + at, snake(x, alpha, inverse));
+        store_rounded(op->rounded + at, snake(x, alpha, inverse));
     }
 }
 
-static void finish_block(const Operation *op, int64_t row, int64_t block, int rows, int vectors,
+/* The sums of rows that lie `apart`, the first one at `row`. */
+static void finish_block(const Operation *op, int64_t row, int64_t apart, int64_t block, int rows, int vectors,
                          const Floats (*sums)[VECTORS]) {
     const int is_plain = op->bend == AS_IT_IS && !op->scale;
     for (int v = 0; v < vectors; v++) {
         const int64_t n = block * BLOCK + v * LANES;
         if (is_plain && op->alpha && n + LANES <= op->outputs) {
-            if (!op->residual && !op->output) finish_plainly(op, row, n, rows, sums, v, 0, 0, 1);
-            else if (!op->residual) finish_plainly(op, row, n, rows, sums, v, 0, 1, 1);
-            else if (op->output) finish_plainly(op, row, n, rows, sums, v, 1, 1, 1);
-            else finish_plainly(op, row, n, rows, sums, v, 1, 0, 1);
+            if (!op->residual && !op->output) finish_plainly(op, row, apart, n, rows, sums, v, 0, 0);
+            else if (!op->residual) finish_plainly(op, row, apart, n, rows, sums, v, 0, 1);
+            else if (op->output) finish_plainly(op, row, apart, n, rows, sums, v, 1, 1);
+            else finish_plainly(op, row, apart, n, rows, sums, v, 1, 0);
             continue;
         }
         for (int r = 0; r < rows; r++) {
@@ -192,11 +193,31 @@ static void finish_block(const Operation *op, int64_t row, int64_t block, int ro
             if (op->bend == GATE) {
                 if (v >= VECTORS / 2) continue;
                 x *= sigmoid(x) * sums[r][v + VECTORS / 2];
-                finish_outputs(op, x, row + r, block * (BLOCK / 2) + v * LANES, op->outputs / 2);
+                finish_outputs(op, x, row + r * apart, block * (BLOCK / 2) + v * LANES, op->outputs / 2);
                 continue;
             }
-            finish_outputs(op, op->bend == GELU ? gelu(x) : x, row + r, n, op->outputs);
+            finish_outputs(op, op->bend == GELU ? gelu(x) : x, row + r * apart, n, op->outputs);
         }
+    }
+}
+
+/* Add to `sums` float32 rows that are `stride` bytes long by float32 weights [inputs, BLOCK]. */
+INLINE void add_products(Floats (*sums)[VECTORS], const uint8_t *x, int64_t stride, const uint8_t *weights,
+                         int32_t inputs, const int rows, const int vectors) {
+    /* A pointer to every third row: the others are as far from it as an address can say. */
+    const uint8_t *thirds[(MOST + 2) / 3];
+    for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
+    for (int32_t input = 0; input < inputs; input++) {
+        Floats w[VECTORS];
+        for (int v = 0; v < vectors; v++) memcpy(&w[v], weights + 4 * LANES * v, sizeof w[v]);
+#pragma GCC unroll 14
+        for (int r = 0; r < rows; r++) {
+            float one;
+            memcpy(&one, thirds[r / 3] + (r % 3) * stride + 4 * (int64_t)input, 4);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) sums[r][v] += w[v] * one;
+        }
+        weights += 4 * BLOCK;
     }
 }
 
@@ -205,6 +226,10 @@ static void finish_block(const Operation *op, int64_t row, int64_t block, int ro
 INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, const int rows, const int vectors) {
     const int64_t stride = (int64_t)op->inputs * (int64_t)sizeof(Rounded);
     const uint8_t *weights = (const uint8_t *)(op->weights + block * op->taps * op->inputs * BLOCK);
+    if (op->residual) /* it has left the cache by now, and lies in pieces that nothing else foresees */
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(op->residual + (row + r) * op->outputs + block * BLOCK + v * LANES, 1);
     Floats sums[MOST][VECTORS];
     for (int v = 0; v < vectors; v++) {
         Floats bias = op->bias ? load(op->bias + block * BLOCK + v * LANES) : (Floats){};
@@ -212,23 +237,12 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
     }
     for (int32_t tap = 0; tap < op->taps; tap++) {
         const uint8_t *x = (const uint8_t *)op->input + (row + (int64_t)tap * op->dilation) * stride;
-        /* A pointer to every third row: the others are as far from it as an address can say. */
-        const uint8_t *thirds[(MOST + 2) / 3];
-        for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
 #ifdef WIDE
-        for (int32_t input = 0; input < op->inputs; input++) {
-            Floats w[VECTORS];
-            for (int v = 0; v < vectors; v++) memcpy(&w[v], weights + 4 * LANES * v, sizeof w[v]);
-#pragma GCC unroll 14
-            for (int r = 0; r < rows; r++) {
-                float one;
-                memcpy(&one, thirds[r / 3] + (r % 3) * stride + 4 * (int64_t)input, 4);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) sums[r][v] += w[v] * one;
-            }
-            weights += 4 * BLOCK;
-        }
+        add_products(sums, x, stride, weights, op->inputs, rows, vectors);
+        weights += 4 * BLOCK * (int64_t)op->inputs;
 #else
+        const uint8_t *thirds[(MOST + 2) / 3]; /* as above */
+        for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
         for (int32_t pair = 0; pair < op->inputs / 2; pair++) {
 #if HAS_PAIRS
             __m512bh w[VECTORS];
@@ -264,7 +278,7 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
         }
 #endif
     }
-    finish_block(op, row, block, rows, vectors, sums);
+    finish_block(op, row, 1, block, rows, vectors, sums);
 }
 
 #define CASE(r)                                                                       \
@@ -295,6 +309,8 @@ static void multiply(const Operation *op, int64_t tile) {
             row += rows;
         }
 }
+
+#include "codec_filter.h"
 
 /* The sum of x[n] * y[n]. */
 INLINE float dot(const float *x, const float *y, int64_t size) {
@@ -386,7 +402,7 @@ static void attend(const Operation *op, const Job *job, int64_t head) {
     memcpy(kept, keys + op->rows * 2 * size, 4 * (size_t)(past * 2 * size));
 }
 
-static void do_piece(const Operation *op, const Job *job, int64_t piece) {
+static void do_piece(const Operation *op, const Job *job, int64_t piece, int64_t thread) {
     if (piece == op->tiles) { /* the last one: what comes from the piece before, and goes to the next */
         if (op->load.rows) memcpy(op->load.rows, job->state + op->load.at, (size_t)op->load.bytes);
         if (op->save.rows) memcpy(job->state + op->save.at, op->save.rows, (size_t)op->save.bytes);
@@ -399,6 +415,7 @@ static void do_piece(const Operation *op, const Job *job, int64_t piece) {
         case NORM: norm_rows(op, begin, end); break;
         case MIX: mix_rows(op, begin, end, op->keys + piece * op->inputs); break;
         case ATTEND: attend(op, job, piece); break;
+        case FILTER: filter(op, piece, op->keys + thread * FILTER_ROOM(op->inputs)); break;
     }
 }
 
@@ -409,6 +426,7 @@ EXPORT int64_t NAME(plan)(Operation *operations, int32_t count) {
         op->first = first;
         op->tiles = (op->rows + ROWS_TOGETHER - 1) / ROWS_TOGETHER;
         if (op->kind == ATTEND) op->tiles = op->heads;
+        if (op->kind == FILTER) plan_filter(op);
         if (op->kind == PRODUCT) {
             const int64_t blocks = (op->outputs + BLOCK - 1) / BLOCK, reads = (int64_t)op->taps * op->inputs * BLOCK;
             op->tile_rows = (int32_t)smaller(op->rows, TILE_BLOCKS * MOST);
@@ -431,10 +449,11 @@ static void wait_for(Job *job, int64_t pieces) {
    given out in order, so nobody waits for a thread that has not come. */
 EXPORT void NAME(help)(Job *job) {
     const Operation *op = job->operations;
+    const int64_t thread = atomic_fetch_add(&job->threads, 1);
     for (int64_t piece; (piece = atomic_fetch_add(&job->next, 1)) < job->pieces;) {
         while (piece > op->first + op->tiles) op++;
         wait_for(job, op->first);
-        do_piece(op, job, piece - op->first);
+        do_piece(op, job, piece - op->first, thread);
         atomic_fetch_add(&job->done, 1);
     }
 }
@@ -469,6 +488,8 @@ EXPORT void NAME(pack)(const float *from, int64_t by_output, int64_t by_tap, int
                 }
 }
 
+/* Bytes that a thread needs of an operation's `keys` for a filter of so many inputs. */
+EXPORT int64_t NAME(filter_room)(int32_t inputs) { return 4 * FILTER_ROOM(inputs); }
 EXPORT int32_t NAME(block)(void) { return BLOCK; }
 EXPORT int32_t NAME(rounded_bytes)(void) { return (int32_t)sizeof(Rounded); }
 EXPORT int32_t NAME(rows_together)(void) { return ROWS_TOGETHER; }

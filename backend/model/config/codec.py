@@ -25,6 +25,8 @@ _ELEMENT_BYTES = 4
 """Codecs compute in float32 whatever the transformer does."""
 _KERNEL, _DILATIONS = 7, (1, 3, 9)
 """Of the residual units' convolutions."""
+_FILTER_ROWS = 28 * 12
+"""Tiles of a piece of work, each at all points."""
 _STAGE_TENSORS = 4
 """Activations of a residual unit that live at once where its convolutions are fused: its input, the
 snake behind its past, and the outputs of both convolutions."""
@@ -194,15 +196,19 @@ class CodecConfig:
             most = max(most, upsampling, unit)
         return most * _ELEMENT_BYTES
 
-    def native_workspace_bytes(self, frames: int = DECODE_FRAMES) -> int:
-        """The same where kernels of our own decode: the decoder's rows are those of few frames."""
+    def native_workspace_bytes(self, frames: int = DECODE_FRAMES, threads: int = 4) -> int:
+        """The same where kernels of our own decode: the decoder's rows are those of few frames.
+
+        Each of `threads` has room for the tiles of a filter (`native/codec_filter.h`).
+        """
         most = NATIVE_FRAMES
+        tiles = threads * _FILTER_ROWS * self.decoder_dim // 2
         widest = max(half * c * s for c, _, half, s in self._decoder_blocks(min(frames, most)))
         post, mixed = self.post, frames * math.prod(self.downsample_factor) * self.latent_dim
         heads = post.n_head * post.head_dim
         attended = 2 * heads * (post.window + frames) + 4 * frames * heads
         inner = frames * (post.dim + 2 * post.intermediate_size)
-        return (3 * widest + 8 * mixed + attended + inner) * _ELEMENT_BYTES
+        return (3 * widest + 8 * mixed + attended + inner + tiles) * _ELEMENT_BYTES
 
     def stage_bytes(self, sequences: int, element_bytes: int = 2) -> int:
         """What a GPU's stage that decodes `sequences` takes beside weights: slots and activations.
