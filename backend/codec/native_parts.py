@@ -201,6 +201,8 @@ class NativeUpsample(_Part):
 class NativeDownsample(_Part):
     """The downsampling before the code books: x [B, C, T·factor] -> [B, C, T]."""
 
+    may_leave_gaps = True
+
     def __init__(self, kernels: CodecKernels, plain: StreamSequential) -> None:
         super().__init__(kernels)
         stages = [tuple(cast(StreamSequential, stage)) for stage in plain]
@@ -209,7 +211,7 @@ class NativeDownsample(_Part):
         for index, (down, network) in enumerate(stages):
             stride, mixed = cast(CausalConv, down).stride, cast(ConvNeXt, network)
             sums = self._rows("s", rounded.width, rounded.rate // stride, mixed.dwconv.past)
-            self._conv(down, rounded.grouped(stride), output=sums)
+            self._conv(down, rounded, output=sums)
             if index + 1 == len(stages):
                 self._mixed(mixed, sums, output=self._rows("y", sums.width, sums.rate))
             else:
@@ -220,6 +222,8 @@ class NativeDownsample(_Part):
 
 class NativeTransformer(_Part):
     """`WindowTransformer`: x [B, C, T] -> [B, C, T]."""
+
+    may_leave_gaps = True
 
     def __init__(self, kernels: CodecKernels, plain: WindowTransformer, channels: int) -> None:
         super().__init__(kernels)
@@ -243,6 +247,8 @@ class NativeEncoder(_Part):
 
     The columns before them, of all of them the waveform [B, 1, samples] -> those behind them.
     """
+
+    may_leave_gaps = True
 
     def __init__(
         self, kernels: CodecKernels, plain: Encoder, begin: int, end: int, most: int
@@ -270,7 +276,7 @@ class NativeEncoder(_Part):
             rate, width = rounded.rate // down.stride, down.conv.out_channels
             is_cut = index + 1 == end < len(blocks)
             sums = self._rows("y" if is_cut and not transformer else "x", width, rate)
-            source, (behind, past) = rounded.grouped(down.stride), wanted[index + 1]
+            source, (behind, past) = rounded, wanted[index + 1]
             if is_cut and not transformer:
                 self._conv(down, source, output=sums)
             elif not transformer:

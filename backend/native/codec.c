@@ -59,10 +59,12 @@ typedef struct {
 typedef struct {
     int32_t kind, rows, inputs, outputs;
     int32_t taps, dilation; /* of a product or a mix; a row sees those below it, the last one its own */
+    int32_t step;           /* of a product: rows of the input from what a row sees first to the next's */
+    int32_t input_stride, rounded_stride; /* numbers from a row of the input, of `rounded`, to the next */
     int32_t bend;           /* of a product's outcome; GATE takes half a block times the SiLU of the other */
     int32_t heads, window, rate; /* of an attention, and its rows for each that is given to the program */
     float eps;
-    const void *input;       /* Rounded [taps.. + rows, inputs] of a product, else float32 */
+    const void *input;       /* Rounded [taps.. + rows, inputs] of a product, else float32, without gaps */
     const Weight *weights;   /* of a product: float32 [outputs / BLOCK, taps, inputs, BLOCK], or bfloat16
                                 [outputs / BLOCK, taps, inputs / 2, BLOCK, 2] */
     const float *bias, *scale, *taps_of, *offset; /* [outputs] or NULL; [taps, inputs] and [inputs] of a mix */
@@ -157,7 +159,7 @@ INLINE void finish_outputs(const Operation *op, Floats x, int64_t row, int64_t n
     if (op->output) store_some(op->output + at, x, count);
     if (!op->rounded) return;
     if (op->alpha) x = snake(x, load(op->alpha + n), load(op->inverse + n));
-    store_some_rounded(op->rounded + at, x, count);
+    store_some_rounded(op->rounded + row * op->rounded_stride + n, x, count);
 }
 
 /* The sums of a block of `rows` rows, whole vectors that are neither bent nor scaled; what else is
@@ -171,7 +173,7 @@ INLINE void finish_plainly(const Operation *op, int64_t row, int64_t apart, int6
         Floats x = sums[r][v];
         if (has_residual) x += load(op->residual + at);
         if (has_output) store(op->output + at, x);
-        store_rounded(op->rounded + at, snake(x, alpha, inverse));
+        store_rounded(op->rounded + (row + r * apart) * op->rounded_stride + n, snake(x, alpha, inverse));
     }
 }
 
@@ -224,7 +226,7 @@ INLINE void add_products(Floats (*sums)[VECTORS], const uint8_t *x, int64_t stri
 /* `rows` rows by a block of weights, and what becomes of them. `rows` and `vectors` are constants
    wherever this is inlined, so that the sums lie in registers. */
 INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, const int rows, const int vectors) {
-    const int64_t stride = (int64_t)op->inputs * (int64_t)sizeof(Rounded);
+    const int64_t one = (int64_t)op->input_stride * (int64_t)sizeof(Rounded), stride = op->step * one;
     const uint8_t *weights = (const uint8_t *)(op->weights + block * op->taps * op->inputs * BLOCK);
     if (op->residual) /* it has left the cache by now, and lies in pieces that nothing else foresees */
         for (int r = 0; r < rows; r++)
@@ -236,7 +238,7 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
         for (int r = 0; r < rows; r++) sums[r][v] = bias;
     }
     for (int32_t tap = 0; tap < op->taps; tap++) {
-        const uint8_t *x = (const uint8_t *)op->input + (row + (int64_t)tap * op->dilation) * stride;
+        const uint8_t *x = (const uint8_t *)op->input + row * stride + (int64_t)tap * op->dilation * one;
 #ifdef WIDE
         add_products(sums, x, stride, weights, op->inputs, rows, vectors);
         weights += 4 * BLOCK * (int64_t)op->inputs;
@@ -357,7 +359,7 @@ static void mix_rows(const Operation *op, int64_t begin, int64_t end, float *sum
         const float by = 1.0f / sqrtf(dot(sums, sums, size) / (float)size + op->eps);
         for (int64_t n = 0; n < size; n++) sums[n] = sums[n] * by * op->scale[n] + op->offset[n];
         for (int64_t n = 0; n < size; n += LANES)
-            store_some_rounded(op->rounded + row * size + n, load_some(sums + n, size - n), size - n);
+            store_some_rounded(op->rounded + row * op->rounded_stride + n, load_some(sums + n, size - n), size - n);
     }
 }
 
@@ -396,7 +398,7 @@ static void attend(const Operation *op, const Job *job, int64_t head) {
         for (int64_t at = 0; at < count; at++)
             for (int64_t i = 0; i < size; i++) room[i] += scores[at] * seen[(at * 2 + 1) * size + i];
         for (int64_t i = 0; i < size; i++) room[i] /= whole;
-        Rounded *to = op->rounded + row * op->outputs + head * size;
+        Rounded *to = op->rounded + row * op->rounded_stride + head * size;
         for (int64_t i = 0; i < size; i += LANES) store_some_rounded(to + i, load_some(room + i, size - i), size - i);
     }
     memcpy(kept, keys + op->rows * 2 * size, 4 * (size_t)(past * 2 * size));

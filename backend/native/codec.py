@@ -31,6 +31,7 @@ class Operation(Structure):
 
     _fields_ = [
         *((name, c_int32) for name in ("kind", "rows", "inputs", "outputs", "taps", "dilation")),
+        *((name, c_int32) for name in ("step", "input_stride", "rounded_stride")),
         *((name, c_int32) for name in ("bend", "heads", "window", "rate")),
         ("eps", c_float),
         *((name, c_void_p) for name in ("input", "weights", "bias", "scale", "taps_of", "offset")),

@@ -143,9 +143,9 @@ static void filter(const Operation *op, int64_t piece, float *room) {
         const int64_t tile = begin + (end - begin) * part / parts, next = begin + (end - begin) * (part + 1) / parts;
         for (int64_t t = tile; t < next; t++) {
             const int64_t row = first_row(op, t), seen = (all - row + dilation - 1) / dilation;
-            const Rounded *rows = (const Rounded *)op->input + row * inputs;
+            const Rounded *rows = (const Rounded *)op->input + row * op->input_stride;
             float *to = room + (tile - begin) * POINTS * inputs + (t - tile) * inputs;
-            const int64_t stride = dilation * inputs, apart = (next - tile) * inputs;
+            const int64_t stride = dilation * op->input_stride, apart = (next - tile) * inputs;
             if (seen >= POINTS) evaluate(rows, stride, POINTS, inputs, to, apart);
             else evaluate(rows, stride, seen, inputs, to, apart);
         }
