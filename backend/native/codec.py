@@ -101,11 +101,11 @@ class CodecKernels:
         """Of weights."""
 
     def packed(self, weight: Tensor) -> Tensor:
-        """Float32 `weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
+        """`weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
         return self._packed(weight, self._pack, self.dtype)
 
     def packed_filter(self, weight: Tensor) -> Tensor:
-        """Float32 `weight` [outputs, FILTER_TAPS, inputs] as a filter reads it, in float32."""
+        """`weight` [outputs, FILTER_TAPS, inputs] as a filter reads it, in float32."""
         return self._packed(_evaluated(weight), self._pack_wide, torch.float32)
 
     def filter_room_bytes(self, inputs: int) -> int:
@@ -117,14 +117,19 @@ class CodecKernels:
         blocks = -(-outputs // self.block)
         packed = torch.empty(blocks, self.block * taps * inputs, dtype=dtype)
 
-        def pack_some(begin: int) -> None:
-            first, some = begin * self.block, min(_PACKED_BLOCKS, blocks - begin) * self.block
-            pack(
-                *(weight.data_ptr() + 4 * first * weight.stride(0), *weight.stride()),
-                *(min(some, outputs - first), taps, inputs, packed[begin].data_ptr()),
-            )
+        begins = iter(range(0, blocks, _PACKED_BLOCKS))
 
-        list(self.helpers.map(pack_some, range(0, blocks, _PACKED_BLOCKS)))
+        def pack_some() -> None:
+            for begin in begins:
+                first, last = begin * self.block, (begin + _PACKED_BLOCKS) * self.block
+                rows = weight[first:last].float()
+                to = packed[begin].data_ptr()
+                pack(rows.data_ptr(), *rows.stride(), len(rows), taps, inputs, to)
+
+        helping = [self.helpers.submit(pack_some) for _ in range(_HELPERS)]
+        pack_some()
+        for helper in helping:
+            helper.result()
         return packed.flatten()
 
 
