@@ -25,7 +25,7 @@ class StoredCodec:
         """The code books are read at once, in float32; BadCheckpoint where a file cannot be."""
         self.codec = codec
         self.lay_out_encoding_part: Callable[[nn.Module], nn.Module] | None = None
-        """What a plain part that encodes is computed with, where not by torch: it copies its weights."""
+        """What computes as a plain part that encodes does, if not torch: it copies its weights."""
         self._weights = weights
         self._plain = {name: codec.get_submodule(name) for name in (*DECODING, *ENCODING)}
         self._can_encode = False
@@ -39,7 +39,7 @@ class StoredCodec:
         return self._plain[name]
 
     def lend_(self, name: str) -> nn.Module:
-        """The plain part `name`, with its weights as they are stored: to be copied, and let go of."""
+        """The plain part `name` with its weights as they are stored: to copy, and let go of."""
         lend_(self._plain[name], name, self._weights)
         return self._plain[name]
 

@@ -115,7 +115,7 @@ def fill_(
 
 
 def lend_(module: nn.Module, name: str, weights: Weights) -> None:
-    """Let `module` use its weights as they are stored, perhaps in their file: to copy them at once."""
+    """Let `module` use its weights as they are stored, perhaps in their file: copy them at once."""
     for key in module.state_dict():
         parent, _, last = key.rpartition(".")
         value = weights[f"{name}.{key}"].read()
