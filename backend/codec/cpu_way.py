@@ -73,7 +73,7 @@ def _made(stored: StoredCodec, kernels: CodecKernels) -> DecodingParts:
     """The parts that use `kernels`."""
     made = []
     for name in DECODING:
-        made.append(native_part(kernels, stored.read_(name), stored.codec.config))
+        made.append(native_part(kernels, stored.lend_(name), stored.codec.config))
         stored.let_go_(name)
     first, second, third = made
     return first, second, third

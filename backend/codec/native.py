@@ -26,6 +26,8 @@ from backend.model.stream import (
 from backend.native.codec import (
     AS_IT_IS,
     ATTEND,
+    FILTER,
+    FILTER_TAPS,
     GATE,
     NORM,
     PRODUCT,
@@ -37,6 +39,9 @@ from backend.native.codec import (
 )
 
 _ALIGNED_BYTES = 64
+_APART_BYTES = 2048
+"""Rows whose length is a multiple of this are a line further apart: a dozen of them, read column by
+column, would push each other out of the cache."""
 _PADDED = 64
 """Vectors of one number an output are filled up to a multiple of this."""
 
@@ -62,17 +67,6 @@ class Rows:
     past: int = 0
     state_at: int = 0
     """Of the past, in the state of a signal."""
-
-    def grouped(self, count: int) -> "Rows":
-        """The same, `count` rows side by side in one."""
-        return Rows(
-            self.room,
-            self.width * count,
-            self.row_bytes * count,
-            self.rate // count,
-            self.past // count,
-            self.state_at,
-        )
 
     def bytes_of(self, length: int) -> int:
         """Of all of them, where `length` units are given."""
@@ -113,6 +107,8 @@ class NativePart(nn.Module):
     """Units that are computed together."""
     unit = 1
     """Rows of x that belong together."""
+    may_leave_gaps = False
+    """Between rounded rows: there is no upsampling, which makes several at once."""
 
     def __init__(self, kernels: CodecKernels) -> None:
         super().__init__()
@@ -132,12 +128,14 @@ class NativePart(nn.Module):
         begins = stream.position(self, x.shape[-1] // self.unit, x.device).tolist()
         slots = range(len(x)) if stream.rows is None else stream.rows.tolist()
         signals = zip(x, slots, begins, strict=True)
-        return torch.stack([self._spoken(rows, state[slot], at) for rows, slot, at in signals])
+        made = [self._spoken(columns.t(), state[slot], at) for columns, slot, at in signals]
+        # Columns lie where rows did: what comes next takes them as rows again.
+        return torch.stack(made).transpose(1, 2)
 
     def _spoken(self, x: Tensor, state: Tensor, begin: int) -> Tensor:
-        """The next rows of a signal, x [C, T], of which `begin` units were before: [C', T']."""
+        """The next rows of a signal, x [T, C], of which `begin` units were before: [T', C']."""
         made = []
-        for piece in torch.split(x.t(), self.most * self.unit):
+        for piece in torch.split(x, self.most * self.unit):
             length = len(piece) // self.unit
             program = self._program(length)
             given, found = self._ends(length)
@@ -145,9 +143,9 @@ class NativePart(nn.Module):
             for rope in self._ropes:
                 self._turn(rope, length, begin)
             program.run(state.data_ptr(), begin)
-            made.append(found.t().clone())
+            made.append(found.clone())
             begin += length
-        return torch.cat(made, dim=1)
+        return torch.cat(made)
 
     def _turn(self, rope: Rope, length: int, begin: int) -> None:
         """Say by how much the rows of a piece are turned in attention."""
@@ -169,10 +167,14 @@ class NativePart(nn.Module):
 
     def _rows(self, room: str, width: int, rate: int = 1, past: int = 0) -> Rows:
         """Float32 where something is summed up, to be multiplied in "a" and "b"."""
-        element = self._kernels.rounded_bytes if room in "ab" else 4
-        at, taken = self._state_bytes, past * width * element
-        self._state_bytes += -(-taken // _ALIGNED_BYTES) * _ALIGNED_BYTES
-        return Rows(room, width, width * element, rate, past, at)
+        row_bytes = 4 * width
+        if room in "ab":
+            row_bytes = width * self._kernels.rounded_bytes
+            if self.may_leave_gaps and row_bytes % _APART_BYTES == 0:
+                row_bytes += _ALIGNED_BYTES
+        at = self._state_bytes
+        self._state_bytes += -(-past * row_bytes // _ALIGNED_BYTES) * _ALIGNED_BYTES
+        return Rows(room, width, row_bytes, rate, past, at)
 
     def _attend(self, config: WindowConfig, qkv: Rows, attended: Rows) -> None:
         """Queries, keys and values [.., 3 · heads · size], over rows of earlier pieces as well."""
@@ -220,6 +222,7 @@ class NativePart(nn.Module):
         source: Rows,
         *,
         dilation: int = 1,
+        step: int = 1,
         bend: int = AS_IT_IS,
         scale: Tensor | None = None,
         snake: dict[str, Tensor] | None = None,
@@ -231,7 +234,11 @@ class NativePart(nn.Module):
         outputs, taps, inputs = weight.shape
         if inputs * self._kernels.dtype.itemsize % 4:
             raise ValueError(f"rows of {inputs} numbers cannot be multiplied in pairs")
-        tensors = {"weights": self._hold(self._kernels.packed(weight.detach())), **(snake or {})}
+        kind, pack, room_bytes = PRODUCT, self._kernels.packed, 0
+        if step == 1 and self._is_filter(taps, inputs):
+            kind, pack = FILTER, self._kernels.packed_filter
+            room_bytes = self._kernels.filter_room_bytes(inputs)
+        tensors = {"weights": self._hold(pack(weight.detach())), **(snake or {})}
         if bias is not None:
             tensors["bias"] = self._vector(bias)
         if scale is not None:
@@ -239,10 +246,18 @@ class NativePart(nn.Module):
         if bend == GATE:  # rows of zeros may fill its last block up
             assert rounded is not None
             outputs = 2 * rounded.width
-        numbers = {"taps": taps, "dilation": dilation, "bend": bend}
+        numbers = {"taps": taps, "dilation": dilation, "step": step, "bend": bend}
         self._steps.append(
-            Step(PRODUCT, source, output, rounded, residual, numbers, tensors, outputs)
+            Step(
+                *(kind, source, output, rounded, residual, numbers, tensors, outputs),
+                room_bytes=(room_bytes, 0),
+            )
         )
+
+    def _is_filter(self, taps: int, inputs: int) -> bool:
+        """Whether fewer products in float32 are the faster ones."""
+        least = 64 if self._kernels.rounded_bytes < 4 else 16
+        return taps == FILTER_TAPS and inputs % 16 == 0 and least <= inputs <= 512
 
     def _linear(self, linear: nn.Module, source: Rows, **then: object) -> None:
         linear = cast(nn.Linear, linear)
@@ -250,12 +265,9 @@ class NativePart(nn.Module):
         linear.to("meta")
 
     def _conv(self, conv: nn.Module, source: Rows, **then: object) -> None:
-        """Where it has a stride, over `source` rows that were laid side by side (`grouped`)."""
-        inner, stride = cast(CausalConv, conv).conv, cast(CausalConv, conv).stride
-        if inner.kernel_size[0] % stride:
-            raise ValueError(f"kernels of {inner.kernel_size[0]} are no multiple of {stride}")
-        weight = inner.weight.transpose(1, 2).reshape(len(inner.weight), -1, source.width)
-        self._product(weight, inner.bias, source, dilation=inner.dilation[0], **then)  # type: ignore[arg-type]
+        inner, step = cast(CausalConv, conv).conv, cast(CausalConv, conv).stride
+        weight, dilation = inner.weight.transpose(1, 2), inner.dilation[0]
+        self._product(weight, inner.bias, source, dilation=dilation, step=step, **then)  # type: ignore[arg-type]
         inner.to("meta")
 
     def _upsampling(self, up: nn.Module, source: Rows, **then: object) -> None:
@@ -308,13 +320,15 @@ class NativePart(nn.Module):
 
     def _operation(self, step: Step, length: int) -> Operation:
         rooms = {name: room.data_ptr() for name, room in self._workspace.rooms.items()}
-        source = step.input
+        source, element = step.input, self._kernels.rounded_bytes
+        rate = source.rate // int(step.numbers.get("step", 1))
         made = Operation(
             kind=step.kind,
-            rows=source.rate * length,
+            rows=rate * length,
             inputs=source.width,
             outputs=step.outputs,
             input=rooms[source.room],
+            input_stride=source.row_bytes // element,
             keys=rooms.get("keys"),
             rope=rooms[step.rope.room] if step.rope else None,
         )
@@ -326,6 +340,8 @@ class NativePart(nn.Module):
             rows: Rows | None = getattr(step, name)
             if rows is None:
                 continue
+            if name == "rounded":
+                made.rounded_stride = rows.row_bytes // element * (rows.rate // rate)
             past_bytes = rows.past * rows.row_bytes
             setattr(made, name, rooms[rows.room] + past_bytes)
             if past_bytes and name != "residual":

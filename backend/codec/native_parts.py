@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.codec.native import NativePart, Rows, Step
-from backend.model.config import NATIVE_FRAMES, CodecConfig
+from backend.model.config import DECODE_FRAMES, ENCODE_FRAMES, NATIVE_FRAMES, CodecConfig
 from backend.model.dac import Decoder, DecoderBlock, Encoder, EncoderBlock, ResidualUnit
 from backend.model.stream import (
     CausalConv,
@@ -52,22 +52,33 @@ class _Part(NativePart):
         rounded: Rows,
         sums: Rows,
         units: Sequence[nn.Module],
-        snake_behind: nn.Module,
-        past_behind: int,
+        behind: tuple[nn.Module, int] | Rows,
     ) -> Rows:
         """Residual units: their sums, and the snake of them that the first one wants, `rounded`.
 
-        The snake of the last one's is returned, as what follows wants it.
+        What is made of the last one is returned: the snake, and as many earlier rows, that are
+        wanted `behind` it; or its sums, in the rows that are named.
         """
         parts = [tuple(cast(ResidualUnit, unit).block) for unit in units]
-        snakes = [part[0] for part in parts[1:]] + [snake_behind]
-        pasts = [cast(CausalConv, part[1]).past for part in parts[1:]] + [past_behind]
+        wanted = [(part[0], cast(CausalConv, part[1]).past) for part in parts[1:]]
         for index, (_, wide, inner_snake, narrow) in enumerate(parts):
             bent = self._then(rounded, wide, inner_snake, cast(CausalConv, narrow).past)
-            is_last = index + 1 == len(parts)
-            kept = {"residual": sums} if is_last else {"residual": sums, "output": sums}
-            rounded = self._then(bent, narrow, snakes[index], pasts[index], **kept)
+            if index + 1 < len(parts):
+                rounded = self._then(bent, narrow, *wanted[index], residual=sums, output=sums)
+            elif isinstance(behind, Rows):
+                self._conv(narrow, bent, residual=sums, output=behind)
+                rounded = behind
+            else:
+                rounded = self._then(bent, narrow, *behind, residual=sums)
         return rounded
+
+    def _given_sums(
+        self, width: int, snake: nn.Module, past: int, rate: int = 1
+    ) -> tuple[Rows, Rows]:
+        """What an earlier stage made, and its snake."""
+        sums, rounded = self._rows("x", width, rate), self._rows("a", width, rate, past)
+        self._round(sums, rounded, snake=self._snake(snake))
+        return sums, rounded
 
     def _mixed(self, mixed: ConvNeXt, sums: Rows, **then: Rows) -> None:
         """A small network at each row, added to `sums`."""
@@ -124,19 +135,28 @@ class _Part(NativePart):
 
 
 class NativeDecoder(_Part):
-    """`Decoder`: latents [B, C, T] -> waveform [B, 1, samples]."""
+    """Some blocks of a `Decoder`, and what is before the first one and behind the last one.
 
-    def __init__(self, kernels: CodecKernels, plain: Decoder, upsampled: int) -> None:
-        """`upsampled` latents are a frame."""
+    The columns before them [B, C, T] -> those behind them, of all of them [B, 1, samples].
+    """
+
+    def __init__(
+        self, kernels: CodecKernels, plain: Decoder, begin: int, end: int, most: int
+    ) -> None:
+        """Blocks `begin` to `end`, and `most` columns at once."""
         super().__init__(kernels)
-        self.most = NATIVE_FRAMES * upsampled
+        self.most = most
         first, *middle, snake, last = plain.model
         blocks = [tuple(cast(DecoderBlock, block).block) for block in middle]
         snakes = [block[0] for block in blocks] + [snake]
         pasts = [cast(CausalTransposedConv, block[1]).past for block in blocks]
         pasts.append(cast(CausalConv, last).past)
-        rounded = self._then(self._begin(first), first, snakes[0], pasts[0])
-        for index, (_, up, *units) in enumerate(blocks):
+        if begin == 0:
+            rounded = self._then(self._begin(first), first, snakes[0], pasts[0])
+        else:
+            width = cast(CausalTransposedConv, blocks[begin][1]).conv.in_channels
+            _, rounded = self._given_sums(width, snakes[begin], pasts[begin])
+        for index, (_, up, *units) in enumerate(blocks[begin:end], begin):
             stride = cast(CausalTransposedConv, up).stride
             width = cast(CausalTransposedConv, up).conv.out_channels
             inner = cast(ResidualUnit, units[0]).block
@@ -144,12 +164,19 @@ class NativeDecoder(_Part):
             made = self._other(rounded, width, sums.rate, cast(CausalConv, inner[1]).past)
             snake_of_it = self._snake(inner[0], stride)
             self._upsampling(up, rounded, output=sums, rounded=made, snake=snake_of_it)
-            rounded = self._units(made, sums, units, snakes[index + 1], pasts[index + 1])
-        self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
+            is_cut = index + 1 == end < len(blocks)
+            behind = (snakes[index + 1], pasts[index + 1])
+            rounded = self._units(
+                made, sums, units, self._rows("y", width, sums.rate) if is_cut else behind
+            )
+        self._is_last = end == len(blocks)
+        if self._is_last:
+            self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
 
     def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
         """Samples within [-1, 1]."""
-        return super().forward(x, stream).tanh_()
+        y = super().forward(x, stream)
+        return y.tanh_() if self._is_last else y
 
 
 class NativeUpsample(_Part):
@@ -174,6 +201,8 @@ class NativeUpsample(_Part):
 class NativeDownsample(_Part):
     """The downsampling before the code books: x [B, C, T·factor] -> [B, C, T]."""
 
+    may_leave_gaps = True
+
     def __init__(self, kernels: CodecKernels, plain: StreamSequential) -> None:
         super().__init__(kernels)
         stages = [tuple(cast(StreamSequential, stage)) for stage in plain]
@@ -182,7 +211,7 @@ class NativeDownsample(_Part):
         for index, (down, network) in enumerate(stages):
             stride, mixed = cast(CausalConv, down).stride, cast(ConvNeXt, network)
             sums = self._rows("s", rounded.width, rounded.rate // stride, mixed.dwconv.past)
-            self._conv(down, rounded.grouped(stride), output=sums)
+            self._conv(down, rounded, output=sums)
             if index + 1 == len(stages):
                 self._mixed(mixed, sums, output=self._rows("y", sums.width, sums.rate))
             else:
@@ -193,6 +222,8 @@ class NativeDownsample(_Part):
 
 class NativeTransformer(_Part):
     """`WindowTransformer`: x [B, C, T] -> [B, C, T]."""
+
+    may_leave_gaps = True
 
     def __init__(self, kernels: CodecKernels, plain: WindowTransformer, channels: int) -> None:
         super().__init__(kernels)
@@ -212,53 +243,82 @@ class NativeTransformer(_Part):
 
 
 class NativeEncoder(_Part):
-    """`Encoder`: waveform [B, 1, samples] -> latents [B, C, samples / prod(rates)]."""
+    """Some blocks of an `Encoder`, and what is before the first one and behind the last one.
 
-    def __init__(self, kernels: CodecKernels, plain: Encoder, downsampled: int) -> None:
-        """`downsampled` latents are a frame."""
+    The columns before them, of all of them the waveform [B, 1, samples] -> those behind them.
+    """
+
+    may_leave_gaps = True
+
+    def __init__(
+        self, kernels: CodecKernels, plain: Encoder, begin: int, end: int, most: int
+    ) -> None:
+        """Blocks `begin` to `end`, and at once as many columns as become `most`."""
         super().__init__(kernels)
-        self.most = NATIVE_FRAMES * downsampled
+        self.most = most
         first, *middle, snake, last = plain.block
         blocks = [list(cast(EncoderBlock, block).block) for block in middle]
-        snakes = [cast(ResidualUnit, block[0]).block[0] for block in blocks] + [snake]
-        pasts = [cast(CausalConv, cast(ResidualUnit, b[0]).block[1]).past for b in blocks]
-        pasts.append(cast(CausalConv, last).past)
-        self.unit = math.prod(cast(CausalConv, block[4]).stride for block in blocks)
-        given = self._begin(first, self.unit)
-        sums = self._rows("x", cast(CausalConv, first).conv.out_channels, given.rate)
-        rounded = self._then(given, first, snakes[0], pasts[0], output=sums)
-        for index, block in enumerate(blocks):
+        inner = [cast(ResidualUnit, block[0]).block for block in blocks]
+        wanted = [(unit[0], cast(CausalConv, unit[1]).past) for unit in inner]
+        wanted.append((snake, cast(CausalConv, last).past))
+        self.unit = math.prod(cast(CausalConv, block[4]).stride for block in blocks[begin:end])
+        if begin == 0:
+            given = self._begin(first, self.unit)
+            sums = self._rows("x", cast(CausalConv, first).conv.out_channels, given.rate)
+            rounded = self._then(given, first, *wanted[0], output=sums)
+        else:
+            width = cast(CausalConv, inner[begin][1]).conv.in_channels
+            sums, rounded = self._given_sums(width, *wanted[begin], rate=self.unit)
+        for index, block in enumerate(blocks[begin:end], begin):
             units, (inner_snake, strided, *transformer) = block[:3], block[3:]
             down = cast(CausalConv, strided)
-            rounded = self._units(rounded, sums, units, inner_snake, down.past)
+            rounded = self._units(rounded, sums, units, (inner_snake, down.past))
             rate, width = rounded.rate // down.stride, down.conv.out_channels
-            sums = self._rows("x", width, rate)
-            made = self._other(rounded, width, rate, pasts[index + 1])
-            source = rounded.grouped(down.stride)
-            if not transformer:
-                bend = self._snake(snakes[index + 1])
-                self._conv(down, source, output=sums, rounded=made, snake=bend)
+            is_cut = index + 1 == end < len(blocks)
+            sums = self._rows("y" if is_cut and not transformer else "x", width, rate)
+            source, (behind, past) = rounded, wanted[index + 1]
+            if is_cut and not transformer:
+                self._conv(down, source, output=sums)
+            elif not transformer:
+                rounded = self._other(rounded, width, rate, past)
+                self._conv(down, source, output=sums, rounded=rounded, snake=self._snake(behind))
             else:
                 self._conv(down, source, output=sums)
-                inner = cast(WindowTransformer, transformer[0])
-                self._transform(inner, sums)
-                self._norm(inner.norm, sums, output=sums)
-                made = self._rows("a", width, rate, pasts[index + 1])
-                self._round(sums, made, snake=self._snake(snakes[index + 1]))
-            rounded = made
-        width = cast(CausalConv, last).conv.out_channels
-        self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
+                inner_part = cast(WindowTransformer, transformer[0])
+                self._transform(inner_part, sums)
+                made = self._rows("y", width, rate) if is_cut else sums
+                self._norm(inner_part.norm, sums, output=made)
+                if not is_cut:
+                    rounded = self._rows("a", width, rate, past)
+                    self._round(sums, rounded, snake=self._snake(behind))
+        if end == len(blocks):
+            width = cast(CausalConv, last).conv.out_channels
+            self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
 
-def native_part(kernels: CodecKernels, plain: nn.Module, config: CodecConfig) -> NativePart:
-    """The same as a `plain` part, which is taken apart; ValueError for shapes it does not know."""
+def native_part(
+    kernels: CodecKernels, plain: nn.Module, config: CodecConfig
+) -> NativePart | StreamSequential:
+    """The same as a `plain` part, which is taken apart; ValueError for shapes it does not know.
+
+    Where there are many columns few frames are computed together, so that they stay in the cache;
+    where there are few, many, so that weights are seldom read.
+    """
     latents = math.prod(config.downsample_factor)
     if isinstance(plain, WindowTransformer):
         return NativeTransformer(kernels, plain, config.latent_dim)
     if isinstance(plain, Decoder):
-        return NativeDecoder(kernels, plain, latents)
+        blocks, stride = len(config.decoder_rates), config.decoder_rates[0]
+        return StreamSequential(
+            NativeDecoder(kernels, plain, 0, 1, DECODE_FRAMES * latents),
+            NativeDecoder(kernels, plain, 1, blocks, NATIVE_FRAMES * latents * stride),
+        )
     if isinstance(plain, Encoder):
-        return NativeEncoder(kernels, plain, latents)
+        blocks, stride = len(config.encoder_rates), config.encoder_rates[-1]
+        return StreamSequential(
+            NativeEncoder(kernels, plain, 0, blocks - 1, NATIVE_FRAMES * latents * stride),
+            NativeEncoder(kernels, plain, blocks - 1, blocks, ENCODE_FRAMES * latents),
+        )
     assert isinstance(plain, StreamSequential)
     first = cast(StreamSequential, plain[0])[0]
     if isinstance(first, CausalConv):

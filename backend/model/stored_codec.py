@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from backend.model.dac import DAC
-from backend.model.weights import Weights, fill_
+from backend.model.weights import Weights, fill_, lend_
 
 DECODING = ("quantizer.post_module", "quantizer.upsample", "decoder")
 """Parts that only decode, in the order in which sound goes through them."""
@@ -24,8 +24,8 @@ class StoredCodec:
     def __init__(self, codec: DAC, weights: Weights) -> None:
         """The code books are read at once, in float32; BadCheckpoint where a file cannot be."""
         self.codec = codec
-        self.lay_out_encoding_part: Callable[[nn.Module], nn.Module] = lambda plain: plain
-        """What a plain part that encodes is computed with; it may take it apart."""
+        self.lay_out_encoding_part: Callable[[nn.Module], nn.Module] | None = None
+        """What computes as a plain part that encodes does, if not torch: it copies its weights."""
         self._weights = weights
         self._plain = {name: codec.get_submodule(name) for name in (*DECODING, *ENCODING)}
         self._can_encode = False
@@ -38,6 +38,11 @@ class StoredCodec:
         self._fill_(name)
         return self._plain[name]
 
+    def lend_(self, name: str) -> nn.Module:
+        """The plain part `name` with its weights as they are stored: to copy, and let go of."""
+        lend_(self._plain[name], name, self._weights)
+        return self._plain[name]
+
     def let_go_(self, name: str) -> None:
         """Give the memory of part `name` back."""
         self._plain[name].to("meta")
@@ -47,7 +52,12 @@ class StoredCodec:
         """Have what encodes in memory; BadCheckpoint where its file is not what it was."""
         if not self._can_encode:
             for name in ENCODING:
-                self.codec.set_submodule(name, self.lay_out_encoding_part(self.read_(name)))
+                if self.lay_out_encoding_part is None:
+                    self.read_(name)
+                else:
+                    made = self.lay_out_encoding_part(self.lend_(name))
+                    self.let_go_(name)
+                    self.codec.set_submodule(name, made)
             self._can_encode = True
 
     def let_go_of_encoder_(self) -> None:

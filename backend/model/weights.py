@@ -114,6 +114,14 @@ def fill_(
         setattr(module.get_submodule(parent), last, nn.Parameter(value, requires_grad=False))
 
 
+def lend_(module: nn.Module, name: str, weights: Weights) -> None:
+    """Let `module` use its weights as they are stored, perhaps in their file: copy them at once."""
+    for key in module.state_dict():
+        parent, _, last = key.rpartition(".")
+        value = weights[f"{name}.{key}"].read()
+        setattr(module.get_submodule(parent), last, nn.Parameter(value, requires_grad=False))
+
+
 def mismatches(wanted: Mapping[str, Tensor], found: Weights) -> Iterator[str]:
     """What is missing, unexpected or of another shape, one phrase each."""
     for key in sorted(wanted.keys() - found.keys()):

@@ -46,7 +46,7 @@ typedef float Rounded;
 #define LINE 16                /* weights that are packed together: a line of the cache in float32 */
 #define ROWS_TOGETHER 4        /* in a piece of work that is no product */
 
-enum { PRODUCT, ROUND, NORM, MIX, ATTEND };
+enum { PRODUCT, ROUND, NORM, MIX, ATTEND, FILTER };
 enum { AS_IT_IS, GELU, GATE };
 
 /* Rows that reach back: `bytes` of them go from the end of one piece of a signal to the next one. */
@@ -59,10 +59,12 @@ typedef struct {
 typedef struct {
     int32_t kind, rows, inputs, outputs;
     int32_t taps, dilation; /* of a product or a mix; a row sees those below it, the last one its own */
+    int32_t step;           /* of a product: rows of the input from what a row sees first to the next's */
+    int32_t input_stride, rounded_stride; /* numbers from a row of the input, of `rounded`, to the next */
     int32_t bend;           /* of a product's outcome; GATE takes half a block times the SiLU of the other */
     int32_t heads, window, rate; /* of an attention, and its rows for each that is given to the program */
     float eps;
-    const void *input;       /* Rounded [taps.. + rows, inputs] of a product, else float32 */
+    const void *input;       /* Rounded [taps.. + rows, inputs] of a product, else float32, without gaps */
     const Weight *weights;   /* of a product: float32 [outputs / BLOCK, taps, inputs, BLOCK], or bfloat16
                                 [outputs / BLOCK, taps, inputs / 2, BLOCK, 2] */
     const float *bias, *scale, *taps_of, *offset; /* [outputs] or NULL; [taps, inputs] and [inputs] of a mix */
@@ -70,7 +72,8 @@ typedef struct {
     float *output;           /* [rows, outputs] or NULL */
     Rounded *rounded;        /* the same rounded, behind a snake where there is `alpha`, or NULL */
     const float *alpha, *inverse; /* [outputs] or NULL: of the snake, and what its square is multiplied by */
-    float *keys;             /* of an attention: room for [heads, window - 1 + rows, 2, size] */
+    float *keys;             /* of an attention: room for [heads, window - 1 + rows, 2, size] and a row a
+                                head; of a mix and a filter see there */
     const float *rope;       /* [rows, size / 2, 2] */
     Past load, save;         /* for what is made here, and of what is read here */
     int64_t first;           /* pieces of work before this operation's */
@@ -82,7 +85,7 @@ typedef struct {
     int64_t pieces;
     uint8_t *state;         /* of the signal */
     int64_t begin;          /* rows of it that were given before */
-    _Atomic int64_t next, done;
+    _Atomic int64_t next, done, threads;
 } Job;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -156,35 +159,35 @@ INLINE void finish_outputs(const Operation *op, Floats x, int64_t row, int64_t n
     if (op->output) store_some(op->output + at, x, count);
     if (!op->rounded) return;
     if (op->alpha) x = snake(x, load(op->alpha + n), load(op->inverse + n));
-    store_some_rounded(op->rounded + at, x, count);
+    store_some_rounded(op->rounded + row * op->rounded_stride + n, x, count);
 }
 
 /* The sums of a block of `rows` rows, whole vectors that are neither bent nor scaled; what else is
    asked for is a constant wherever this is inlined. */
-INLINE void finish_plainly(const Operation *op, int64_t row, int64_t n, int rows, const Floats (*sums)[VECTORS],
-                           int v, const int has_residual, const int has_output, const int has_snake) {
-    Floats alpha = {}, inverse = {};
-    if (has_snake) alpha = load(op->alpha + n), inverse = load(op->inverse + n);
+INLINE void finish_plainly(const Operation *op, int64_t row, int64_t apart, int64_t n, int rows,
+                           const Floats (*sums)[VECTORS], int v, const int has_residual, const int has_output) {
+    const Floats alpha = load(op->alpha + n), inverse = load(op->inverse + n);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-        const int64_t at = (row + r) * op->outputs + n;
+        const int64_t at = (row + r * apart) * op->outputs + n;
         Floats x = sums[r][v];
         if (has_residual) x += load(op->residual + at);
         if (has_output) store(op->output + at, x);
-        if (has_snake) store_rounded(op->rounded + at, snake(x, alpha, inverse));
+        store_rounded(op->rounded + (row + r * apart) * op->rounded_stride + n, snake(x, alpha, inverse));
     }
 }
 
-static void finish_block(const Operation *op, int64_t row, int64_t block, int rows, int vectors,
+/* The sums of rows that lie `apart`, the first one at `row`. */
+static void finish_block(const Operation *op, int64_t row, int64_t apart, int64_t block, int rows, int vectors,
                          const Floats (*sums)[VECTORS]) {
     const int is_plain = op->bend == AS_IT_IS && !op->scale;
     for (int v = 0; v < vectors; v++) {
         const int64_t n = block * BLOCK + v * LANES;
         if (is_plain && op->alpha && n + LANES <= op->outputs) {
-            if (!op->residual && !op->output) finish_plainly(op, row, n, rows, sums, v, 0, 0, 1);
-            else if (!op->residual) finish_plainly(op, row, n, rows, sums, v, 0, 1, 1);
-            else if (op->output) finish_plainly(op, row, n, rows, sums, v, 1, 1, 1);
-            else finish_plainly(op, row, n, rows, sums, v, 1, 0, 1);
+            if (!op->residual && !op->output) finish_plainly(op, row, apart, n, rows, sums, v, 0, 0);
+            else if (!op->residual) finish_plainly(op, row, apart, n, rows, sums, v, 0, 1);
+            else if (op->output) finish_plainly(op, row, apart, n, rows, sums, v, 1, 1);
+            else finish_plainly(op, row, apart, n, rows, sums, v, 1, 0);
             continue;
         }
         for (int r = 0; r < rows; r++) {
@@ -192,43 +195,56 @@ static void finish_block(const Operation *op, int64_t row, int64_t block, int ro
             if (op->bend == GATE) {
                 if (v >= VECTORS / 2) continue;
                 x *= sigmoid(x) * sums[r][v + VECTORS / 2];
-                finish_outputs(op, x, row + r, block * (BLOCK / 2) + v * LANES, op->outputs / 2);
+                finish_outputs(op, x, row + r * apart, block * (BLOCK / 2) + v * LANES, op->outputs / 2);
                 continue;
             }
-            finish_outputs(op, op->bend == GELU ? gelu(x) : x, row + r, n, op->outputs);
+            finish_outputs(op, op->bend == GELU ? gelu(x) : x, row + r * apart, n, op->outputs);
         }
+    }
+}
+
+/* Add to `sums` float32 rows that are `stride` bytes long by float32 weights [inputs, BLOCK]. */
+INLINE void add_products(Floats (*sums)[VECTORS], const uint8_t *x, int64_t stride, const uint8_t *weights,
+                         int32_t inputs, const int rows, const int vectors) {
+    /* A pointer to every third row: the others are as far from it as an address can say. */
+    const uint8_t *thirds[(MOST + 2) / 3];
+    for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
+    for (int32_t input = 0; input < inputs; input++) {
+        Floats w[VECTORS];
+        for (int v = 0; v < vectors; v++) memcpy(&w[v], weights + 4 * LANES * v, sizeof w[v]);
+#pragma GCC unroll 14
+        for (int r = 0; r < rows; r++) {
+            float one;
+            memcpy(&one, thirds[r / 3] + (r % 3) * stride + 4 * (int64_t)input, 4);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) sums[r][v] += w[v] * one;
+        }
+        weights += 4 * BLOCK;
     }
 }
 
 /* `rows` rows by a block of weights, and what becomes of them. `rows` and `vectors` are constants
    wherever this is inlined, so that the sums lie in registers. */
 INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, const int rows, const int vectors) {
-    const int64_t stride = (int64_t)op->inputs * (int64_t)sizeof(Rounded);
+    const int64_t one = (int64_t)op->input_stride * (int64_t)sizeof(Rounded), stride = op->step * one;
     const uint8_t *weights = (const uint8_t *)(op->weights + block * op->taps * op->inputs * BLOCK);
+    if (op->residual) /* it has left the cache by now, and lies in pieces that nothing else foresees */
+        for (int r = 0; r < rows; r++)
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(op->residual + (row + r) * op->outputs + block * BLOCK + v * LANES, 1);
     Floats sums[MOST][VECTORS];
     for (int v = 0; v < vectors; v++) {
         Floats bias = op->bias ? load(op->bias + block * BLOCK + v * LANES) : (Floats){};
         for (int r = 0; r < rows; r++) sums[r][v] = bias;
     }
     for (int32_t tap = 0; tap < op->taps; tap++) {
-        const uint8_t *x = (const uint8_t *)op->input + (row + (int64_t)tap * op->dilation) * stride;
-        /* A pointer to every third row: the others are as far from it as an address can say. */
-        const uint8_t *thirds[(MOST + 2) / 3];
-        for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
+        const uint8_t *x = (const uint8_t *)op->input + row * stride + (int64_t)tap * op->dilation * one;
 #ifdef WIDE
-        for (int32_t input = 0; input < op->inputs; input++) {
-            Floats w[VECTORS];
-            for (int v = 0; v < vectors; v++) memcpy(&w[v], weights + 4 * LANES * v, sizeof w[v]);
-#pragma GCC unroll 14
-            for (int r = 0; r < rows; r++) {
-                float one;
-                memcpy(&one, thirds[r / 3] + (r % 3) * stride + 4 * (int64_t)input, 4);
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) sums[r][v] += w[v] * one;
-            }
-            weights += 4 * BLOCK;
-        }
+        add_products(sums, x, stride, weights, op->inputs, rows, vectors);
+        weights += 4 * BLOCK * (int64_t)op->inputs;
 #else
+        const uint8_t *thirds[(MOST + 2) / 3]; /* as above */
+        for (int r = 0; r < rows; r += 3) thirds[r / 3] = x + r * stride;
         for (int32_t pair = 0; pair < op->inputs / 2; pair++) {
 #if HAS_PAIRS
             __m512bh w[VECTORS];
@@ -264,7 +280,7 @@ INLINE void multiply_block(const Operation *op, int64_t row, int64_t block, cons
         }
 #endif
     }
-    finish_block(op, row, block, rows, vectors, sums);
+    finish_block(op, row, 1, block, rows, vectors, sums);
 }
 
 #define CASE(r)                                                                       \
@@ -295,6 +311,8 @@ static void multiply(const Operation *op, int64_t tile) {
             row += rows;
         }
 }
+
+#include "codec_filter.h"
 
 /* The sum of x[n] * y[n]. */
 INLINE float dot(const float *x, const float *y, int64_t size) {
@@ -341,7 +359,7 @@ static void mix_rows(const Operation *op, int64_t begin, int64_t end, float *sum
         const float by = 1.0f / sqrtf(dot(sums, sums, size) / (float)size + op->eps);
         for (int64_t n = 0; n < size; n++) sums[n] = sums[n] * by * op->scale[n] + op->offset[n];
         for (int64_t n = 0; n < size; n += LANES)
-            store_some_rounded(op->rounded + row * size + n, load_some(sums + n, size - n), size - n);
+            store_some_rounded(op->rounded + row * op->rounded_stride + n, load_some(sums + n, size - n), size - n);
     }
 }
 
@@ -380,13 +398,13 @@ static void attend(const Operation *op, const Job *job, int64_t head) {
         for (int64_t at = 0; at < count; at++)
             for (int64_t i = 0; i < size; i++) room[i] += scores[at] * seen[(at * 2 + 1) * size + i];
         for (int64_t i = 0; i < size; i++) room[i] /= whole;
-        Rounded *to = op->rounded + row * op->outputs + head * size;
+        Rounded *to = op->rounded + row * op->rounded_stride + head * size;
         for (int64_t i = 0; i < size; i += LANES) store_some_rounded(to + i, load_some(room + i, size - i), size - i);
     }
     memcpy(kept, keys + op->rows * 2 * size, 4 * (size_t)(past * 2 * size));
 }
 
-static void do_piece(const Operation *op, const Job *job, int64_t piece) {
+static void do_piece(const Operation *op, const Job *job, int64_t piece, int64_t thread) {
     if (piece == op->tiles) { /* the last one: what comes from the piece before, and goes to the next */
         if (op->load.rows) memcpy(op->load.rows, job->state + op->load.at, (size_t)op->load.bytes);
         if (op->save.rows) memcpy(job->state + op->save.at, op->save.rows, (size_t)op->save.bytes);
@@ -399,6 +417,7 @@ static void do_piece(const Operation *op, const Job *job, int64_t piece) {
         case NORM: norm_rows(op, begin, end); break;
         case MIX: mix_rows(op, begin, end, op->keys + piece * op->inputs); break;
         case ATTEND: attend(op, job, piece); break;
+        case FILTER: filter(op, piece, op->keys + thread * FILTER_ROOM(op->inputs)); break;
     }
 }
 
@@ -409,6 +428,7 @@ EXPORT int64_t NAME(plan)(Operation *operations, int32_t count) {
         op->first = first;
         op->tiles = (op->rows + ROWS_TOGETHER - 1) / ROWS_TOGETHER;
         if (op->kind == ATTEND) op->tiles = op->heads;
+        if (op->kind == FILTER) plan_filter(op);
         if (op->kind == PRODUCT) {
             const int64_t blocks = (op->outputs + BLOCK - 1) / BLOCK, reads = (int64_t)op->taps * op->inputs * BLOCK;
             op->tile_rows = (int32_t)smaller(op->rows, TILE_BLOCKS * MOST);
@@ -431,10 +451,11 @@ static void wait_for(Job *job, int64_t pieces) {
    given out in order, so nobody waits for a thread that has not come. */
 EXPORT void NAME(help)(Job *job) {
     const Operation *op = job->operations;
+    const int64_t thread = atomic_fetch_add(&job->threads, 1);
     for (int64_t piece; (piece = atomic_fetch_add(&job->next, 1)) < job->pieces;) {
         while (piece > op->first + op->tiles) op++;
         wait_for(job, op->first);
-        do_piece(op, job, piece - op->first);
+        do_piece(op, job, piece - op->first, thread);
         atomic_fetch_add(&job->done, 1);
     }
 }
@@ -469,6 +490,8 @@ EXPORT void NAME(pack)(const float *from, int64_t by_output, int64_t by_tap, int
                 }
 }
 
+/* Bytes that a thread needs of an operation's `keys` for a filter of so many inputs. */
+EXPORT int64_t NAME(filter_room)(int32_t inputs) { return 4 * FILTER_ROOM(inputs); }
 EXPORT int32_t NAME(block)(void) { return BLOCK; }
 EXPORT int32_t NAME(rounded_bytes)(void) { return (int32_t)sizeof(Rounded); }
 EXPORT int32_t NAME(rows_together)(void) { return ROWS_TOGETHER; }

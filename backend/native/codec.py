@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-PRODUCT, ROUND, NORM, MIX, ATTEND = range(5)
+PRODUCT, ROUND, NORM, MIX, ATTEND, FILTER = range(6)
 AS_IT_IS, GELU, GATE = range(3)
 _HELPERS = max(1, (os.cpu_count() or 2) - 1)
 _PACKED_BLOCKS = 8
 """Of outputs, that a thread packs at a time."""
+FILTER_TAPS = 7
+_POINTS = (0.0, *(sign * p for p in (1, 3 / 2, 2 / 3, 1 / 3, 3) for sign in (1, -1)))
+"""At which `codec_filter.h` evaluates, in its order; infinity is the last one."""
 
 
 class Past(Structure):
@@ -28,6 +31,7 @@ class Operation(Structure):
 
     _fields_ = [
         *((name, c_int32) for name in ("kind", "rows", "inputs", "outputs", "taps", "dilation")),
+        *((name, c_int32) for name in ("step", "input_stride", "rounded_stride")),
         *((name, c_int32) for name in ("bend", "heads", "window", "rate")),
         ("eps", c_float),
         *((name, c_void_p) for name in ("input", "weights", "bias", "scale", "taps_of", "offset")),
@@ -44,7 +48,7 @@ class _Job(Structure):
         ("operations", POINTER(Operation)),
         ("pieces", c_int64),
         ("state", c_void_p),
-        *((name, c_int64) for name in ("begin", "next", "done")),
+        *((name, c_int64) for name in ("begin", "next", "done", "threads")),
     ]
 
 
@@ -58,7 +62,7 @@ class Program:
 
     def run(self, state: int, begin: int) -> None:
         """For a signal whose state lies at `state` and of which `begin` rows were before."""
-        job = _Job(self._operations, self._pieces, state, begin, 0, 0)
+        job = _Job(self._operations, self._pieces, state, begin, 0, 0, 0)
         for _ in range(min(torch.get_num_threads() - 1, _HELPERS)):
             # One that comes late finds nothing left to do, and nobody has waited for it.
             self._kernels.helpers.submit(_help, self._kernels.help, job, self._operations)
@@ -82,6 +86,10 @@ class CodecKernels:
         self._pack = getattr(library, f"{name}_pack")
         self._pack.argtypes = (c_void_p, *(c_int64,) * 3, *(c_int32,) * 3, c_void_p)
         self._pack.restype = None
+        self._pack_wide = library.wide_pack
+        self._pack_wide.argtypes, self._pack_wide.restype = self._pack.argtypes, None
+        self._filter_room = getattr(library, f"{name}_filter_room")
+        self._filter_room.argtypes, self._filter_room.restype = (c_int32,), c_int64
         self.helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix=name)
         self.block = int(getattr(library, f"{name}_block")())
         """Outputs of a product that lie together."""
@@ -93,20 +101,46 @@ class CodecKernels:
         """Of weights."""
 
     def packed(self, weight: Tensor) -> Tensor:
-        """Float32 `weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
+        """`weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
+        return self._packed(weight, self._pack, self.dtype)
+
+    def packed_filter(self, weight: Tensor) -> Tensor:
+        """`weight` [outputs, FILTER_TAPS, inputs] as a filter reads it, in float32."""
+        return self._packed(_evaluated(weight), self._pack_wide, torch.float32)
+
+    def filter_room_bytes(self, inputs: int) -> int:
+        """What filters of so many inputs work in, on all threads."""
+        return (_HELPERS + 1) * int(self._filter_room(inputs))
+
+    def _packed(self, weight: Tensor, pack: Callable[..., None], dtype: torch.dtype) -> Tensor:
         outputs, taps, inputs = weight.shape
         blocks = -(-outputs // self.block)
-        packed = torch.empty(blocks, self.block * taps * inputs, dtype=self.dtype)
+        packed = torch.empty(blocks, self.block * taps * inputs, dtype=dtype)
 
-        def pack(begin: int) -> None:
-            first, some = begin * self.block, min(_PACKED_BLOCKS, blocks - begin) * self.block
-            self._pack(
-                *(weight.data_ptr() + 4 * first * weight.stride(0), *weight.stride()),
-                *(min(some, outputs - first), taps, inputs, packed[begin].data_ptr()),
-            )
+        begins = iter(range(0, blocks, _PACKED_BLOCKS))
 
-        list(self.helpers.map(pack, range(0, blocks, _PACKED_BLOCKS)))
+        def pack_some() -> None:
+            for begin in begins:
+                first, last = begin * self.block, (begin + _PACKED_BLOCKS) * self.block
+                rows = weight[first:last].float()
+                to = packed[begin].data_ptr()
+                pack(rows.data_ptr(), *rows.stride(), len(rows), taps, inputs, to)
+
+        helping = [self.helpers.submit(pack_some) for _ in range(_HELPERS)]
+        pack_some()
+        for helper in helping:
+            helper.result()
         return packed.flatten()
+
+
+def _evaluated(weight: Tensor) -> Tensor:
+    """Taps [outputs, taps, inputs] as a polynomial at each point: [outputs, points, inputs]."""
+    points = torch.tensor(_POINTS, dtype=torch.float64)
+    powers = points[:, None] ** torch.arange(FILTER_TAPS)
+    # What interpolating divides by.
+    others = points[:, None] - points + torch.eye(len(points))
+    matrix = torch.cat((powers / others.prod(1)[:, None], torch.eye(FILTER_TAPS)[-1:]))
+    return torch.matmul(matrix, weight.double()).float()
 
 
 def _help(help_with: Callable[..., None], job: _Job, _kept: object) -> None:

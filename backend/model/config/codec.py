@@ -25,6 +25,8 @@ _ELEMENT_BYTES = 4
 """Codecs compute in float32 whatever the transformer does."""
 _KERNEL, _DILATIONS = 7, (1, 3, 9)
 """Of the residual units' convolutions."""
+_FILTER_ROWS = 28 * 12
+"""Tiles of a piece of work, each at all points."""
 _STAGE_TENSORS = 4
 """Activations of a residual unit that live at once where its convolutions are fused: its input, the
 snake behind its past, and the outputs of both convolutions."""
@@ -194,15 +196,21 @@ class CodecConfig:
             most = max(most, upsampling, unit)
         return most * _ELEMENT_BYTES
 
-    def native_workspace_bytes(self, frames: int = DECODE_FRAMES) -> int:
-        """The same where kernels of our own decode: the decoder's rows are those of few frames."""
-        most = NATIVE_FRAMES
-        widest = max(half * c * s for c, _, half, s in self._decoder_blocks(min(frames, most)))
+    def native_workspace_bytes(self, frames: int = DECODE_FRAMES, threads: int = 4) -> int:
+        """The same where kernels of our own decode: behind its first block, few frames at once.
+
+        Each of `threads` has room for the tiles of a filter (`native/codec_filter.h`).
+        """
+        few = min(frames, NATIVE_FRAMES)
+        widest = max(half * c * s for c, _, half, s in list(self._decoder_blocks(few))[1:])
+        columns, _, half, stride = next(self._decoder_blocks(frames))
+        first, tiles = half * columns * stride, threads * _FILTER_ROWS * self.decoder_dim // 2
         post, mixed = self.post, frames * math.prod(self.downsample_factor) * self.latent_dim
         heads = post.n_head * post.head_dim
         attended = 2 * heads * (post.window + frames) + 4 * frames * heads
         inner = frames * (post.dim + 2 * post.intermediate_size)
-        return (3 * widest + 8 * mixed + attended + inner) * _ELEMENT_BYTES
+        rows = 3 * (widest + first) + 8 * mixed + attended + inner
+        return (rows + tiles) * _ELEMENT_BYTES
 
     def slot_bytes(self, sequences: int, element_bytes: int = 2) -> int:
         """What a GPU's stage keeps of `sequences` from piece to piece.
