@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.codec.native import NativePart, Rows, Step
-from backend.model.config import DECODE_FRAMES, ENCODE_FRAMES, NATIVE_FRAMES, CodecConfig
+from backend.model.config import ENCODE_FRAMES, NATIVE_FRAMES, CodecConfig
 from backend.model.dac import Decoder, DecoderBlock, Encoder, EncoderBlock, ResidualUnit
 from backend.model.stream import (
     CausalConv,
@@ -135,15 +135,10 @@ class _Part(NativePart):
 
 
 class NativeDecoder(_Part):
-    """Some blocks of a `Decoder`, and what is before the first one and behind the last one.
+    """`Decoder`: latents [B, C, T] -> waveform [B, 1, samples]."""
 
-    The columns before them [B, C, T] -> those behind them, of all of them [B, 1, samples].
-    """
-
-    def __init__(
-        self, kernels: CodecKernels, plain: Decoder, begin: int, end: int, most: int
-    ) -> None:
-        """Blocks `begin` to `end`, and `most` columns at once."""
+    def __init__(self, kernels: CodecKernels, plain: Decoder, most: int) -> None:
+        """`most` latents at once."""
         super().__init__(kernels)
         self.most = most
         first, *middle, snake, last = plain.model
@@ -151,12 +146,8 @@ class NativeDecoder(_Part):
         snakes = [block[0] for block in blocks] + [snake]
         pasts = [cast(CausalTransposedConv, block[1]).past for block in blocks]
         pasts.append(cast(CausalConv, last).past)
-        if begin == 0:
-            rounded = self._then(self._begin(first), first, snakes[0], pasts[0])
-        else:
-            width = cast(CausalTransposedConv, blocks[begin][1]).conv.in_channels
-            _, rounded = self._given_sums(width, snakes[begin], pasts[begin])
-        for index, (_, up, *units) in enumerate(blocks[begin:end], begin):
+        rounded = self._then(self._begin(first), first, snakes[0], pasts[0])
+        for index, (_, up, *units) in enumerate(blocks):
             stride = cast(CausalTransposedConv, up).stride
             width = cast(CausalTransposedConv, up).conv.out_channels
             inner = cast(ResidualUnit, units[0]).block
@@ -164,19 +155,12 @@ class NativeDecoder(_Part):
             made = self._other(rounded, width, sums.rate, cast(CausalConv, inner[1]).past)
             snake_of_it = self._snake(inner[0], stride)
             self._upsampling(up, rounded, output=sums, rounded=made, snake=snake_of_it)
-            is_cut = index + 1 == end < len(blocks)
-            behind = (snakes[index + 1], pasts[index + 1])
-            rounded = self._units(
-                made, sums, units, self._rows("y", width, sums.rate) if is_cut else behind
-            )
-        self._is_last = end == len(blocks)
-        if self._is_last:
-            self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
+            rounded = self._units(made, sums, units, (snakes[index + 1], pasts[index + 1]))
+        self._conv(last, rounded, output=self._rows("y", 1, rounded.rate))
 
     def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
         """Samples within [-1, 1]."""
-        y = super().forward(x, stream)
-        return y.tanh_() if self._is_last else y
+        return super().forward(x, stream).tanh_()
 
 
 class NativeUpsample(_Part):
@@ -308,11 +292,7 @@ def native_part(
     if isinstance(plain, WindowTransformer):
         return NativeTransformer(kernels, plain, config.latent_dim)
     if isinstance(plain, Decoder):
-        blocks, stride = len(config.decoder_rates), config.decoder_rates[0]
-        return StreamSequential(
-            NativeDecoder(kernels, plain, 0, 1, DECODE_FRAMES * latents),
-            NativeDecoder(kernels, plain, 1, blocks, NATIVE_FRAMES * latents * stride),
-        )
+        return NativeDecoder(kernels, plain, NATIVE_FRAMES * latents)
     if isinstance(plain, Encoder):
         blocks, stride = len(config.encoder_rates), config.encoder_rates[-1]
         return StreamSequential(

@@ -197,19 +197,18 @@ class CodecConfig:
         return most * _ELEMENT_BYTES
 
     def native_workspace_bytes(self, frames: int = DECODE_FRAMES, threads: int = 4) -> int:
-        """The same where kernels of our own decode: behind its first block, few frames at once.
+        """The same where kernels of our own decode: the decoder's rows are those of few frames.
 
         Each of `threads` has room for the tiles of a filter (`native/codec_filter.h`).
         """
         few = min(frames, NATIVE_FRAMES)
-        widest = max(half * c * s for c, _, half, s in list(self._decoder_blocks(few))[1:])
-        columns, _, half, stride = next(self._decoder_blocks(frames))
-        first, tiles = half * columns * stride, threads * _FILTER_ROWS * self.decoder_dim // 2
+        widest = max(half * c * s for c, _, half, s in self._decoder_blocks(few))
+        tiles = threads * _FILTER_ROWS * self.decoder_dim // 2
         post, mixed = self.post, frames * math.prod(self.downsample_factor) * self.latent_dim
         heads = post.n_head * post.head_dim
         attended = 2 * heads * (post.window + frames) + 4 * frames * heads
         inner = frames * (post.dim + 2 * post.intermediate_size)
-        rows = 3 * (widest + first) + 8 * mixed + attended + inner
+        rows = 3 * widest + 8 * mixed + attended + inner
         return (rows + tiles) * _ELEMENT_BYTES
 
     def slot_bytes(self, sequences: int, element_bytes: int = 2) -> int:
