@@ -121,8 +121,7 @@ def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
 
         def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
             for row in range(len(tokens)):
-                keys, values = cache.past(index, row)
-                keys[:], values[:] = k[row], v[row]
+                cache.write(index, row, k[row], v[row])
             return causal(q, k, v)
 
         x = layer(x, rope, attend)

@@ -93,16 +93,17 @@ class DualAR(nn.Module):
 
     def embed(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """tokens [..., T], codes [..., T, N] -> [..., T, dim]."""
-        x = self.embeddings(tokens)
+        dtype = self.norm.weight.dtype  # what is computed in: of packed matrices more than is held
+        x = self.embeddings(tokens).to(dtype)
         size, count = self.config.codebook_size, self.config.num_codebooks
         offsets = torch.arange(0, count * size, size, device=codes.device)
-        books = self.codebook_embeddings(codes + offsets).sum(-2)
+        books = self.codebook_embeddings(codes + offsets).to(dtype).sum(-2)
         begin = self.semantic_begin_id
         semantic = ((tokens >= begin) & (tokens < begin + size))[..., None]
         spoken = x + books
         if self.config.scale_codebook_embeddings:
             spoken = spoken / math.sqrt(count + 1)
-        return torch.where(semantic, spoken, x).to(self.norm.weight.dtype)
+        return torch.where(semantic, spoken, x)
 
     def slow(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """Hidden states [B, T, dim] of whole grids before the last norm; no cache: for training."""
@@ -141,8 +142,7 @@ class DualAR(nn.Module):
         for index, layer in enumerate(self.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                keys, values = cache.past(index, slot)
-                keys[:, -length:], values[:, -length:] = k[0], v[0]
+                keys, values = cache.write(index, slot, k[0], v[0])
                 return causal(q, keys[None], values[None])
 
             x = layer(x, rope, attend)

@@ -7,6 +7,8 @@ in weights and in bytes is computed here too, and how long rows of keys and valu
 
 from backend.model.config.cache import (
     KV_BUCKET,
+    STEP_BYTES,
+    VALUE_BITS,
     CacheGeometry,
     capacities,
     first_capacity,
@@ -41,6 +43,8 @@ __all__ = [
     "RESIDUAL_CODEBOOK_SIZE",
     "STAGE_FRAMES",
     "STAGE_FRAMES_TOGETHER",
+    "STEP_BYTES",
+    "VALUE_BITS",
     "CacheGeometry",
     "CheckpointInfo",
     "CodecConfig",
