@@ -116,7 +116,7 @@ class NativeWay:
         return [self._logits[book, :rows, :size] for book, size in enumerate(sizes)]
 
     def _heads(self) -> tuple[nn.Module | None, nn.Module]:
-        return self._state.model.quantized_head, self._state.model.fast_output
+        return self._state.model.head, self._state.model.fast_output
 
     def _described(self) -> structs.Model:
         model, slots = self._state.model, self._state.slots

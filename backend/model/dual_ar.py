@@ -56,7 +56,8 @@ class DualAR(nn.Module):
         self.fast_output = nn.Linear(fast.dim, config.codebook_size, bias=False)
         self.legal_head: Tensor
         self.register_buffer("legal_head", torch.empty(0), persistent=False)
-        self.quantized_head: nn.Module | None = None
+        self.head: nn.Module | None = None
+        """Multiplies by the head's legal rows, where those are quantized or packed."""
 
     def init_weights_(self, std: float = 0.02) -> None:
         """Fresh random weights, for training and for tests."""
@@ -81,7 +82,7 @@ class DualAR(nn.Module):
     def weight_bytes_per_frame(self) -> int:
         """Bytes of weights that one frame reads, whatever the number of rows: the slow layers and
         the head once, the fast ones and their head once a code book after the first."""
-        head = self.quantized_head
+        head = self.head
         if head is None:
             rows = self.config.codebook_size + 1
             slow = rows * self.config.slow.dim * self.embeddings.weight.element_size()
@@ -116,8 +117,8 @@ class DualAR(nn.Module):
     def slow_logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., codebook_size + 1] over the legal tokens."""
         hidden = self.norm(hidden)
-        if self.quantized_head is not None:
-            return cast(Tensor, self.quantized_head(hidden))
+        if self.head is not None:
+            return cast(Tensor, self.head(hidden))
         head = self.legal_head if self.legal_head.numel() else self.head_weight()
         return F.linear(hidden, head)
 

@@ -25,7 +25,7 @@ from backend.model.config.codec import (
     WindowConfig,
 )
 from backend.model.config.files import read_json
-from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint
+from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint, codec_part
 from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
     MODEL_TYPES,
@@ -54,6 +54,7 @@ __all__ = [
     "capacities",
     "checkpoint_fingerprint",
     "codec_fingerprint",
+    "codec_part",
     "first_capacity",
     "grown_capacity",
     "last_capacity",
