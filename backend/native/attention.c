@@ -119,10 +119,9 @@ typedef struct {
 
 /* From here on `kind`, `count` and `parts` are constants wherever it is inlined. */
 
-/* The scores of a query to chances, none of what it does not see, each times the scale of its value if there are
-   any; one over the sum of the chances. */
-INLINE float weigh(const Query *query, float *score, int32_t stride, const uint8_t *values, int32_t size,
-                   const int has_scales) {
+/* The scores of a query to chances, none of what it does not see, each times the scale of its value if `values` are
+   integers and no NULL; one over the sum of the chances. */
+static float weigh(const Query *query, float *score, int32_t stride, const uint8_t *values, int32_t size) {
     const int32_t seen = query->seen, whole = seen / LANES * LANES;
     Floats highest = all(score[0]), sums = {};
     for (int32_t at = 0; at < whole; at += LANES) highest = larger(load(score + at), highest);
@@ -131,12 +130,12 @@ INLINE float weigh(const Query *query, float *score, int32_t stride, const uint8
     for (int32_t at = 0; at < whole; at += LANES) {
         Floats chance = exponential(load(score + at) - most);
         sums += chance;
-        store(score + at, has_scales ? chance * load(scales_at(values, at, size)) : chance);
+        store(score + at, values ? chance * load(scales_at(values, at, size)) : chance);
     }
     for (int32_t at = whole; at < seen; at++) {
         const float chance = expf(score[at] - most);
         sum += chance;
-        score[at] = has_scales ? chance * *scales_at(values, at, size) : chance;
+        score[at] = values ? chance * *scales_at(values, at, size) : chance;
     }
     for (int32_t at = seen; at < stride; at++) score[at] = 0;
     return 1.0f / (sum + sum_of(sums));
@@ -170,7 +169,7 @@ INLINE void attend_floats(const Query *queries, const int count, const uint8_t *
         for (int query = 0; query < count; query++) scores[(int64_t)query * stride + at] = sum_of(sums[query]) * scale;
     }
     for (int query = 0; query < count; query++)
-        scratch->scales[query] = weigh(queries + query, scores + (int64_t)query * stride, stride, values, size, 0);
+        scratch->scales[query] = weigh(queries + query, scores + (int64_t)query * stride, stride, NULL, size);
     int32_t i = 0;
     for (; i + 4 * LANES <= size; i += 4 * LANES)
         add_values(queries, count, values, length, size, i, 4, scratch, stride, kind);
@@ -222,6 +221,28 @@ INLINE void add_sixes(const uint8_t *values, Input chances, const int count, int
         }
 }
 
+/* All positions of all elements, for `count` queries. */
+INLINE void add_all(const uint8_t *values, Input chances, const int count, int32_t size, int32_t *sums) {
+    const int32_t stride = chances.inputs;
+    const int parts = SUMS / count;
+    for (int32_t at = 0; at < stride; at += AT_ONCE) {
+        const int32_t end = at + AT_ONCE < stride ? at + AT_ONCE : stride;
+        int32_t i = 0;
+        for (; i + parts * LANES <= size; i += parts * LANES)
+            add_sixes(values, chances, count, size, i, parts, at, end, sums);
+        for (; i < size; i += LANES) add_sixes(values, chances, count, size, i, 1, at, end, sums);
+    }
+}
+
+static void add_up(const uint8_t *values, Input chances, int32_t count, int32_t size, int32_t *sums) {
+    switch (count) {
+    case 1: add_all(values, chances, 1, size, sums); break;
+    case 2: add_all(values, chances, 2, size, sums); break;
+    case 3: add_all(values, chances, 3, size, sums); break;
+    default: add_all(values, chances, 4, size, sums);
+    }
+}
+
 INLINE void attend_integers(const Query *queries, const int count, const uint8_t *keys, const uint8_t *values,
                             int32_t size, int32_t stride, const Scratch *scratch, const int kind) {
     const float scale = 1.0f / sqrtf((float)size), *rows[QUERIES];
@@ -239,19 +260,12 @@ INLINE void attend_integers(const Query *queries, const int count, const uint8_t
     float whole[QUERIES];
     for (int query = 0; query < count; query++) {
         float *score = scores + (int64_t)query * stride;
-        whole[query] = weigh(queries + query, score, stride, values, size, 1);
+        whole[query] = weigh(queries + query, score, stride, values, size);
         rows[query] = score;
     }
     input = rounded(rows, count, stride, scratch);
     int32_t *sums = (int32_t *)scratch->x;
-    const int parts = SUMS / count;
-    for (int32_t at = 0; at < stride; at += AT_ONCE) {
-        const int32_t end = at + AT_ONCE < stride ? at + AT_ONCE : stride;
-        int32_t i = 0;
-        for (; i + parts * LANES <= size; i += parts * LANES)
-            add_sixes(values, input, count, size, i, parts, at, end, sums);
-        for (; i < size; i += LANES) add_sixes(values, input, count, size, i, 1, at, end, sums);
-    }
+    add_up(values, input, count, size, sums);
     for (int query = 0; query < count; query++)
         for (int32_t i = 0; i < size; i += LANES) {
             const int32_t *from = sums + 2 * query * size + i;
