@@ -149,7 +149,12 @@ async def _speak(
     texts = [sentence.text for sentence in split_text(text_of(length), case.chunk_length)]
     longest = max(map(len, texts))
     need = shape.request_need(
-        length, case.precision, longest, OPEN_SENTENCES, reading=case.reading
+        length,
+        case.precision,
+        longest,
+        OPEN_SENTENCES,
+        reading=case.reading,
+        quantization=case.quantization,
     ).total_bytes
     is_open = asyncio.Semaphore(OPEN_SENTENCES)
 

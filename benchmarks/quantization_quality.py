@@ -24,7 +24,7 @@ from backend.engine.sequence import Sequence
 from backend.engine.ways import settle
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.model.kv_cache import KVCache
+from backend.model.packed_cache import cache_of
 from backend.native.pool import NativePool
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import mel_cepstra
@@ -182,7 +182,7 @@ def _speak(
 def _expect(checkpoint: Checkpoint, prompt: Prompt, said: Tensor) -> Expected:
     """What `checkpoint` expects before each frame of `said` [F, N], and after the last."""
     model, length = checkpoint.model, len(prompt)
-    cache = KVCache(model.config.slow, model.embeddings.weight.dtype, torch.device("cpu"))
+    cache = cache_of(model, 1)
     cache.open(0, length)
     cache.extend([0], length)
     hidden = [model.prefill(prompt.tokens, prompt.codes, cache, 0)]

@@ -54,6 +54,8 @@ class Sized(CheckpointShape):
         chunk_length: int,
         open_segments: int = 3,
         reference_s: float = 0.0,
+        *,
+        quantization: Quantization = "none",
     ) -> int:
         return self.request_mb * MIB
 

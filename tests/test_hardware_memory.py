@@ -97,12 +97,13 @@ def test_requests_add_up_and_share_what_they_pass_through() -> None:
 
 
 def test_a_long_request_leaves_the_rows_of_short_ones_as_they_are() -> None:
-    manager, precision = Machine().manager, plan_for(I5_8GB, S1).precision.value
+    manager, plan = Machine().manager, plan_for(I5_8GB, S1)
+    precision, quantization = plan.precision.value, plan.quantization.value
     long, short = demand(150), demand(10)
     manager.lease(long)
     alone = manager.leased_bytes
     manager.lease(short)
-    row_bytes = S1.request_need(10, precision, 150).cache_bytes
+    row_bytes = S1.request_need(10, precision, 150, quantization=quantization).cache_bytes
     assert manager.leased_bytes == alone + row_bytes + S1.codec.stream_bytes
 
 
@@ -111,7 +112,8 @@ def test_keys_and_values_have_a_limit_of_their_own() -> None:
     small = replace(plan, cache_limit_mb=Choice(64, "as told"))
     limited, free = (Machine(plan=made).manager for made in (small, plan))
     three = Demand(450, 150)
-    need = S1.request_need(450, plan.precision.value, 150)
+    quantization = plan.quantization.value
+    need = S1.request_need(450, plan.precision.value, 150, quantization=quantization)
     beside = need.own_bytes + need.passing_bytes
     assert free.need_bytes(three) == need.cache_bytes + beside
     one_row = need.longest_row_bytes
@@ -302,8 +304,9 @@ def test_the_changelogs_formula(hardware: Hardware, base_mb: float, per_100_mb: 
 def test_the_estimate_is_the_workers_expected_peak() -> None:
     machine = Machine(free_mb=4000)
     estimate = machine.manager.estimate("a" * 200, demand(200))
-    precision = machine.plan.precision.value
-    expected = S1.request_bytes(200, precision, 150) / MIB
+    plan = machine.plan
+    held = plan.quantization.value
+    expected = S1.request_bytes(200, plan.precision.value, 150, quantization=held) / MIB
     assert estimate.estimated_mb == pytest.approx(IDLE_MB + expected, abs=0.1)
     assert estimate.available_mb == 4000 + IDLE_MB
 

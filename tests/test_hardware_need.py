@@ -326,3 +326,23 @@ def test_a_real_worker_takes_what_was_predicted(kind: Quantization) -> None:
     for row in asyncio.run(measure(case, 1, 0)):
         assert abs(row.handshake_error) < 0.1, row
         assert abs(row.files_error) < 0.1, row
+
+
+@pytest.mark.parametrize(("quantization", "key_bits"), [("int8", 8), ("int4", 6)])
+def test_packed_keys_and_values_take_less(quantization: Quantization, key_bits: int) -> None:
+    shape = dataclasses.replace(S1, decoder_bytes=2)
+    plain, packed = (
+        shape.request_need(200, "bf16", 200, quantization=q) for q in ("none", quantization)
+    )
+    slow = S1.model.slow
+    head_bytes = slow.head_dim * (key_bits + 6) / 8 + 8
+    share = head_bytes / (slow.head_dim * 2 * 2)
+    assert packed.cache_bytes == pytest.approx(share * plain.cache_bytes)
+    on_gpu = shape.request_need(200, "bf16", 200, quantization=quantization, device="cuda:0")
+    assert on_gpu.cache_bytes == plain.cache_bytes
+    without_compiler = dataclasses.replace(S1, decoder_bytes=4)
+    for device in ("cpu", "cuda:0"):
+        as_before = without_compiler.request_need(
+            200, "bf16", 200, quantization=quantization, device=device
+        )
+        assert as_before.cache_bytes == plain.cache_bytes

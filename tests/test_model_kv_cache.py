@@ -156,7 +156,7 @@ def test_what_was_kept_of_a_row_begins_another() -> None:
             place.copy_(torch.randn(place.shape))
     kept = cache.snapshot(0, 12)
     cache.open(1, 30)
-    cache.restore(1, kept)
+    cache.restore(1, kept, 12)
     assert cache.length(1) == 12
     for layer in range(SHAPE.n_layer):
         for mine, other in zip(cache.past(layer, 1), cache.past(layer, 0), strict=True):

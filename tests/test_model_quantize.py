@@ -274,7 +274,7 @@ def _wanted_bits(slow: int) -> dict[str, int]:
         **{f"layers.{layer}.{name}": slow for layer in range(2) for name in MATRICES},
         **{f"fast_layers.{layer}.{name}": 8 for layer in range(2) for name in MATRICES},
         "fast_output": 8,
-        "quantized_head": 8,
+        "head": 8,
     }
 
 

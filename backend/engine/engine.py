@@ -14,7 +14,6 @@ from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
 from backend.errors import EngineFailed, ShoalError
 from backend.logs import log_fault
-from backend.model.config import CacheGeometry
 from backend.model.dual_ar import DualAR
 
 READ_TOKENS = 256
@@ -57,10 +56,8 @@ class Engine:
         self.model, self.max_batch = model, max_batch
         self._end = model.end_column
         self.runner = Runner(model, max_batch)
-        element_bytes = model.embeddings.weight.element_size()
-        geometry = CacheGeometry.of(model.config.slow, element_bytes)
-        self._geometry = geometry
-        self._scheduler = Scheduler(max_batch, geometry, cache_bytes)
+        self._geometry = self.runner.state.cache.geometry
+        self._scheduler = Scheduler(max_batch, self._geometry, cache_bytes)
         self._in_flight: deque[_Launched] = deque()
         self._recorded_s = 0.0
         self._limit_voices()

@@ -15,6 +15,7 @@ from backend.engine.sampler import SamplingRows, draw, penalties, uniforms
 from backend.engine.slots import Slots
 from backend.model.dual_ar import DualAR, FastFrame
 from backend.model.kv_cache import KVCache
+from backend.model.packed_cache import cache_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,8 @@ class State:
     @classmethod
     def of(cls, model: DualAR, count: int) -> "State":
         """Room for `count` rows, and one slot more that a kernel may waste work on."""
-        weight, config = model.embeddings.weight, model.config
-        slots = Slots(count + 1, config.num_codebooks, weight.device)
-        cache = KVCache(config.slow, weight.dtype, weight.device, count + 1, has_spare=True)
+        slots = Slots(count + 1, model.config.num_codebooks, model.embeddings.weight.device)
+        cache = cache_of(model, count + 1, has_spare=True)
         return cls(model, slots, cache)
 
 

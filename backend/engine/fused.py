@@ -126,7 +126,7 @@ class FusedWay:
     def _made_heads(self) -> tuple[Head, Head]:
         """Those of the slow and the fast transformer, as wide as logits are needed."""
         model, config = self._state.model, self._state.model.config
-        slow, fast = cast(Head | None, model.quantized_head), cast(Head, model.fast_output)
+        slow, fast = cast(Head | None, model.head), cast(Head, model.fast_output)
         if slow is None:
             padding = -len(model.legal_head) % _WIDTH_MULTIPLE
             slow = linear_of(nn.functional.pad(model.legal_head, (0, 0, 0, padding)).contiguous())

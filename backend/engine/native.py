@@ -11,10 +11,24 @@ from backend.engine.frame import State
 from backend.engine.slots import WINDOW
 from backend.model.config import TransformerConfig
 from backend.model.layers import Block, RMSNorm, rope_table
-from backend.model.packed import KINDS, PackedLinear
+from backend.model.packed import KIND_OF, KINDS, PackedLinear
+from backend.model.packed_cache import PackedCache
 from backend.native import structs
 from backend.native.pool import NativePool
-from backend.native.structs import FRAME, MOST_ROWS, READ, Buffers, Layer, Span, Stack
+from backend.native.structs import (
+    FRAME,
+    MOST_ROWS,
+    QUERIES,
+    READ,
+    TILE,
+    Buffers,
+    Layer,
+    Span,
+    Stack,
+)
+
+MOST_POSITIONS = 1 << 16
+"""Of which a sum of products with integers stays below 2^31."""
 
 
 class NativeWay:
@@ -28,6 +42,8 @@ class NativeWay:
         config, rows = model.config, state.slots.count + 1
         if 2 * rows > MOST_ROWS:
             raise ValueError(f"{rows} rows are more than {MOST_ROWS // 2}")
+        if config.max_seq_len > MOST_POSITIONS:
+            raise ValueError(f"{config.max_seq_len} positions are more than {MOST_POSITIONS}")
         self._kept: list[Any] = []
         """What the kernels hold an address of."""
         self._spans = (Span * rows)()
@@ -58,8 +74,10 @@ class NativeWay:
             "model": pointer(self._model),
             "buffers": pointer(self._buffers),
         }
-        # Drawing takes two numbers a logit.
-        pool.reserve(max(slow.dim, 2 * width // MOST_ROWS + 1), config.max_seq_len)
+        # Drawing takes two numbers a logit, and what QUERIES see two bytes a position.
+        positions = config.max_seq_len + TILE
+        inputs = max(slow.dim, 2 * width // MOST_ROWS + 1, QUERIES * positions // MOST_ROWS + 1)
+        pool.reserve(inputs, positions)
 
     def prepare(self) -> bool:
         """Nothing is made beforehand."""
@@ -98,16 +116,18 @@ class NativeWay:
         return [self._logits[book, :rows, :size] for book, size in enumerate(sizes)]
 
     def _heads(self) -> tuple[nn.Module | None, nn.Module]:
-        return self._state.model.quantized_head, self._state.model.fast_output
+        return self._state.model.head, self._state.model.fast_output
 
     def _described(self) -> structs.Model:
         model, slots = self._state.model, self._state.slots
         config, kind = model.config, KINDS[model.embeddings.weight.dtype]
+        cache = self._state.cache
+        cache_kind = KIND_OF[cache.key_bits] if isinstance(cache, PackedCache) else kind
         head, fast_head = self._heads()
         project_in = model.fast_project_in
         books = config.num_codebooks
         return structs.Model(
-            slow=self._stack(model.layers, config.slow, config.max_seq_len, kind),
+            slow=self._stack(model.layers, config.slow, config.max_seq_len, cache_kind),
             fast=self._stack(model.fast_layers, config.fast, books, structs.F32),
             head=self._matrix(head),
             fast_head=_first(self._matrix(fast_head), config.residual_codebook_size),

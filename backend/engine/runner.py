@@ -70,7 +70,7 @@ class Runner:
         kept = self.voices.find(sequence.prompt)
         if kept is None:
             return 0
-        self.state.cache.restore(slot, kept)
+        self.state.cache.restore(slot, kept, sequence.prompt.voice_tokens)
         return sequence.prompt.voice_tokens
 
     @torch.inference_mode()

@@ -37,7 +37,10 @@ def gate(hardware: Hardware, device: str, settings: Settings) -> tuple[Choice[bo
     if hardware.is_wsl and kind_of(device) == "cuda":
         return Choice(True, "WSL2 with an NVIDIA GPU has Triton", "machine"), ("INFO", WSL_LINE)
     if hardware.system != "Windows":
-        reason = f"{hardware.system} has Triton or Inductor's own code for {kind_of(device)}"
+        kind = kind_of(device)
+        reason = f"{hardware.system} has Triton"
+        if kind != "cuda":
+            reason = f"{hardware.system} may; there is nothing to compile for {kind} yet"
         return Choice(True, reason, "machine"), ("INFO", NATIVE_LINE)
     reason = "Triton is not available on native Windows; WSL2 has it"
     return Choice(False, reason, "machine"), ("WARNING", WINDOWS_LINE)

@@ -253,6 +253,7 @@ class MemoryBudgetManager:
             reading=reading,
             wide_share=demand.wide_share,
             device=self._plan.device.value,
+            quantization=self._plan.quantization.value,
         )
 
     def _release(self, lease: Lease) -> None:

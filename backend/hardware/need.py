@@ -189,10 +189,18 @@ class CheckpointShape:
         chunk_length: int,
         open_segments: int = 3,
         reference_s: float = 0.0,
+        *,
+        quantization: Quantization = "none",
     ) -> int:
-        """Memory that one request of `characters` is expected to add to an idle worker."""
+        """Memory that one request of `characters` is expected to add to an idle worker on a CPU."""
         need = self.request_need(
-            characters, precision, chunk_length, open_segments, reference_s, reading="expected"
+            characters,
+            precision,
+            chunk_length,
+            open_segments,
+            reference_s,
+            reading="expected",
+            quantization=quantization,
         )
         return need.total_bytes
 
@@ -207,6 +215,7 @@ class CheckpointShape:
         reading: Reading = "longest",
         wide_share: float = 0.0,
         device: str = "cpu",
+        quantization: Quantization = "none",
     ) -> RequestNeed:
         """What one request of `characters` adds, spoken in segments of `chunk_length`.
 
@@ -224,7 +233,7 @@ class CheckpointShape:
         length = min(prompt + frames, self.model.max_seq_len)
         most = prompt + self.frames(segment, "longest", wide_share)
         most = min(most, self.model.max_seq_len)
-        geometry = CacheGeometry.of(self.model.slow, element)
+        geometry = self._geometry(element, device, quantization)
         row_bytes = geometry.row_bytes(capacities(prompt, length, most)[-1])
         passing = max(
             self.model.prefill_workspace_bytes(prompt, element),
@@ -243,6 +252,14 @@ class CheckpointShape:
             own_bytes=own,
             passing_bytes=passing,
         )
+
+    def _geometry(
+        self, element_bytes: int, device: str, quantization: Quantization
+    ) -> CacheGeometry:
+        """Of rows of keys and values, which kernels of our own read in few bits."""
+        if device == "cpu" and quantization != "none" and self.decoder_bytes < CODEC_ELEMENT_BYTES:
+            return CacheGeometry.packed(self.model.slow, 8 if quantization == "int8" else 6)
+        return CacheGeometry.of(self.model.slow, element_bytes)
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:
         """Code frames of a segment's speech."""

@@ -196,7 +196,8 @@ def _measured(placement: Placement, settings: Settings, shape: CheckpointShape) 
     quantization, device = placement.quantization.value, placement.device.value
     characters = settings.max_text_length or text.limit
     chunk = choose_chunk_length(placement.tier, settings, shape)
-    request = shape.request_bytes(characters, precision, chunk.value)
+    held = quantization if device == "cpu" else "none"
+    request = shape.request_bytes(characters, precision, chunk.value, quantization=held)
     measured = placement
     for fast in (CUDA_FAST_BYTES, 0) if placement.gpu and settings.engine == "shoal" else (0,):
         for rows in _fewer_rows(placement):

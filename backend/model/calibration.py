@@ -121,8 +121,7 @@ def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
 
         def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
             for row in range(len(tokens)):
-                keys, values = cache.past(index, row)
-                keys[:], values[:] = k[row], v[row]
+                cache.write(index, row, k[row], v[row])
             return causal(q, k, v)
 
         x = layer(x, rope, attend)
@@ -135,7 +134,7 @@ class _Calibration:
     def __init__(self, model: DualAR, weights: Weights) -> None:
         self._model, self._weights = model, weights
         # The native kernels compute in float32, whatever the type of what they are given.
-        is_packed = not isinstance(model.quantized_head, QuantizedLinear)
+        is_packed = not isinstance(model.head, QuantizedLinear)
         self._dtype = torch.float32 if is_packed else model.embeddings.weight.dtype
 
     def run(self, tokens: Tensor, codes: Tensor) -> QualityCost:
@@ -175,7 +174,7 @@ class _Calibration:
 
     def _compare(self, full: Tensor, quantized: Tensor, samples: int) -> QualityCost:
         """What the head makes of normed hidden states [M, dim] of both streams."""
-        head, module = self._model.head_weight().to(self._dtype), self._model.quantized_head
+        head, module = self._model.head_weight().to(self._dtype), self._model.head
         matrix = quantize_matrix(head, 8)
         wanted = F.linear(full, head).float().log_softmax(-1)
         found = F.linear(_as_in(module, quantized), matrix.dequantized(head.dtype))

@@ -21,7 +21,13 @@ from torch.overrides import TorchFunctionMode
 from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.calibration import calibrate_
-from backend.model.config import CheckpointInfo, CodecConfig, DualARConfig, read_json
+from backend.model.config import (
+    CheckpointInfo,
+    CodecConfig,
+    DualARConfig,
+    checkpoint_fingerprint,
+    read_json,
+)
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
@@ -69,6 +75,8 @@ class Checkpoint:
     """How the transformer's matrices are held; the codec and all else stay as they are."""
     quality_cost: QualityCost | None = None
     """What that changed, where calibration samples measured it."""
+    fingerprint: str = ""
+    """As `checkpoint_fingerprint` tells it of the files."""
     stored_codec: StoredCodec | None = None
     """Reads the parts of the codec that are not in memory; None where all are."""
 
@@ -81,8 +89,8 @@ class Checkpoint:
     def weight_bytes(self) -> int:
         """Bytes those weights take in memory, the head's copies of its legal rows not counted."""
         head = self.model.legal_head.nbytes
-        if self.model.quantized_head is not None:
-            head += stored_bytes(self.model.quantized_head)
+        if self.model.head is not None:
+            head += stored_bytes(self.model.head)
         return stored_bytes(self.model) - head + stored_bytes(self.codec)
 
     @property
@@ -154,10 +162,11 @@ def load_checkpoint(
     if pool is not None and (reason := refusal(config)):
         logger.warning("The kernels in C are not for this checkpoint: {}", reason)
         pool = None
+    fingerprint = checkpoint_fingerprint(folder)
     is_large = config.parameters >= LEAST_PARAMETERS and config.tie_word_embeddings
     path = None
     if pool is not None and packed_dir is not None and quantization != "none" and is_large:
-        path = packed_path(packed_dir, folder, dtype, quantization)
+        path = packed_path(packed_dir, fingerprint, dtype, quantization)
     kept = None if path is None or pool is None else read_packed(model, path, quantization, pool)
     if kept is not None:
         model = kept
@@ -185,6 +194,7 @@ def load_checkpoint(
         codec.eval(),
         quantization,
         cost,
+        fingerprint,
         stored_codec,
     )
 
@@ -213,7 +223,7 @@ def _fill_transformer(
     if quantization == "none":
         model.freeze_head_()
         if pool is not None:
-            model.quantized_head = PackedLinear.of(model.head_weight(), None, pool)
+            model.head = PackedLinear.of(model.head_weight(), None, pool)
             model.legal_head = torch.empty(0)
     else:
         quantize_head_(model, make=make)

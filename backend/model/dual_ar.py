@@ -56,7 +56,8 @@ class DualAR(nn.Module):
         self.fast_output = nn.Linear(fast.dim, config.codebook_size, bias=False)
         self.legal_head: Tensor
         self.register_buffer("legal_head", torch.empty(0), persistent=False)
-        self.quantized_head: nn.Module | None = None
+        self.head: nn.Module | None = None
+        """Multiplies by the head's legal rows, where those are quantized or packed."""
 
     def init_weights_(self, std: float = 0.02) -> None:
         """Fresh random weights, for training and for tests."""
@@ -81,7 +82,7 @@ class DualAR(nn.Module):
     def weight_bytes_per_frame(self) -> int:
         """Bytes of weights that one frame reads, whatever the number of rows: the slow layers and
         the head once, the fast ones and their head once a code book after the first."""
-        head = self.quantized_head
+        head = self.head
         if head is None:
             rows = self.config.codebook_size + 1
             slow = rows * self.config.slow.dim * self.embeddings.weight.element_size()
@@ -93,16 +94,17 @@ class DualAR(nn.Module):
 
     def embed(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """tokens [..., T], codes [..., T, N] -> [..., T, dim]."""
-        x = self.embeddings(tokens)
+        dtype = self.norm.weight.dtype  # what is computed in: of packed matrices more than is held
+        x = self.embeddings(tokens).to(dtype)
         size, count = self.config.codebook_size, self.config.num_codebooks
         offsets = torch.arange(0, count * size, size, device=codes.device)
-        books = self.codebook_embeddings(codes + offsets).sum(-2)
+        books = self.codebook_embeddings(codes + offsets).to(dtype).sum(-2)
         begin = self.semantic_begin_id
         semantic = ((tokens >= begin) & (tokens < begin + size))[..., None]
         spoken = x + books
         if self.config.scale_codebook_embeddings:
             spoken = spoken / math.sqrt(count + 1)
-        return torch.where(semantic, spoken, x).to(self.norm.weight.dtype)
+        return torch.where(semantic, spoken, x)
 
     def slow(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """Hidden states [B, T, dim] of whole grids before the last norm; no cache: for training."""
@@ -115,8 +117,8 @@ class DualAR(nn.Module):
     def slow_logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., codebook_size + 1] over the legal tokens."""
         hidden = self.norm(hidden)
-        if self.quantized_head is not None:
-            return cast(Tensor, self.quantized_head(hidden))
+        if self.head is not None:
+            return cast(Tensor, self.head(hidden))
         head = self.legal_head if self.legal_head.numel() else self.head_weight()
         return F.linear(hidden, head)
 
@@ -141,8 +143,7 @@ class DualAR(nn.Module):
         for index, layer in enumerate(self.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                keys, values = cache.past(index, slot)
-                keys[:, -length:], values[:, -length:] = k[0], v[0]
+                keys, values = cache.write(index, slot, k[0], v[0])
                 return causal(q, keys[None], values[None])
 
             x = layer(x, rope, attend)

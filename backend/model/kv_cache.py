@@ -7,22 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backend.model.config import TransformerConfig, first_capacity, grown_capacity
+from backend.model.config import (
+    CacheGeometry,
+    TransformerConfig,
+    first_capacity,
+    grown_capacity,
+)
 from backend.model.layers import attend_from_one
 
 
 @dataclass(slots=True)
 class _Row:
     held: Tensor
-    """[layers, 2, KV, capacity, D]: keys and values."""
+    """[layers, 2, KV, capacity, D]: keys and values, or as a `KVCache` of another kind says."""
+    capacity: int
+    """Positions that it has room for."""
     length: int
     """Positions that are written, or about to be."""
     most: int
     """Positions that it can come to hold."""
-
-    @property
-    def capacity(self) -> int:
-        return self.held.shape[3]
 
 
 class KVCache:
@@ -31,6 +34,9 @@ class KVCache:
     Growth is by half, so that the copying it costs stays in proportion to what was written, but not
     past what the row can come to hold.
     """
+
+    together = 1
+    """Positions that lie together."""
 
     def __init__(
         self,
@@ -49,6 +55,11 @@ class KVCache:
         """Where each slot's row lies, and its capacity: what a kernel needs to find it."""
 
     @property
+    def geometry(self) -> CacheGeometry:
+        """What rows take."""
+        return CacheGeometry.of(self._config, self._dtype.itemsize)
+
+    @property
     def allocated_bytes(self) -> int:
         """Bytes held now, but for those of the spare slot."""
         return sum(row.held.nbytes for slot, row in self._rows.items() if slot != self._spare)
@@ -63,14 +74,14 @@ class KVCache:
 
     def place(self, slot: int) -> tuple[int, int]:
         """Address and capacity of the row of `slot`, for kernels on a CPU."""
-        held = self._rows[slot].held
-        return held.data_ptr(), held.shape[3]
+        row = self._rows[slot]
+        return row.held.data_ptr(), row.capacity
 
     def open(self, slot: int, prompt: int, most: int = sys.maxsize) -> None:
         """An empty row in `slot` with room for a prompt; it can come to hold `most` positions."""
         assert slot not in self._rows
-        held = self._empty(first_capacity(prompt, most))
-        self._rows[slot] = _Row(held, 0, most)
+        capacity = first_capacity(prompt, most)
+        self._rows[slot] = _Row(self._empty(capacity), capacity, 0, most)
         self._tell(slot)
 
     def close(self, slot: int) -> None:
@@ -100,14 +111,22 @@ class KVCache:
         keys, values = row.held[layer, :, :, : row.length].unbind(0)
         return keys, values
 
-    def snapshot(self, slot: int, positions: int) -> Tensor:
-        """A copy [layers, 2, KV, positions, D] of the first positions of a row."""
-        return self._rows[slot].held[:, :, :, :positions].clone()
+    def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k and v [KV, T, D] as the last positions of one layer and row: its `past`."""
+        keys, values = self.past(layer, slot)
+        keys[:, -k.shape[1] :], values[:, -v.shape[1] :] = k, v
+        return keys, values
 
-    def restore(self, slot: int, kept: Tensor) -> None:
-        """Begin the empty row of `slot` with what `snapshot` gave."""
-        self.extend([slot], kept.shape[3])
-        self._rows[slot].held[:, :, :, : kept.shape[3]] = kept
+    def snapshot(self, slot: int, positions: int) -> Tensor:
+        """A copy of the first positions of a row, held as rows are, and no longer than need be."""
+        kept = self._empty(-(-positions // self.together) * self.together)
+        self._copy(self._rows[slot].held, kept, positions)
+        return kept
+
+    def restore(self, slot: int, kept: Tensor, positions: int) -> None:
+        """Begin the empty row of `slot` with what `snapshot` gave of so many positions."""
+        self.extend([slot], positions)
+        self._copy(kept, self._rows[slot].held, positions)
 
     def attend_one(
         self, layer: int, slots: Sequence[int], q: Tensor, k: Tensor, v: Tensor
@@ -116,10 +135,17 @@ class KVCache:
         that each row holds: [B, H, 1, D]."""
         attended = []
         for index, slot in enumerate(slots):
-            keys, values = self.past(layer, slot)
-            keys[:, -1:], values[:, -1:] = k[index], v[index]
+            keys, values = self.write(layer, slot, k[index], v[index])
             attended.append(attend_from_one(q[index, None], keys[None], values[None]))
         return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+    def _views(self, held: Tensor, positions: int) -> tuple[Tensor, ...]:
+        """What `held` holds of the first positions, and of those that lie together with them."""
+        return (held[:, :, :, :positions],)
+
+    def _copy(self, held: Tensor, to: Tensor, positions: int) -> None:
+        for view, its in zip(self._views(held, positions), self._views(to, positions), strict=True):
+            its.copy_(view)
 
     def _empty(self, capacity: int) -> Tensor:
         config = self._config
@@ -131,8 +157,8 @@ class KVCache:
         while capacity < positions:
             capacity = grown_capacity(capacity, row.most)
         held = self._empty(capacity)
-        held[:, :, :, : row.length] = row.held[:, :, :, : row.length]
-        row.held = held
+        self._copy(row.held, held, row.length)
+        row.held, row.capacity = held, capacity
         self._tell(slot)
 
     def _tell(self, slot: int) -> None:

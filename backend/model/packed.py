@@ -26,7 +26,7 @@ from backend.native.structs import (
 
 KINDS = {torch.float32: F32, torch.bfloat16: BF16}
 """What the kernels call the types of weights that are no integers."""
-_KIND_OF = {32: F32, 16: BF16, 8: I8, 6: I6}
+KIND_OF = {32: F32, 16: BF16, 8: I8, 6: I6}
 _MOST_ERROR = 1e-3
 """Of a product, as a share of the largest."""
 
@@ -63,7 +63,7 @@ class PackedLinear(nn.Module):
             bias=None if bias is None else bias.data_ptr(),
             outputs=tiles * TILE,
             inputs=inputs,
-            kind=_KIND_OF[bits],
+            kind=KIND_OF[bits],
         )
         pool.reserve(inputs)
 
@@ -108,14 +108,32 @@ def _pack_integers(matrix: QuantizedMatrix) -> Tensor:
     """uint8 [tiles, bytes] as `native/products.c` says."""
     surplus, middle = -matrix.values.shape[0] % TILE, 1 << (matrix.bits - 1)
     values = F.pad(matrix.values, (0, 0, 0, surplus)).view(torch.uint8) + middle
-    fours = values.view(-1, TILE, values.shape[1] // 4, 4).transpose(1, 2).contiguous()
-    if matrix.bits == 6:
-        sixteens = fours.view(fours.shape[0], -1, 4, TILE, 4)
-        lower, upper = sixteens[:, :, :3], sixteens[:, :, 3:]
-        shifts = torch.tensor((0, 2, 4), dtype=torch.uint8)[:, None, None]
-        fours = lower | ((upper >> shifts) << 6)
+    tiles = laid_out_for_kernels(torch.unflatten(values, 0, (-1, TILE)), matrix.bits)
     scales = F.pad(matrix.scales[:, 0].float(), (0, surplus)).view(-1, TILE)
-    return torch.cat((fours.flatten(1), scales.view(torch.uint8)), dim=1)
+    return torch.cat((tiles, scales.view(torch.uint8)), dim=1)
+
+
+_SHIFTS = torch.tensor((0, 2, 4), dtype=torch.uint8)[:, None, None]
+
+
+def laid_out_for_kernels(counts: Tensor, bits: int) -> Tensor:
+    """uint8 [..., out, in] of `bits` each as `native/integers.h` says of a tile: [..., bytes]."""
+    fours = torch.unflatten(counts, -1, (-1, 4)).transpose(-3, -2).contiguous()
+    if bits == 6:
+        sixteens = torch.unflatten(fours, -3, (-1, 4))
+        lower, upper = sixteens[..., :3, :, :], sixteens[..., 3:, :, :]
+        fours = (lower | ((upper >> _SHIFTS) << 6)).flatten(-4, -3)
+    return fours.flatten(-3)
+
+
+def laid_out_plainly(held: Tensor, outputs: int, bits: int) -> Tensor:
+    """uint8 [..., bytes] that `laid_out_for_kernels` made of so many `outputs`: [..., out, in]."""
+    fours = torch.unflatten(held, -1, (-1, outputs, 4))
+    if bits == 6:
+        threes = torch.unflatten(fours, -3, (-1, 3))
+        upper = ((threes >> 6) << _SHIFTS).sum(-3, keepdim=True, dtype=torch.uint8)
+        fours = torch.cat((threes & 63, upper), dim=-3).flatten(-4, -3)
+    return fours.transpose(-3, -2).flatten(-2)
 
 
 def refusal(config: DualARConfig) -> str:

@@ -18,13 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.core import QualityCost, Quantization
-from backend.model.config import checkpoint_fingerprint
 from backend.model.dual_ar import DualAR
 from backend.model.packed import PackedLinear
 from backend.model.quantize import held_in, linears, replace_
 from backend.native.pool import NativePool
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Of the file, and of packed matrices: another number where either changes."""
 LEAST_PARAMETERS = 100_000_000
 """A smaller transformer is packed in less than a second."""
@@ -33,11 +32,11 @@ _KEPT = 2
 
 
 def packed_path(
-    folder: Path, checkpoint: Path, dtype: torch.dtype, quantization: Quantization
+    folder: Path, fingerprint: str, dtype: torch.dtype, quantization: Quantization
 ) -> Path:
-    """Where in `folder` the transformer of `checkpoint` is kept, held so. Raises `BadCheckpoint`
-    where the checkpoint cannot be read."""
-    parts = (checkpoint_fingerprint(checkpoint), str(dtype).removeprefix("torch."), quantization)
+    """Where in `folder` the transformer of the checkpoint of that `checkpoint_fingerprint` is kept,
+    held so."""
+    parts = (fingerprint, str(dtype).removeprefix("torch."), quantization)
     return folder / f"{'-'.join(parts)}-v{_LAYOUT}.safetensors"
 
 
@@ -96,7 +95,7 @@ def _fill(model: DualAR, path: Path, quantization: Quantization, pool: NativePoo
         bits = held_in(name, quantization, is_packed=True)
         replace_(model, name, _packed(tensors, name, linear, bits, pool))
     head = nn.Linear(model.config.slow.dim, model.config.codebook_size + 1, device="meta")
-    model.quantized_head = _packed(tensors, "quantized_head", head, 8, pool)
+    model.head = _packed(tensors, "head", head, 8, pool)
     for name, module in model.named_modules():
         for key, parameter in list(module.named_parameters(recurse=False)):
             found = tensors[f"{name}.{key}"]

@@ -317,7 +317,7 @@ def quantize_linears_(model: DualAR, name: str, bits: Bits, make: Make = quantiz
 def quantize_head_(model: DualAR, make: Make = quantized_linear) -> None:
     """Quantize the head's legal rows; the embeddings they are copied from stay."""
     matrix = quantize_matrix(model.head_weight(), 8)
-    model.quantized_head = make(matrix, None)
+    model.head = make(matrix, None)
     model.legal_head = matrix.scales.new_empty(0)
 
 

@@ -2,11 +2,91 @@
 
 #include <math.h>
 
-#include "lanes.h"
+#include "integers.h"
 #include "native.h"
+
+#define SUMS (LANES == 8 ? 4 : 8) /* vectors of each half of a value's integers: with others they fill the registers */
+#define AT_ONCE (4 * TILE)        /* positions whose values stay in the innermost cache */
 
 INLINE Floats load_kind(const uint8_t *from, int64_t i, int32_t kind) {
     return kind == F32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
+}
+
+/* Keys and values in few bits lie TILE positions together, first all of the keys of a head, then all of its values.
+   Keys are tiles of I8 or I6 whose outputs are positions. Values are in six bits: for each element, the sixteen
+   positions as the sixteen inputs of a tile of I6. At the end are the TILE positions' scales in float32. */
+static int64_t block_bytes(int32_t size, int32_t kind) { return TILE * ((int64_t)size * (kind == I8 ? 8 : 6) / 8 + 4); }
+
+static const float *scales_at(const uint8_t *values, int32_t position, int32_t size) {
+    return (const float *)(values + (position / TILE + 1) * block_bytes(size, I6) - 4 * TILE) + position % TILE;
+}
+
+/* A head's keys and values. */
+typedef struct {
+    uint8_t *keys, *values;
+} Past;
+
+static Past past_of(const Stack *stack, const Span *span, int32_t layer, int32_t head) {
+    const int32_t size = stack->head_dim, kind = stack->cache_kind;
+    if (kind == F32 || kind == BF16) {
+        const int64_t bytes = span->capacity * size * (kind == F32 ? 4 : 2);
+        uint8_t *keys = span->past + ((int64_t)layer * 2 * stack->key_heads + head) * bytes;
+        return (Past){keys, keys + stack->key_heads * bytes};
+    }
+    const int64_t blocks = span->capacity / TILE, keys_bytes = blocks * block_bytes(size, kind);
+    const int64_t bytes = keys_bytes + blocks * block_bytes(size, I6);
+    uint8_t *keys = span->past + ((int64_t)layer * stack->key_heads + head) * bytes;
+    return (Past){keys, keys + keys_bytes};
+}
+
+/* The number `index` of sixteen in three vectors of bytes, each `stride` after the other. */
+static void place_six(uint8_t *at, int64_t stride, int32_t index, int32_t x) {
+    at += index % 4;
+    if (index < 12) {
+        at += index / 4 * stride;
+        *at = (uint8_t)((*at & 192) | x);
+    } else
+        for (int32_t third = 0; third < 3; third++, at += stride, x >>= 2) *at = (uint8_t)((*at & 63) | (x & 3) << 6);
+}
+
+/* A head to whole numbers from 0 on, the middle of which is zero; their scale. Six bits have a step more on one
+   side, which the largest takes. */
+static float round_head(const float *head, int32_t size, int32_t kind, uint8_t *to) {
+    Floats top = {}, bottom = {}, is_sound = {};
+    for (int32_t i = 0; i < size; i += LANES) {
+        Floats v = load(head + i);
+        top = larger(top, v);
+        bottom = larger(bottom, -v);
+        is_sound += v * 0.0f;
+    }
+    const float above = largest_of(top), below = largest_of(bottom), largest = above > below ? above : below;
+    const int32_t middle = kind == I8 ? 128 : 32;
+    const float most = kind == I8 ? 127.0f : above > below ? -32.0f : 32.0f, factor = largest > 0 ? most / largest : 0.0f;
+    for (int32_t i = 0; i < size; i += LANES) {
+        Floats steps = load(head + i) * factor;
+        if (kind == I6) steps = choose(steps > 31.0f, all(31.0f), steps);
+        narrow((int8_t *)to + i, float_bits(steps + 12582912.0f) - 0x4B400000 + middle); /* rounds: 1.5 * 2^23 */
+    }
+    return largest / most + sum_of(is_sound); /* what is no number makes none of the whole head */
+}
+
+static void store_key(uint8_t *keys, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
+    const int32_t size = stack->head_dim, kind = stack->cache_kind, bytes = 4 * TILE;
+    const float scale = round_head(head, size, kind, room);
+    uint8_t *block = keys + position / TILE * block_bytes(size, kind), *lane = block + 4 * (position % TILE);
+    if (kind == I8)
+        for (int32_t i = 0; i < size; i += 4) memcpy(lane + i / 4 * bytes, room + i, 4);
+    else
+        for (int32_t i = 0; i < size; i++) place_six(lane + i / 16 * 3 * bytes, bytes, i % 16, room[i]);
+    memcpy(block + block_bytes(size, kind) - bytes + 4 * (position % TILE), &scale, 4);
+}
+
+static void store_value(uint8_t *values, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
+    const int32_t size = stack->head_dim;
+    const float scale = round_head(head, size, I6, room);
+    uint8_t *block = values + position / TILE * block_bytes(size, I6);
+    for (int32_t i = 0; i < size; i++) place_six(block + 4 * i, 4 * (int64_t)size, position % TILE, room[i]);
+    memcpy(block + block_bytes(size, I6) - 4 * TILE + 4 * (position % TILE), &scale, 4);
 }
 
 static void store_kind(uint8_t *to, const float *from, int32_t size, int32_t kind) {
@@ -39,80 +119,195 @@ typedef struct {
 
 /* From here on `kind`, `count` and `parts` are constants wherever it is inlined. */
 
+/* The scores of a query to chances, none of what it does not see, each times the scale of its value if `values` are
+   integers and no NULL; one over the sum of the chances. */
+static float weigh(const Query *query, float *score, int32_t stride, const uint8_t *values, int32_t size) {
+    const int32_t seen = query->seen, whole = seen / LANES * LANES;
+    Floats highest = all(score[0]), sums = {};
+    for (int32_t at = 0; at < whole; at += LANES) highest = larger(load(score + at), highest);
+    float most = largest_of(highest), sum = 0;
+    for (int32_t at = whole; at < seen; at++) most = score[at] > most ? score[at] : most;
+    for (int32_t at = 0; at < whole; at += LANES) {
+        Floats chance = exponential(load(score + at) - most);
+        sums += chance;
+        store(score + at, values ? chance * load(scales_at(values, at, size)) : chance);
+    }
+    for (int32_t at = whole; at < seen; at++) {
+        const float chance = expf(score[at] - most);
+        sum += chance;
+        score[at] = values ? chance * *scales_at(values, at, size) : chance;
+    }
+    for (int32_t at = seen; at < stride; at++) score[at] = 0;
+    return 1.0f / (sum + sum_of(sums));
+}
+
 INLINE void add_values(const Query *queries, const int count, const uint8_t *values, int32_t length, int32_t size,
-                       int32_t begin, const int parts, const float *scores, const int kind) {
+                       int32_t begin, const int parts, const Scratch *scratch, int32_t stride, const int kind) {
     Floats sums[QUERIES][4] = {};
     for (int32_t at = 0; at < length; at++)
         for (int part = 0; part < parts; part++) {
             Floats value = load_kind(values, (int64_t)at * size + begin + part * LANES, kind);
             for (int query = 0; query < count; query++)
-                sums[query][part] += value * scores[(int64_t)query * length + at];
+                sums[query][part] += value * scratch->scores[(int64_t)query * stride + at];
         }
     for (int query = 0; query < count; query++)
-        for (int part = 0; part < parts; part++) store(queries[query].to + begin + part * LANES, sums[query][part]);
+        for (int part = 0; part < parts; part++)
+            store(queries[query].to + begin + part * LANES, sums[query][part] * scratch->scales[query]);
 }
 
-INLINE void attend_queries(const Query *queries, const int count, const uint8_t *keys, const uint8_t *values,
-                           int32_t size, float *scores, const int kind) {
+INLINE void attend_floats(const Query *queries, const int count, const uint8_t *keys, const uint8_t *values,
+                          int32_t size, int32_t stride, const Scratch *scratch, const int kind) {
     const float scale = 1.0f / sqrtf((float)size);
     const int32_t length = queries[count - 1].seen; /* the last one sees most */
+    float *scores = scratch->scores;
     for (int32_t at = 0; at < length; at++) {
         Floats sums[QUERIES] = {};
         for (int32_t i = 0; i < size; i += LANES) {
             Floats key = load_kind(keys, (int64_t)at * size + i, kind);
             for (int query = 0; query < count; query++) sums[query] += load(queries[query].q + i) * key;
         }
-        for (int query = 0; query < count; query++) scores[(int64_t)query * length + at] = sum_of(sums[query]) * scale;
+        for (int query = 0; query < count; query++) scores[(int64_t)query * stride + at] = sum_of(sums[query]) * scale;
     }
-    for (int query = 0; query < count; query++) {
-        float *score = scores + (int64_t)query * length, most = score[0], whole = 0;
-        const int32_t seen = queries[query].seen;
-        int32_t at = 1;
-        for (; at < seen; at++) most = score[at] > most ? score[at] : most;
-        Floats sum = {};
-        for (at = 0; at + LANES <= seen; at += LANES) {
-            Floats chance = exponential(load(score + at) - most);
-            store(score + at, chance);
-            sum += chance;
-        }
-        for (; at < seen; at++) whole += score[at] = expf(score[at] - most);
-        whole = 1.0f / (whole + sum_of(sum));
-        for (at = 0; at < length; at++) score[at] = at < seen ? score[at] * whole : 0.0f;
-    }
+    for (int query = 0; query < count; query++)
+        scratch->scales[query] = weigh(queries + query, scores + (int64_t)query * stride, stride, NULL, size);
     int32_t i = 0;
-    for (; i + 4 * LANES <= size; i += 4 * LANES) add_values(queries, count, values, length, size, i, 4, scores, kind);
-    for (; i < size; i += LANES) add_values(queries, count, values, length, size, i, 1, scores, kind);
+    for (; i + 4 * LANES <= size; i += 4 * LANES)
+        add_values(queries, count, values, length, size, i, 4, scratch, stride, kind);
+    for (; i < size; i += LANES) add_values(queries, count, values, length, size, i, 1, scratch, stride, kind);
 }
 
-#define CASE(COUNT, KIND)                                                  \
-    case COUNT + 16 * KIND:                                                \
-        attend_queries(queries, COUNT, keys, values, size, scores, KIND);  \
-        break
+/* `count` rows of `size` as integers: `from` and `q` hold one row after the other. */
+static Input rounded(const float *from[QUERIES], int32_t count, int32_t size, const Scratch *scratch) {
+    int8_t *high = scratch->q, *low = high + (int64_t)count * size;
+    int32_t *sums = scratch->sums;
+    for (int32_t row = 0; row < count; row++)
+        scratch->scales[row] = round_row(from[row], size, high + (int64_t)row * size, low + (int64_t)row * size,
+                                         sums + row, sums + QUERIES + row);
+    return (Input){NULL, high, low, scratch->scales, sums, sums + QUERIES, size};
+}
 
-static void attend_some(const Query *queries, int32_t count, const uint8_t *keys, const uint8_t *values,
-                        int32_t size, float *scores, int32_t kind) {
+/* The positions from `at` to `end` of `parts` vectors of elements, the first of which is `first`; `sums` are
+   [count, 2, size]. */
+INLINE void add_sixes(const uint8_t *values, Input chances, const int count, int32_t size, int32_t first,
+                      const int parts, int32_t at, int32_t end, int32_t *sums) {
+    Ints high[QUERIES][SUMS], low[QUERIES][SUMS];
+    for (int query = 0; query < count; query++)
+        for (int part = 0; part < parts; part++) {
+            const int32_t *from = sums + 2 * query * size + first + part * LANES;
+            high[query][part] = at ? load_ints(from) : all_int(-32 * chances.high_sums[query]);
+            low[query][part] = at ? load_ints(from + size) : all_int(-32 * chances.low_sums[query]);
+        }
+    for (; at < end; at += TILE) {
+        const uint8_t *block = values + at / TILE * block_bytes(size, I6) + 4 * first;
+        for (int part = 0; part < parts; part++, block += 4 * LANES) {
+            fetch(block + AT_ONCE / TILE * block_bytes(size, I6));
+            fetch(block + AT_ONCE / TILE * block_bytes(size, I6) + 4 * size);
+            fetch(block + AT_ONCE / TILE * block_bytes(size, I6) + 8 * size);
+            Bytes fours[4];
+            open_sixes(load_bytes(block), load_bytes(block + 4 * size), load_bytes(block + 8 * size), fours);
+            for (int four = 0; four < 4; four++)
+                for (int query = 0; query < count; query++) {
+                    const int64_t place = (int64_t)query * chances.inputs + at + 4 * four;
+                    high[query][part] = dot_6(high[query][part], fours[four], four_of(chances.high + place));
+                    low[query][part] = dot_6(low[query][part], fours[four], four_of(chances.low + place));
+                }
+        }
+    }
+    for (int query = 0; query < count; query++)
+        for (int part = 0; part < parts; part++) {
+            int32_t *to = sums + 2 * query * size + first + part * LANES;
+            memcpy(to, &high[query][part], sizeof(Ints));
+            memcpy(to + size, &low[query][part], sizeof(Ints));
+        }
+}
+
+/* All positions of all elements, for `count` queries. */
+INLINE void add_all(const uint8_t *values, Input chances, const int count, int32_t size, int32_t *sums) {
+    const int32_t stride = chances.inputs;
+    const int parts = SUMS / count;
+    for (int32_t at = 0; at < stride; at += AT_ONCE) {
+        const int32_t end = at + AT_ONCE < stride ? at + AT_ONCE : stride;
+        int32_t i = 0;
+        for (; i + parts * LANES <= size; i += parts * LANES)
+            add_sixes(values, chances, count, size, i, parts, at, end, sums);
+        for (; i < size; i += LANES) add_sixes(values, chances, count, size, i, 1, at, end, sums);
+    }
+}
+
+static void add_up(const uint8_t *values, Input chances, int32_t count, int32_t size, int32_t *sums) {
+    switch (count) {
+    case 1: add_all(values, chances, 1, size, sums); break;
+    case 2: add_all(values, chances, 2, size, sums); break;
+    case 3: add_all(values, chances, 3, size, sums); break;
+    default: add_all(values, chances, 4, size, sums);
+    }
+}
+
+INLINE void attend_integers(const Query *queries, const int count, const uint8_t *keys, const uint8_t *values,
+                            int32_t size, int32_t stride, const Scratch *scratch, const int kind) {
+    const float scale = 1.0f / sqrtf((float)size), *rows[QUERIES];
+    float *scores = scratch->scores;
+    for (int query = 0; query < count; query++) rows[query] = queries[query].q;
+    Input input = rounded(rows, count, size, scratch);
+    for (int query = 0; query < count; query++) scratch->scales[query] *= scale;
+    for (int32_t at = 0; at < stride; at += TILE, keys += block_bytes(size, kind)) {
+        Sums y;
+        integers(keys, input, 0, count, kind, y);
+        for (int query = 0; query < count; query++)
+            for (int part = 0; part < PARTS; part++)
+                store(scores + (int64_t)query * stride + at + part * LANES, y[query][part]);
+    }
+    float whole[QUERIES];
+    for (int query = 0; query < count; query++) {
+        float *score = scores + (int64_t)query * stride;
+        whole[query] = weigh(queries + query, score, stride, values, size);
+        rows[query] = score;
+    }
+    input = rounded(rows, count, stride, scratch);
+    int32_t *sums = (int32_t *)scratch->x;
+    add_up(values, input, count, size, sums);
+    for (int query = 0; query < count; query++)
+        for (int32_t i = 0; i < size; i += LANES) {
+            const int32_t *from = sums + 2 * query * size + i;
+            Floats sum = as_floats(load_ints(from)) * (float)BASE + as_floats(load_ints(from + size));
+            store(queries[query].to + i, sum * (input.scales[query] * whole[query]));
+        }
+}
+
+#define CASE(COUNT, KIND, HOW) \
+    case COUNT + 16 * KIND: HOW(queries, COUNT, past.keys, past.values, size, stride, scratch, KIND); break
+#define CASES(KIND, HOW)  \
+    CASE(1, KIND, HOW);   \
+    CASE(2, KIND, HOW);   \
+    CASE(3, KIND, HOW);   \
+    CASE(4, KIND, HOW)
+
+static void attend_some(const Query *queries, int32_t count, Past past, int32_t size, const Scratch *scratch,
+                        int32_t kind) {
+    const int32_t stride = (queries[count - 1].seen + TILE - 1) / TILE * TILE;
     switch (count + 16 * kind) {
-        CASE(1, F32);
-        CASE(2, F32);
-        CASE(3, F32);
-        CASE(4, F32);
-        CASE(1, BF16);
-        CASE(2, BF16);
-        CASE(3, BF16);
-        CASE(4, BF16);
+        CASES(F32, attend_floats);
+        CASES(BF16, attend_floats);
+        CASES(I8, attend_integers);
+        CASES(I6, attend_integers);
     }
 }
 
 /* Row `index` of a span: its head of q, k and v made ready, k and v written; its queries. */
-static void enter(const Stack *stack, const Layer *layer, float *row, int32_t position, int32_t head, uint8_t *keys,
-                  uint8_t *values, float *attended, Query *queries) {
+static void enter(const Stack *stack, const Layer *layer, float *row, int32_t position, int32_t head, Past past,
+                  const Scratch *scratch, float *attended, Query *queries) {
     const int32_t size = stack->head_dim, groups = stack->heads / stack->key_heads;
-    const int64_t at = (int64_t)position * size * (stack->cache_kind == F32 ? 4 : 2);
     const float *rope = stack->rope + (int64_t)position * size;
     float *k = row + (stack->heads + head) * size, *v = k + stack->key_heads * size;
     turn(k, layer->k_norm, rope, stack);
-    store_kind(keys + at, k, size, stack->cache_kind);
-    store_kind(values + at, v, size, stack->cache_kind);
+    if (stack->cache_kind == F32 || stack->cache_kind == BF16) {
+        const int64_t at = (int64_t)position * size * (stack->cache_kind == F32 ? 4 : 2);
+        store_kind(past.keys + at, k, size, stack->cache_kind);
+        store_kind(past.values + at, v, size, stack->cache_kind);
+    } else {
+        store_key(past.keys, k, stack, position, (uint8_t *)scratch->q);
+        store_value(past.values, v, stack, position, (uint8_t *)scratch->q);
+    }
     for (int32_t each = 0; each < groups; each++) {
         float *q = row + (head * groups + each) * size;
         turn(q, layer->q_norm, rope, stack);
@@ -126,24 +321,21 @@ void attend(Thread *thread, const Stack *stack, int32_t layer, const Span *spans
             float *attended) {
     const Layer *own = stack->layers + layer;
     const int32_t size = stack->head_dim, groups = stack->heads / stack->key_heads;
-    const int64_t element = stack->cache_kind == F32 ? 4 : 2;
-    float *scores = thread->pool->scratches[thread->id].scores;
+    const Scratch *scratch = thread->pool->scratches + thread->id;
     const int32_t pieces = span_count * stack->key_heads;
     for (int32_t piece; (piece = take(thread, pieces)) < pieces; finish(thread, pieces)) {
         const int32_t head = piece % stack->key_heads;
         const Span *span = spans + piece / stack->key_heads;
         int64_t row = 0;
         for (const Span *before = spans; before < span; before++) row += before->count;
-        const int64_t head_bytes = span->capacity * size * element;
-        uint8_t *keys = span->past + ((int64_t)layer * 2 * stack->key_heads + head) * head_bytes;
-        uint8_t *values = keys + stack->key_heads * head_bytes;
+        const Past past = past_of(stack, span, layer, head);
         Query queries[MOST_ROWS * MOST_GROUPS];
         for (int32_t index = 0; index < span->count; index++, row++)
-            enter(stack, own, qkv + row * own->qkv.outputs, span->begin + index, head, keys, values,
+            enter(stack, own, qkv + row * own->qkv.outputs, span->begin + index, head, past, scratch,
                   attended + row * stack->heads * size, queries + index * groups);
         const int32_t count = span->count * groups;
         for (int32_t first = 0; first < count; first += QUERIES)
-            attend_some(queries + first, count - first < QUERIES ? count - first : QUERIES, keys, values, size, scores,
+            attend_some(queries + first, count - first < QUERIES ? count - first : QUERIES, past, size, scratch,
                         stack->cache_kind);
     }
     meet(thread);

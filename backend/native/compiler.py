@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
@@ -40,8 +42,14 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
         made = Path(name) / library.name
-        sources = [str(source) for source in SOURCES if source.suffix == ".c"]
-        _run([*command, "-shared", "-o", str(made), *sources, "-lm"], folder)
+        sources = [source for source in SOURCES if source.suffix == ".c"]
+        objects = [str(made.with_name(f"{source.stem}.o")) for source in sources]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # each waits for a process
+            jobs = (
+                [*command, "-c", str(s), "-o", o] for s, o in zip(sources, objects, strict=True)
+            )
+            list(threads.map(_run, jobs, repeat(folder)))
+        _run([*command, "-shared", "-o", str(made), *objects, "-lm"], folder)
         made.replace(library)
     _prune(folder)
     return library

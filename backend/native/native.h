@@ -36,14 +36,14 @@ typedef struct {
     const Layer *layers;
     const float *rope; /* [positions, head_dim / 2, 2]: cosine and sine */
     int32_t layer_count, dim, heads, key_heads, head_dim, hidden;
-    int32_t cache_kind; /* F32 or BF16 */
+    int32_t cache_kind; /* F32, BF16, or I8 or I6 as `attention.c` tells */
     float eps;
 } Stack;
 
 /* Rows that follow each other in one row of keys and values. */
 typedef struct {
-    uint8_t *past;    /* [layers, 2, key_heads, capacity, head_dim] */
-    int64_t capacity; /* positions */
+    uint8_t *past;    /* [layers, 2, key_heads, capacity, head_dim], or as `attention.c` tells */
+    int64_t capacity; /* positions; of integers a multiple of TILE */
     int32_t begin;    /* position of the first of them */
     int32_t count;
 } Span;
@@ -84,7 +84,7 @@ typedef struct {
     int8_t *q;      /* the same in integers: [2, MOST_ROWS, widest input] */
     float *scales;  /* [MOST_ROWS] */
     int32_t *sums;  /* [2, MOST_ROWS] of the integers */
-    float *scores;  /* [QUERIES, most positions] */
+    float *scores;  /* [QUERIES, most positions and TILE] */
 } Scratch;
 
 enum { FRAME, READ, PRODUCT };

@@ -24,7 +24,7 @@ from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.model.config import checkpoint_fingerprint, codec_fingerprint
+from backend.model.config import codec_part
 from backend.model.dac import DAC
 from backend.model.packed import tried_pool
 from backend.native.compiler import CannotCompile, compile_library
@@ -97,7 +97,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     settled = Settled("eager", "")
     trials = Trials(compile_dir)
-    tried = f"{_kernels(place, library)} {checkpoint_fingerprint(Path(config.model_dir))}"
+    tried = f"{_kernels(place, library)} {checkpoint.fingerprint}"
     frames, sound = f"{tried} frames {place.precision} {config.quantization}", f"{tried} codec"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(
@@ -143,7 +143,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
         quantization=checkpoint.quantization,
         unquantized_weight_bytes=checkpoint.unquantized_weight_bytes,
         quality_cost=checkpoint.quality_cost,
-        codec_id=codec_fingerprint(Path(config.model_dir)),
+        codec_id=codec_part(checkpoint.fingerprint),
         trial_rtf=trial_s * codec.sample_rate_hz / (_TIMED_FRAMES * codec.frame_samples),
         has_default_voice=said.has_default_voice,
         codec_precision=codec_way.precision,

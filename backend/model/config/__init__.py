@@ -7,6 +7,8 @@ in weights and in bytes is computed here too, and how long rows of keys and valu
 
 from backend.model.config.cache import (
     KV_BUCKET,
+    STEP_BYTES,
+    VALUE_BITS,
     CacheGeometry,
     capacities,
     first_capacity,
@@ -23,7 +25,7 @@ from backend.model.config.codec import (
     WindowConfig,
 )
 from backend.model.config.files import read_json
-from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint
+from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint, codec_part
 from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
     MODEL_TYPES,
@@ -41,6 +43,8 @@ __all__ = [
     "RESIDUAL_CODEBOOK_SIZE",
     "STAGE_FRAMES",
     "STAGE_FRAMES_TOGETHER",
+    "STEP_BYTES",
+    "VALUE_BITS",
     "CacheGeometry",
     "CheckpointInfo",
     "CodecConfig",
@@ -50,6 +54,7 @@ __all__ = [
     "capacities",
     "checkpoint_fingerprint",
     "codec_fingerprint",
+    "codec_part",
     "first_capacity",
     "grown_capacity",
     "last_capacity",

@@ -13,6 +13,11 @@ from backend.model.config.transformer import TransformerConfig
 KV_BUCKET = 64
 """A row's capacity is a multiple of this many positions."""
 
+VALUE_BITS = 6
+"""Of an element of a value, where keys and values are packed."""
+STEP_BYTES = 4
+"""Of the size of the steps that a head's key or value is then rounded to."""
+
 
 def last_capacity(most: int) -> int:
     """Positions that a row has room for at the end, if it can come to hold `most` of them."""
@@ -59,6 +64,13 @@ class CacheGeometry:
     def of(cls, slow: TransformerConfig, element_bytes: int) -> Self:
         """That of the transformer over frames, whose keys and values take so much an element."""
         return cls(slow.kv_bytes_per_position(element_bytes))
+
+    @classmethod
+    def packed(cls, slow: TransformerConfig, key_bits: int) -> Self:
+        """The same where a CPU's kernels read a key in so many bits, a value in `VALUE_BITS`, and
+        of each the size of its steps."""
+        head = slow.head_dim * (key_bits + VALUE_BITS) // 8 + 2 * STEP_BYTES
+        return cls(slow.n_layer * slow.n_local_heads * head)
 
     def row_bytes(self, capacity: int) -> int:
         """Of a row with room for so many positions."""

@@ -27,6 +27,11 @@ def checkpoint_fingerprint(folder: Path) -> str:
     return f"{model}-{codec_fingerprint(folder)}"
 
 
+def codec_part(fingerprint: str) -> str:
+    """What `codec_fingerprint` says, out of what `checkpoint_fingerprint` said."""
+    return fingerprint.rpartition("-")[2]
+
+
 def _fingerprint(folder: Path, part: str, config: Path) -> str:
     names = (f"{part}.safetensors", f"{part}.pth")
     weights = next((file for name in names if (file := folder / name).is_file()), None)
