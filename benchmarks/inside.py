@@ -9,12 +9,14 @@ Becomes the command, which keeps this process's id.
 import argparse
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+if sys.platform != "win32":
+    import resource
 
 MIB = 1024 * 1024
 V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
@@ -85,7 +87,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.group is not None:
         (arguments.group / "cgroup.procs").write_text(str(os.getpid()))
-    else:
+    elif sys.platform != "win32":
         most = arguments.data_mb * MIB
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if sys.platform == "win32":

@@ -15,6 +15,7 @@ from backend.hardware.ladder import CLEAR_S, WANT_S, Footing, footings
 from backend.hardware.memory import MemoryBudgetManager
 from backend.monitoring.rows import SynthesisRow
 from backend.serving import shortage as module
+from backend.serving.lane import Lane
 from backend.serving.shortage import Shortage
 from backend.smart_backend import SmartBackend
 from backend.worker.client import WorkerClient, WorkerState
@@ -24,6 +25,7 @@ from tests.desk import settle
 from tests.monitored import logged, stats
 from tests.scripted import children, client, speak
 from tests.test_hardware_ladder import planned
+from tests.test_hardware_plans_of_machines import HARDWARE
 from tests.test_serving_session import info
 
 TEXT = {"text": "It is a big one."}
@@ -243,6 +245,10 @@ def backend_of(http: httpx.AsyncClient) -> SmartBackend:
     return backend
 
 
+def has_card(lane: Lane) -> bool:
+    return lane.usage.card is not None
+
+
 async def ladder_of(http: httpx.AsyncClient) -> dict[str, Any]:
     told: dict[str, Any] = (await http.get("/system-status")).json()["memory_ladder"]
     return told
@@ -345,6 +351,30 @@ def test_memory_that_another_program_takes(monkeypatch: pytest.MonkeyPatch) -> N
             room[0] = 1 << 30
             await until(None)
             assert (await ladder_of(http))["steps_up"] == 4
+
+    run(work())
+
+
+def test_a_gpus_last_step_is_the_cpu_and_it_is_taken_back() -> None:
+    async def work() -> None:
+        script = {"device": "cuda:0", "big_times": 1000}
+        async with client(script, found=HARDWARE["rtx_3060_8gb"]) as http:
+            lane = backend_of(http).lane
+            assert (await http.post("/tts", data=TEXT)).status_code == 503
+            assert (await ladder_of(http))["step"] == "cpu"
+            assert lane.plan.device.value == lane.running_plan.device.value == "cpu"
+            assert has_card(lane) is False
+            after = await http.post("/tts", data={"text": "On the CPU."})
+            assert "everything on the CPU" in after.headers["X-Warning"]
+            assert " cpu " in f" {after.headers['X-Optimization-Strategy']} "
+            at_s = lane.shortage._clock() + CLEAR_S
+            lane.shortage._clock = lambda: at_s
+            await lane.shortage.tick()
+            await lane.shortage.ready()
+            assert lane.shortage.footing.step == "small_cache", "it is a small checkpoint"
+            assert lane.plan.device.value == "cuda:0"
+            assert has_card(lane) is True
+            assert (await http.post("/tts", data={"text": "And back."})).status_code == 200
 
     run(work())
 

@@ -94,14 +94,14 @@ class Lane:
         """Have the worker started where it was ended for want of requests; seconds that took."""
         return await self.resting.awake()
 
-    def _take(self, deployment: Deployment) -> None:
+    def _take(self, deployment: Deployment, usage: MachineUsage | None = None) -> None:
         self.deployment = deployment
         self.footing = Footing(deployment.plan, worker_rows=deployment.plan.max_batch.value)
         """What has become of the plan for want of memory."""
         self.asked = RunningConfig.of(deployment.plan)
         """What `configure` has made of the plan."""
         told = (self._worker_now, lambda: self.worker.pid)
-        self.usage = MachineUsage(deployment.plan, deployment.hardware, *told)
+        self.usage = usage or MachineUsage(deployment.plan, deployment.hardware, *told)
         settings = self._settings
         # The published package speaks one sentence after another: fairness is decided here.
         rows = deployment.plan.max_batch.value if settings.engine == "shoal" else 1
@@ -192,9 +192,9 @@ class Lane:
         await self.worker.restart(reason)
         return await self.ready()
 
-    async def _change(self, deployment: Deployment) -> None:
+    async def _change(self, deployment: Deployment, usage: MachineUsage | None = None) -> None:
         await self.cooling.close()
-        self._take(deployment)
+        self._take(deployment, usage)
         self.usage.start()
         self.cooling.start()
 
@@ -222,19 +222,16 @@ class Lane:
 
     async def _move_to(self, footing: Footing) -> Footing:
         """To the CPU, or back to the GPU that was planned."""
-        deployment, gpu_usage = self._planned, None
-        if footing.plan.device.value == "cpu":
-            settings, gpu_usage = on_cpu(self._settings), self.usage
-            deployment = await asyncio.to_thread(look_again, settings, self._planned.hardware)
-            rows = deployment.plan.max_batch.value
-            footing = replace(footing, plan=deployment.plan, worker_rows=rows)
-        else:
+        if footing.plan.device.value != "cpu":
             self.usage.close()
+            usage, self._gpu_usage = self._gpu_usage, None
+            await self._change(self._planned, usage)
+            return footing
+        settings, usage = on_cpu(self._settings), self.usage
+        deployment = await asyncio.to_thread(look_again, settings, self._planned.hardware)
         await self._change(deployment)
-        if self._gpu_usage is not None:
-            self._gpu_usage.close()
-        self._gpu_usage = gpu_usage
-        return footing
+        self._gpu_usage = usage
+        return replace(self.footing, step=footing.step)
 
     def is_short(self) -> bool:
         """Less memory is free than was promised, or not enough for a few words."""

@@ -72,6 +72,16 @@ class Resting:
                 if worker.state.phase == "ready" and not worker.is_at_work:
                     logger.info("Nobody has asked for {:g} s: the worker ends.", self._after_s)
                     self._woken.clear()
-                    await worker.unload(f"nobody has asked for {self._after_s:g} s")
+                    reason = f"nobody has asked for {self._after_s:g} s"
+                    await _finished(asyncio.create_task(worker.unload(reason), name="unload"))
             if self._worker.state.phase == "unloaded":
                 await self._woken.wait()
+
+
+async def _finished(task: asyncio.Task[None]) -> None:
+    """Wait for `task` even when cancelled meanwhile: half of an end leaves a process behind."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
