@@ -10,8 +10,7 @@ MIB = 1024 * 1024
 FinishReason = Literal["end", "frame_limit", "context_full"]
 
 LANGUAGES = (
-    *("auto", "en", "zh", "ja", "ko", "fr", "de", "es"),
-    *("pl", "ru", "it", "pt", "ar", "hi", "tr"),
+    *("auto", "en", "zh", "ja", "ko", "fr", "de", "es", "pl", "ru", "it", "pt", "ar", "hi", "tr"),
 )
 """What a request may name as its language."""
 
@@ -103,6 +102,8 @@ class Plan:
     """(level, text) to be logged once at start, the fix for a misconfiguration among them."""
     way: str = ""
     """In which frames are computed, as the worker told it; "" before it has."""
+    memory_step: str = ""
+    """Name of the step that was taken because memory ran short; "" is none (`hardware.ladder`)."""
 
     @property
     def strategy(self) -> str:
@@ -110,11 +111,8 @@ class Plan:
         parts = [self.tier, self.device.value.partition(":")[0], self.precision.value]
         if self.quantization.value != "none":
             parts.append(self.quantization.value)
-        if self.way:
-            parts.append(self.way)
-        elif self.compile.value:
-            parts.append("compile")
-        return " ".join(parts)
+        way = self.way or ("compile" if self.compile.value else "")
+        return " ".join((*parts, way) if way else parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +322,8 @@ class SpeechStats:
     vq_features_shape: tuple[int, ...] | None = None
     retries: int = 0
     """Sentences that were spoken again with another seed, because they ran away or were silent."""
+    memory_step: str = ""
+    """The last step that was taken under it because memory ran short; "" where none was."""
 
     @property
     def frames_per_s(self) -> float:
@@ -383,8 +383,7 @@ class EngineInfo:
     codec_id: str = ""
     """Fingerprint of the codec's weights: codes of one are noise to another."""
     trial_rtf: float = 0.0
-    """Of the few frames that were tried once it was loaded, the first time that anything was
-    computed: what speech takes is less. 0 where nothing was tried."""
+    """Of the few frames that were tried once it was loaded, slower than speech; 0 if none were."""
     has_default_voice: bool = False
     """Without a reference it always speaks in the same voice, instead of one by chance."""
     codec_precision: str = "fp32"

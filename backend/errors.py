@@ -148,9 +148,32 @@ class EngineDown(ShoalError):
 
 
 class EngineFailed(ShoalError):
-    """The worker failed at this request, out of memory included."""
+    """The worker failed at this request."""
 
     code = "engine_failed"
+
+
+class OutOfMemory(EngineFailed):
+    """Memory ran short under this request, for all that was promised."""
+
+    code = "out_of_memory"
+
+
+class WorkerKilled(EngineDown):
+    """The worker died because memory ran short."""
+
+    code = "worker_killed"
+
+
+class SteppedDown(EngineDown):
+    """Memory ran short under a sentence, which may be tried again: the worker goes on with less."""
+
+    code = "stepped_down"
+
+    def __init__(self, message: str, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+        """Name of the step of the ladder that is stood on now."""
 
 
 class Aborted(ShoalError):

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     throttles_at_c: float | None = Field(None, ge=40, le=120)
     """Temperature at which what computes begins to throttle, in °C; not set, its sensor's own."""
 
+    memory_control: bool = True
+    """Memory is leased before it is taken, what does not fit is refused, and less is gone on with
+    where it runs short; false does none of it, and is for `benchmarks/stability.py`."""
+
+    unload_after_s: float = Field(0.0, ge=0)
+    """The worker ends after so long without a request, and starts with the next; 0 is never."""
+
     max_text_length: int | None = Field(
         None, ge=1, le=100_000, validation_alias=_also_bare("MAX_TEXT_LENGTH")
     )

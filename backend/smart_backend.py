@@ -9,13 +9,7 @@ from typing import Any, Self
 
 from loguru import logger
 
-from backend.core import (
-    MIB,
-    EngineInfo,
-    Plan,
-    ReferenceCodes,
-    SpeechRequest,
-)
+from backend.core import MIB, EngineInfo, Plan, ReferenceCodes, SpeechRequest
 from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.deployment import Deployment
@@ -38,8 +32,9 @@ from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.retention import Retention
 from backend.monitoring.sample import Observed
 from backend.monitoring.synthesis import SynthesisStart
+from backend.serving.cpu_lane import CpuLane
 from backend.serving.intake import Intake
-from backend.serving.lane import CpuLane, Lane
+from backend.serving.lane import Lane
 from backend.serving.outlook import OnQueued, Outlook
 from backend.serving.references import References
 from backend.serving.session import SpeechSession
@@ -267,8 +262,10 @@ class SmartBackend:
         return {
             "resources": resources,
             "throttling_risk": asdict(risk),
+            "worker": {"state": self.worker.state.phase, "reason": self.worker.state.reason},
             "thermal": self.lane.cooling.status(),
             "memory_budget_safe": self.lane.memory.is_safe,
+            "memory_ladder": self.lane.shortage.status(),
             "recommended_action": recommended_action(risk),
         }
 
@@ -291,8 +288,10 @@ class SmartBackend:
 
     async def clear_caches(self) -> int:
         """Forget encoded references, give unused memory back; the bytes that became free."""
-        cleared = await self.worker.clear_caches()
-        return cleared.freed_bytes + self.references.cache.clear()
+        freed_bytes = self.references.cache.clear()
+        if self.worker.state.phase != "unloaded":
+            freed_bytes += (await self.worker.clear_caches()).freed_bytes
+        return freed_bytes
 
     def describe(self) -> dict[str, Any]:
         """The machine and the plan: the answer of `GET /hardware`."""
@@ -377,6 +376,7 @@ class SmartBackend:
         cooling = self.lane.cooling
         self.monitoring.set_queue_depth(self.lane.admission.waiting)
         self.monitoring.set_thermal(cooling.level, cooling.steps_back)
+        self.monitoring.set_ladder(self.lane.shortage.level, self.lane.shortage.steps_down)
         self.monitoring.set_worker(
             is_ready=self.worker.state.phase == "ready",
             restarts=self.worker.state.restarts,

@@ -2,58 +2,24 @@
 
     python -m benchmarks.limited --limit-mb 3500 --model-dir CHECKPOINT
 
-Needs root and a writable memory controller (v1 or v2). Counts the answers by status and what the
+In a cgroup where one can be made, which takes root. Counts the answers by status and what the
 kernel killed; prints one JSON line last.
 """
 
 import argparse
 import asyncio
 import collections
-import contextlib
 import json
-import os
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks.inside import limited
 from benchmarks.machine import TIMEOUT_S, text_of
 from tests.e2e.serving import serving
-
-MIB = 1024 * 1024
-V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-
-
-@contextlib.contextmanager
-def limited(limit_mb: int) -> Iterator[Path]:
-    """A cgroup of that size with this process in it."""
-    is_v1 = V1.is_dir()
-    group = (V1 if is_v1 else V2) / f"shoal-{os.getpid()}"
-    group.mkdir()
-    name = "memory.limit_in_bytes" if is_v1 else "memory.max"
-    (group / name).write_text(str(limit_mb * MIB))
-    (group / "cgroup.procs").write_text(str(os.getpid()))
-    try:
-        yield group
-    finally:
-        (group.parent / "cgroup.procs").write_text(str(os.getpid()))
-        with contextlib.suppress(OSError):  # a process that is still ending holds it
-            group.rmdir()
-
-
-def kernel_says(group: Path) -> dict[str, int]:
-    """What the group took at most, in MiB, and how many processes it lost."""
-    for peak, events in (
-        ("memory.max_usage_in_bytes", "memory.oom_control"),
-        ("memory.peak", "memory.events"),
-    ):
-        if (group / peak).exists():
-            counts = dict(line.split() for line in (group / events).read_text().splitlines())
-            peak_mb = int((group / peak).read_text()) // MIB
-            return {"peak_mb": peak_mb, "oom_kills": int(counts.get("oom_kill", 0))}
-    return {}
 
 
 async def ask(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -98,10 +64,11 @@ def main() -> None:
     parser.add_argument("--characters", type=int, nargs="+", default=[10, 20, 40])
     arguments = parser.parse_args()
     environment = {"MODEL_DIR": str(arguments.model_dir)} if arguments.model_dir else {}
-    with limited(arguments.limit_mb) as group:
-        with serving(**environment) as served:
+    with limited(arguments.limit_mb) as limit:
+        command = limit.command(sys.executable, "-m", "backend.cli", "serve")
+        with serving(*command, **environment) as served:
             found = asyncio.run(ask(served.url, arguments))
-        found |= {"limit_mb": arguments.limit_mb, **kernel_says(group)}
+        found |= {"limit_mb": arguments.limit_mb, **limit.kernel_says()}
     print(json.dumps(found))
 
 

@@ -6,7 +6,8 @@ an abort), `stuck` (likewise, and from then on its beats say that it gets no fur
 (answers only an abort), `slow` (40 pieces, 0.05 s apart), `garbage` (writes what is no message),
 `flood` (2 MB pieces without end), `bad reference`; `runaway` (ends at the frame limit) and `mute`
 (silence in place of the tone) with the first seed that this text is spoken with, and with `forever`
-beside them with every seed.
+beside them with every seed; `big` (there is not the memory for it, as often as the script says),
+`huge` (it dies of that, as many workers of this script as it says).
 
 A recording's codes are a digest of its bytes. It too may hold a command: `bad` (cannot be decoded),
 `wait` (answers only an abort). Codes are decoded to the tone, a piece for every frame, unless they
@@ -80,6 +81,9 @@ class Script:
     """How often it says that it lives; 0 is never."""
     clear_file: str = ""
     """Caches are cleared once this file exists."""
+    big_times: int = 0
+    huge_starts: int = 0
+    """Needs a `starts_file`."""
     dies: bool = False
     """Whatever it is to speak, as if the text said `crash`."""
     decode_s: float = 0.1
@@ -95,6 +99,7 @@ _lock = threading.Lock()
 _aborted: set[str] = set()
 _first_seeds: dict[str, int | None] = {}
 _stuck = threading.Event()
+_big_texts: list[str] = []
 
 
 def send(*messages: FromWorker) -> None:
@@ -181,6 +186,13 @@ def speak(message: Speak, is_first_seed: bool) -> None:
         os._exit(3)
     if "kill" in text:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "big" in text and len(_big_texts) < SCRIPT.big_times:
+        _big_texts.append(text)
+        send(Failed(request_id, "out_of_memory", "There is not enough memory."))
+        return
+    if "huge" in text and len(Path(SCRIPT.starts_file).read_text().split()) <= SCRIPT.huge_starts:
+        print("MemoryError", file=sys.stderr, flush=True)
+        os._exit(1)
     if "hang" in text:
         return
     if "stuck" in text:

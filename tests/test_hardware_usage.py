@@ -193,10 +193,10 @@ def test_main_memory_is_read_beside_the_loop_too(monkeypatch: pytest.MonkeyPatch
         return Memory(TOTAL, TOTAL, 5 * GIB, "machine")
 
     monkeypatch.setattr(usage_module, "read_memory", read)
-    monkeypatch.setattr(usage_module, "resident_bytes", lambda info: 700 * MIB if info else 0)
+    monkeypatch.setattr(usage_module, "resident_bytes", lambda pid: 700 * MIB if pid else 0)
     worker = Worker()
     found = HARDWARE["rtx_3060_8gb"]
-    live = MachineUsage(plan("generic_cpu", "cpu"), found, worker)
+    live = MachineUsage(plan("generic_cpu", "cpu"), found, worker, lambda: 1)
     assert live.memory().free_bytes == found.memory.available_bytes
     worker.loads(500)
     live.start()
@@ -205,6 +205,23 @@ def test_main_memory_is_read_beside_the_loop_too(monkeypatch: pytest.MonkeyPatch
     assert live.load()["memory_available_mb"] == 5 * 1024
     assert threading.get_ident() not in threads
     live.close()
+
+
+def test_what_a_worker_had_while_it_loaded_is_not_missed_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For up to two seconds after that, requests were refused that fitted."""
+    monkeypatch.setattr(
+        usage_module, "read_memory", lambda: Memory(TOTAL, TOTAL, 5 * GIB, "machine")
+    )
+    monkeypatch.setattr(usage_module, "resident_bytes", lambda pid: 400 * MIB if pid else 0)
+    worker, found = Worker(), HARDWARE["rtx_3060_8gb"]
+    live = MachineUsage(plan("generic_cpu", "cpu"), found, worker, lambda: 1)
+    live.start()
+    assert live._memory.first(WAIT_S) is not None
+    live.close()
+    worker.loads(500)
+    assert live.memory() == MemoryNow(5 * GIB - 100 * MIB, 500 * MIB, 500 * MIB)
 
 
 def test_the_heat_of_a_gpu_is_its_own(driver: Driver) -> None:

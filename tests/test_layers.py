@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.admission": {"core", "errors", "hardware"},
     "serving.cooling": {"errors", "hardware", "thermometer"},
     "serving.costs": {"core"},
-    "serving.outlook": {"core"},
+    "serving.outlook": {"core", "hardware"},
     "serving.script": {"core", "errors", "text"},
     "serving.references": {"core", "errors", "settings", "text", "voices"},
     "serving.backlog": {"errors"},
@@ -81,6 +81,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
         *("worker.client", "worker.messages"),
     },
+    "serving.cpu_lane": {"errors", "settings", "hardware"},
+    "serving.shortage": {"core", "errors", "hardware", "worker.client", "worker.messages"},
+    "serving.resting": {"core", "worker.client"},
     "serving.intake": {
         *("core", "errors", "settings", "audio", "hardware", "model.reading", "worker.messages"),
     },

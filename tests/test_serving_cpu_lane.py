@@ -14,7 +14,8 @@ from backend.hardware.deployment import Deployment
 from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryBudgetManager
 from backend.serving import lane as lane_module
-from backend.serving.lane import CpuLane, Lane, worker_command
+from backend.serving.cpu_lane import CpuLane
+from backend.serving.lane import Lane, worker_command
 from backend.smart_backend import SmartBackend
 from backend.worker.messages import WorkerConfig
 from tests.scripted import children, client, command, settings

@@ -34,7 +34,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     is_first = iter([True])
 
-    def worker_command(settings: Settings, plan: Plan, config: Any = None) -> tuple[str, ...]:
+    def worker_command(settings: Settings, plan: Plan, *become: Any) -> tuple[str, ...]:
         return command() if next(is_first, False) else command(**script(plan))
 
     monkeypatch.setattr(lane, "worker_command", worker_command)

@@ -36,6 +36,8 @@ def state_of(health: dict[str, Any]) -> tuple[str, str]:
     worker, queue = health.get("worker") or {}, health.get("queue") or {}
     if health.get("status") != "ok":
         return "busy", worker.get("reason") or "The checkpoint is being loaded."
+    if worker.get("state") == "unloaded":
+        return "", f"{health.get('checkpoint')} is unloaded, and starts with the next request"
     device = health.get("device") or ""
     where = "the GPU" if device.startswith("cuda") else device.upper()
     speaking, waiting = queue.get("speaking", 0), queue.get("waiting", 0)

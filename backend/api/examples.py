@@ -120,6 +120,16 @@ SYSTEM_STATUS: dict[str, Any] = {
         "steps_back": 0,
     },
     "memory_budget_safe": True,
+    "memory_ladder": {
+        "level": 1,
+        "step": "fewer_rows",
+        "says": "a quarter of the rows",
+        "reason": "other programs have taken the memory",
+        "steps": ["fewer_rows", "one_row", "small_windows", "small_cache"],
+        "steps_down": 1,
+        "steps_up": 0,
+    },
+    "worker": {"state": "ready", "reason": ""},
     "recommended_action": "OK",
 }
 _TEXT_LIMIT = {
@@ -235,6 +245,7 @@ METRICS: dict[str, Any] = {
     "sampling": False,
     "worker": {"ready": True, "restarts": 0, "memory_mb": 448.8},
     "thermal": {"level": 0, "steps_back": 0},
+    "memory_ladder": {"level": 0, "steps_down": 0},
     "since_start": {
         "requests": 6,
         "outcomes": _OUTCOMES,

@@ -43,6 +43,8 @@ def figures_at_start(session: SpeechSession) -> dict[str, str]:
         "X-Truncated-Text-Length": str(text.spoken_length),
         "X-Engine": header_safe(f"{info.engine}/{info.checkpoint}"),
     }
+    if session.worker_start_s:
+        headers["X-Worker-Start-Ms"] = f"{session.worker_start_s * 1000:.1f}"
     if session.warnings:
         headers[WARNING] = header_safe("; ".join(session.warnings))
     return headers

@@ -15,10 +15,12 @@ from backend.errors import (
     ForeignHost,
     ForeignOrigin,
     NotEnoughMemory,
+    OutOfMemory,
     OverCapacity,
     PromptTooLong,
     RateLimited,
     ShoalError,
+    SteppedDown,
     StorageFull,
     TextTooLong,
     TimedOut,
@@ -28,6 +30,7 @@ from backend.errors import (
     UploadTooLarge,
     UploadTooSlow,
     VoiceConflict,
+    WorkerKilled,
 )
 
 STATUS: dict[type[ShoalError], HTTPStatus] = {
@@ -47,6 +50,9 @@ STATUS: dict[type[ShoalError], HTTPStatus] = {
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     EngineFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     EngineDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    WorkerKilled: HTTPStatus.SERVICE_UNAVAILABLE,
+    SteppedDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    OutOfMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     OverCapacity: HTTPStatus.SERVICE_UNAVAILABLE,
     NotEnoughMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     BadCheckpoint: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -24,7 +24,7 @@ async def health(backend: Backend) -> dict[str, Any]:
     worker = backend.worker
     info, state, load = worker.info, worker.state, worker.load
     return {
-        "status": "ok" if state.phase == "ready" else "degraded",
+        "status": "ok" if state.phase in ("ready", "unloaded") else "degraded",
         "version": shoal_version(),
         "device": info.device if info else None,
         "engine": info.engine if info else None,
@@ -87,7 +87,9 @@ def _system_info(backend: SmartBackend) -> dict[str, Any]:
     "/health/ready", responses={**example({"status": "ready"}, "It can speak."), **errors(503)}
 )
 async def ready(backend: Backend) -> dict[str, str]:
-    """200 only when it can speak."""
+    """200 only when it can speak, at once or, where its worker was unloaded, once that is back."""
+    if backend.worker.state.phase == "unloaded":
+        return {"status": "unloaded"}
     backend.worker.loaded()
     return {"status": "ready"}
 

@@ -34,9 +34,9 @@ class OneByOne:
     it ends. There are few sizes, because oneDNN compiles and keeps 3 MB of code for each.
     """
 
-    def __init__(self, codec: DAC) -> None:
+    def __init__(self, codec: DAC, most_frames: int = DECODE_FRAMES) -> None:
         self._codec = codec
-        self.sizes, self.frame_samples = piece_sizes(DECODE_FRAMES), codec.config.frame_samples
+        self.sizes, self.frame_samples = piece_sizes(most_frames), codec.config.frame_samples
         self.most_flights = 1
         self._streams: dict[Key, Stream] = {}
 

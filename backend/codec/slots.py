@@ -24,8 +24,8 @@ class SlotDecoder:
     it is a graph, on a stream of the decoder's own; samples come back by an asynchronous copy.
     """
 
-    def __init__(self, codec: DAC, slots: int) -> None:
-        self.sizes, self.frame_samples = piece_sizes(STAGE_FRAMES), codec.config.frame_samples
+    def __init__(self, codec: DAC, slots: int, most_frames: int = STAGE_FRAMES) -> None:
+        self.sizes, self.frame_samples = piece_sizes(most_frames), codec.config.frame_samples
         self.most_flights = 2  # one computes while the next lies ready: what comes later is batched
         self._codec, self._device = codec, next(codec.decoder.parameters()).device
         self._stream = Stream(slots + 1)

@@ -12,7 +12,7 @@ from backend.engine.out_of_memory import is_out_of_memory
 from backend.engine.runner import Flight, Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
-from backend.errors import EngineFailed, ShoalError
+from backend.errors import EngineFailed, OutOfMemory, ShoalError
 from backend.logs import log_fault
 from backend.model.dual_ar import DualAR
 
@@ -204,7 +204,7 @@ class Engine:
         if isinstance(error, ShoalError):
             reason: ShoalError = error
         elif is_out_of_memory(error):
-            reason = EngineFailed("There is not enough memory to speak this; try again later.")
+            reason = OutOfMemory("There is not enough memory to speak this; try again later.")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         else:

@@ -32,11 +32,10 @@ class Deployment:
     @property
     def resident_bytes(self) -> int:
         """Memory that the worker is expected to take once it has loaded."""
-        plan = self.plan
-        loaded = self.shape.resident_bytes(
-            plan.precision.value,
-            plan.quantization.value,
-            plan.device.value,
-            plan.max_batch.value,
-        )
+        return self.resident_bytes_as(self.plan, self.plan.max_batch.value)
+
+    def resident_bytes_as(self, plan: Plan, rows: int) -> int:
+        """The same of another `plan` for its checkpoint, with places for `rows`."""
+        precision, quantization = plan.precision.value, plan.quantization.value
+        loaded = self.shape.resident_bytes(precision, quantization, plan.device.value, rows)
         return loaded + plan.fast_mb * MIB

@@ -1,5 +1,6 @@
 """What a request may take of the memory that is free now: limits, leases, estimates. No torch."""
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -114,9 +115,14 @@ class MemoryBudgetManager:
         shape: CheckpointShape,
         read: Callable[[], MemoryNow],
         is_limit_dynamic: bool = True,
+        *,
+        is_bounded: bool = True,
     ) -> None:
+        """Not `is_bounded`, it promises whatever is asked for: to measure what its bounds are
+        worth."""
         self._plan, self._shape, self._read = plan, shape, read
-        self._is_limit_dynamic = is_limit_dynamic
+        self._is_limit_dynamic = is_limit_dynamic and is_bounded
+        self._is_bounded = is_bounded
         self._leases: set[Lease] = set()
         self._lock = threading.RLock()
 
@@ -128,6 +134,8 @@ class MemoryBudgetManager:
     @property
     def room_bytes(self) -> int:
         """What all requests together may take: what is free if nobody speaks, less the margin."""
+        if not self._is_bounded:
+            return sys.maxsize
         free = _free_if_idle(self._read())
         return free - self._margin_bytes(free)
 
@@ -141,7 +149,7 @@ class MemoryBudgetManager:
         now = self._read()
         free = now.free_bytes + now.worker_bytes
         room = free - self._margin_bytes(free)
-        if resident_bytes <= room:
+        if resident_bytes <= room or not self._is_bounded:
             return
         precision, device = self._plan.precision.value, self._plan.device.value
         rows = self._plan.max_batch.value

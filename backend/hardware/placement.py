@@ -79,7 +79,7 @@ def place(hardware: Hardware, settings: Settings, shape: CheckpointShape) -> Pla
     devices = _able_devices(hardware, settings, shape)
     tried: list[Placement] = []
     for placement in (_wished(hardware, device, settings, shape) for device in devices):
-        if placement.fits:
+        if placement.fits or not settings.memory_control:
             return _explained(placement, tried)
         tried.append(placement)
     for index, wished in enumerate(tuple(tried)):

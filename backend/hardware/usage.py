@@ -48,8 +48,15 @@ class MachineUsage:
     Until `start`, and until a driver answers, it tells what `hardware` had when it was detected.
     """
 
-    def __init__(self, plan: Plan, hardware: Hardware, worker: Worker) -> None:
-        self._worker, uuid = worker, plan.device_uuid
+    def __init__(
+        self,
+        plan: Plan,
+        hardware: Hardware,
+        worker: Worker,
+        pid: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`pid` is the worker's from its start on, when it has loaded nothing yet."""
+        self._worker, self._pid, uuid = worker, pid, plan.device_uuid
         self._found = hardware.memory, _Taken(hardware.memory.available_bytes, None)
         self._found_on_card = _Taken(
             next((gpu.free_bytes for gpu in hardware.gpus if gpu.uuid == uuid), 0), None
@@ -151,8 +158,8 @@ class MachineUsage:
     def _read_memory(self) -> tuple[Memory, _Taken]:
         """In the watch's thread."""
         info, _ = self._worker()
-        memory = read_memory()
-        return memory, _Taken(memory.available_bytes, info, resident_bytes(info))
+        memory, pid = read_memory(), self._pid()
+        return memory, _Taken(memory.available_bytes, info, resident_bytes(pid))
 
 
 def memory_pct() -> float:
@@ -164,10 +171,10 @@ def _taken_pct(memory: Memory) -> float:
     return round(100 * (1 - memory.available_bytes / memory.limit_bytes), 1)
 
 
-def resident_bytes(info: EngineInfo | None) -> int:
+def resident_bytes(pid: int | None) -> int:
     """Resident memory of the worker; 0 where there is none."""
     try:
-        return int(psutil.Process(info.pid).memory_info().rss) if info else 0
+        return 0 if pid is None else int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0  # it has just ended
 

@@ -33,6 +33,12 @@ class Metrics:
         self._thermal_level = self._gauge(
             "thermal_level", "Steps that threads are below the plan because of heat."
         )
+        self._memory_steps = self._counter(
+            "memory_steps_down", "Times that less was gone on with because memory ran short."
+        )
+        self._memory_level = self._gauge(
+            "memory_level", "Steps below the plan because memory ran short."
+        )
         self._duration = self._histogram(
             "request_duration_seconds", "From admission to the last sample.", _SECONDS
         )
@@ -55,7 +61,7 @@ class Metrics:
         self._gauge(
             "server_resident_memory_bytes", "Resident memory of the HTTP process."
         ).set_function(lambda: float(server.memory_info().rss))
-        self._restarts_told = self._steps_back_told = 0
+        self._restarts_told = self._steps_back_told = self._memory_steps_told = 0
 
     def add(self, row: SynthesisRow) -> None:
         """Count one request that is over."""
@@ -86,6 +92,12 @@ class Metrics:
         self._thermal_level.set(level)
         self._steps_back.inc(max(0, steps_back - self._steps_back_told))
         self._steps_back_told = max(steps_back, self._steps_back_told)
+
+    def set_ladder(self, level: int, steps_down: int) -> None:
+        """Steps below the plan now, and how many were taken since the server's start."""
+        self._memory_level.set(level)
+        self._memory_steps.inc(max(0, steps_down - self._memory_steps_told))
+        self._memory_steps_told = max(steps_down, self._memory_steps_told)
 
     def text(self) -> bytes:
         """Everything, in the format of `CONTENT_TYPE`."""

@@ -70,6 +70,7 @@ class Monitoring:
         self._queue_depth = 0
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
         self._thermal = {"level": 0, "steps_back": 0}
+        self._ladder = {"level": 0, "steps_down": 0}
         self._began_s = time.time()
 
     async def __aenter__(self) -> Self:
@@ -134,6 +135,11 @@ class Monitoring:
         self._thermal = {"level": level, "steps_back": steps_back}
         self._metrics.set_thermal(level, steps_back)
 
+    def set_ladder(self, level: int, steps_down: int) -> None:
+        """Steps below the plan because memory ran short, and how many were taken so far."""
+        self._ladder = {"level": level, "steps_down": steps_down}
+        self._metrics.set_ladder(level, steps_down)
+
     def set_worker(self, *, is_ready: bool, restarts: int, memory_mb: float) -> None:
         """How the worker is, whenever that changes. `memory_mb` is MiB, device memory on a GPU."""
         self._worker = {"ready": is_ready, "restarts": restarts, "memory_mb": round(memory_mb, 1)}
@@ -149,6 +155,7 @@ class Monitoring:
             "sampling": self._monitor.is_sampling,
             "worker": self._worker,
             "thermal": self._thermal,
+            "memory_ladder": self._ladder,
             "since_start": self._aggregates.since_start(),
             "recent": self._aggregates.recent(),
             "log": {

@@ -111,6 +111,8 @@ class SynthesisRow:
     num_threads: int
     chunk_length: int
     language: str
+    memory_step: str
+    """The last step that was taken because memory ran short, before it or under it."""
 
     @property
     def is_truncated(self) -> bool:

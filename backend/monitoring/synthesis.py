@@ -209,4 +209,5 @@ def synthesis_row(
         num_threads=plan.num_threads.value,
         chunk_length=plan.chunk_length.value,
         language=start.language,
+        memory_step=(stats and stats.memory_step) or plan.memory_step,
     )

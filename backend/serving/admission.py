@@ -158,6 +158,11 @@ class Admission:
         self._last_turn.setdefault(client, turn)
         return request
 
+    def limit_rows(self, rows: int) -> None:
+        """So many sentences at work together from now on; those that are, stay."""
+        self._most["speak"] = rows
+        self._grant()
+
     def close(self) -> None:
         """Let no request in any more; those that have been granted nothing are told so."""
         self._is_closed = True

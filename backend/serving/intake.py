@@ -26,9 +26,10 @@ from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
+from backend.serving.cpu_lane import CpuLane
 from backend.serving.fair_thread import FairThread
-from backend.serving.lane import CpuLane, Lane
-from backend.serving.outlook import OnQueued, Outlook, Queued, Reading
+from backend.serving.lane import Lane
+from backend.serving.outlook import OnQueued, Outlook, Queued, Reading, warnings_of
 from backend.serving.references import Encode, References
 from backend.serving.script import (
     Script,
@@ -78,21 +79,23 @@ class Intake:
     ) -> ReferenceCodes:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._references.check_recording(audio)
-        info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s, arrived_s)
-        with self._lane.admission.enter(client, 1) as admitted:
-            encode = self._encode(self._lane, admitted, request_id, info)
-            return await _in_time(self._references.codes(audio, info, encode), deadline_s)
+        deadline_s = self._deadline_s(timeout_s, arrived_s)
+        async with self._kept(self._lane, deadline_s) as (info, _):
+            with self._lane.admission.enter(client, 1) as admitted:
+                encode = self._encode(self._lane, admitted, request_id, info)
+                return await _in_time(self._references.codes(audio, info, encode), deadline_s)
 
     async def decode_voice(
         self, voice: str, client: str, request_id: str, timeout_s: float | None
     ) -> tuple[bytes, int]:
         """The beginning of a saved voice, in its turn: float32 samples, and their rate in Hz."""
-        info, deadline_s = self._lane.worker.loaded(), self._deadline_s(timeout_s)
-        prompt = (await self._references.saved((voice,), info.codec_id))[voice]
-        codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
-        with self._lane.admission.enter(client, 1) as admitted:
-            decoding = self._decode(admitted, DecodeCodes(request_id, codes), info)
-            return await _in_time(decoding, deadline_s), info.sample_rate_hz
+        deadline_s = self._deadline_s(timeout_s)
+        async with self._kept(self._lane, deadline_s) as (info, _):
+            prompt = (await self._references.saved((voice,), info.codec_id))[voice]
+            codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
+            with self._lane.admission.enter(client, 1) as admitted:
+                decoding = self._decode(admitted, DecodeCodes(request_id, codes), info)
+                return await _in_time(decoding, deadline_s), info.sample_rate_hz
 
     async def preview(self, request: SpeechRequest) -> tuple[Outlook, Demand]:
         """What would be spoken of `request`, and the memory that all of its text demands.
@@ -102,6 +105,7 @@ class Intake:
         """
         lane = self._lane
         check_text(request.text, self._settings.max_text_characters)
+        await _in_time(lane.awake(), self._deadline_s(request.timeout_s))
         info = lane.worker.loaded()
         text = await self._text(request, lane, info)
         script: tuple[Sentence, ...] = ()
@@ -119,7 +123,9 @@ class Intake:
         spoken. Raises `EngineDown`, and what is said of a text that no machine speaks."""
         check_text(request.text, self._settings.max_text_characters)
         lane = self._lane
-        spelling = await self._spelling(request, lane, lane.worker.loaded())
+        await _in_time(lane.awake(), self._deadline_s(request.timeout_s))
+        info = lane.worker.loaded()
+        spelling = await self._spelling(request, lane, info)
         script = Script(
             written(lines(request), spelling), len(request.text), self._texts, request.client
         )
@@ -144,8 +150,10 @@ class Intake:
         if texts is None:
             check_text(request.text, self._settings.max_text_characters)
         self._references.check(request)
-        async with self._lane_for(request, deadline_s) as lane:
-            info = lane.worker.loaded()
+        async with (
+            self._lane_for(request, deadline_s) as lane,
+            self._kept(lane, deadline_s) as (info, started_s),
+        ):
             request, seed = _with_seed(request)
             spelling = await self._spelling(request, lane, info)
             if texts is None:
@@ -165,7 +173,7 @@ class Intake:
             with lane.admission.enter(
                 request.client, characters, is_live=texts is not None
             ) as admitted:
-                warnings = _warnings(request, info, limit)
+                warnings = warnings_of(request, info, limit, lane.footing)
                 if texts is None and on_queued is not None:
                     whole = await _in_time(script.whole(), deadline_s)
                     outlook = _outlook(whole, text, lane, lambda: admitted.wait_s)
@@ -179,7 +187,7 @@ class Intake:
                     request,
                     sentences,
                     voices,
-                    speaker=lane.worker,
+                    speaker=lane.shortage,
                     backlog=self._backlog,
                     admitted=admitted,
                     open_sentences=_open_sentences(request),
@@ -189,6 +197,7 @@ class Intake:
                     warnings=warnings,
                     deadline_s=deadline_s,
                     peaks=peaks,
+                    worker_start_s=started_s,
                 ) as session:
                     yield session
 
@@ -199,6 +208,14 @@ class Intake:
             return
         async with AsyncExitStack() as stack:
             yield await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
+
+    @asynccontextmanager
+    async def _kept(self, lane: Lane, deadline_s: float) -> AsyncIterator[tuple[EngineInfo, float]]:
+        """What the worker has loaded, which it keeps meanwhile, and the seconds that this waited
+        for its start, where it had ended because nobody asked."""
+        with lane.quiet.inside():
+            started_s = await _in_time(lane.awake(), deadline_s)
+            yield lane.worker.loaded(), started_s
 
     # -- voices -----------------------------------------------------------------------------------
 
@@ -232,7 +249,7 @@ class Intake:
                 decoding_bytes=decoding_bytes(audio),
             )
             with await admitted.slot(demand, "encode"):
-                return await lane.worker.encode(EncodeVoice(request_id, audio))
+                return await lane.shortage.encode(EncodeVoice(request_id, audio))
 
         return encode
 
@@ -242,7 +259,7 @@ class Intake:
         decoded_s = decode.codes.frames / info.frame_rate_hz
         demand = Demand(1, 1, open_segments=1, decoded_s=decoded_s)
         with await admitted.slot(demand, "encode"):
-            return await self._lane.worker.decode(decode)
+            return await self._lane.shortage.decode(decode)
 
     def _deadline_s(self, timeout_s: float | None, arrived_s: float | None = None) -> float:
         """When a request is given up that arrived then, or now, in the event loop's time."""
@@ -374,21 +391,6 @@ def _with_seed(request: SpeechRequest) -> tuple[SpeechRequest, int]:
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     return replace(request, sampling=replace(request.sampling, seed=seed)), seed
-
-
-def _warnings(request: SpeechRequest, info: EngineInfo, limit: TextLimit) -> tuple[str, ...]:
-    """What is to be told of the text."""
-    warnings = []
-    if limit.is_truncated:
-        warnings.append(
-            f"text was cut at {limit.spoken_length} of {limit.original_length} characters; the "
-            f"limit is {limit.limit}, {limit.reason}; long_text=split speaks all of it"
-        )
-    language = request.language
-    if language != "auto" and info.languages and language not in info.languages:
-        declared = ", ".join(info.languages)
-        warnings.append(f"this checkpoint declares {declared}; {language} may not sound right")
-    return tuple(warnings)
 
 
 async def _in_time(work: Awaitable[T], deadline_s: float) -> T:

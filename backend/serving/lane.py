@@ -1,24 +1,29 @@
-"""One worker on one device, with its plan, its memory and its queue; a second one on the CPU."""
+"""One worker on one device, with its plan, its memory and its queue."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from dataclasses import replace
 
-from loguru import logger
-
-from backend.core import EngineInfo, Plan
-from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, OverCapacity
+from backend.core import MIB, EngineInfo, Plan
+from backend.errors import (
+    EngineDown,
+    NotEnoughMemory,
+    TimedOut,
+)
 from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import read_memory
+from backend.hardware.ladder import Footing, footings
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
-from backend.hardware.pressure import RunningConfig
+from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
+from backend.hardware.quantization import is_small
 from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
 from backend.serving.quiet import Quiet
+from backend.serving.resting import Resting
+from backend.serving.shortage import Shortage, until
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
 from backend.worker.client import Patience, WorkerClient
@@ -26,6 +31,7 @@ from backend.worker.messages import Configure, WorkerConfig
 
 _WAITING, _WAITING_FOR_EACH = 112, 7
 """Requests that may wait, where no setting says how many; more where so many for each row are."""
+_A_FEW_WORDS = Demand(LEAST_CHUNK_LENGTH, LEAST_CHUNK_LENGTH, open_segments=1)
 
 
 class Lane:
@@ -45,6 +51,9 @@ class Lane:
         self._settings, self._command = settings, command
         self.quiet = quiet or Quiet()
         """Whether a request is inside, here or in a lane that shares it."""
+        self._planned = deployment
+        self._gpu_usage: MachineUsage | None = None
+        """Of the GPU that was planned, while memory is too short to compute there."""
         self._take(deployment)
         self.worker = WorkerClient(
             self._worker_command(),
@@ -60,20 +69,49 @@ class Lane:
             ),
             worker_environment(self.plan),
         )
+        self.shortage = self._ladder()
+        self.resting = Resting(
+            self.worker,
+            self.quiet,
+            settings.unload_after_s,
+            self.ready,
+            lambda: self.memory.check_load(self.deployment.resident_bytes),
+        )
         if settings.engine == "shoal":  # what the published package takes is not known
             self.memory.check_load(self.deployment.resident_bytes)
 
-    def _take(self, deployment: Deployment) -> None:
+    def _ladder(self) -> Shortage:
+        settings, plan = self._settings, self._planned.plan
+        steps = footings(
+            plan,
+            may_quantize=settings.quantization == "auto" and not is_small(self._planned.shape),
+            may_leave_gpu=settings.device == "auto",
+        )
+        has_steps = settings.memory_control and settings.engine == "shoal"
+        return Shortage(self.worker, steps if has_steps else steps[:1], self)
+
+    async def awake(self) -> float:
+        """Have the worker started where it was ended for want of requests; seconds that took."""
+        return await self.resting.awake()
+
+    def _take(self, deployment: Deployment, usage: MachineUsage | None = None) -> None:
         self.deployment = deployment
+        self.footing = Footing(deployment.plan, worker_rows=deployment.plan.max_batch.value)
+        """What has become of the plan for want of memory."""
         self.asked = RunningConfig.of(deployment.plan)
         """What `configure` has made of the plan."""
-        self.usage = MachineUsage(deployment.plan, deployment.hardware, self._worker_now)
+        told = (self._worker_now, lambda: self.worker.pid)
+        self.usage = usage or MachineUsage(deployment.plan, deployment.hardware, *told)
         settings = self._settings
         # The published package speaks one sentence after another: fairness is decided here.
         rows = deployment.plan.max_batch.value if settings.engine == "shoal" else 1
         waiting = max(_WAITING, _WAITING_FOR_EACH * deployment.plan.max_batch.value)
         self.memory = MemoryBudgetManager(
-            deployment.plan, deployment.shape, self.memory_now, settings.dynamic_text_limit
+            deployment.plan,
+            deployment.shape,
+            self.memory_now,
+            settings.dynamic_text_limit,
+            is_bounded=settings.memory_control,
         )
         self.admission = Admission(
             self.memory,
@@ -100,17 +138,24 @@ class Lane:
     @property
     def config(self) -> RunningConfig:
         """What the plan has become under pressure and for heat."""
-        threads = min(self.asked.num_threads, self.cooling.threads)
-        return replace(self.asked, num_threads=threads)
+        asked, plan = self.asked, self.footing.plan
+        return replace(
+            asked,
+            num_threads=min(asked.num_threads, self.cooling.threads),
+            chunk_length=min(asked.chunk_length, plan.chunk_length.value),
+            cache_limit_mb=min(asked.cache_limit_mb, plan.cache_limit_mb.value),
+        )
 
     @property
     def running_plan(self) -> Plan:
-        """The plan with what has become of it: pressure, and the way in which frames are made."""
-        plan, config, way = self.plan, self.config, self.worker.way_state
+        """The plan with what has become of it: pressure, want of memory, and the way in which
+        frames are made."""
+        plan, config, way = self.footing.plan, self.config, self.worker.way_state
         return replace(
             plan,
             compile=replace(plan.compile, value=way is not None and way.is_compiled),
             way="" if way is None else way.name,
+            memory_step=self.footing.step,
             num_threads=replace(plan.num_threads, value=config.num_threads),
             chunk_length=replace(plan.chunk_length, value=config.chunk_length),
         )
@@ -120,6 +165,8 @@ class Lane:
         self.usage.start()
         self.cooling.start()
         self.worker.start()
+        self.shortage.start()
+        self.resting.start()
 
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
@@ -135,14 +182,75 @@ class Lane:
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
         """Restart the worker as another `deployment` plans; what it has loaded then."""
-        await self.cooling.close()
+        await self.shortage.close()
+        self._planned = deployment
         self.usage.close()
-        self._take(deployment)
-        self.usage.start()
-        self.cooling.start()
+        await self._change(deployment)
+        self.shortage = self._ladder()
+        self.shortage.start()
         self.worker.use(self._worker_command(), worker_environment(self.plan))
         await self.worker.restart(reason)
         return await self.ready()
+
+    async def _change(self, deployment: Deployment, usage: MachineUsage | None = None) -> None:
+        await self.cooling.close()
+        self._take(deployment, usage)
+        self.usage.start()
+        self.cooling.start()
+
+    # -- what stands on the ladder: `shortage.Ground` ---------------------------------------------
+
+    async def stand_on(self, footing: Footing, reason: str) -> None:
+        """Go on with `footing`.
+
+        A worker that must be loaded anew for it is let finish what it speaks. Raises what the
+        look at the CPU raises.
+        """
+        was = self.footing
+        if footing.plan.device.value != was.plan.device.value:
+            footing = await self._move_to(footing)
+        self.footing = footing
+        self.admission.limit_rows(footing.plan.max_batch.value)
+        if footing.is_loaded_as(was):
+            # A worker that is down, or does not answer, starts with what is right then.
+            with suppress(EngineDown, TimedOut):
+                await self._apply()
+            return
+        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        await until(lambda: not self.worker.is_at_work)
+        await self.worker.restart(reason)
+
+    async def _move_to(self, footing: Footing) -> Footing:
+        """To the CPU, or back to the GPU that was planned."""
+        if footing.plan.device.value != "cpu":
+            self.usage.close()
+            usage, self._gpu_usage = self._gpu_usage, None
+            await self._change(self._planned, usage)
+            return footing
+        settings, usage = on_cpu(self._settings), self.usage
+        deployment = await asyncio.to_thread(look_again, settings, self._planned.hardware)
+        await self._change(deployment)
+        self._gpu_usage = usage
+        return replace(self.footing, step=footing.step)
+
+    def is_short(self) -> bool:
+        """Less memory is free than was promised, or not enough for a few words."""
+        memory = self.memory
+        if self.worker.info is None:
+            return False
+        return not memory.is_safe or memory.need_bytes(_A_FEW_WORDS) > memory.room_bytes
+
+    def fits(self, footing: Footing) -> bool:
+        """Whether a worker that is loaded so would fit what is free."""
+        resident = self._planned.resident_bytes_as(footing.plan, footing.worker_rows)
+        if self._gpu_usage is not None:
+            free = self._gpu_usage.memory().free_bytes
+            return resident + self._planned.plan.safety_margin_mb * MIB <= free
+        try:
+            self.memory.check_load(resident)
+        except NotEnoughMemory:
+            return False
+        return True
 
     async def configure(self, config: RunningConfig) -> None:
         """Go on with `config`, with fewer threads where heat wants it so, in this worker and in any
@@ -153,132 +261,53 @@ class Lane:
     async def _apply(self) -> None:
         config = self.config
         self.worker.use(self._worker_command(), worker_environment(self.plan))
-        await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
+        if self.worker.state.phase != "unloaded":
+            await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
         """End the worker; requests that still wait are told."""
         self.admission.close()
+        await self.resting.close()
+        await self.shortage.close()
         await self.cooling.close()
         await self.worker.close()
         self.usage.close()
+        if self._gpu_usage is not None:
+            self._gpu_usage.close()
 
     def _worker_now(self) -> tuple[EngineInfo | None, int]:
         return self.worker.info, self.worker.load.memory_bytes
 
     def _worker_command(self) -> tuple[str, ...]:
-        return self._command or worker_command(self._settings, self.plan, self.config)
+        told = (self._settings, self.plan, self.config, self.footing)
+        return self._command or worker_command(*told)
 
 
-class CpuLane:
-    """The lane that `force_cpu` asks for, on the CPU beside one that computes on a GPU.
+def on_cpu(settings: Settings) -> Settings:
+    """The same for a worker on the CPU beside or instead of one on a GPU."""
+    # What was set for the GPU's weights need not be possible on the CPU.
+    there = {"device": "cpu", "precision": "auto", "quantization": "auto"}
+    return settings.model_copy(update=there)
 
-    Its worker is started by the first request for it, and ended when it was idle for a while.
-    """
 
-    def __init__(
-        self,
-        settings: Settings,
-        hardware: Hardware,
-        command: tuple[str, ...] | None = None,
-        quiet: Quiet | None = None,
-    ) -> None:
-        # What was set for the GPU's weights need not be possible on the CPU.
-        on_cpu = {"device": "cpu", "precision": "auto", "quantization": "auto"}
-        self._settings = settings.model_copy(update=on_cpu)
-        self._hardware, self._command, self._quiet = hardware, command, quiet
-        self._lane: Lane | None = None
-        self._users = 0
-        self._is_closed = False
-        self._idle: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[Lane]:
-        """The lane, ready to speak.
-
-        Raises `OverCapacity` where there is no memory for it now, `Aborted` after
-        `stop_admitting`.
-        """
-        self._users += 1
-        try:
-            async with self._lock:
-                lane = self._lane = self._lane or await self._start()
-            await lane.ready()
-            yield lane
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._end_later()
-
-    async def fits(self, demand: Demand) -> bool:
-        """Whether `demand` could be spoken there now; nothing is started for that."""
-        if (running := self._lane) is not None:
-            return running.memory.admits(demand)
-        try:
-            lane = await self._make()
-            lane.memory.check_load(lane.deployment.resident_bytes + lane.memory.need_bytes(demand))
-        except (BadCheckpoint, BadSetting, NotEnoughMemory):
-            return False
-        return True
-
-    def stop_admitting(self) -> None:
-        """Start it no more, and refuse what has not begun to be spoken there."""
-        self._is_closed = True
-        if self._lane is not None:
-            self._lane.admission.close()
-
-    async def close(self) -> None:
-        """End it now."""
-        self.stop_admitting()
-        if self._idle is not None:
-            self._idle.cancel()
-        async with self._lock:
-            lane, self._lane = self._lane, None
-        if lane is not None:
-            await lane.close()
-
-    async def _start(self) -> Lane:
-        try:
-            lane = await self._make()
-        except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
-            raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
-        if self._is_closed:
-            raise Aborted("The server is stopping.")
-        logger.info("A second worker is started, on the CPU.")
-        lane.start()
-        return lane
-
-    async def _make(self) -> Lane:
-        """A lane whose worker is not started."""
-        deployment = await asyncio.to_thread(self._look)
-        return Lane(self._settings, deployment, self._command, quiet=self._quiet)
-
-    def _look(self) -> Deployment:
-        free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
-        memory = replace(self._hardware.memory, available_bytes=free_bytes)
-        return Deployment.look(self._settings, replace(self._hardware, memory=memory))
-
-    def _end_later(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-        self._idle = asyncio.create_task(self._end_idle(), name="idle CPU worker")
-
-    async def _end_idle(self) -> None:
-        await asyncio.sleep(self._settings.cpu_worker_idle_s)
-        async with self._lock:
-            if self._users:
-                return
-            lane, self._lane = self._lane, None
-        if lane is not None:
-            logger.info("The CPU worker was idle for a while and is ended.")
-            await lane.close()
+def look_again(settings: Settings, hardware: Hardware) -> Deployment:
+    """What follows for `hardware` from the memory that is free now; blocks, and raises what
+    `Deployment.look` raises."""
+    free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
+    memory = replace(hardware.memory, available_bytes=free_bytes)
+    return Deployment.look(settings, replace(hardware, memory=memory))
 
 
 def worker_config(
-    settings: Settings, plan: Plan, config: RunningConfig | None = None
+    settings: Settings,
+    plan: Plan,
+    config: RunningConfig | None = None,
+    footing: Footing | None = None,
 ) -> WorkerConfig:
-    """What a worker is told; `config` is what the plan has become."""
+    """What a worker is told; `config` and `footing` are what the plan has become."""
     config = config or RunningConfig.of(plan)
+    footing = footing or Footing(plan, worker_rows=plan.max_batch.value)
+    plan = footing.plan
     device, _, _ = plan.device.value.partition(":")
     is_quantized = plan.quantization.value != "none"
     return WorkerConfig(
@@ -293,17 +322,22 @@ def worker_config(
         try_compile=plan.compile.value,
         compile_dir=str(settings.data_dir / "compiled"),
         has_room_for_graphs=plan.fast_mb > 0,
-        cache_limit_mb=config.cache_limit_mb,
-        max_batch=plan.max_batch.value,
+        cache_limit_mb=config.cache_limit_mb if settings.memory_control else None,
+        max_batch=footing.worker_rows,
+        decode_frames=footing.decode_frames,
+        codec_on_cpu=footing.codec_on_cpu,
         log_level=settings.log_level,
     )
 
 
 def worker_command(
-    settings: Settings, plan: Plan, config: RunningConfig | None = None
+    settings: Settings,
+    plan: Plan,
+    config: RunningConfig | None = None,
+    footing: Footing | None = None,
 ) -> tuple[str, ...]:
-    """The command line that starts a worker; `config` is what the plan has become."""
-    told = worker_config(settings, plan, config)
+    """The command line that starts a worker, as `worker_config` says."""
+    told = worker_config(settings, plan, config, footing)
     if settings.engine == "fish-speech":
         return fish_worker_command(settings, told)
     # -P: a folder called backend where the server is started must not stand in for ours.

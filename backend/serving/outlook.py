@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from backend.core import EngineInfo, Plan, Sentence, TextLimit
+from backend.core import EngineInfo, Plan, Sentence, SpeechRequest, TextLimit
+from backend.hardware.ladder import Footing
 from backend.serving.speed import Forecast
 
 
@@ -64,3 +65,22 @@ OnQueued = Callable[[Queued], None]
 def text_limit_json(limit: TextLimit) -> dict[str, Any]:
     """What became of a text, as it is told."""
     return asdict(limit) | {"is_truncated": limit.is_truncated}
+
+
+def warnings_of(
+    request: SpeechRequest, info: EngineInfo, limit: TextLimit, footing: Footing
+) -> tuple[str, ...]:
+    """What is to be told of the text, and of what it is spoken with."""
+    warnings = []
+    if limit.is_truncated:
+        warnings.append(
+            f"text was cut at {limit.spoken_length} of {limit.original_length} characters; the "
+            f"limit is {limit.limit}, {limit.reason}; long_text=split speaks all of it"
+        )
+    language = request.language
+    if language != "auto" and info.languages and language not in info.languages:
+        declared = ", ".join(info.languages)
+        warnings.append(f"this checkpoint declares {declared}; {language} may not sound right")
+    if footing.step:
+        warnings.append(f"memory is short: it is spoken with {footing.says}")
+    return tuple(warnings)

@@ -1,6 +1,8 @@
 """Whether any request is inside, for what may be done only while none is."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Quiet:
@@ -23,6 +25,15 @@ class Quiet:
         if not self._inside:
             self._is_disturbed.clear()
             self._is_quiet.set()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """A request is, for as long."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     async def reached(self, quiet_s: float) -> None:
         """Wait until nothing has been inside for so long."""

@@ -11,7 +11,7 @@ import msgspec
 
 from backend.audio.measure import is_silent
 from backend.core import MAX_SEED, EngineInfo, ReferenceCodes, Sentence, SpeechStats
-from backend.errors import EngineDown, ShoalError
+from backend.errors import EngineDown, ShoalError, SteppedDown
 from backend.hardware.memory import Demand
 from backend.serving.backlog import Backlog
 from backend.serving.slots import AdmittedRequest
@@ -28,13 +28,14 @@ JOINED_BYTES = 64 * 1024
 
 
 class Speaker(Protocol):
-    """What speaks, as `WorkerClient` does."""
+    """What speaks, as `Shortage` does."""
 
     async def ready(self) -> EngineInfo:
         """Wait until it can; `EngineDown` where it never will."""
 
     async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
-        """Speak, handing the audio to `take`; `EngineDown` where it died meanwhile."""
+        """Speak, handing the audio to `take`; `EngineDown` where it died meanwhile, `SteppedDown`
+        where it has changed so that it may be tried again."""
 
 
 class RunningSentence:
@@ -63,6 +64,8 @@ class RunningSentence:
         self.codes: ReferenceCodes | None = None
         """What was spoken, where that was asked for; once it is finished."""
         self.retries = 0
+        self.memory_step = ""
+        """The last step that was taken under it because memory ran short."""
         self.warnings: tuple[str, ...] = ()
         self._speak, self._seed = speak, seed
         self._speaker, self._info = speaker, info
@@ -203,6 +206,10 @@ class RunningSentence:
                 raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
             try:
                 return await self._speaker.speak(speak, self._take)
+            except SteppedDown as error:  # the ladder ends
+                self.memory_step = error.step
+                if self._is_sent:
+                    raise
             except EngineDown:
                 self._deaths += 1
                 if self._is_sent or self._deaths == WORKERS:

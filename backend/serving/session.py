@@ -21,6 +21,7 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.errors import TimedOut
+from backend.hardware.ladder import SAYS
 from backend.hardware.memory import Demand
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
@@ -86,6 +87,7 @@ class SpeechSession:
         warnings: tuple[str, ...],
         deadline_s: float,
         peaks: Peaks,
+        worker_start_s: float = 0.0,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
         self._speaker, self._backlog, self._admitted = speaker, backlog, admitted
@@ -122,6 +124,8 @@ class SpeechSession:
         """Seconds from admission to what was heard last."""
         self.peaks = peaks
         """What it took of the GPU at most, so far."""
+        self.worker_start_s = worker_start_s
+        """Seconds that it waited for a worker that had ended because nobody asked."""
 
     async def __aenter__(self) -> Self:
         self._feeder = asyncio.create_task(self._feed(), name="sentences")
@@ -287,8 +291,13 @@ class SpeechSession:
             self._levels.learn(sentence.voice, edges)
         spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
-        self._costs.append(replace(running.stats, retries=running.retries))
+        step = running.memory_step
+        self._costs.append(replace(running.stats, retries=running.retries, memory_step=step))
         self._warnings += running.warnings
+        if step:
+            self._warnings.append(
+                f"memory ran short: sentence {running.index + 1} was begun again with {SAYS[step]}"
+            )
         self._begun.remove(running)
         self._places.release()
 

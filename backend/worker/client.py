@@ -83,6 +83,8 @@ class WorkerClient(Supervisor):
         self._asked: deque[asyncio.Future[Configured | Cleared]] = deque()
         self._encoding = asyncio.Lock()
         self._ids = itertools.count(1)
+        self.on_lost: Callable[[ShoalError], None] = lambda error: None
+        """Told why, before its requests are, when a worker has died; must not wait."""
 
     @property
     def load(self) -> Load:
@@ -95,6 +97,11 @@ class WorkerClient(Supervisor):
         if self._way_state is None and self.info is not None:
             return WayState(self.info.way, self.info.way_detail)
         return self._way_state
+
+    @property
+    def is_at_work(self) -> bool:
+        """A request waits for its answer."""
+        return bool(self._listeners)
 
     async def speak(self, speak: Speak, take: Take) -> Done:
         """Speak, handing the audio to `take`; raises what the worker's `Failed` says, `EngineDown`.
@@ -216,6 +223,7 @@ class WorkerClient(Supervisor):
 
     def _lose(self, error: ShoalError) -> None:
         self._load, self._way_state = Load(0, 0), None
+        self.on_lost(error)
         for timer in self._aborting.values():
             timer.cancel()
         self._aborting.clear()

@@ -1,7 +1,7 @@
 """How a request's failure is told."""
 
 from backend.engine.out_of_memory import is_out_of_memory
-from backend.errors import EngineFailed, ShoalError
+from backend.errors import EngineFailed, OutOfMemory, ShoalError
 from backend.logs import log_fault
 from backend.worker.messages import Failed
 
@@ -11,8 +11,12 @@ def failed(request_id: str, error: Exception) -> Failed:
     if isinstance(error, ShoalError):
         return Failed(request_id, error.code, str(error))
     log_fault("Request {} failed.", request_id, error=error)
+    told = told_of(error)
+    return Failed(request_id, told.code, str(told))
+
+
+def told_of(error: Exception) -> EngineFailed:
+    """What is told of an error that is not meant for a user."""
     if is_out_of_memory(error):
-        message = "There is not enough memory for this; try again later, or with less."
-    else:
-        message = f"The engine failed: {type(error).__name__}: {error}"
-    return Failed(request_id, EngineFailed.code, message)
+        return OutOfMemory("There is not enough memory to speak this; try again later.")
+    return EngineFailed(f"The engine failed: {type(error).__name__}: {error}")

@@ -24,7 +24,7 @@ from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.engine.ways import Settled, settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.model.config import codec_part
+from backend.model.config import DECODE_FRAMES, STAGE_FRAMES, codec_part
 from backend.model.dac import DAC
 from backend.model.packed import tried_pool
 from backend.native.compiler import CannotCompile, compile_library
@@ -73,8 +73,9 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     logger.info(
         "On {} as {} ({}), {} threads.", place.device, place.precision, place.reason, threads
     )
-    library = _compiled(config, place, compile_dir)
-    pool = _pool_of(library)
+    codec_device = torch.device("cpu") if config.codec_on_cpu else place.device
+    library = _compiled(config, codec_device, compile_dir)
+    pool = _pool_of(library) if place.device.type == "cpu" else None
     # The codec's encoder stays in float32: codes of a voice are the same on every machine.
     checkpoint = load_checkpoint(
         Path(config.model_dir),
@@ -85,7 +86,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
         calibration_samples=config.calibration_samples,
         pool=pool,
         packed_dir=Path(config.compile_dir) if config.compile_dir else None,
-        codec_in_parts=place.device.type == "cpu",
+        codec_in_parts=codec_device.type == "cpu",
     )
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
@@ -98,7 +99,8 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     settled = Settled("eager", "")
     trials = Trials(compile_dir)
     tried = f"{_kernels(place, library)} {checkpoint.fingerprint}"
-    frames, sound = f"{tried} frames {place.precision} {config.quantization}", f"{tried} codec"
+    frames = f"{tried} frames {place.precision} {config.quantization}"
+    sound = f"{tried} codec {codec_device.type}"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(
             engine,
@@ -109,12 +111,12 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
         logger.info("{}", settled.detail)
     if settled.name != "eager":
         trials.note(f"{frames} {settled.name}", 1)
-    codec_ways = NATIVE if checkpoint.stored_codec is not None else ways(place.device)
+    codec_ways = NATIVE if checkpoint.stored_codec is not None else ways(codec_device)
     codec_way = _codec_way(checkpoint, codec_ways, library, trials.find(sound))
     if replace(codec_way, snr_db=math.inf) in codec_ways[:1]:
         trials.note(sound, codec_way.snr_db)
     logger.info("The codec computes in {}.", codec_way)
-    stage = stage_of(checkpoint.codec, config.max_batch)
+    stage = stage_of(checkpoint.codec, config.max_batch, config.decode_frames)
     trial_s = _warm_up(checkpoint, engine, stage)
     give_back_unused(place.device)  # holes that loading and the trial left
     said, codec = checkpoint.info, checkpoint.codec_config
@@ -153,9 +155,9 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     return Loaded(checkpoint, place, engine, stage, info)
 
 
-def _compiled(config: WorkerConfig, place: Place, folder: Path) -> Path | None:
+def _compiled(config: WorkerConfig, device: torch.device, folder: Path) -> Path | None:
     """The library of the kernels in C, for a CPU; None where it is not wanted, or cannot be had."""
-    if place.device.type != "cpu" or not config.try_compile:
+    if device.type != "cpu" or not config.try_compile:
         return None
     try:
         return compile_library(folder)
@@ -191,11 +193,14 @@ def _codec_way(
     return read_decoder_(checkpoint.stored_codec, library, known_snr_db)
 
 
-def stage_of(codec: DAC, max_batch: int) -> CodecStage:
-    """What decodes the frames of as many sequences as are spoken at once, its calls made ready."""
+def stage_of(codec: DAC, max_batch: int, most_frames: int | None = None) -> CodecStage:
+    """What decodes the frames of as many sequences as are spoken at once, its calls made ready.
+
+    It decodes at most `most_frames` of one in one go.
+    """
     if next(codec.parameters()).device.type != "cuda":
-        return CodecStage(OneByOne(codec))
-    decoder = SlotDecoder(codec, max_batch)
+        return CodecStage(OneByOne(codec, most_frames or DECODE_FRAMES))
+    decoder = SlotDecoder(codec, max_batch, most_frames or STAGE_FRAMES)
     for _ in decoder.sizes:
         decoder.prepare()  # one row's calls; the others follow when there is nothing to do
     return CodecStage(decoder)

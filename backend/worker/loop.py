@@ -11,10 +11,10 @@ from loguru import logger
 from backend.core import MIB, EngineInfo
 from backend.engine.sequence import Sequence
 from backend.engine.ways import reason_of
-from backend.errors import Aborted, BadField, EngineFailed, ShoalError
+from backend.errors import Aborted, BadField, ShoalError
 from backend.worker.device import use_threads
 from backend.worker.encoding import VoiceEncoding
-from backend.worker.failure import failed
+from backend.worker.failure import failed, told_of
 from backend.worker.loaded import Loaded, load
 from backend.worker.messages import (
     Abort,
@@ -84,7 +84,7 @@ class WorkerLoop:
                 self._tell_load()
         except Exception as error:
             # The process boundary: the engine's state is not to be trusted any more.
-            self._fail_all(EngineFailed(f"The engine failed: {type(error).__name__}: {error}"))
+            self._fail_all(told_of(error))
             raise
         self._fail_all(Aborted("The worker is stopping."))
 

@@ -53,6 +53,10 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Memory for keys and values, in MiB; None is a share of what is free."""
     max_batch: int = 16
     """Most rows decoded together."""
+    decode_frames: int | None = None
+    """Most frames that the codec decodes in one go; None is as many as are best."""
+    codec_on_cpu: bool = False
+    """The codec computes on the CPU, wherever the transformer does."""
     log_level: str = "INFO"
 
     def to_json(self) -> str:

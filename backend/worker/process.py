@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from loguru import logger
@@ -26,6 +27,9 @@ _KILL_GRACE_S = 10.0
 _POLL_S = 0.02
 _HEADER_BYTES = 4
 _LINE_BYTES = 1 << 14
+_KERNEL_COUNTS = Path("/proc/vmstat")
+_MEMORY_WORDS = ("MemoryError", "DefaultCPUAllocator", "OutOfMemoryError", "std::bad_alloc")
+"""In the last line of who could not get memory."""
 _LEVEL = re.compile(r"\b(?:DEBUG|WARNING|ERROR|CRITICAL)\b")
 
 
@@ -167,6 +171,29 @@ class WorkerLog:
             self.last = text
             named = _LEVEL.search(text)
             logger.opt(raw=True).log(named.group() if named else "INFO", "{}\n", text)
+
+
+def oom_kills() -> int | None:
+    """Processes that the kernel has killed for want of memory, whoever's; None where none tells."""
+    with contextlib.suppress(OSError):
+        for line in _KERNEL_COUNTS.read_text("ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return None
+
+
+def ran_out_of_memory(returncode: int | None, last_words: str, kills_before: int | None) -> bool:
+    """Whether a worker ended because memory was short; `kills_before` is `oom_kills` as it began.
+
+    Where no kernel counts them, every kill that is not ours is taken for one.
+    """
+    if any(word in last_words for word in _MEMORY_WORDS):
+        return returncode != 0
+    if sys.platform == "win32" or returncode != -signal.SIGKILL:
+        return False
+    kills = oom_kills()
+    return kills is None or kills > (kills_before or 0)
 
 
 def describe_exit(returncode: int | None, last_words: str) -> str:

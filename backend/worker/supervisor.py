@@ -22,6 +22,7 @@ from backend.errors import (
     BadSetting,
     EngineDown,
     ShoalError,
+    WorkerKilled,
     error_from_code,
 )
 from backend.logs import log_fault
@@ -31,11 +32,13 @@ from backend.worker.process import (
     WorkerLog,
     describe_exit,
     end_process,
+    oom_kills,
+    ran_out_of_memory,
     start_process,
 )
 from backend.worker.pulse import Pulse
 
-Phase = Literal["starting", "ready", "silent", "restarting", "stopped"]
+Phase = Literal["starting", "ready", "silent", "restarting", "unloaded", "stopped"]
 
 _LOOKS = 5
 """How often a worker is looked at within `Patience.silent_s`."""
@@ -181,6 +184,11 @@ class Supervisor(ABC):
         supervision.cancel()
         await asyncio.gather(supervision, return_exceptions=True)
 
+    async def unload(self, reason: str) -> None:
+        """Stop the worker until `start` is called again: its memory is the system's meanwhile."""
+        await self.close(reason)
+        self._set_state("unloaded", f"{reason}; it starts with the next request")
+
     @abstractmethod
     def _hear(self, message: FromWorker) -> None:
         """Take in what the worker says; must not wait."""
@@ -239,7 +247,7 @@ class Supervisor(ABC):
         except OSError as error:
             return f"{self._command[0]} cannot be started: {error.strerror or error}"
         self._process = process
-        words = WorkerLog()
+        words, kills_before = WorkerLog(), oom_kills()
         assert process.stderr is not None
         stderr = asyncio.create_task(words.forward(process.stderr), name="worker stderr")
         try:
@@ -261,10 +269,14 @@ class Supervisor(ABC):
             await asyncio.wait({stderr}, timeout=1.0)  # a process it started may hold it open
             stderr.cancel()
             reason = self._kill_reason or describe_exit(process.returncode, words.last)
+            is_killed = not self._kill_reason and ran_out_of_memory(
+                process.returncode, words.last, kills_before
+            )
+            down = WorkerKilled if is_killed else EngineDown
             self._lose(
                 Aborted(f"{self._end_reason[:1].upper()}{self._end_reason[1:]}.")
                 if is_closing
-                else EngineDown(f"The worker is down: {reason}. Try again shortly.")
+                else down(f"The worker is down: {reason}. Try again shortly.")
             )
         return reason
 
