@@ -106,9 +106,9 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
     settings, names = speak.settings.values, speak.settings.names
 
-    async def restore(found: dict[str, Any]) -> list[Any]:
-        found = {"owner": "", "text": "", "settings": {}, **(found or {})}
-        found["owner"] = found["owner"] or secrets.token_urlsafe(24)
+    async def restore(request: gr.Request, found: dict[str, Any]) -> list[Any]:
+        tab = str(request.session_hash)
+        found = {"text": "", "settings": {}, **(found or {}), "owner": page.owner(tab, found)}
         saved = await _voice_names(page)
         known = found["settings"]
         values = [gr.update(value=known[n]) if n in known else gr.skip() for n in names]
@@ -118,8 +118,10 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
             choices=voice_choices(saved or []), value=voice if is_known else ""
         )
         mine = page.shelf.of(found["owner"])
+        # The servers' voices took a while: what was asked for meanwhile stays in view.
         shown = element(mine[0], False) if mine else EMPTY
-        choices = speak.choices(found, mine[0] if mine else None)
+        shown = gr.skip() if page.has_take(tab) else shown
+        choices = speak.choices(found["owner"], mine[0] if mine else None)
         return [found, *values, shown, choices, saved or []]
 
     remember = _REMEMBER % json.dumps(names)

@@ -132,8 +132,7 @@ class Speaker:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            if not take.is_over:  # it had not begun
-                take.end("stopped", STOPPED)
+            take.end("stopped", STOPPED)  # it had not begun
 
     async def wait(self, take: Take) -> None:
         """Until it is over."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from loguru import logger
 
 from ui.wire import Event
 
@@ -234,7 +235,13 @@ class Take:
         self._touch()
 
     def end(self, state: State, detail: str = "", retry_after_s: float | None = None) -> None:
-        """It is over: spoken, stopped, or failed for the reason that `detail` gives."""
+        """It is over: spoken, stopped, or failed for the reason that `detail` gives.
+
+        What it became first stays: a stop that comes with the last word changes nothing. Where the
+        disk refuses, it is told all the same, and after a restart counts as stopped.
+        """
+        if self.is_over:
+            return
         record = self.record
         record.state, record.detail, record.retry_after_s = state, detail, retry_after_s
         self._took_s = self._elapsed_s()
@@ -246,7 +253,10 @@ class Take:
             elif sentence.state == "speaking":
                 sentence.state = "waiting"
             self._versions[index] = self.version + 1
-        self.save()
+        try:
+            self.save()
+        except OSError as error:
+            logger.warning("A take cannot be kept in {}: {}", self.folder, error)
         self._touch()
 
     def begin_again(self) -> None:
