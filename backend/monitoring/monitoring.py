@@ -70,7 +70,7 @@ class Monitoring:
         self._queue_depth = 0
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
         self._thermal = {"level": 0, "steps_back": 0}
-        self._began_s = time.time()
+        self._began_s = time.monotonic()
 
     async def __aenter__(self) -> Self:
         await self._monitor.open()
@@ -143,7 +143,7 @@ class Monitoring:
     def aggregates(self) -> dict[str, Any]:
         """The answer of `GET /metrics` as JSON."""
         return {
-            "uptime_s": round(time.time() - self._began_s, 3),
+            "uptime_s": round(time.monotonic() - self._began_s, 3),
             "in_flight": len(self._running),
             "queue_depth": self._queue_depth,
             "sampling": self._monitor.is_sampling,

@@ -42,6 +42,8 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
         made = Path(name) / library.name
         sources = [str(source) for source in SOURCES if source.suffix == ".c"]
         _run([*command, "-shared", "-o", str(made), *sources, "-lm"], folder)
+        with made.open("rb+") as file:  # power may fail: half a library would end each worker
+            os.fsync(file.fileno())
         made.replace(library)
     _prune(folder)
     return library

@@ -18,8 +18,8 @@ import psutil
 
 START_S = 120.0
 _compiled = tempfile.TemporaryDirectory(prefix="shoal-compiled-")
-"""The kernels that the first server compiled, and what it tried of them: later ones begin with them,
-which spares each of them some ten seconds."""
+"""The kernels that the first server compiled, and what it tried of them: later ones begin with
+them, which spares each some ten seconds."""
 
 
 @dataclass(slots=True)
