@@ -71,6 +71,8 @@ class Script:
     """Between the pieces of a slow text."""
     fail_code: str = ""
     """Say Failed with this code instead of Ready."""
+    damaged_file: str = ""
+    """While this file exists, say Failed with `bad_checkpoint` instead of Ready."""
     exit_at_start: bool = False
     ignore_shutdown: bool = False
     """Leave neither when asked nor when terminated."""
@@ -269,6 +271,9 @@ def main() -> None:
     if SCRIPT.exit_at_start:
         print("ModuleNotFoundError: No module named 'nothing'", file=sys.stderr, flush=True)
         os._exit(1)
+    if SCRIPT.damaged_file and Path(SCRIPT.damaged_file).exists():
+        send(Failed("", "bad_checkpoint", "model.pth is damaged"))
+        return
     if SCRIPT.fail_code:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return

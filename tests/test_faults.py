@@ -11,7 +11,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.scripted import children, server
+import backend.nvml
+from tests.scripted import children, client, server
+from tests.test_hardware_plans_of_machines import HARDWARE
+from tests.test_hardware_usage import Driver
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -118,3 +121,44 @@ def test_what_was_heard_in_part_ends_with_a_clean_error() -> None:
 async def speak_when_ready(http: httpx.AsyncClient) -> httpx.Response:
     await worker_of(http)
     return await speak(http, "Hello.")
+
+
+NVML_CALLS = frozenset(
+    {"nvmlInit", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetMemoryInfo"}
+    | {"nvmlDeviceGetUtilizationRates", "nvmlDeviceGetCount"}
+)
+
+
+def test_a_driver_that_is_lost_midway_costs_nobody_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a driver's update, or a card that fell off its bus."""
+    found, driver = HARDWARE["rtx_3060_8gb"], Driver()
+    driver.cards = ({"uuid": found.gpus[0].uuid, "used": 1 << 30},)
+    monkeypatch.setattr(backend.nvml, "pynvml", driver)
+    monkeypatch.setattr(backend.nvml, "INTERVAL_S", 0.0)
+
+    async def free_mb(http: httpx.AsyncClient) -> float | None:
+        told: float | None = (await health(http))["current_resources"]["gpu_memory_free_mb"]
+        return told
+
+    async def work() -> None:
+        async with client({"device": "cuda:0"}, found=found) as http:
+            while await free_mb(http) is None:
+                await asyncio.sleep(0.01)
+            slow = asyncio.create_task(speak(http, "This is slow."))
+            while not (await health(http))["queue"]["speaking"]:
+                await asyncio.sleep(0.01)
+            driver.fails = set(NVML_CALLS)
+            assert audio_s(await slow) == pytest.approx(SLOW_S, abs=0.05)
+            while await free_mb(http) is not None:
+                await asyncio.sleep(0.01)
+            assert audio_s(await speak(http, "Hello.")) > 0
+            assert (await http.get("/system-status")).status_code == 200
+            assert (await http.post("/optimize-for-hardware")).status_code == 200
+            driver.fails = set()
+            while await free_mb(http) is None:
+                await asyncio.sleep(0.01)
+            assert (await health(http))["worker"]["restarts"] == 0
+
+    run(work())
