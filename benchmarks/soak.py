@@ -1,6 +1,6 @@
 """`python -m benchmarks.soak`: half an hour at 80 % of what the machine can do, watched for growth.
 
-A real server with the shipped voice, metrics and a full data folder speaks what chance asks for:
+A real server with the shipped voice and its log speaks what chance asks for:
 whole answers and streams, texts of one to six sentences, a recording now and then, clients that
 leave in the middle. How much it can do is measured first, by clients that ask again at once; then
 requests come by chance, so that its worker is busy for that share. Memory, descriptors and threads
