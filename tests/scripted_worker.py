@@ -3,7 +3,7 @@
 Its argument is a JSON object, see `Script`. It says 0.1 s of a 440 Hz tone to each text. The text
 may hold a command: `crash` (exit code 3), `kill` (SIGKILL itself), `hang` (never answers, not even
 an abort), `stuck` (likewise, and from then on its beats say that it gets no further), `wait`
-(answers only an abort), `slow` (40 pieces, 0.05 s apart), `garbage` (writes what is no message),
+(answers only an abort), `slow` (40 pieces, `pause_s` apart), `garbage` (writes what is no message),
 `flood` (2 MB pieces without end), `bad reference`; `runaway` (ends at the frame limit) and `mute`
 (silence in place of the tone) with the first seed that this text is spoken with, and with `forever`
 beside them with every seed; `big` (there is not the memory for it, as often as the script says),
@@ -68,8 +68,12 @@ class Script:
     """Of each `Speak` a JSON object is added: text, seed, transcripts and hexadecimal codes of its
     references."""
     start_s: float = 0.0
+    pause_s: float = 0.05
+    """Between the pieces of a slow text."""
     fail_code: str = ""
     """Say Failed with this code instead of Ready."""
+    damaged_file: str = ""
+    """While this file exists, say Failed with `bad_checkpoint` instead of Ready."""
     exit_at_start: bool = False
     ignore_shutdown: bool = False
     """Leave neither when asked nor when terminated."""
@@ -208,7 +212,7 @@ def speak(message: Speak, is_first_seed: bool) -> None:
     if "wait" in text:
         wait_for_abort(request_id)
         return
-    repeat, pause_s = (40, 0.05) if "slow" in text else (1, 0.0)
+    repeat, pause_s = (40, SCRIPT.pause_s) if "slow" in text else (1, 0.0)
     fails = is_first_seed or "forever" in text
     piece = bytes(4 * SAMPLES) if "mute" in text and fails else tone()
     if "flood" in text:
@@ -279,6 +283,9 @@ def main() -> None:
     if SCRIPT.exit_at_start:
         print("ModuleNotFoundError: No module named 'nothing'", file=sys.stderr, flush=True)
         os._exit(1)
+    if SCRIPT.damaged_file and Path(SCRIPT.damaged_file).exists():
+        send(Failed("", "bad_checkpoint", "model.pth is damaged"))
+        return
     if SCRIPT.fail_code:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return

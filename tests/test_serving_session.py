@@ -56,6 +56,7 @@ class Voice:
         self.info = info()
         self.death = asyncio.Event()
         """Ends what waits for the gate."""
+        self.suspects = asyncio.Lock()
 
     async def ready(self) -> EngineInfo:
         await self.is_up.wait()
@@ -486,6 +487,28 @@ def test_a_sentence_that_kills_its_workers_is_given_up() -> None:
             with pytest.raises(EngineDown, match="killed"):
                 await heard(it)
         assert len(voice.asked) == WORKERS
+
+    run(work)
+
+
+def test_after_a_death_sentences_are_tried_one_by_one() -> None:
+    """Each may be the one that kills workers: it is not to take the others along again."""
+
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written(["one", "two", "three"], 0.0), is_streamed=False) as it:
+            await settle(TURNS)
+            assert voice.at_work == 3
+            voice.is_up.clear()
+            voice.death.set()
+            voice.gate.set()
+            await settle(TURNS)
+            voice.death.clear()
+            voice.most_at_work = 0
+            voice.is_up.set()
+            assert sound(await heard(it)) == 3 * mended(3 * TONE)
+        assert voice.most_at_work == 1
 
     run(work)
 

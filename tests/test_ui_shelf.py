@@ -6,8 +6,9 @@ import pytest
 
 from tests.pages import setup_in
 from ui.speaking import shelf as shelf_module
+from ui.speaking.record import RECORD
 from ui.speaking.shelf import Shelf
-from ui.speaking.take import RECORD, Take
+from ui.speaking.take import Take
 
 MIB = 1024 * 1024
 

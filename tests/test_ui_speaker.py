@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import errno
 import io
+import os
 import wave
 from collections.abc import Coroutine
 from pathlib import Path
@@ -70,6 +72,21 @@ def test_stop_lets_go_of_the_connection_at_once_and_keeps_the_sound(tmp_path: Pa
         assert take.audio_s == 0.5
         await speaker.stop(take)  # again: nothing happens
         assert Take.load(take.folder).record.state == "stopped"
+
+    run(work())
+
+
+def test_a_stop_that_comes_with_the_last_word_changes_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        body = waiting(*spoken(*TEXTS))  # all is said, and the connection not closed yet
+        server = Scripted().on("POST", "/tts", httpx.Response(200, stream=body))
+        speaker = speaker_on(server, tmp_path)
+        take = speaker.begin("me", {"text": "One."})
+        await body.is_waiting.wait()
+        assert take.record.state == "done"
+        await speaker.stop(take)
+        assert (take.record.state, take.record.detail) == ("done", "")
+        assert Take.load(take.folder).record.state == "done"
 
     run(work())
 
@@ -184,6 +201,28 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path) -> None:
         take.pcm.mkdir()
         await speaker.wait(take)
         assert take.record.state == "failed" and "kept on disk" in take.record.detail
+
+    run(work())
+
+
+def test_what_became_of_a_take_is_told_though_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(take: Take) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def work() -> None:
+        server = Scripted().on("POST", "/tts", *(stream(*spoken(*TEXTS)) for _ in range(2)))
+        speaker = speaker_on(server, tmp_path)
+        take = speaker.begin("me", {"text": "One."})
+        monkeypatch.setattr(Take, "save", refuse)
+        await state(take, "failed")
+        assert take.record.detail == "The speech cannot be kept on disk: No space left on device."
+        await speaker.wait(take)
+        monkeypatch.undo()
+        speaker.again(take)
+        await speaker.wait(take)
+        assert take.record.state == "done"
 
     run(work())
 

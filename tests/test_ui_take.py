@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from tests.pages import RATE_HZ, plan, tone
-from ui.speaking.take import PCM, RECORD, Take, title_of
+from ui.speaking.record import RECORD, title_of
+from ui.speaking.take import Take
 from ui.wire import Event
 
 TEXTS = ("First.", "Second one.", "Third.")
@@ -284,7 +285,7 @@ def test_a_record_in_another_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_take_without_sound_or_record_cannot_be_read(tmp_path: Path) -> None:
     take = spoken(tmp_path, 0.5)
-    (take.folder / PCM).unlink()
+    take.pcm.unlink()
     with pytest.raises(OSError):
         Take.load(take.folder)
     with pytest.raises(OSError):

@@ -82,6 +82,26 @@ def test_a_worker_that_never_beats_is_not_expected_to() -> None:
     run(work())
 
 
+def test_a_checkpoint_that_is_damaged_after_it_was_loaded_is_tried_again(tmp_path: Path) -> None:
+    """One that never was whole stays down (`test_worker_client`); this one is being replaced."""
+    damaged = tmp_path / "damaged"
+
+    async def work() -> None:
+        async with worker(Patience(restart_delay_s=0.05), damaged_file=str(damaged)) as client:
+            await client.ready()
+            damaged.touch()
+            with pytest.raises(EngineDown):
+                await spoken(client, "kill")
+            while "model.pth is damaged" not in client.state.reason:
+                await asyncio.sleep(0.01)
+            assert phase(client) == "restarting"
+            damaged.unlink()
+            await client.ready()
+            assert len(await spoken(client, "hello")) == 2
+
+    run(work())
+
+
 def test_a_busy_worker_that_gets_no_further_is_killed_though_it_beats() -> None:
     async def work() -> None:
         patience = Patience(restart_delay_s=0.05, silent_s=SILENT_S, unresponsive_s=0.5)

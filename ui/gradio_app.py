@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from ui.guide.tab import GuideTab
 from ui.look.style import style
 from ui.look.theme import theme
 from ui.process import PageProcess
-from ui.setup import BadSetup, Setup, read_setup
+from ui.setup import BadSetup, Setup, browser_secret, read_setup
 from ui.speaking.routes import take_routes
 from ui.speaking.tab import SpeakTab, element
 from ui.speaking.wish import EMPTY, voice_choices
@@ -74,7 +73,9 @@ def build(page: PageProcess) -> gr.Blocks:
     blocks = gr.Blocks(title="Shoal", analytics_enabled=False, delete_cache=(3600, 86_400))
     with blocks:
         kept = gr.BrowserState(
-            {"owner": "", "text": "", "settings": {}}, storage_key="shoal", secret=_secret(page)
+            {"owner": "", "text": "", "settings": {}},
+            storage_key="shoal",
+            secret=browser_secret(page.setup),
         )
         with gr.Row(elem_id="top"):
             gr.HTML("<h1>Shoal</h1>", elem_id="name")
@@ -106,9 +107,9 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
     settings, names = speak.settings.values, speak.settings.names
 
-    async def restore(found: dict[str, Any]) -> list[Any]:
-        found = {"owner": "", "text": "", "settings": {}, **(found or {})}
-        found["owner"] = found["owner"] or secrets.token_urlsafe(24)
+    async def restore(request: gr.Request, found: dict[str, Any]) -> list[Any]:
+        tab = str(request.session_hash)
+        found = {"text": "", "settings": {}, **(found or {}), "owner": page.owner(tab, found)}
         saved = await _voice_names(page)
         known = found["settings"]
         values = [gr.update(value=known[n]) if n in known else gr.skip() for n in names]
@@ -118,8 +119,10 @@ def _keep(blocks: gr.Blocks, page: PageProcess, kept: gr.BrowserState, speak: Sp
             choices=voice_choices(saved or []), value=voice if is_known else ""
         )
         mine = page.shelf.of(found["owner"])
+        # The servers' voices took a while: what was asked for meanwhile stays in view.
         shown = element(mine[0], False) if mine else EMPTY
-        choices = speak.choices(found, mine[0] if mine else None)
+        shown = gr.skip() if page.has_take(tab) else shown
+        choices = speak.choices(found["owner"], mine[0] if mine else None)
         return [found, *values, shown, choices, saved or []]
 
     remember = _REMEMBER % json.dumps(names)
@@ -140,19 +143,6 @@ async def _voice_names(page: PageProcess) -> list[str] | None:
         return [voice["name"] for voice in await page.client.voices()]
     except (ServerAway, Refused):
         return None
-
-
-def _secret(page: PageProcess) -> str:
-    """What the browser's store is sealed with: the same after a restart, so that it can be read."""
-    path = page.setup.folder / "browser.secret"
-    try:
-        return path.read_text("utf-8")
-    except OSError:
-        secret = secrets.token_urlsafe(32)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o600)
-        path.write_text(secret, "utf-8")
-        return secret
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Where the server is, where a page keeps its takes, and where it listens: from the environment."""
 
+import contextlib
 import ipaddress
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 from platformdirs import user_data_dir
 
 MIB = 1024 * 1024
+_SECRET_BYTES = 32
 
 
 class BadSetup(Exception):
@@ -62,6 +65,24 @@ def read_setup(environment: Mapping[str, str] = os.environ) -> Setup:
         host=given.get("UI_HOST", plain.host),
         port=_number(given, "UI_PORT", plain.port, 0, 65_535),
     )
+
+
+def browser_secret(setup: Setup) -> str:
+    """What a browser's store is sealed with: the same after a restart, so that it can be read.
+
+    Raises OSError where it cannot be kept.
+    """
+    path = setup.folder / "browser.secret"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if len(kept := path.read_text("utf-8")) >= _SECRET_BYTES:
+            return kept
+    secret = secrets.token_urlsafe(_SECRET_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished.touch(0o600)
+    unfinished.write_text(secret, "utf-8")
+    unfinished.replace(path)
+    return secret
 
 
 def _is_http(url: str) -> bool:

@@ -46,6 +46,8 @@ def write_packed(model: DualAR, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), partial)
+        with partial.open("rb+") as file:  # power may fail: no name before its contents
+            os.fsync(file.fileno())
         partial.replace(path)
         _prune(path.parent)
     except (OSError, SafetensorError) as error:
@@ -72,8 +74,11 @@ def read_packed(
 
 def write_cost(cost: QualityCost, path: Path) -> None:
     """Keep what the quantization of what `path` keeps cost."""
+    kept = _cost_path(path)
+    partial = kept.with_name(f"{kept.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        _cost_path(path).write_text(json.dumps(asdict(cost)), "utf-8")
+        partial.write_text(json.dumps(asdict(cost)), "utf-8")
+        partial.replace(kept)
 
 
 def read_cost(path: Path) -> QualityCost | None:

@@ -71,7 +71,7 @@ class Monitoring:
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
         self._thermal = {"level": 0, "steps_back": 0}
         self._ladder = {"level": 0, "steps_down": 0}
-        self._began_s = time.time()
+        self._began_s = time.monotonic()
 
     async def __aenter__(self) -> Self:
         await self._monitor.open()
@@ -149,7 +149,7 @@ class Monitoring:
     def aggregates(self) -> dict[str, Any]:
         """The answer of `GET /metrics` as JSON."""
         return {
-            "uptime_s": round(time.time() - self._began_s, 3),
+            "uptime_s": round(time.monotonic() - self._began_s, 3),
             "in_flight": len(self._running),
             "queue_depth": self._queue_depth,
             "sampling": self._monitor.is_sampling,

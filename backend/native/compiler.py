@@ -50,6 +50,8 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
             )
             list(threads.map(_run, jobs, repeat(folder)))
         _run([*command, "-shared", "-o", str(made), *objects, "-lm"], folder)
+        with made.open("rb+") as file:  # power may fail: half a library would end each worker
+            os.fsync(file.fileno())
         made.replace(library)
     _prune(folder)
     return library

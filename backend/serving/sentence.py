@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -29,6 +30,10 @@ JOINED_BYTES = 64 * 1024
 
 class Speaker(Protocol):
     """What speaks, as `Shortage` does."""
+
+    suspects: asyncio.Lock
+    """Held by a sentence under which a worker died, while it is spoken again: one after another, so
+    that one that kills workers dies alone, and takes none of those beside it along each time."""
 
     async def ready(self) -> EngineInfo:
         """Wait until it can; `EngineDown` where it never will."""
@@ -201,19 +206,20 @@ class RunningSentence:
         """Speak it, by the next worker where one dies before anything was sent."""
         while True:
             self._drop()
-            info = await self._speaker.ready()
-            if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
-                raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
-            try:
-                return await self._speaker.speak(speak, self._take)
-            except SteppedDown as error:  # the ladder ends
-                self.memory_step = error.step
-                if self._is_sent:
-                    raise
-            except EngineDown:
-                self._deaths += 1
-                if self._is_sent or self._deaths == WORKERS:
-                    raise
+            async with self._speaker.suspects if self._deaths else nullcontext():
+                info = await self._speaker.ready()
+                if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
+                    raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
+                try:
+                    return await self._speaker.speak(speak, self._take)
+                except SteppedDown as error:  # the ladder ends
+                    self.memory_step = error.step
+                    if self._is_sent:
+                        raise
+                except EngineDown:
+                    self._deaths += 1
+                    if self._is_sent or self._deaths == WORKERS:
+                        raise
 
     def _take(self, samples: bytes) -> None:
         if self._given_up is not None:

@@ -60,6 +60,7 @@ class Shortage:
         self._moving: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reason = ""
+        self.suspects = worker.suspects
         worker.on_lost = self._lost
 
     @property

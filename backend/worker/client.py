@@ -81,6 +81,8 @@ class WorkerClient(Supervisor):
         self._listeners: dict[str, _Listener] = {}
         self._aborting: dict[str, asyncio.TimerHandle] = {}
         self._asked: deque[asyncio.Future[Configured | Cleared]] = deque()
+        self.suspects = asyncio.Lock()
+        """Held by what is spoken again because a worker died under it: `serving.sentence`."""
         self._encoding = asyncio.Lock()
         self._ids = itertools.count(1)
         self.on_lost: Callable[[ShoalError], None] = lambda error: None

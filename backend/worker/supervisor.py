@@ -216,21 +216,25 @@ class Supervisor(ABC):
                 self._process.kill()
 
     async def _supervise(self) -> None:
-        patience, failed_starts = self._patience, 0
+        patience, failed_starts, has_been_ready = self._patience, 0, False
         backoff = Backoff(patience.restart_delay_s, patience.restart_delay_max_s)
         while True:
             try:
                 reason = await self._run_worker()
             except (BadCheckpoint, BadSetting) as error:
-                # It would fail the same way for ever: stay down and say why.
-                logger.error("The worker cannot start: {}", error)
-                self._set_state("stopped", str(error))
-                return
+                if isinstance(error, BadSetting) or not has_been_ready:
+                    # It would fail the same way for ever: stay down and say why.
+                    logger.error("The worker cannot start: {}", error)
+                    self._set_state("stopped", str(error))
+                    return
+                # It was whole before: its files are being replaced, and will be again.
+                reason = f"its checkpoint cannot be loaded any more: {error}"
             except Exception as error:  # noqa: BLE001 - the supervision's boundary: it goes on
                 log_fault("The supervision of the worker failed.", error=error)
                 reason = f"its supervision failed ({type(error).__name__}: {error})"
                 self._lose(EngineDown(f"The worker is down: {reason}."))
             failed_starts = 0 if self._was_ready else failed_starts + 1
+            has_been_ready = has_been_ready or self._was_ready
             if failed_starts == patience.start_attempts:
                 self._set_state("stopped", reason)
                 return

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
@@ -146,8 +146,9 @@ def test_without_ffmpeg_it_speaks_all_the_same(
 # -- older servers --------------------------------------------------------------------------------
 
 
-def _older() -> FastAPI:
-    """What the pages need of a server that knows neither events nor what came after them."""
+def _older(is_free: Event) -> FastAPI:
+    """What the pages need of a server that knows neither events nor what came after them; it tells
+    its voices once it `is_free`."""
     app = FastAPI()
 
     @app.get("/health")
@@ -161,7 +162,8 @@ def _older() -> FastAPI:
         }
 
     @app.get("/voices")
-    async def voices() -> dict[str, Any]:
+    def voices() -> dict[str, Any]:
+        is_free.wait(30)
         return {"voices": []}
 
     @app.post("/estimate-memory")
@@ -183,8 +185,13 @@ def _older() -> FastAPI:
 
 
 @pytest.fixture
-def older() -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(_older(), port=0, log_level="warning"))
+def is_free() -> Event:
+    return Event()
+
+
+@pytest.fixture
+def older(is_free: Event) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(_older(is_free), port=0, log_level="warning"))
     thread = Thread(target=server.run)
     thread.start()
     begin_s = monotonic()
@@ -195,9 +202,25 @@ def older() -> Iterator[str]:
     thread.join()
 
 
-def test_an_older_server_speaks_without_events(
-    browser: Browser, older: str, tmp_path: Path
+def test_what_is_asked_for_before_the_page_has_found_its_takes_stays_in_view(
+    browser: Browser, older: str, is_free: Event, tmp_path: Path
 ) -> None:
+    with tab_on(browser, older, tmp_path) as tab:
+        tab.speak("Hello.")  # the page still waits for the server's voices
+        tab.is_done()
+        src = tab.take.get_attribute("src")
+        is_free.set()
+        tab.page.wait_for_function("window.shoalIsRestored")
+        tab.page.locator("#earlier .label-wrap").click()
+        tab.page.locator("#takes input").click()
+        expect(tab.page.locator("#takes").get_by_role("option")).to_contain_text(["Hello."])
+        expect(tab.take).to_have_attribute("src", src or "")
+
+
+def test_an_older_server_speaks_without_events(
+    browser: Browser, older: str, is_free: Event, tmp_path: Path
+) -> None:
+    is_free.set()
     with tab_on(browser, older, tmp_path) as tab:
         tab.text.fill("Hello.")
         expect(tab.card).to_contain_text("Fits this machine.")

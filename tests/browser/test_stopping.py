@@ -125,15 +125,13 @@ def test_stop_of_text_while_typed(tab: Tab, server: Served) -> None:
     tab.is_done("stopped")
 
 
-# Left out of CI until it is understood: about once in four runs the second take stays "stopped",
-# since speech is five times as fast; a stop that comes late may end the next one.
-@pytest.mark.slow
-def test_a_take_that_was_stopped_is_spoken_again(tab: Tab) -> None:
-    tab.text.fill("This is spoken twice. " * 6)
-    tab.go.click()
-    expect(tab.take).to_have_attribute("data-state", "speaking", timeout=SPOKEN_MS)
-    tab.take.locator("#stop").click()
-    tab.is_done("stopped")
+def test_a_take_that_was_stopped_is_spoken_again(tab: Tab, server: Served) -> None:
+    with others(server.url, 4):  # alone it would be over before anybody could stop it
+        tab.text.fill("This is spoken twice. " * 6)
+        tab.go.click()
+        expect(tab.take).to_have_attribute("data-state", "speaking", timeout=SPOKEN_MS)
+        tab.take.locator("#stop").click()
+        tab.is_done("stopped")
     tab.take.get_by_role("button", name="Try again").click()
     tab.is_done()
     tab.is_heard()

@@ -8,11 +8,13 @@ makes, in `.venv-oracle`.
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from backend.fish_worker.install import add_engine
@@ -26,8 +28,11 @@ Job = dict[str, Any]
 
 def oracle_python() -> Path:
     """The interpreter that can import fish_speech, its environment made if there is none yet."""
-    given = os.environ.get("SHOAL_ORACLE_PYTHON")
-    return Path(given) if given else add_engine("fish-speech", ROOT / ".venv-oracle", print).python
+    if given := os.environ.get("SHOAL_ORACLE_PYTHON"):
+        return Path(given)
+    # Tests run beside each other: whoever comes second waits until the first has made it.
+    with FileLock(Path(tempfile.gettempdir()) / "shoal-oracle.lock"):
+        return add_engine("fish-speech", ROOT / ".venv-oracle", print).python
 
 
 def ask(jobs: Sequence[Job], arrays: Mapping[str, NDArray[Any]], scratch: Path) -> Arrays:

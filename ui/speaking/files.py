@@ -1,5 +1,6 @@
 """A take as files: its sound in every container, its sentences as subtitles, honestly named."""
 
+import contextlib
 import io
 import unicodedata
 import wave
@@ -49,14 +50,18 @@ def audio_file(take: Take, kind: str) -> Path:
 
     Raises OSError. It computes: call it in a thread.
     """
-    path = take.folder / f"speech.{kind}"
-    if path.is_file() and path.stat().st_mtime_ns >= take.pcm.stat().st_mtime_ns:
+    # Named for the sound that it is made of: clocks leap, and the date of a file with them.
+    path = take.folder / f"{take.pcm.stem}.{take.audio_bytes}.{kind}"
+    if path.is_file():
         return path
     unfinished = take.folder / f"unfinished.{kind}"
     if kind == "wav":
         _write_wav(take, unfinished)
     else:
         _encode(take, unfinished, *_ENCODERS[kind])
+    for old in take.folder.glob(f"speech*.{kind}"):
+        with contextlib.suppress(OSError):  # on Windows it may be on its way to somebody
+            old.unlink()
     unfinished.replace(path)
     return path
 

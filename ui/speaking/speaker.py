@@ -89,8 +89,12 @@ class Speaker:
     def again(self, take: Take) -> None:
         """Have a take spoken anew that failed or was stopped."""
         if take.id not in self._tasks and not take.record.is_live:
-            take.begin_again()
-            self._start(take, lambda: self._speak(take))
+            try:
+                take.begin_again()
+            except OSError as error:
+                _cannot_keep(take, error)
+            else:
+                self._start(take, lambda: self._speak(take))
 
     async def redo(self, take: Take, index: int) -> None:
         """Have one sentence of a finished take said again, with another seed.
@@ -132,8 +136,7 @@ class Speaker:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            if not take.is_over:  # it had not begun
-                take.end("stopped", STOPPED)
+            take.end("stopped", STOPPED)  # it had not begun
 
     async def wait(self, take: Take) -> None:
         """Until it is over."""
@@ -166,8 +169,7 @@ class Speaker:
         except Refused as error:
             take.end("failed", error.detail, error.retry_after_s)
         except OSError as error:
-            logger.warning("A take cannot be kept in {}: {}", take.folder, error)
-            take.end("failed", f"The speech cannot be kept on disk: {error.strerror or error}.")
+            _cannot_keep(take, error)
         except asyncio.CancelledError:
             take.end("stopped", STOPPED)
             raise
@@ -186,6 +188,11 @@ class Speaker:
             finally:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
+
+
+def _cannot_keep(take: Take, error: OSError) -> None:
+    logger.warning("A take cannot be kept in {}: {}", take.folder, error)
+    take.end("failed", f"The speech cannot be kept on disk: {error.strerror or error}.")
 
 
 async def _write(live: Live, text: LiveText) -> None:

@@ -1,6 +1,5 @@
 """The tab where one speaks: text, a dialogue or typing, and beside it what becomes of it."""
 
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -195,20 +194,22 @@ class SpeakTab:
         """The take, its button, what is wrong, and the list of takes: at first and in the end."""
         stay = gr.skip()
         asked, said, recording, transcript = wish
+        tab = str(request.session_hash)
+        owner = self._page.owner(tab, kept)
         try:
             audio = Path(recording).read_bytes() if recording else None
-            take = self._page.speaker.begin(owner(kept), *order(asked, said, audio, transcript))
+            take = self._page.speaker.begin(owner, *order(asked, said, audio, transcript))
         except Unfinished as error:
             yield [stay, stay, problem(str(error)), stay]
             return
         except OSError as error:
             yield [stay, stay, problem(f"The disk refuses: {error.strerror}."), stay]
             return
-        self._page.watch(str(request.session_hash), take)
+        self._page.watch(tab, take)
         busy = gr.update(interactive=False, value="Speaking …")
-        yield [element(take, True), busy, "", self.choices(kept, take)]
+        yield [element(take, True), busy, "", self.choices(owner, take)]
         await self._page.speaker.wait(take)
-        yield [stay, gr.update(interactive=True, value="Speak"), "", self.choices(kept, take)]
+        yield [stay, gr.update(interactive=True, value="Speak"), "", self.choices(owner, take)]
 
     async def _type(
         self, request: gr.Request, kept: dict[str, Any], text: str, *settings: Any
@@ -228,7 +229,7 @@ class SpeakTab:
             return [gr.skip(), gr.skip(), problem(told)]
         live = LiveText()
         try:
-            take = self._page.speaker.begin_live(owner(kept), fields, live)
+            take = self._page.speaker.begin_live(self._page.owner(tab, kept), fields, live)
         except OSError as error:
             return [gr.skip(), gr.skip(), problem(f"The disk refuses: {error.strerror}.")]
         self._live[tab] = live
@@ -238,10 +239,11 @@ class SpeakTab:
         return [element(take, True), gr.update(interactive=True), ""]
 
     async def _finish(self, request: gr.Request, kept: dict[str, Any], text: str) -> list[Any]:
-        if (live := self._live.pop(str(request.session_hash), None)) is not None:
+        tab = str(request.session_hash)
+        if (live := self._live.pop(tab, None)) is not None:
             live.finish(text)
-            self._finished[str(request.session_hash)] = text
-        return ["", gr.update(interactive=False), self.choices(kept)]
+            self._finished[tab] = text
+        return ["", gr.update(interactive=False), self.choices(self._page.owner(tab, kept))]
 
     def leave(self, tab: str) -> None:
         """The browser's tab is closed: forget what was typed there."""
@@ -250,33 +252,29 @@ class SpeakTab:
 
     # -- earlier takes ----------------------------------------------------------------------------
 
-    def _show_take(self, kept: dict[str, Any], take_id: str) -> str:
-        take = self._mine(kept, take_id)
+    def _show_take(self, request: gr.Request, kept: dict[str, Any], take_id: str) -> str:
+        take = self._mine(self._page.owner(str(request.session_hash), kept), take_id)
         return element(take, False) if take else EMPTY
 
-    async def _forget(self, kept: dict[str, Any], take_id: str) -> list[Any]:
-        if (take := self._mine(kept, take_id)) is not None:
+    async def _forget(self, request: gr.Request, kept: dict[str, Any], take_id: str) -> list[Any]:
+        owner = self._page.owner(str(request.session_hash), kept)
+        if (take := self._mine(owner, take_id)) is not None:
             await self._page.speaker.stop(take)
             self._page.shelf.remove(take)
-        return [EMPTY, self.choices(kept)]
+        return [EMPTY, self.choices(owner)]
 
-    def _mine(self, kept: dict[str, Any], take_id: str | None) -> Take | None:
+    def _mine(self, owner: str, take_id: str | None) -> Take | None:
         take = self._page.shelf.get(take_id or "")
-        return take if take and take.record.owner == owner(kept) else None
+        return take if take and take.record.owner == owner else None
 
-    def choices(self, kept: dict[str, Any], shown: Take | None = None) -> Any:
+    def choices(self, owner: str, shown: Take | None = None) -> Any:
         """What the list of earlier takes offers."""
-        mine = self._page.shelf.of(owner(kept))
+        mine = self._page.shelf.of(owner)
         named = [
             (f"{take.record.title} · {take.record.created_at[:16].replace('T', ' ')}", take.id)
             for take in mine
         ]
         return gr.update(choices=named, value=shown.id if shown else None)
-
-
-def owner(kept: dict[str, Any]) -> str:
-    """Whose takes: the browser's own secret; until it has told, nobody's."""
-    return str(kept.get("owner") or secrets.token_urlsafe(24))
 
 
 def element(take: Take, is_new: bool) -> str:

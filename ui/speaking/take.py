@@ -1,69 +1,38 @@
 """A take: one piece of speech, from the wish to the finished sound, on disk all the while."""
 
 import asyncio
+import contextlib
+import copy
 import os
 import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+from loguru import logger
 
+from ui.speaking.record import RECORD, RECORDING, Record, Sentence, State, title_of
 from ui.wire import Event
 
-State = Literal["waiting", "speaking", "done", "stopped", "failed"]
-RECORD, PCM, RECORDING = "take.json", "speech.pcm", "recording"
 BYTES_PER_SAMPLE = 2
 STEADY = 1.1
 """Seconds of speech made a second, from which what is being made may be heard at once."""
 LEAD_S = 0.5
 """Of speech that is made before that can be told."""
-
-
-class Sentence(msgspec.Struct):
-    """One sentence of a take, as the strip shows it."""
-
-    text: str
-    voice: str = ""
-    state: Literal["waiting", "speaking", "done"] = "waiting"
-    start_s: float | None = None
-    end_s: float | None = None
-    rtf: float | None = None
-    seed: int | None = None
-    """Of its own, where it was said again."""
-
-
-class Record(msgspec.Struct):
-    """What is kept of a take beside its sound."""
-
-    id: str
-    owner: str
-    """Whose browser it belongs to."""
-    created_at: str
-    """ISO 8601, UTC."""
-    title: str
-    fields: dict[str, Any]
-    """What `POST /tts` was asked for."""
-    has_recording: bool = False
-    is_live: bool = False
-    state: State = "waiting"
-    detail: str = ""
-    """What went wrong, in words for the user."""
-    retry_after_s: float | None = None
-    rate_hz: int = 0
-    sentences: list[Sentence] = []
-    warnings: list[str] = []
-    plan: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
+_TOLERANCE_S = 0.01
+"""The server rounds where a sentence ends."""
+_LOST = "Some of its sound is lost: the machine stopped while it was being written."
 
 
 class Take:
     """A take in its folder. One event loop changes it; any thread may look at it.
 
     The sound is 16-bit mono PCM in a file that grows while it is made, so that nothing is lost
-    whatever ends.
+    whatever ends. It never shrinks, for others read it: what is spoken anew is another file, and
+    the record, which is replaced in one step, says which counts.
     """
 
     def __init__(
@@ -104,8 +73,8 @@ class Take:
         folder.mkdir(parents=True)
         if recording is not None:
             (folder / RECORDING).write_bytes(recording)
-        (folder / PCM).touch()
         take = cls(folder, record)
+        take.pcm.touch()
         take.save()
         return take
 
@@ -116,9 +85,11 @@ class Take:
         if record.id != folder.name:
             raise msgspec.ValidationError("it is another take's")
         take = cls(folder, record)
-        size = (folder / PCM).stat().st_size
+        size = take.pcm.stat().st_size
         take.audio_bytes = size - size % BYTES_PER_SAMPLE
         take._versions = [1] * len(record.sentences)
+        take._forget_what_is_lost()
+        take._sweep()
         if record.state in ("waiting", "speaking"):  # the page's process was killed
             take.end("stopped", "The page was closed while this was being spoken.")
         return take
@@ -143,7 +114,7 @@ class Take:
     @property
     def pcm(self) -> Path:
         """The file of its sound."""
-        return self.folder / PCM
+        return self.folder / self.record.sound_file
 
     @property
     def recording(self) -> bytes | None:
@@ -234,7 +205,13 @@ class Take:
         self._touch()
 
     def end(self, state: State, detail: str = "", retry_after_s: float | None = None) -> None:
-        """It is over: spoken, stopped, or failed for the reason that `detail` gives."""
+        """It is over: spoken, stopped, or failed for the reason that `detail` gives.
+
+        What it became first stays: a stop that comes with the last word changes nothing. Where the
+        disk refuses, it is told all the same, and after a restart counts as stopped.
+        """
+        if self.is_over:
+            return
         record = self.record
         record.state, record.detail, record.retry_after_s = state, detail, retry_after_s
         self._took_s = self._elapsed_s()
@@ -246,51 +223,81 @@ class Take:
             elif sentence.state == "speaking":
                 sentence.state = "waiting"
             self._versions[index] = self.version + 1
-        self.save()
+        try:
+            self.save()
+        except OSError as error:
+            logger.warning("A take cannot be kept in {}: {}", self.folder, error)
         self._touch()
 
     def begin_again(self) -> None:
-        """Forget what was made; it is about to be spoken anew."""
+        """Forget what was made; it is about to be spoken anew. Raises OSError."""
         record = self.record
         record.state, record.detail, record.retry_after_s = "waiting", "", None
         record.sentences, record.warnings, record.plan, record.figures = [], [], {}, {}
+        record.sound += 1
         self._versions = []
-        self.pcm.write_bytes(b"")
         self.audio_bytes = 0
         self._began_s = self._took_s = None
         self._asked_s = self._clock()
         self._touch()
+        self.pcm.touch()
+        self.save()
+        self._sweep()
 
     def replace(self, index: int, pcm: bytes, fields: dict[str, Any], seed: int | None) -> None:
-        """Put `pcm` in the place of the sound of one sentence; what follows it moves."""
-        sentences = self.record.sentences
+        """Put `pcm` in the place of the sound of one sentence; what follows it moves.
+
+        Raises OSError; the take is then what it was.
+        """
+        record = copy.deepcopy(self.record)
+        record.sound += 1
+        sentences = record.sentences
         sentence = sentences[index]
         assert sentence.start_s is not None and sentence.end_s is not None
         start, end = self.offset(sentence.start_s), self.offset(sentence.end_s)
-        unfinished = self.pcm.with_suffix(".new")
-        with self.pcm.open("rb") as old, unfinished.open("wb") as new:
+        with self.pcm.open("rb") as old, (self.folder / record.sound_file).open("wb") as new:
             _copy(old, new, start)
             new.write(pcm)
             old.seek(end)
             _copy(old, new, self.audio_bytes - end)
-        unfinished.replace(self.pcm)
-        self.audio_bytes += len(pcm) - (end - start)
         shift_s = self.seconds(len(pcm) - (end - start))
         sentence.rtf, sentence.seed = fields.get("rtf"), seed
         sentence.end_s += shift_s
         for other in sentences[index + 1 :]:
             if other.start_s is not None and other.end_s is not None:
                 other.start_s, other.end_s = other.start_s + shift_s, other.end_s + shift_s
+        self._write(record)
+        self.record = record
+        self.audio_bytes += len(pcm) - (end - start)
         self._versions[index:] = [self.version + 1] * (len(sentences) - index)
-        self.save()
         self._touch()
+        self._sweep()
 
     def save(self) -> None:
-        """Write what is known of it, in one step."""
+        """Write what is known of it, in one step; raises OSError."""
+        self._write(self.record)
+
+    def _write(self, record: Record) -> None:
         path = self.folder / RECORD
         unfinished = path.with_name(f"{RECORD}.{os.getpid()}.tmp")
-        unfinished.write_bytes(msgspec.json.encode(self.record))
+        unfinished.write_bytes(msgspec.json.encode(record))
         unfinished.replace(path)
+
+    def _forget_what_is_lost(self) -> None:
+        """Of what the record tells, power may have failed before the sound was on the disk."""
+        for sentence in self.record.sentences:
+            end_s = sentence.end_s or 0.0
+            if end_s > self.audio_s + _TOLERANCE_S:
+                sentence.state, sentence.start_s, sentence.end_s = "waiting", None, None
+                if self.record.state == "done":
+                    self.record.state, self.record.detail = "stopped", _LOST
+
+    def _sweep(self) -> None:
+        """Remove the sound that does not count any more, and what was written in part."""
+        for file in self.folder.iterdir():
+            if file.suffix in (".pcm", ".tmp") and file != self.pcm:
+                with contextlib.suppress(OSError):  # on Windows somebody may be listening to it
+                    file.unlink()
 
     # -- one event each ---------------------------------------------------------------------------
 
@@ -368,13 +375,6 @@ class Take:
             return None
         since_s = self._clock() - self._began_s if self._began_s else 0.0
         return round(max(0.0, expected_s - since_s) + (record.plan.get("wait_s") or 0.0), 1)
-
-
-def title_of(fields: dict[str, Any]) -> str:
-    """The first words of what is spoken."""
-    lines = fields.get("dialogue") or [{"text": fields.get("text") or ""}]
-    words = " ".join(str(lines[0]["text"]).split())
-    return words if len(words) <= 60 else words[:57].rstrip() + "…"
 
 
 def _copy(source: Any, target: Any, size: int) -> None:
