@@ -44,6 +44,7 @@ class Worker:
         self.is_at_work = False
         self.state = WorkerState("ready")
         self.on_lost: Callable[[ShoalError], None] = lambda error: None
+        self.suspects = asyncio.Lock()
 
     async def ready(self) -> EngineInfo:
         return info()
