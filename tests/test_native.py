@@ -136,13 +136,15 @@ def test_a_library_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     run = subprocess.run
 
     def counted(command: list[str], **options: object) -> object:
-        calls.append("link" if "-shared" in command else "ask")
+        kinds = {"-shared": "link", "-c": "compile"}
+        calls.append(next((kind for flag, kind in kinds.items() if flag in command), "ask"))
         return run(command, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(subprocess, "run", counted)
     made = compile_library(tmp_path)
     assert compile_library(tmp_path) == made
-    assert calls == ["ask", "link", "ask"]
+    sources = sum(source.suffix == ".c" for source in SOURCES)
+    assert calls == ["ask", *["compile"] * sources, "link", "ask"]
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
@@ -212,8 +214,9 @@ def test_threads_come_and_go() -> None:
 def test_nobody_waits_for_a_thread_that_does_not_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    library = compile_library(tmp_path)
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
-    pool = NativePool(compile_library(tmp_path))
+    pool = NativePool(library)
     linear, x = PackedLinear.of(weight_of(6, 512, 256), None, pool), torch.randn(5, 256)
     wanted = linear(x)
     torch.set_num_threads(4)

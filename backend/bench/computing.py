@@ -117,14 +117,26 @@ class Computing:
             return alone
         codes = self._random_codes(frames)
         prompt = Prompt.build(checkpoint.tokenizer, books, TEXT, [Reference("", codes)])
-        slow, weight = checkpoint.config.slow, checkpoint.model.embeddings.weight
-        chance = torch.Generator().manual_seed(0)
-        shape = (slow.n_layer, 2, slow.n_local_heads, _NOISE_POSITIONS, slow.head_dim)
-        noise = torch.randn(shape, generator=chance).mul_(_NOISE).to(weight)
-        times = -(-prompt.voice_tokens // _NOISE_POSITIONS)
-        held = noise.repeat(1, 1, 1, times, 1)[:, :, :, : prompt.voice_tokens]
-        self._engine.runner.voices.keep(prompt, lambda: held)
+        self._engine.runner.voices.keep(prompt, lambda: self._noise(prompt.voice_tokens))
         return prompt
+
+    def _noise(self, positions: int) -> Tensor:
+        """Random keys and values of so many positions, held as those of a voice are.
+
+        They pass through a row of the engine, which is idle.
+        """
+        model, chance = self._loaded.checkpoint.model, torch.Generator().manual_seed(0)
+        slow, weight = model.config.slow, model.embeddings.weight
+        cache, times = self._engine.runner.state.cache, -(-positions // _NOISE_POSITIONS)
+        cache.open(0, positions)
+        cache.extend([0], positions)
+        for layer in range(slow.n_layer):
+            shape = (2, slow.n_local_heads, _NOISE_POSITIONS, slow.head_dim)
+            noise = torch.randn(shape, generator=chance).mul_(_NOISE).to(weight)
+            cache.write(layer, 0, *noise.repeat(1, 1, times, 1)[:, :, :positions].unbind())
+        held = cache.snapshot(0, positions)
+        cache.close(0)
+        return held
 
     # -- the codec ---------------------------------------------------------------------------------
 
