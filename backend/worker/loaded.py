@@ -98,9 +98,9 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     engine = Engine(checkpoint.model, config.max_batch, cache_bytes)
     settled = Settled("eager", "")
     trials = Trials(compile_dir)
-    tried = f"{_kernels(place, library)} {checkpoint.fingerprint}"
+    tried = f"{_kernels(place.device, library)} {checkpoint.fingerprint}"
     frames = f"{tried} frames {place.precision} {config.quantization}"
-    sound = f"{tried} codec {codec_device.type}"
+    sound = f"{_kernels(codec_device, library)} {checkpoint.fingerprint} codec"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(
             engine,
@@ -177,11 +177,11 @@ def _pool_of(library: Path | None) -> NativePool | None:
         return None
 
 
-def _kernels(place: Place, library: Path | None) -> str:
-    """A name for what computes on this machine."""
-    if place.device.type != "cuda":
+def _kernels(device: torch.device, library: Path | None) -> str:
+    """A name for what computes on `device`."""
+    if device.type != "cuda":
         return str(library and library.stem)
-    return f"{torch.cuda.get_device_name(place.device)} {torch.__version__} {code_fingerprint()}"
+    return f"{torch.cuda.get_device_name(device)} {torch.__version__} {code_fingerprint()}"
 
 
 def _codec_way(
