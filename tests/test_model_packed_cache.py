@@ -85,7 +85,8 @@ def test_what_is_no_number_makes_none_of_its_own_position_only() -> None:
     cache.extend([0])
     sick = torch.ones(2, 1, SHAPE.head_dim)
     sick[0, 0, 3] = torch.nan
-    for found in cache.write(1, 0, sick, sick):
+    cache.write(1, 0, sick, sick)
+    for found in cache.past(1, 0):
         assert found[0, -1].isnan().all()
         assert not found[:, :-1].isnan().any()
         assert not found[1].isnan().any()

@@ -52,24 +52,21 @@ class _Part(NativePart):
         rounded: Rows,
         sums: Rows,
         units: Sequence[nn.Module],
-        behind: tuple[nn.Module, int] | Rows,
+        behind: tuple[nn.Module, int],
     ) -> Rows:
         """Residual units: their sums, and the snake of them that the first one wants, `rounded`.
 
-        What is made of the last one is returned: the snake, and as many earlier rows, that are
-        wanted `behind` it; or its sums, in the rows that are named.
+        The snake of the last one's, and as many earlier rows, are returned as what is `behind` it
+        wants them.
         """
         parts = [tuple(cast(ResidualUnit, unit).block) for unit in units]
-        wanted = [(part[0], cast(CausalConv, part[1]).past) for part in parts[1:]]
+        wanted = [(part[0], cast(CausalConv, part[1]).past) for part in parts[1:]] + [behind]
         for index, (_, wide, inner_snake, narrow) in enumerate(parts):
             bent = self._then(rounded, wide, inner_snake, cast(CausalConv, narrow).past)
-            if index + 1 < len(parts):
-                rounded = self._then(bent, narrow, *wanted[index], residual=sums, output=sums)
-            elif isinstance(behind, Rows):
-                self._conv(narrow, bent, residual=sums, output=behind)
-                rounded = behind
-            else:
-                rounded = self._then(bent, narrow, *behind, residual=sums)
+            is_last = index + 1 == len(parts)
+            kept = {"residual": sums} if is_last else {"residual": sums, "output": sums}
+            snake, past = wanted[index]
+            rounded = self._then(bent, narrow, snake, past, **kept)
         return rounded
 
     def _given_sums(

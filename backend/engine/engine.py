@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from backend.core import MIB, FinishReason
-from backend.engine.out_of_memory import is_out_of_memory
+from backend.engine.out_of_memory import is_out_of_memory, told_of
 from backend.engine.runner import Flight, Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
-from backend.errors import EngineFailed, OutOfMemory, ShoalError
+from backend.errors import EngineFailed, ShoalError
 from backend.logs import log_fault
 from backend.model.dual_ar import DualAR
 
@@ -201,14 +201,9 @@ class Engine:
 
     def _fail(self, sequence: Sequence, error: Exception, told: list[Progress]) -> None:
         self._leave(sequence)
-        if isinstance(error, ShoalError):
-            reason: ShoalError = error
-        elif is_out_of_memory(error):
-            reason = OutOfMemory("There is not enough memory to speak this; try again later.")
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        else:
-            reason = EngineFailed(f"The engine failed: {type(error).__name__}: {error}")
+        if is_out_of_memory(error) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        reason = error if isinstance(error, ShoalError) else told_of(error)
         log_fault("A sequence of {} prompt tokens failed.", sequence.prompt_tokens, error=error)
         told.append(Progress(sequence, error=reason))
 

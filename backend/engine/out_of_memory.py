@@ -1,6 +1,8 @@
-"""Whether an error means that there is no memory left."""
+"""Whether an error means that there is no memory left, and what is told of it."""
 
 import torch
+
+from backend.errors import EngineFailed, OutOfMemory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -8,3 +10,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
+
+
+def told_of(error: Exception) -> EngineFailed:
+    """What is told of an error that is not meant for a user."""
+    if is_out_of_memory(error):
+        return OutOfMemory("There is not enough memory to speak this; try again later.")
+    return EngineFailed(f"The engine failed: {type(error).__name__}: {error}")

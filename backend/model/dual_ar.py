@@ -143,7 +143,8 @@ class DualAR(nn.Module):
         for index, layer in enumerate(self.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                keys, values = cache.write(index, slot, k[0], v[0])
+                cache.write(index, slot, k[0], v[0])
+                keys, values = cache.past(index, slot)
                 return causal(q, keys[None], values[None])
 
             x = layer(x, rope, attend)

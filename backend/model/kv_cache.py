@@ -111,11 +111,10 @@ class KVCache:
         keys, values = row.held[layer, :, :, : row.length].unbind(0)
         return keys, values
 
-    def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v [KV, T, D] as the last positions of one layer and row: its `past`."""
+    def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> None:
+        """Store k and v [KV, T, D] as the last positions of one layer and row."""
         keys, values = self.past(layer, slot)
         keys[:, -k.shape[1] :], values[:, -v.shape[1] :] = k, v
-        return keys, values
 
     def snapshot(self, slot: int, positions: int) -> Tensor:
         """A copy of the first positions of a row, held as rows are, and no longer than need be."""
@@ -135,7 +134,8 @@ class KVCache:
         that each row holds: [B, H, 1, D]."""
         attended = []
         for index, slot in enumerate(slots):
-            keys, values = self.write(layer, slot, k[index], v[index])
+            self.write(layer, slot, k[index], v[index])
+            keys, values = self.past(layer, slot)
             attended.append(attend_from_one(q[index, None], keys[None], values[None]))
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 

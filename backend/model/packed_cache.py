@@ -40,14 +40,13 @@ class PackedCache(KVCache):
         v = self._opened(values, VALUE_BITS, are_keys=False)
         return k[:, : row.length], v[:, : row.length]
 
-    def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Round k and v [KV, T, D] to the last positions of one layer and row: its `past`."""
+    def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> None:
+        """Round k and v [KV, T, D] to the last positions of one layer and row."""
         row = self._rows[slot]
         keys, values = (each[layer] for each in self._views(row.held, row.length))
         begin = row.length - k.shape[1]
         self._write(keys, k.float(), begin, self.key_bits, are_keys=True)
         self._write(values, v.float(), begin, VALUE_BITS, are_keys=False)
-        return self.past(layer, slot)
 
     def _opened(self, held: Tensor, bits: int, *, are_keys: bool) -> Tensor:
         """Keys or values [KV, blocks * TILE, D] of [KV, blocks, bytes]."""

@@ -106,19 +106,21 @@ def fill_(
     dtype: torch.dtype,
 ) -> None:
     """Read the weights of `module`, whose full name is `name` ("" for a whole), one by one."""
-    prefix = f"{name}." if name else ""
-    for key in module.state_dict():
-        parent, _, last = key.rpartition(".")
-        # Always a copy: what was read may be a part of the file.
-        value = weights[prefix + key].read().to(device, dtype, copy=True)
-        setattr(module.get_submodule(parent), last, nn.Parameter(value, requires_grad=False))
+    # Always a copy: what was read may be a part of the file.
+    _set_(module, name, weights, lambda stored: stored.to(device, dtype, copy=True))
 
 
 def lend_(module: nn.Module, name: str, weights: Weights) -> None:
     """Let `module` use its weights as they are stored, perhaps in their file: copy them at once."""
+    _set_(module, name, weights, lambda stored: stored)
+
+
+def _set_(module: nn.Module, name: str, weights: Weights, made: Callable[[Tensor], Tensor]) -> None:
+    """Give `module` what is `made` of each of its weights as it was read."""
+    prefix = f"{name}." if name else ""
     for key in module.state_dict():
         parent, _, last = key.rpartition(".")
-        value = weights[f"{name}.{key}"].read()
+        value = made(weights[prefix + key].read())
         setattr(module.get_submodule(parent), last, nn.Parameter(value, requires_grad=False))
 
 

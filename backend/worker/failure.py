@@ -1,7 +1,7 @@
 """How a request's failure is told."""
 
-from backend.engine.out_of_memory import is_out_of_memory
-from backend.errors import EngineFailed, OutOfMemory, ShoalError
+from backend.engine.out_of_memory import told_of
+from backend.errors import ShoalError
 from backend.logs import log_fault
 from backend.worker.messages import Failed
 
@@ -13,10 +13,3 @@ def failed(request_id: str, error: Exception) -> Failed:
     log_fault("Request {} failed.", request_id, error=error)
     told = told_of(error)
     return Failed(request_id, told.code, str(told))
-
-
-def told_of(error: Exception) -> EngineFailed:
-    """What is told of an error that is not meant for a user."""
-    if is_out_of_memory(error):
-        return OutOfMemory("There is not enough memory to speak this; try again later.")
-    return EngineFailed(f"The engine failed: {type(error).__name__}: {error}")
