@@ -17,7 +17,7 @@ def batch(speaker_id: int, frames: int = 60) -> Batch:
     """Rows over forty sentences of one speaker; the semantic code of frame n is n modulo 1,000."""
     utterances = [Utterance(f"Sentence {n}.", speaker_id, n * frames, frames) for n in range(40)]
     semantic = (np.arange(40 * frames) % 1000).astype(np.int16)
-    rows = Rows(utterances, demo_tokenizer(), semantic, WIDTH, FRAME_RATE_HZ, seed=0)
+    rows = Rows(utterances, semantic, WIDTH, FRAME_RATE_HZ, seed=0)
     return next(rows.batches(4))
 
 

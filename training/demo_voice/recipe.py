@@ -11,10 +11,12 @@ from backend.model.config import (
 )
 from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
 
-SAMPLE_RATE_HZ = 22_050
+SAMPLE_RATE_HZ = 24_000
 CODEBOOK_SIZE = 1024
 TEXT_TOKENS = 256
-"""The text tokens are the 256 bytes: 16 million weights leave none for a vocabulary."""
+"""The text tokens are the 256 bytes: 17 million weights leave none for a vocabulary."""
+PHONES = 256
+"""The teacher's phonemes are numbered below this; 0 is silence."""
 
 
 def demo_tokenizer() -> Tokenizer:
@@ -48,7 +50,7 @@ def _transformer() -> DualARConfig:
     return DualARConfig(
         slow=TransformerConfig(
             dim=256,
-            n_layer=8,
+            n_layer=10,
             n_head=4,
             n_local_heads=2,
             head_dim=64,
@@ -73,12 +75,12 @@ def _transformer() -> DualARConfig:
 @dataclass(frozen=True)
 class CodecTraining:
     """Three stages: everything together without a critic, the decoder alone with one, and the
-    decoder once more without, mostly on the default speaker.
+    decoder once more without.
 
     After the first stage the codes no longer change, so the transformer can start.
     """
 
-    steps: int = 5200
+    steps: int = 8000
     decoder_steps: int = 7000
     seconds: float = float("inf")
     """Wall clock the first stage may take; the schedule shrinks to fit."""
@@ -88,16 +90,18 @@ class CodecTraining:
     critic_frames: int = 20
     polish_steps: int = 2000
     polish_seconds: float = float("inf")
-    polish_batch: int = 4
-    default_share: float = 0.7
+    default_share: float = 0.5
     """Share of the default speaker in the last stage's speech."""
+    strange: float = 0.3
+    """Share of crops that the encoder hears as another room, microphone or line would give them,
+    while the decoder shall give them back clean."""
+    phones: float = 2.0
+    """Weight of telling, from the first code book alone, which phoneme is spoken."""
     peak_lr: float = 8e-4
     decoder_lr: float = 3e-4
-    polish_lr: float = 2e-4
-    polish_stretch: float = 1.4
-    """How far to go from the weights before the last stage towards, and past, those after it."""
+    polish_lr: float = 1e-4
     warmup_steps: int = 150
-    first_hours: float = 5.0
+    first_hours: float = 3.0
     """Speech that must be there before the first step."""
     hours: float = 120.0
     """Speech the codec is trained on at most."""
@@ -107,16 +111,23 @@ class CodecTraining:
 class TransformerTraining:
     """Rows of one speaker's sentences under plain causal attention."""
 
-    steps: int = 15_000
+    steps: int = 20_000
     seconds: float = float("inf")
-    rows: int = 112
-    row_tokens: int = 640
+    rows: int = 96
+    row_tokens: int = 768
     fast_frames: int = 20_480
     """Frames a step whose code books are trained."""
     peak_lr: float = 2e-3
     warmup_steps: int = 300
     weight_decay: float = 0.05
-    average: float = 0.9985
+    dropout: float = 0.1
+    """Of what each slow layer adds, while it learns."""
+    wrong_codes: float = 0.04
+    """Share of frames whose codes are another frame's in what is read, while what is to be written
+    stays right: speech must go on after a slip."""
+    phones: float = 0.3
+    """Weight of telling which phoneme comes next."""
+    average: float = 0.999
     """Decay of the running average of the weights, which is what ships."""
     heldout_sentences: int = 400
     encode_seconds: float = float("inf")
@@ -133,7 +144,7 @@ class Recipe:
     transformer: DualARConfig = field(default_factory=_transformer)
     codec_training: CodecTraining = field(default_factory=CodecTraining)
     transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
-    hours: float = 420.0
+    hours: float = 100.0
     compile: bool = True
     seed: int = 0
     card: CheckpointInfo = field(
@@ -143,7 +154,7 @@ class Recipe:
             max_reference_s=15.0,
             languages=("en",),
             licence="Apache-2.0",
-            description="Synthetic English voices, trained from speech made by espeak-ng.",
+            description="Synthetic English voices, trained from speech that Kokoro-82M made.",
             has_default_voice=True,
         )
     )
@@ -158,7 +169,6 @@ def rehearsal() -> Recipe:
             steps=6,
             decoder_steps=3,
             polish_steps=3,
-            polish_batch=2,
             batch=2,
             crop_frames=16,
             critic_frames=8,
@@ -171,7 +181,7 @@ def rehearsal() -> Recipe:
             fast_frames=64,
             heldout_sentences=8,
             warmup_steps=2,
-            encode_samples=1 << 19,
+            encode_samples=1 << 18,
         ),
         hours=0.04,
         compile=False,

@@ -15,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER, Tokenizer
+from backend.model.tokenizer import IM_END, INTERLEAVE, SPEAKER
+from training.demo_voice.recipe import demo_tokenizer
 from training.demo_voice.shards import Utterance
 
 REFERENCE_S = (3.0, 15.0)
 WITHOUT_TRANSCRIPT = 0.2
+STRANGE = 0.5
+"""Share of references that were made strange before they were encoded."""
 MERGED = 0.12
 """Share of items that join two sentences, as the server joins short ones."""
 IGNORE = -1
@@ -41,18 +44,21 @@ class Rows:
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        tokenizer: Tokenizer,
         semantic: NDArray[np.int16],
         row_tokens: int,
         frame_rate_hz: float,
         seed: int,
+        strange_begin: int = 0,
     ) -> None:
-        """`semantic` holds the semantic code of every frame of the speech."""
+        """`semantic` holds the semantic code of every frame of the speech; from `strange_begin` on,
+        if it is not 0, those of the same speech made strange."""
         self._by_speaker: dict[int, list[Utterance]] = {}
         for utterance in utterances:
             self._by_speaker.setdefault(utterance.speaker_id, []).append(utterance)
+        tokenizer = demo_tokenizer()
         self._tokenizer, self._semantic, self._width = tokenizer, semantic, row_tokens + 1
         self._frame_rate_hz, self._random = frame_rate_hz, random.Random(seed)
+        self._strange_begin = strange_begin
         self._start = np.array(tokenizer.control(INTERLEAVE))
         self._speaker = np.array(tokenizer.control(SPEAKER))
         self._end = np.array(tokenizer.control(IM_END))
@@ -91,7 +97,8 @@ class Rows:
             if is_reference:
                 wanted_s = self._random.uniform(*REFERENCE_S)
                 item = self._take(queue, wanted_s)
-                part = self._item(item, False, self._random.random() < WITHOUT_TRANSCRIPT)
+                begin = self._strange_begin if self._random.random() < STRANGE else 0
+                part = self._item(item, False, self._random.random() < WITHOUT_TRANSCRIPT, begin)
                 is_reference = False
             else:
                 item = self._take(queue, 0.0)
@@ -123,13 +130,11 @@ class Rows:
         return taken
 
     def _item(
-        self, sentences: list[Utterance], learnt: bool, without_text: bool
+        self, sentences: list[Utterance], learnt: bool, without_text: bool, begin: int = 0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         text = "" if without_text else " ".join(u.text for u in sentences)
         prefix = np.concatenate((self._speaker, np.array(self._tokenizer.encode(text), np.int64)))
-        frames = np.concatenate(
-            [np.arange(u.begin_frame, u.begin_frame + u.frames) for u in sentences]
-        )
+        frames = np.concatenate([np.arange(u.frames) + begin + u.begin_frame for u in sentences])
         spoken = self._semantic[frames].astype(np.int64) + self._tokenizer.semantic_begin_id
         return (
             np.concatenate((prefix, spoken, self._end)),

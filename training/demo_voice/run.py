@@ -1,15 +1,14 @@
 """`python -m training.demo_voice.run`: everything from text to a checkpoint, on one GPU or two.
 
-Three processes work side by side: espeak-ng speaks on the CPUs, the codec trains on the first GPU
-as soon as there is speech, and the transformer on the last GPU as soon as the codes are final. The
+Three processes work side by side: the teacher speaks on the last GPU, the codec trains on the first
+as soon as there is speech, and the transformer on the last as soon as the codes are final. The
 codec's decoder is polished last.
 What `--work` already holds is not done again, so a run that was cut short goes on; speech, the one
-thing too large to carry away, is made anew (the same again) in a minute or two.
+thing too large to carry away, is made anew.
 """
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
@@ -82,7 +81,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--corpus", type=Path, required=True, help="corpus.txt.gz of corpus.py")
+    parser.add_argument("--teacher", type=Path, required=True, help="what teacher_files.py made")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--hours", type=float, help="of speech, instead of the recipe's")
     parser.add_argument("--rehearse", action="store_true", help="tiny and short, for a CPU")
@@ -104,18 +103,15 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     if arguments.resume:
         restore(arguments.resume, work)
+    gpus = torch.cuda.device_count()
+    first, last = ("cuda:0", f"cuda:{gpus - 1}") if gpus else ("cpu", "cpu")
     speech = work / "speech"
     if arguments.stages and not (speech / "DONE").exists():
         shutil.rmtree(speech, ignore_errors=True)
         subprocess.Popen(
-            [sys.executable, "-m", "training.demo_voice.speech", "--corpus", arguments.corpus,
-             "--out", speech, "--processes", str(max(1, (os.cpu_count() or 2) - 4)),
-             "--hours", str(recipe.hours),
-             "--frame-samples", str(recipe.codec.frame_samples)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-m", "training.demo_voice.speech", "--teacher", arguments.teacher,
+             "--out", speech, "--hours", str(recipe.hours), "--device", last],
         )  # fmt: skip
-    gpus = torch.cuda.device_count()
-    first, last = ("cuda:0", f"cuda:{gpus - 1}") if gpus else ("cpu", "cpu")
     for together in ({"codec": first, "transformer": last}, {"polish": first}):
         _run_stages(
             {name: device for name, device in together.items() if name in arguments.stages},

@@ -33,6 +33,8 @@ class Shards:
         self._folder, self._device, self._frame_samples = folder, device, frame_samples
         capacity = int((hours + 1) * 3600 * SAMPLE_RATE_HZ)
         self.audio = torch.zeros(capacity, dtype=torch.int16, device=device)
+        self.phones = torch.zeros(capacity // frame_samples, dtype=torch.uint8, device=device)
+        """The phoneme at the centre of each frame, 0 where there is none."""
         self.samples = 0
         self.utterances: list[Utterance] = []
         self._default: list[Utterance] = []
@@ -53,6 +55,7 @@ class Shards:
             try:
                 entry = json.loads(path.read_text())
                 pcm = torch.from_numpy(np.load(path.with_suffix(".npy")))
+                phones = torch.from_numpy(np.load(path.with_suffix(".phones.npy")))
             except FileNotFoundError:
                 continue  # made ahead of the last one wanted, and deleted again
             end = self.samples + pcm.numel()
@@ -60,6 +63,7 @@ class Shards:
                 return True
             self.audio[self.samples : end] = pcm.to(self._device)
             frame = self.samples // self._frame_samples
+            self.phones[frame : frame + phones.numel()] = phones.to(self._device)
             made = []
             for text, frames in entry["items"]:
                 made.append(Utterance(text, entry["speaker_id"], frame, frames))
@@ -82,8 +86,11 @@ class Shards:
         while not self.read_new() and self.hours < hours:
             time.sleep(0.2)
 
-    def crops(self, count: int, samples: int, default_share: float | None = None) -> Tensor:
-        """Random stretches [count, samples] in [-1, 1], at levels a recording might have.
+    def crops(
+        self, count: int, samples: int, default_share: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Random stretches [count, samples] in [-1, 1], at levels a recording might have, and the
+        phonemes [count, samples / frame] spoken in them.
 
         With `default_share` that many of them are the default speaker's, at the level it has.
         """
@@ -94,7 +101,10 @@ class Shards:
             begin = self._begins(count, samples, default_share)
             level = torch.ones(count, 1, device=self._device)
         index = begin[:, None] + torch.arange(samples, device=self._device)
-        return self.audio[index].float() / 32768 * level
+        frame = self._frame_samples
+        centres = torch.arange(frame // 2, samples, frame, device=self._device)
+        phones = self.phones[(begin[:, None] + centres) // frame].long()
+        return self.audio[index].float() / 32768 * level, phones
 
     def _begins(self, count: int, samples: int, default_share: float) -> Tensor:
         """Where sentences begin, or a little later."""

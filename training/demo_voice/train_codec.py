@@ -2,20 +2,23 @@
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from backend.model.dac import DAC, ResidualUnit
 from backend.model.rvq import CodeBook
 from backend.model.stream import CausalConv, ConvNeXt, LayerScale
 from training.demo_voice.codec_losses import Critic, SpectralLoss, critic_loss, generator_loss
 from training.demo_voice.progress import Log, Progress, save_weights
-from training.demo_voice.recipe import Recipe
+from training.demo_voice.recipe import PHONES, Recipe
 from training.demo_voice.shards import Shards
+from training.demo_voice.strange import strange
 
 CODES_FILE = "codec_codes.safetensors"
 """The codec once its codes are final; its decoder still improves."""
@@ -58,21 +61,30 @@ def books_of(codec: DAC) -> list[CodeBook]:
 
 
 class CodecTrainee(nn.Module):
-    """Runs the codec with straight-through codes, and tells what the code books need to learn."""
+    """Runs the codec with straight-through codes, and tells what the code books need to learn.
+
+    A reader that does not ship tells the phoneme from the first code book: what the slow
+    transformer predicts from text is then what was said, and the other books how.
+    """
 
     def __init__(self, codec: DAC) -> None:
         super().__init__()
         self.codec = codec
+        self.reader = nn.Conv1d(codec.config.latent_dim, PHONES, 3, padding=1)
 
-    def forward(self, x: Tensor, keep: Tensor, bypass: Tensor) -> tuple[Tensor, ...]:
-        """x [B, 1, S]; use `keep` [B] code books, or none at all where `bypass` [B].
+    def forward(
+        self, x: Tensor, keep: Tensor, bypass: Tensor, phones: Tensor
+    ) -> tuple[Tensor, ...]:
+        """x [B, 1, S]; use `keep` [B] code books, or none at all where `bypass` [B]; `phones`
+        [B, T] are spoken.
 
-        Returns the waveform, commitment and quantisation losses, codes [B, N, T] and the points
-        [B, N, T, D] that were looked up.
+        Returns the waveform, commitment, quantisation and phoneme losses, codes [B, N, T] and the
+        points [B, N, T, D] that were looked up.
         """
         z = self.codec.quantizer.latent(self.codec.encoder(x))
         left, kept, full = z, torch.zeros_like(z), torch.zeros_like(z)
         commitment = z.new_zeros((), dtype=torch.float32)
+        read = commitment
         codes, points = [], []
         for index, book in enumerate(books_of(self.codec)):
             with torch.autocast(z.device.type, enabled=False):
@@ -84,6 +96,8 @@ class CodecTrainee(nn.Module):
                 commitment = commitment + (error * used).mean()
                 through = projected + (found - projected).detach()
                 part = book.out_proj(through)
+            if index == 0:
+                read = F.cross_entropy(self.reader(part).float(), phones)
             kept = kept + part * used[:, None, None]
             full = full + part
             left = left - part
@@ -92,7 +106,8 @@ class CodecTrainee(nn.Module):
         residue = (full.float() - z.detach().float()).square().mean()
         chosen = torch.where(bypass[:, None, None], z, kept.to(z.dtype))
         wave = self.codec.decoder(self.codec.quantizer.expand(chosen))
-        return wave[:, 0], commitment, residue, torch.stack(codes, 1), torch.stack(points, 1)
+        coded = torch.stack(codes, 1), torch.stack(points, 1)
+        return wave[:, 0], commitment, residue, read, *coded
 
 
 class CodeBookAverages:
@@ -153,8 +168,6 @@ def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     if (work / CODES_FILE).exists():
         codec.load_state_dict(load_file(work / CODES_FILE))
     codec.to(device)
-    shards.wait_for(plan.first_hours)
-    log(event="speech", hours=shards.hours)
     if not (work / CODES_FILE).exists():
         _train_whole(recipe, codec, shards, log)
         save_weights(codec.state_dict(), work / CODES_FILE)
@@ -172,29 +185,37 @@ def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
     for book in books:
         nn.init.normal_(book.codebook.weight).requires_grad_(False)
     averages, clip = CodeBookAverages(books), NormClip()
-    trainee = CodecTrainee(codec)
+    trainee = CodecTrainee(codec).to(device)
     run = torch.compile(trainee) if recipe.compile else trainee
-    weights = [p for p in codec.parameters() if p.requires_grad]
+    weights = [p for p in trainee.parameters() if p.requires_grad]
     fused = device.type == "cuda"
     optimizer = torch.optim.AdamW(
         weights, plan.peak_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
     )
     progress = Progress(plan.steps, plan.seconds, plan.warmup_steps)
     samples, count = plan.crop_frames * recipe.codec.frame_samples, len(books)
-    sums, last_s = torch.zeros(5, device=device), time.monotonic()
+    _warm_up(run, plan.batch, samples, plan.crop_frames, device)
+    codec.zero_grad(set_to_none=True)
+    shards.wait_for(plan.first_hours)
+    log(event="speech", hours=shards.hours)
+    sums, last_s = torch.zeros(6, device=device), time.monotonic()
     while progress.next():
         if progress.step % 20 == 0:
-            shards.read_new(limit=4)
-        x = shards.crops(plan.batch, samples)
+            shards.read_new(limit=8)
+        x, phones = shards.crops(plan.batch, samples)
         drop = torch.rand(plan.batch, device=device) < 0.4
         keep = torch.where(drop, torch.randint(1, count + 1, (plan.batch,), device=device), count)
         # The decoder first learns from unquantised latents: early codes say little.
         bypass = torch.rand(plan.batch, device=device) < (400 - progress.step) / 250
+        heard = _heard(x, plan.strange)
         with torch.autocast(device.type, torch.bfloat16):
-            wave, commitment, residue, codes, points = run(x[:, None], keep, bypass)
+            wave, commitment, residue, read, codes, points = run(
+                heard[:, None], keep, bypass, phones
+            )
         mel, linear = spectra(wave.float(), x)
         ramp = min(1.0, progress.step / 500)
         loss = 15 * mel + 4 * linear + 0.25 * ramp * commitment + 2 * residue
+        loss = loss + plan.phones * ramp * read
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip([w.grad for w in weights if w.grad is not None])
@@ -202,19 +223,39 @@ def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
             group["lr"] = progress.lr(plan.peak_lr)
         optimizer.step()
         averages.update(codes, points, revive=progress.fraction < 0.7 and progress.step % 10 == 0)
-        sums += torch.stack((mel, linear, commitment, residue, loss)).detach()
+        sums += torch.stack((mel, linear, commitment, residue, read, loss)).detach()
         if progress.step % 100 == 0:
             mean = [round(v, 3) for v in (sums / 100).tolist()]
             rate = 100 / (time.monotonic() - last_s)
-            log(step=progress.step, mel_linear_commit_residue_loss=mean, used=averages.used(),
+            log(step=progress.step, mel_linear_commit_residue_read_loss=mean, used=averages.used(),
                 steps_per_s=rate, fraction=progress.fraction, hours=shards.hours)  # fmt: skip
             sums.zero_()
             last_s = time.monotonic()
 
 
+def _heard(x: Tensor, share: float) -> Tensor:
+    """The same crops, some of them made strange."""
+    count = round(len(x) * share)
+    return torch.cat((strange(x[:count]), x[count:])) if count else x
+
+
+def _warm_up(
+    run: Callable[..., tuple[Tensor, ...]], batch: int, samples: int, frames: int,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Compile while speech is being made."""
+    keep = torch.full((batch,), 8, device=device)
+    phones = torch.zeros(batch, frames, dtype=torch.long, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        noise = 0.1 * torch.randn(batch, 1, samples, device=device)
+        wave, commitment, residue, read, *_ = run(noise, keep, keep < 0, phones)
+    (wave.mean() + commitment + residue + read).backward()
+
+
 def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: Path) -> None:
     """Codes stay as they are; everything behind them learns to sound real."""
     plan, device = recipe.codec_training, shards.audio.device
+    shards.wait_for(plan.first_hours)
     quantizer, spectra, critic = codec.quantizer, SpectralLoss().to(device), Critic().to(device)
     codec.requires_grad_(False)
     behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
@@ -231,18 +272,22 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
     def decode(quantised: Tensor) -> Tensor:
         return cast(Tensor, codec.decoder(quantizer.expand(quantised))[:, 0])
 
+    def look_up(x: Tensor) -> Tensor:
+        return quantizer.look_up(quantizer.encode(codec.encoder(x[:, None])))
+
     run = torch.compile(decode) if recipe.compile else decode
+    look_up = torch.compile(look_up) if recipe.compile else look_up
     progress = Progress(plan.decoder_steps, plan.decoder_seconds, plan.warmup_steps)
     samples = plan.crop_frames * recipe.codec.frame_samples
     window = plan.critic_frames * recipe.codec.frame_samples
     sums, last_s, saved_s = torch.zeros(5, device=device), time.monotonic(), time.monotonic()
     while progress.next():
         if progress.step % 20 == 0:
-            shards.read_new(limit=4)
-        x = shards.crops(plan.batch, samples)
+            shards.read_new(limit=8)
+        x, _ = shards.crops(plan.batch, samples)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
-                quantised = quantizer.look_up(codec.encode(x))
+                quantised = look_up(x)
             wave = run(quantised).float()
         mel, linear = spectra(wave, x)
         begin = int(torch.randint(0, samples - window + 1, ()))
@@ -280,10 +325,10 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
 
 
 def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
-    """The decoder once more, without the critic and mostly on the default speaker.
+    """The decoder once more, without the critic and half of it on the default speaker.
 
     The critic buys natural sound with detail that was never spoken; a recogniser hears the
-    difference. What is kept is the running average of the weights, and a little past it.
+    difference. What is kept is the running average of the weights.
     """
     log, plan = Log(work / "polish.log"), recipe.codec_training
     random.seed(recipe.seed)
@@ -299,16 +344,25 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
     behind.requires_grad_(True)
     weights: list[Tensor] = list(behind.parameters())
-    before = [p.detach().clone() for p in weights]
-    average = [p.clone() for p in before]
-    optimizer = torch.optim.AdamW(weights, plan.polish_lr, (0.8, 0.99), weight_decay=1e-3)
+    average = [p.detach().clone() for p in weights]
+    fused = device.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        weights, plan.polish_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
+    )
+
+    def decode(quantised: Tensor) -> Tensor:
+        return cast(Tensor, codec.decoder(quantizer.expand(quantised))[:, 0])
+
+    run = torch.compile(decode) if recipe.compile else decode
     progress = Progress(plan.polish_steps, plan.polish_seconds, plan.warmup_steps)
     samples, sums = plan.crop_frames * recipe.codec.frame_samples, torch.zeros(2, device=device)
     while progress.next():
-        x = shards.crops(plan.polish_batch, samples, plan.default_share)
-        with torch.no_grad():
-            quantised = quantizer.look_up(codec.encode(x))
-        mel, linear = spectra(codec.decoder(quantizer.expand(quantised))[:, 0], x)
+        x, _ = shards.crops(plan.batch, samples, plan.default_share)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                quantised = quantizer.look_up(codec.encode(x))
+            wave = run(quantised).float()
+        mel, linear = spectra(wave, x)
         optimizer.zero_grad(set_to_none=True)
         (15 * mel + 4 * linear).backward()
         clip([w.grad for w in weights if w.grad is not None])
@@ -322,7 +376,6 @@ def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
             log(step=progress.step, mel_linear=mean, fraction=progress.fraction)
             sums.zero_()
     with torch.no_grad():
-        torch._foreach_lerp_(before, average, plan.polish_stretch)
-        torch._foreach_copy_(weights, before)
+        torch._foreach_copy_(weights, average)
     save_weights(codec.state_dict(), work / CODEC_FILE)
     log(event="done")
