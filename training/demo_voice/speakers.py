@@ -1,62 +1,118 @@
-"""The speakers of the training speech: espeak-ng's US English in many variants."""
+"""The speakers of the training speech: blends of the teacher's voices, nobody's own."""
 
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.demo_voice.teacher_styles import VOICES
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Speaker:
-    """One espeak-ng voice and its settings.
+    """A blend of voices and how it is read.
 
-    ``rate_wpm`` is words a minute; ``pitch`` and ``pitch_range`` are espeak-ng's own 0 to 99
-    scales; ``gain`` is a plain factor on the samples that brings the voice to LEVEL_DBFS.
+    `voices` are weights in the order of `VOICES` and sum to 1. `f0_hz` is the mean that the pitch
+    is moved towards, by `MAX_SHIFT` at most; `f0_range` multiplies how far it strays from its
+    mean. `stretch` multiplies every frequency of the spectrum, as a shorter throat would.
     """
 
-    voice: str
-    rate_wpm: int = 155
-    pitch: int = 50
-    pitch_range: int = 50
-    gain: float = 1.0
+    name: str
+    voices: tuple[float, ...]
+    speed: float = 1.0
+    stretch: float = 1.0
+    f0_hz: float | None = None
+    f0_range: float = 1.0
 
 
-DEFAULT_SPEAKER = Speaker("en-us+f5", rate_wpm=150, pitch=40, pitch_range=35, gain=1.62)
-"""A calm woman's voice, median F0 about 180 Hz; the gain was measured on 800 corpus lines."""
-
-# Median F0 about 85 to 110 Hz at pitch 50, 70 to 90 Hz at pitch 20, 115 to 150 Hz at pitch 80.
-_LOW_VARIANT_NAMES = """
-    Alex Andy Denis Diogo Gene Gene2 Henrique Hugo Lee Mario Michael Mike Reed RicishayMax adam
-    benjamin boris david edward edward2 gustave ian iven2 iven3 iven4 john kaukovalta klatt3 klatt4
-    klatt5 klatt6 m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel mike2 miguel norbert pablo pedro
-    quincy rob robert sandro travis victor
-"""
-# Median F0 about 175 to 270 Hz at pitch 50, 130 to 210 Hz at pitch 20.
-_HIGH_VARIANT_NAMES = """
-    Alicia Andrea Annie Nguyen anika aunty belinda f1 f2 f3 f4 f5 grandma linda robosoft6 shelby
-    steph steph2 steph3
-"""
-# Left out: whispers, robots, croaks, and the variants that clip inside espeak-ng.
-
-_LOW_VARIANTS = _LOW_VARIANT_NAMES.split()
-_HIGH_VARIANTS = _HIGH_VARIANT_NAMES.split()
-
-_LOW_SHARE, _RAISED_SHARE = 0.34, 0.24
+MAX_SHIFT = 7 / 12
+"""Octaves."""
+FIRST_NUMBERED_ID = 10
+DEFAULT_SHARE, NAMED_SHARE = 0.40, 0.012
+"""Of all lines: the default speaker's, and each named one's."""
 
 
-def random_speaker(rng: random.Random) -> Speaker:
-    """A speaker other than the default: 40 % have a median F0 below 120 Hz, some reach 280 Hz.
+def _blend(name: str, parts: dict[str, float], **manner: float) -> Speaker:
+    if abs(sum(parts.values()) - 1) > 1e-6:
+        raise ValueError(f"the parts of {name} do not sum to 1")
+    return Speaker(name, tuple(parts.get(voice, 0.0) for voice in VOICES), **manner)
 
-    The gain is left at 1; it is known once the speaker has been heard.
-    """
-    kind = rng.random()
-    if kind < _LOW_SHARE:
-        variant, pitch = rng.choice(_LOW_VARIANTS), rng.randint(15, 58)
-    elif kind < _LOW_SHARE + _RAISED_SHARE:
-        variant, pitch = rng.choice(_LOW_VARIANTS), rng.randint(59, 95)
-    else:
-        variant, pitch = rng.choice(_HIGH_VARIANTS), rng.randint(10, 70)
-    return Speaker(
-        voice=f"en-us+{variant}",
-        rate_wpm=rng.randint(130, 190),
-        pitch=pitch,
-        pitch_range=rng.randint(30, 70),
+
+DEFAULT_SPEAKER = _blend(
+    "shoal",
+    {"af_heart": 0.45, "af_bella": 0.25, "bf_emma": 0.15, "af_aoede": 0.15},
+    f0_range=1.08,
+)
+NAMED_SPEAKERS = (
+    _blend("tern", {"af_aoede": 0.4, "af_kore": 0.35, "bf_lily": 0.25}, f0_hz=225, stretch=1.02),
+    _blend("cove", {"bf_isabella": 0.4, "af_nova": 0.3, "bf_alice": 0.3}, f0_hz=165, stretch=0.98),
+    _blend("spray", {"af_jessica": 0.4, "af_river": 0.3, "af_alloy": 0.3}, speed=1.08),
+    _blend("lagoon", {"bf_emma": 0.45, "bf_alice": 0.3, "af_sarah": 0.25}),
+    _blend("fjord", {"am_onyx": 0.4, "am_adam": 0.3, "bm_george": 0.3}, f0_hz=88, stretch=0.97),
+    _blend("reef", {"am_michael": 0.45, "am_fenrir": 0.3, "am_puck": 0.25}),
+    _blend("dune", {"am_eric": 0.4, "am_liam": 0.3, "am_echo": 0.3}, speed=0.95),
+    _blend("brine", {"bm_george": 0.4, "bm_lewis": 0.35, "bm_fable": 0.25}, f0_hz=102),
+    _blend("gannet", {"am_puck": 0.45, "bm_daniel": 0.35, "am_santa": 0.2}, f0_hz=150),
+)
+"""Their ids are 1 to 9, in this order; the default speaker's is 0."""
+
+
+def _gaussian(rng: random.Random, voices: Sequence[str], sigma: float) -> tuple[float, ...]:
+    """A point as far from the voices' mean as they are, times sigma, in their span."""
+    draws = {voice: rng.gauss(0, 1) for voice in voices}
+    mean = sum(draws.values()) / len(draws)
+    scale = sigma / math.sqrt(len(draws))
+    return tuple(
+        1 / len(draws) + scale * (draws[voice] - mean) if voice in draws else 0.0
+        for voice in VOICES
     )
+
+
+def random_speaker(seed: str) -> Speaker:
+    """A new speaker: half are read as they are, the rest lower, higher, livelier or faster.
+
+    A fifth are low voices (75 to 110 Hz), an eighth high ones (220 to 300 Hz).
+    """
+    rng = random.Random(f"speaker/{seed}")
+    kind = rng.random()
+    sigma = rng.uniform(1.0, 1.5)
+    if kind < 0.5:
+        return Speaker(seed, _gaussian(rng, VOICES, sigma))
+    voices: Sequence[str] = VOICES
+    f0_hz = None
+    stretch = rng.uniform(0.93, 1.09)
+    if kind < 0.72:
+        voices = [voice for voice in VOICES if voice[1] == "m"]
+        f0_hz, stretch = rng.uniform(76, 110), rng.uniform(0.90, 1.02)
+    elif kind < 0.85:
+        voices = [voice for voice in VOICES if voice[1] == "f"]
+        f0_hz, stretch = rng.uniform(220, 300), rng.uniform(1.0, 1.12)
+    elif kind < 0.95:
+        f0_hz = rng.uniform(110, 220)
+    return Speaker(
+        seed,
+        _gaussian(rng, voices, sigma),
+        speed=rng.uniform(0.85, 1.2),
+        stretch=stretch,
+        f0_hz=f0_hz,
+        f0_range=rng.uniform(0.8, 1.3),
+    )
+
+
+def reader(shard: int) -> tuple[Speaker, int]:
+    """Who reads the shard, and their id."""
+    draw = random.Random(f"reader/{shard}").random()
+    if draw < DEFAULT_SHARE:
+        return DEFAULT_SPEAKER, 0
+    place = int((draw - DEFAULT_SHARE) / NAMED_SHARE)
+    if place < len(NAMED_SPEAKERS):
+        return NAMED_SPEAKERS[place], place + 1
+    return random_speaker(str(shard)), FIRST_NUMBERED_ID + shard
+
+
+def find_speaker(name: str) -> Speaker:
+    """A speaker by name, or the one that grows from any other word."""
+    for speaker in (DEFAULT_SPEAKER, *NAMED_SPEAKERS):
+        if speaker.name == name:
+            return speaker
+    return random_speaker(name)

@@ -1,170 +1,247 @@
-"""Speech for training the demo voice, made by espeak-ng.
+"""Speech for training the demo voice, read by a teacher: ``python -m training.demo_voice.speech
+--teacher DIR --out DIR --hours H``, on a GPU or, slowly, on the CPU.
 
-``python -m training.demo_voice.speech --corpus FILE --out DIR --processes N --hours H`` writes one
-shard for each 128 lines read by one speaker: ``NNNNN.npy`` (int16 at 22,050 Hz, utterances one
-after another, each whole frames long) and ``NNNNN.json``, which appears last:
-``{"speaker": {...}, "speaker_id": 0, "items": [[text, n_frames], ...]}``; speaker 0 is the default
-one. An empty file ``DONE`` ends the run. The same arguments give the same files, whatever the
-number of processes. Needs numpy and the espeakng-loader wheel only.
+Each shard holds 32 lines read by one speaker: ``NNNNN.npy`` (int16, mono, 24,000 Hz, utterances one
+after another, each whole frames long), ``NNNNN.phones.npy`` (uint8, the teacher's phoneme at each
+frame's centre, 0 for none) and ``NNNNN.json``, which appears last: ``{"speaker": {...},
+"speaker_id": 0, "items": [[text, n_frames], ...]}``; speaker 0 is the default one, 1 to 9 are the
+named ones. An empty file ``DONE`` ends the run. The same arguments on the same machine give the
+same lines, speakers and lengths. ``--probe SECONDS`` measures instead each way of computing.
+Needs torch and numpy only, and the folder that ``teacher_files.py`` made.
 """
 
 import argparse
-import gzip
-import itertools
 import json
-import multiprocessing
-import random
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from training.demo_voice.espeak import (
-    LEVEL_DBFS,
-    SAMPLE_RATE_HZ,
-    Espeak,
-    apply_gain,
-    level_gain,
-    trim_and_pad,
-)
-from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker, random_speaker
+from training.demo_voice.kokoro import SAMPLE_RATE_HZ, WAYS
+from training.demo_voice.speakers import Speaker, reader
+from training.demo_voice.teacher import Line, Reading, Recording, Teacher
+from training.demo_voice.teacher_lines import load_lines
 
-__all__ = [
-    "DEFAULT_SPEAKER",
-    "LEVEL_DBFS",
-    "SAMPLE_RATE_HZ",
-    "Espeak",
-    "Speaker",
-    "generate",
-    "random_speaker",
-    "trim_and_pad",
-]
+LINES_PER_SHARD = 32
+FRAME_SAMPLES = 1024
+LEVEL_DBFS = -22.0
+"""RMS level of every speaker, trimmed speech, re a full-scale constant (32,768)."""
+PEAK_LIMIT = 32_000
+"""Largest sample magnitude; a very peaky voice stays below LEVEL_DBFS."""
+LEVEL_SPREAD_DB = 1.0
+"""How far an utterance's level may lie from the middle of its speaker's."""
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Lines for one speaker; ``index`` names the shard and seeds espeak-ng's noise."""
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Lines for one speaker."""
 
     index: int
     speaker: Speaker
     speaker_id: int
-    lines: tuple[str, ...]
+    lines: tuple[tuple[str, bytes], ...]
 
 
-def _chunks(
-    lines: Sequence[str], default_share: float, lines_per_speaker: int, seed: int
-) -> Iterator[_Chunk]:
-    """Endlessly, pass after pass over the lines.
-
-    In each pass a share of the chunks is the default speaker's. Passes come in pairs: the
-    default speaker reads other chunks in the second than in the first, as far as the share allows.
-    """
-    starts = range(0, len(lines), lines_per_speaker)
-    for index in itertools.count():
-        turn, position = divmod(index, len(starts))
-        pair, second = divmod(turn, 2)
-        draw = random.Random(f"{seed}/default/{pair}/{position}").random()
-        is_default = (1.0 - draw if second else draw) < default_share
-        speaker = random_speaker(random.Random(f"{seed}/speaker/{index}"))
-        start = starts[position]
-        yield _Chunk(
-            index=index,
-            speaker=DEFAULT_SPEAKER if is_default else speaker,
-            speaker_id=0 if is_default else index + 1,
-            lines=tuple(lines[start : start + lines_per_speaker]),
-        )
+def shard_at(index: int, lines: Sequence[tuple[str, bytes]]) -> Shard:
+    """Lines are read in order; once used up they start over, with other speakers."""
+    begin = index * LINES_PER_SHARD
+    chosen = tuple(lines[i % len(lines)] for i in range(begin, begin + LINES_PER_SHARD))
+    return Shard(index, *reader(index), chosen)
 
 
-def _shard(out_dir: Path, index: int, suffix: str) -> Path:
-    return out_dir / f"{index:05d}{suffix}"
+def read_shards(teacher: Teacher, shards: Sequence[Shard]) -> Reading:
+    """All their lines in one go."""
+    lines = [Line(phonemes, shard.speaker) for shard in shards for _, phonemes in shard.lines]
+    return teacher.read(lines, seed=shards[0].index)
 
 
-def _speak_chunk(chunk: _Chunk, out_dir: Path, frame_samples: int) -> int:
-    """Write one shard; its length in samples."""
-    espeak = Espeak(seed=chunk.index)
-    kept: list[NDArray[np.int16]] = []
-    items: list[tuple[str, int]] = []
-    ungained = replace(chunk.speaker, gain=1.0)
-    for text in chunk.lines:
-        pcm = trim_and_pad(espeak.speak(text, ungained), frame_samples)
-        if pcm.size:
-            kept.append(pcm)
-            items.append((text, pcm.size // frame_samples))
-    espeak.close()
-    if not kept:
-        raise RuntimeError(f"{chunk.speaker} said nothing")
-    audio = np.concatenate(kept)
-    gain = DEFAULT_SPEAKER.gain if chunk.speaker_id == 0 else round(level_gain(audio), 4)
-    np.save(_shard(out_dir, chunk.index, ".npy"), apply_gain(audio, gain))
-    speaker = asdict(replace(chunk.speaker, gain=gain))
-    partial = _shard(out_dir, chunk.index, ".tmp")
-    partial.write_text(
-        json.dumps({"speaker": speaker, "speaker_id": chunk.speaker_id, "items": items})
-    )
-    partial.replace(_shard(out_dir, chunk.index, ".json"))
-    return audio.size
+def levelled(recordings: Sequence[Recording]) -> list[NDArray[np.int16]]:
+    """One speaker's recordings at LEVEL_DBFS together, each within LEVEL_SPREAD_DB of the middle."""
+    rms = np.array([np.sqrt(np.mean(r.pcm.astype(np.float64) ** 2)) for r in recordings])
+    level_db = 20 * np.log10(rms)
+    middle_db = np.median(level_db)
+    kept_db = np.clip(level_db, middle_db - LEVEL_SPREAD_DB, middle_db + LEVEL_SPREAD_DB)
+    gains = 10 ** ((kept_db - level_db) / 20)
+    samples = np.array([r.pcm.size for r in recordings])
+    together = np.sqrt(np.sum((rms * gains) ** 2 * samples) / np.sum(samples))
+    gains *= 32_768 * 10 ** (LEVEL_DBFS / 20) / together
+    peak = max(np.abs(r.pcm).max() * gain for r, gain in zip(recordings, gains, strict=True))
+    gains *= min(1.0, PEAK_LIMIT / peak)
+    return [
+        np.rint(r.pcm * np.float32(gain)).astype(np.int16)
+        for r, gain in zip(recordings, gains, strict=True)
+    ]
+
+
+def write_shard(out_dir: Path, shard: Shard, recordings: Sequence[Recording]) -> int:
+    """Its length in samples."""
+    heard = [(line, r) for line, r in zip(shard.lines, recordings, strict=True) if r.pcm.size]
+    items, audio, phones = [], [], []
+    for ((text, _), recording), pcm in zip(heard, levelled([r for _, r in heard]), strict=True):
+        frames = -(-pcm.size // FRAME_SAMPLES)
+        items.append((text, frames))
+        audio.append(np.pad(pcm, (0, frames * FRAME_SAMPLES - pcm.size)))
+        phones.append(recording.phonemes_of_frames(frames, FRAME_SAMPLES))
+    name = out_dir / f"{shard.index:05d}"
+    joined = np.concatenate(audio)
+    np.save(name.with_suffix(".npy"), joined)
+    np.save(name.with_suffix(".phones.npy"), np.concatenate(phones))
+    entry = {"speaker": asdict(shard.speaker), "speaker_id": shard.speaker_id, "items": items}
+    partial = name.with_suffix(".tmp")
+    partial.write_text(json.dumps(entry))
+    partial.replace(name.with_suffix(".json"))
+    return joined.size
+
+
+class _Writer:
+    """Writes shards on a thread of its own until there are enough."""
+
+    def __init__(self, out_dir: Path, hours: float) -> None:
+        self._out_dir, self._wanted = out_dir, int(hours * 3600 * SAMPLE_RATE_HZ)
+        self._queue: queue.Queue[tuple[Sequence[Shard], Reading] | None] = queue.Queue(2)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self.samples = 0
+        self._thread.start()
+
+    @property
+    def enough(self) -> bool:
+        return self._failure is not None or self.samples >= self._wanted
+
+    def put(self, shards: Sequence[Shard], reading: Reading) -> None:
+        self._queue.put((shards, reading))
+
+    def close(self) -> None:
+        """Wait for what was put; raises what went wrong."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            if self.enough:
+                continue
+            try:
+                self._write(*entry)
+            except BaseException as failure:  # noqa: BLE001 - raised again by close
+                self._failure = failure
+
+    def _write(self, shards: Sequence[Shard], reading: Reading) -> None:
+        recordings = reading.recordings()
+        for place, shard in enumerate(shards):
+            if self.samples >= self._wanted:
+                return
+            begin = place * LINES_PER_SHARD
+            own = recordings[begin : begin + LINES_PER_SHARD]
+            self.samples += write_shard(self._out_dir, shard, own)
 
 
 def generate(
-    out_dir: Path,
-    lines: Sequence[str],
-    processes: int,
-    *,
-    hours: float,
-    frame_samples: int = 1024,
-    default_share: float = 0.45,
-    lines_per_speaker: int = 128,
-    seed: int = 0,
+    teacher: Teacher, lines: Sequence[tuple[str, bytes]], out_dir: Path, hours: float, group: int
 ) -> float:
-    """Fill the empty folder ``out_dir`` with shards until there are ``hours``; the hours made.
-
-    When the lines are used up they start over with other speakers.
-    """
+    """Fill the empty folder `out_dir` with shards, `group` read at a time, until there are `hours`;
+    the hours made."""
     out_dir.mkdir(parents=True, exist_ok=True)
     if any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} is not empty")
-    wanted_samples = int(hours * 3600 * SAMPLE_RATE_HZ)
-    chunks = _chunks(lines, default_share, lines_per_speaker, seed)
-    made_samples = 0
-    # Results count in order, and what ran ahead of the last one is deleted: the shards are then
-    # the same for any number of processes.
-    pending: deque[tuple[int, Future[int]]] = deque()
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        while made_samples < wanted_samples:
-            while len(pending) < 2 * processes:
-                chunk = next(chunks)
-                job = pool.submit(_speak_chunk, chunk, out_dir, frame_samples)
-                pending.append((chunk.index, job))
-            made_samples += pending.popleft()[1].result()
-        pool.shutdown(cancel_futures=True)
-    for index, _ in pending:
-        for suffix in (".json", ".npy"):
-            _shard(out_dir, index, suffix).unlink(missing_ok=True)
+    writer = _Writer(out_dir, hours)
+    began_s, index = time.monotonic(), 0
+    try:
+        while not writer.enough:
+            shards = [shard_at(i, lines) for i in range(index, index + group)]
+            writer.put(shards, read_shards(teacher, shards))
+            index += group
+            made_s = writer.samples / SAMPLE_RATE_HZ
+            speed = made_s / (time.monotonic() - began_s)
+            print(f"speech: {made_s / 3600:.2f} h, {speed:.0f} x real time", flush=True)
+    finally:
+        writer.close()
     (out_dir / "DONE").touch()
-    return made_samples / SAMPLE_RATE_HZ / 3600
+    return writer.samples / SAMPLE_RATE_HZ / 3600
+
+
+def _mel_db(pcm: NDArray[np.float32]) -> Tensor:
+    """Log-mel spectrum, 60 dB deep, [bands, steps]."""
+    wave = torch.from_numpy(pcm)
+    power = torch.stft(
+        wave, 1024, 256, 1024, torch.hann_window(1024), return_complex=True
+    ).abs().square()  # fmt: skip
+    hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, 513)
+    edges = 700 * (torch.linspace(0, 8.0, 66).exp() - 1) / (np.exp(8.0) - 1) * 17.14
+    low, middle, high = (edges[i : i + 64, None] for i in range(3))
+    bands = torch.minimum((hz - low) / (middle - low), (high - hz) / (high - middle)).clamp_min(0)
+    mel = 10 * (bands @ power).clamp_min(1e-9).log10()
+    return mel.clamp_min(mel.max() - 60)
+
+
+def _probe(folder: Path, device: torch.device, seconds: float, group: int, batch_s: float) -> None:
+    """Print the speed of each way, and how far it is from the first."""
+    lines = load_lines(folder)
+    shards = [shard_at(i, lines) for i in range(group)]
+    first: list[Recording] = []
+    for name, way in WAYS.items():
+        try:
+            teacher = Teacher(folder, device, way, batch_s)
+            recordings = read_shards(teacher, shards).recordings()  # also warms up
+            audio_s = sum(r.pcm.size for r in recordings) / SAMPLE_RATE_HZ
+            began_s, rounds = time.monotonic(), 0
+            while time.monotonic() - began_s < seconds / len(WAYS):
+                reading = read_shards(teacher, shards)
+                rounds += 1
+            reading.recordings()
+            speed = rounds * audio_s / (time.monotonic() - began_s)
+        except RuntimeError as error:
+            print(f"{name}: failed, {error}", flush=True)
+            continue
+        first = first or recordings
+        away = [
+            float((_mel_db(a.pcm) - _mel_db(b.pcm)).abs().mean())
+            for a, b in zip(recordings, first, strict=True)
+            if a.pcm.size == b.pcm.size > 1024
+        ]
+        memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0
+        print(
+            f"{name}: {speed:.0f} x real time over {rounds} x {audio_s:.0f} s; from the first way "
+            f"{np.mean(away):.2f} dB on average, {np.max(away):.2f} at worst in {len(away)} of "
+            f"{len(first)} lines of equal length; {memory:.1f} GB",
+            flush=True,
+        )
 
 
 def main() -> None:
-    """Command line of ``generate``."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="gzipped text, one line each")
-    parser.add_argument("--out", type=Path, required=True, help="empty folder for the shards")
-    parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--hours", type=float, required=True, help="hours of audio, about")
-    parser.add_argument("--frame-samples", type=int, default=1024)
+    parser.add_argument("--teacher", type=Path, required=True, help="folder of teacher_files.py")
+    parser.add_argument("--out", type=Path, help="empty folder for the shards")
+    parser.add_argument("--hours", type=float, help="hours of speech, about")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--way", choices=WAYS, help="instead of the fastest for the device")
+    parser.add_argument("--group", type=int, default=32, help="shards read at a time")
+    parser.add_argument("--batch-seconds", type=float, default=400.0, help="of speech at once")
+    parser.add_argument("--probe", type=float, metavar="SECONDS", help="measure each way")
     arguments = parser.parse_args()
-    lines = gzip.decompress(arguments.corpus.read_bytes()).decode("ascii").splitlines()
-    hours = generate(
-        arguments.out,
-        lines,
-        arguments.processes,
-        hours=arguments.hours,
-        frame_samples=arguments.frame_samples,
-    )
+    device = torch.device(arguments.device)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    if arguments.probe:
+        _probe(
+            arguments.teacher, device, arguments.probe, arguments.group, arguments.batch_seconds
+        )
+        return
+    if arguments.out is None or arguments.hours is None:
+        parser.error("--out and --hours, or --probe")
+    way = WAYS[arguments.way or ("fused" if device.type == "cuda" else "plain")]
+    teacher = Teacher(arguments.teacher, device, way, arguments.batch_seconds)
+    lines = load_lines(arguments.teacher)
+    hours = generate(teacher, lines, arguments.out, arguments.hours, arguments.group)
     print(f"{hours:.2f} h in {arguments.out}")
 
 
