@@ -74,8 +74,8 @@ def _transformer() -> DualARConfig:
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """Three stages: everything together without a critic, the decoder alone with one, and the
-    decoder once more without.
+    """Two stages: everything together without a critic, and the decoder alone, with one but for
+    the end.
 
     After the first stage the codes no longer change, so the transformer can start.
     """
@@ -88,10 +88,12 @@ class CodecTraining:
     batch: int = 64
     crop_frames: int = 40
     critic_frames: int = 20
-    polish_steps: int = 2000
-    polish_seconds: float = float("inf")
+    polish: float = 0.12
+    """Share of the decoder's steps, the last ones, that go without the critic."""
     default_share: float = 0.5
-    """Share of the default speaker in the last stage's speech."""
+    """Share of the default speaker in the speech of those."""
+    decoder_average: float = 0.99
+    """Decay of the running average of the decoder's weights, which is what ships."""
     strange: float = 0.3
     """Share of crops that the encoder hears as another room, microphone or line would give them,
     while the decoder shall give them back clean."""
@@ -103,7 +105,7 @@ class CodecTraining:
     warmup_steps: int = 150
     first_hours: float = 3.0
     """Speech that must be there before the first step."""
-    hours: float = 120.0
+    hours: float = 80.0
     """Speech the codec is trained on at most."""
 
 
@@ -129,7 +131,7 @@ class TransformerTraining:
     """Weight of telling which phoneme comes next."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what ships."""
-    heldout_sentences: int = 400
+    heldout_sentences: int = 800
     encode_seconds: float = float("inf")
     """Wall clock the encoding may take; what is not encoded by then is not used."""
     encode_samples: int = 1 << 25
@@ -144,7 +146,7 @@ class Recipe:
     transformer: DualARConfig = field(default_factory=_transformer)
     codec_training: CodecTraining = field(default_factory=CodecTraining)
     transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
-    hours: float = 100.0
+    hours: float = 150.0
     compile: bool = True
     seed: int = 0
     card: CheckpointInfo = field(
@@ -168,7 +170,6 @@ def rehearsal() -> Recipe:
         codec_training=CodecTraining(
             steps=6,
             decoder_steps=3,
-            polish_steps=3,
             batch=2,
             crop_frames=16,
             critic_frames=8,
@@ -194,7 +195,6 @@ def brief(
     decoder_s: float,
     encode_s: float,
     transformer_s: float,
-    polish_s: float,
 ) -> Recipe:
     """`recipe` cut to fit the given seconds a stage."""
     return replace(
@@ -203,7 +203,6 @@ def brief(
             recipe.codec_training,
             seconds=codec_s,
             decoder_seconds=decoder_s,
-            polish_seconds=polish_s,
         ),
         transformer_training=replace(
             recipe.transformer_training, encode_seconds=encode_s, seconds=transformer_s

@@ -1,8 +1,7 @@
 """`python -m training.demo_voice.run`: everything from text to a checkpoint, on one GPU or two.
 
 Three processes work side by side: the teacher speaks on the last GPU, the codec trains on the first
-as soon as there is speech, and the transformer on the last as soon as the codes are final. The
-codec's decoder is polished last.
+as soon as there is speech, and the transformer on the last as soon as the codes are final.
 What `--work` already holds is not done again, so a run that was cut short goes on; speech, the one
 thing too large to carry away, is made anew.
 """
@@ -23,14 +22,14 @@ from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from training.demo_voice.progress import save_weights
 from training.demo_voice.recipe import Recipe, brief, demo_tokenizer, rehearsal
-from training.demo_voice.train_codec import CODEC_FILE, CODES_FILE, polish_codec, train_codec
+from training.demo_voice.train_codec import CODEC_FILE, CODES_FILE, train_codec
 from training.demo_voice.train_transformer import (
     MODEL_FILE,
     STEP_FILE,
     train_transformer,
 )
 
-_STAGES = {"codec": train_codec, "transformer": train_transformer, "polish": polish_codec}
+_STAGES = {"codec": train_codec, "transformer": train_transformer}
 
 
 def _stage(name: str, recipe: Recipe, work: Path, device: str) -> None:
@@ -86,8 +85,8 @@ def main() -> None:
     parser.add_argument("--hours", type=float, help="of speech, instead of the recipe's")
     parser.add_argument("--rehearse", action="store_true", help="tiny and short, for a CPU")
     parser.add_argument(
-        "--seconds", type=float, nargs=5,
-        metavar=("CODEC", "DECODER", "ENCODE", "TRANSFORMER", "POLISH"),
+        "--seconds", type=float, nargs=4,
+        metavar=("CODEC", "DECODER", "ENCODE", "TRANSFORMER"),
         help="end each stage by then, its schedule shrunk to fit",
     )  # fmt: skip
     parser.add_argument("--stages", nargs="*", choices=_STAGES, default=list(_STAGES),
@@ -112,12 +111,8 @@ def main() -> None:
             [sys.executable, "-m", "training.demo_voice.speech", "--teacher", arguments.teacher,
              "--out", speech, "--hours", str(recipe.hours), "--device", last],
         )  # fmt: skip
-    for together in ({"codec": first, "transformer": last}, {"polish": first}):
-        _run_stages(
-            {name: device for name, device in together.items() if name in arguments.stages},
-            recipe,
-            work,
-        )
+    devices = {"codec": first, "transformer": last}
+    _run_stages({name: devices[name] for name in arguments.stages}, recipe, work)
     assemble(recipe, work, arguments.out)
     print(f"checkpoint in {arguments.out}")
 

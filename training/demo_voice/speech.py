@@ -232,9 +232,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     if arguments.probe:
-        _probe(
-            arguments.teacher, device, arguments.probe, arguments.group, arguments.batch_seconds
-        )
+        _probe(arguments.teacher, device, arguments.probe, arguments.group, arguments.batch_seconds)
         return
     if arguments.out is None or arguments.hours is None:
         parser.error("--out and --hours, or --probe")

@@ -1,6 +1,5 @@
-"""Train the codec: all of it, then its decoder against a critic, then without one again."""
+"""Train the codec: all of it, then its decoder against a critic, and without one at the end."""
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -253,14 +252,19 @@ def _warm_up(
 
 
 def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: Path) -> None:
-    """Codes stay as they are; everything behind them learns to sound real."""
+    """Codes stay as they are; everything behind them learns to sound real.
+
+    At the end it goes on without the critic, who buys natural sound with detail that was never
+    spoken: a recogniser hears the difference. What is kept is the running average of the weights.
+    """
     plan, device = recipe.codec_training, shards.audio.device
     shards.wait_for(plan.first_hours)
     quantizer, spectra, critic = codec.quantizer, SpectralLoss().to(device), Critic().to(device)
     codec.requires_grad_(False)
     behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
     behind.requires_grad_(True)
-    weights, clip = list(behind.parameters()), NormClip()
+    weights: list[Tensor] = list(behind.parameters())
+    average, clip = [p.detach().clone() for p in weights], NormClip()
     fused = device.type == "cuda"
     optimizer = torch.optim.AdamW(
         weights, plan.decoder_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
@@ -272,11 +276,11 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
     def decode(quantised: Tensor) -> Tensor:
         return cast(Tensor, codec.decoder(quantizer.expand(quantised))[:, 0])
 
-    def look_up(x: Tensor) -> Tensor:
+    def quantise(x: Tensor) -> Tensor:
         return quantizer.look_up(quantizer.encode(codec.encoder(x[:, None])))
 
     run = torch.compile(decode) if recipe.compile else decode
-    look_up = torch.compile(look_up) if recipe.compile else look_up
+    look_up = torch.compile(quantise) if recipe.compile else quantise
     progress = Progress(plan.decoder_steps, plan.decoder_seconds, plan.warmup_steps)
     samples = plan.crop_frames * recipe.codec.frame_samples
     window = plan.critic_frames * recipe.codec.frame_samples
@@ -284,98 +288,59 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
     while progress.next():
         if progress.step % 20 == 0:
             shards.read_new(limit=8)
-        x, _ = shards.crops(plan.batch, samples)
+        polishes = progress.fraction > 1 - plan.polish
+        x, _ = shards.crops(plan.batch, samples, plan.default_share if polishes else None)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 quantised = look_up(x)
             wave = run(quantised).float()
         mel, linear = spectra(wave, x)
-        begin = int(torch.randint(0, samples - window + 1, ()))
-        real, made = x[:, begin : begin + window], wave[:, begin : begin + window]
-        with torch.autocast(device.type, torch.bfloat16):
-            verdict = critic_loss(critic(real), critic(made.detach()))
-        against.zero_grad(set_to_none=True)
-        verdict.backward()
-        against.step()
-        critic.requires_grad_(False)
-        with torch.autocast(device.type, torch.bfloat16):
-            with torch.no_grad():
-                wanted = critic(real)
-            passes, alike = generator_loss(wanted, critic(made))
-        critic.requires_grad_(True)
-        ramp = min(1.0, progress.step / 300)
-        loss = 15 * mel + 4 * linear + ramp * (3 * passes + 6 * alike)
+        loss = 15 * mel + 4 * linear
+        if not polishes:
+            passes, alike, verdict = _judge(critic, against, x, wave, window)
+            ramp = min(1.0, progress.step / 300)
+            loss = loss + ramp * (3 * passes + 6 * alike)
+            sums[2:] += torch.stack((passes, alike, verdict)).detach()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip([w.grad for w in weights if w.grad is not None])
+        rate = progress.lr(plan.decoder_lr)
+        if polishes:
+            rate = plan.polish_lr * (1 - progress.fraction) / plan.polish
         for group in (*optimizer.param_groups, *against.param_groups):
-            group["lr"] = progress.lr(plan.decoder_lr)
+            group["lr"] = rate
         optimizer.step()
-        sums += torch.stack((mel, linear, passes, alike, verdict)).detach()
+        torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - plan.decoder_average)
+        sums[:2] += torch.stack((mel, linear)).detach()
         if progress.step % 100 == 0:
             mean = [round(v, 3) for v in (sums / 100).tolist()]
-            rate = 100 / (time.monotonic() - last_s)
             log(decoder_step=progress.step, mel_linear_passes_alike_critic=mean,
-                steps_per_s=rate, fraction=progress.fraction)  # fmt: skip
+                steps_per_s=100 / (time.monotonic() - last_s), fraction=progress.fraction)  # fmt: skip
             sums.zero_()
             last_s = time.monotonic()
         if time.monotonic() - saved_s > 60:
             save_weights(codec.state_dict(), work / CODEC_FILE)
             saved_s = time.monotonic()
-
-
-def polish_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
-    """The decoder once more, without the critic and half of it on the default speaker.
-
-    The critic buys natural sound with detail that was never spoken; a recogniser hears the
-    difference. What is kept is the running average of the weights.
-    """
-    log, plan = Log(work / "polish.log"), recipe.codec_training
-    random.seed(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    codec, spectra = DAC(recipe.codec), SpectralLoss().to(device)
-    codec.load_state_dict(load_file(work / CODEC_FILE))
-    codec.to(device).requires_grad_(False)
-    shards = Shards(
-        work / "speech", min(plan.hours, recipe.hours), recipe.codec.frame_samples, device
-    )
-    shards.read_all()
-    quantizer, clip = codec.quantizer, NormClip()
-    behind = nn.ModuleList((quantizer.post_module, quantizer.upsample, codec.decoder))
-    behind.requires_grad_(True)
-    weights: list[Tensor] = list(behind.parameters())
-    average = [p.detach().clone() for p in weights]
-    fused = device.type == "cuda"
-    optimizer = torch.optim.AdamW(
-        weights, plan.polish_lr, (0.8, 0.99), weight_decay=1e-3, fused=fused
-    )
-
-    def decode(quantised: Tensor) -> Tensor:
-        return cast(Tensor, codec.decoder(quantizer.expand(quantised))[:, 0])
-
-    run = torch.compile(decode) if recipe.compile else decode
-    progress = Progress(plan.polish_steps, plan.polish_seconds, plan.warmup_steps)
-    samples, sums = plan.crop_frames * recipe.codec.frame_samples, torch.zeros(2, device=device)
-    while progress.next():
-        x, _ = shards.crops(plan.batch, samples, plan.default_share)
-        with torch.autocast(device.type, torch.bfloat16):
-            with torch.no_grad():
-                quantised = quantizer.look_up(codec.encode(x))
-            wave = run(quantised).float()
-        mel, linear = spectra(wave, x)
-        optimizer.zero_grad(set_to_none=True)
-        (15 * mel + 4 * linear).backward()
-        clip([w.grad for w in weights if w.grad is not None])
-        for group in optimizer.param_groups:
-            group["lr"] = progress.lr(plan.polish_lr)
-        optimizer.step()
-        torch._foreach_lerp_(average, [p.detach() for p in weights], 0.01)
-        sums += torch.stack((mel, linear)).detach()
-        if progress.step % 50 == 0:
-            mean = [round(v, 3) for v in (sums / 50).tolist()]
-            log(step=progress.step, mel_linear=mean, fraction=progress.fraction)
-            sums.zero_()
     with torch.no_grad():
         torch._foreach_copy_(weights, average)
-    save_weights(codec.state_dict(), work / CODEC_FILE)
-    log(event="done")
+
+
+def _judge(
+    critic: Critic, against: torch.optim.Optimizer, x: Tensor, wave: Tensor, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The critic learns from a stretch of real and made speech [B, samples], and says of the made
+    one how well it passes for real and how alike it is; last, how far the critic is mistaken."""
+    begin = int(torch.randint(0, x.shape[1] - window + 1, ()))
+    real, made = x[:, begin : begin + window], wave[:, begin : begin + window]
+    with torch.autocast(x.device.type, torch.bfloat16):
+        verdict = critic_loss(critic(real), critic(made.detach()))
+    against.zero_grad(set_to_none=True)
+    verdict.backward()
+    against.step()
+    critic.requires_grad_(False)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.no_grad():
+            wanted = critic(real)
+        passes, alike = generator_loss(wanted, critic(made))
+    critic.requires_grad_(True)
+    return passes, alike, verdict

@@ -312,8 +312,7 @@ def train_transformer(recipe: Recipe, work: Path, device: torch.device) -> None:
         frame_rate_hz=rate_hz,
         strange_begin=length,
     )
-    count = min(plan.rows, max(1, len(heldout) // 8))
-    exam = next(rows(heldout, seed=1).batches(count))
+    exam = next(rows(heldout, seed=1).batches(plan.rows))
     batches = _batches(training, rows, plan.rows, recipe.seed)
     _train(recipe, run, batches, exam, work, log)
 
