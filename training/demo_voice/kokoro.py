@@ -60,7 +60,9 @@ def _widened(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         channels = weights[f"{name}.conv1.weight"].shape[1]
         extra = -channels % 8
         for conv in ("conv1", "conv1x1"):
-            wide[f"{name}.{conv}.weight"] = F.pad(weights[f"{name}.{conv}.weight"], (0, 0, 0, extra))
+            wide[f"{name}.{conv}.weight"] = F.pad(
+                weights[f"{name}.{conv}.weight"], (0, 0, 0, extra)
+            )
         for part, pads in (("weight", (0, 0, 0, extra)), ("bias", (0, extra))):
             halves = weights[f"{name}.norm1.fc.{part}"].chunk(2)
             wide[f"{name}.norm1.fc.{part}"] = torch.cat([F.pad(half, pads) for half in halves])
@@ -358,9 +360,7 @@ class Kokoro:
                 frames = frames + 1
             here = valid(frames, x.shape[1])[:, :, None]
             noise = noise[:, : x.shape[1]] * here
-            x = x * here + self._snake_block(
-                f"{_GENERATOR}noise_res.{stage}", noise, style, frames
-            )
+            x = x * here + self._snake_block(f"{_GENERATOR}noise_res.{stage}", noise, style, frames)
             blocks = [
                 self._snake_block(f"{_GENERATOR}resblocks.{3 * stage + i}", x, style, frames)
                 for i in range(3)

@@ -156,9 +156,7 @@ class Teacher:
             rows[own] = self._styles.rows(speaker.voices, sizes[own])
         return torch.from_numpy(rows)
 
-    def _durations(
-        self, lines: Sequence[Line], styles: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _durations(self, lines: Sequence[Line], styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`Kokoro.durations` of all lines, in their order."""
         sizes = torch.tensor([len(line.phonemes) + 2 for line in lines])
         time = int(sizes.max())
@@ -187,8 +185,9 @@ class Teacher:
         speakers = list(dict.fromkeys(line.speaker for line in lines))
         number = {speaker: i for i, speaker in enumerate(speakers)}
         wanted = torch.tensor([(s.f0_hz or 0.0) / s.stretch for s in speakers])
-        wanted, reach = self._to_device(wanted), self._to_device(
-            torch.tensor([s.f0_range for s in speakers])
+        wanted, reach = (
+            self._to_device(wanted),
+            self._to_device(torch.tensor([s.f0_range for s in speakers])),
         )
         stretch = self._to_device(torch.tensor([s.stretch for s in speakers]))
         total = torch.zeros(2, len(speakers), device=self._device)

@@ -78,9 +78,7 @@ class _Reader:
                 yield f"{_module(node.name)}.weight", self._stored[inputs[1]]
         elif node.op_type == "Gather" and inputs[0].endswith(".weight_quantized"):
             _, scale, zero = self._dequantizers[node.output[0]].input
-            weight = Quantized.of(
-                self._stored[inputs[0]], self._stored[zero], self._stored[scale]
-            )
+            weight = Quantized.of(self._stored[inputs[0]], self._stored[zero], self._stored[scale])
             yield inputs[0].removeprefix("encoder.").removesuffix("_quantized"), weight
         elif node.op_type == "MatMul" and node.name.endswith("l_linear/MatMul"):
             (weight_name,) = (name for name in inputs if name in self._stored)
