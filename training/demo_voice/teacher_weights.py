@@ -10,9 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Weights look like noise: neither neighbours nor positions foretell a byte.
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
-
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
@@ -60,7 +57,7 @@ def save_weights(weights: Weights, path: Path) -> None:
     raw = io.BytesIO()
     np.savez(raw, **arrays)  # type: ignore[arg-type]
     partial = path.with_suffix(".partial")
-    partial.write_bytes(lzma.compress(raw.getvalue(), filters=_FILTERS))
+    partial.write_bytes(lzma.compress(raw.getvalue(), preset=6))
     partial.replace(path)
 
 
