@@ -55,7 +55,7 @@ def test_lines_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:
     signed = np.array([[-128, 127], [3, -4]], np.int8)
-    per_channel = Quantized.of(signed, np.int8(3), np.array([0.5, 2.0], np.float32))
+    per_channel = Quantized.of(signed, np.array(3, np.int8), np.array([0.5, 2.0], np.float32))
     plain = np.array([1.5, -0.25], np.float32)
     save_weights({"matrix": per_channel, "bias": plain}, tmp_path / "weights")
     loaded = load_weights(tmp_path / "weights")
@@ -71,9 +71,9 @@ def test_a_voice_keeps_its_rows_when_packed(tmp_path: Path) -> None:
         rows.astype("<f4").tofile(tmp_path / f"{name}.bin")
     assert pack_styles(tmp_path, tmp_path / "styles.npy") < 0.01
     first = np.eye(len(VOICES))[0]
-    rows = Styles(tmp_path / "styles.npy").rows(first, np.array([1, 256, 510, 600]))
+    kept = Styles(tmp_path / "styles.npy").rows(first, np.array([1, 256, 510, 600]))
     wanted = np.sin(np.array([0, 255 / 509, 1, 1]) * 3)
-    np.testing.assert_allclose(rows[:, 0], wanted, atol=0.01)
+    np.testing.assert_allclose(kept[:, 0], wanted, atol=0.01)
 
 
 def test_readers_are_the_same_each_time_and_have_their_shares() -> None:
