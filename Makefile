@@ -80,12 +80,12 @@ clients: $(VENV)/.installed-dev
 
 # Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
 DEMO := .work/demo
-CORPUS := .work/corpus.txt.gz
+TEACHER := .work/teacher/weights.npz.xz
 
-$(CORPUS): $(VENV)/.installed-dev
-	$(BIN)/python -m training.demo_voice.corpus --out .work
+$(TEACHER): $(VENV)/.installed-dev
+	$(BIN)/python -m training.demo_voice.teacher_files --work .work
 
-demo-voice: $(CORPUS)
+demo-voice: $(TEACHER)
 	$(BIN)/python -m training.demo_voice.run --corpus $(CORPUS) --work $(DEMO) --out $(DEMO)/checkpoint $(ARGS)
 	$(BIN)/python -m training.demo_voice.evaluate --model-dir $(DEMO)/checkpoint
 

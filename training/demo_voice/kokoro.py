@@ -193,7 +193,8 @@ class Kokoro:
         if f"{name}.conv1x1.weight" in self._weights:
             around = self._convolve(f"{name}.conv1x1", around)
         bias = self._weights[f"{name}.conv2.bias"]
-        return between.add(h, around, bias, frames)[0] * math.sqrt(0.5)
+        made: Tensor = between.add(h, around, bias, frames)[0] * math.sqrt(0.5)
+        return made
 
     def _snake_block(self, name: str, x: Tensor, style: Tensor, frames: Tensor) -> Tensor:
         """A residual block of the generator."""

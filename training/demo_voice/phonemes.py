@@ -28,16 +28,22 @@ _PUNCTUATION_TAGS = {
     "(": "-LRB-",
     ")": "-RRB-",
 }
-_DETERMINERS = frozenset("a an the this that these those".split())
-_OWNERS = frozenset("my your his her our their its some no any every".split())
-_PRONOUNS = frozenset("i he she we they it you".split())
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_DETERMINERS = frozenset(_words("a an the this that these those"))
+_OWNERS = frozenset(_words("my your his her our their its some no any every"))
+_PRONOUNS = frozenset(_words("i he she we they it you"))
 _PREPOSITIONS = frozenset(
-    "in on at of for with from by into over under near about between during through past".split()
+    _words("in on at of for with from by into over under near about between during through past")
 )
 _BEFORE_BASE_VERB = frozenset(
-    "to will would can could should must may might do did does please let's".split()
+    _words("to will would can could should must may might do did does please let's")
 )
-_BEFORE_PARTICIPLE = frozenset("has have had was were been is are".split())
+_BEFORE_PARTICIPLE = frozenset(_words("has have had was were been is are"))
 
 
 def _tag(token: str, before: str, joined: bool) -> str:

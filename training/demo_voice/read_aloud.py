@@ -1,8 +1,8 @@
 """The teacher reads given sentences, on the CPU:
 ``python -m training.demo_voice.read_aloud --work DIR --read FILE --speaker NAME --out DIR``.
 
-`DIR` is the folder of `teacher_files.py`; the sentences stand one a line, in words. A speaker's name
-is the default one's, a named one's, or any other word, from which a new speaker grows.
+`DIR` is the folder of `teacher_files.py`; the sentences stand one a line, in words. A speaker's
+name is the default one's, a named one's, or any other word, from which a new speaker grows.
 """
 
 import argparse

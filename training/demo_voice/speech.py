@@ -63,7 +63,7 @@ def read_shards(teacher: Teacher, shards: Sequence[Shard]) -> Reading:
 
 
 def levelled(recordings: Sequence[Recording]) -> list[NDArray[np.int16]]:
-    """One speaker's recordings at LEVEL_DBFS together, each within LEVEL_SPREAD_DB of the middle."""
+    """One speaker's recordings, together at LEVEL_DBFS, each near the middle of them."""
     rms = np.array([np.sqrt(np.mean(r.pcm.astype(np.float64) ** 2)) for r in recordings])
     level_db = 20 * np.log10(rms)
     middle_db = np.median(level_db)

@@ -212,7 +212,7 @@ class Teacher:
         )
         for owner, own, (f0_hz, _) in zip(owners, means, curves, strict=True):
             stray = (f0_hz.clamp_min(1).log() - own[:, None]).clamp(-_MAX_STRAY, _MAX_STRAY)
-            f0_hz *= (shift[owner][:, None] + (reach[owner] - 1)[:, None] * stray).exp()
+            f0_hz.mul_((shift[owner][:, None] + (reach[owner] - 1)[:, None] * stray).exp())
 
 
 def _batches(order: Tensor, lengths: Tensor, budget: int) -> Iterator[Tensor]:
@@ -263,7 +263,8 @@ def _high_passed(sound: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(sound, size)
     hz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ, device=sound.device)
     ratio = hz / _HIGH_PASS_HZ
-    return torch.fft.irfft(spectrum * (1j * ratio / (1 + 1j * ratio)), size)[:, : sound.shape[1]]
+    kept: Tensor = torch.fft.irfft(spectrum * (1j * ratio / (1 + 1j * ratio)), size)
+    return kept[:, : sound.shape[1]]
 
 
 def _stretched(sound: Tensor, factors: Tensor) -> Tensor:

