@@ -229,6 +229,8 @@ def main() -> None:
     parser.add_argument("--probe", type=float, metavar="SECONDS", help="measure each way")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # kernels start where the current device is
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     if arguments.probe:
