@@ -193,7 +193,7 @@ def _section(spoken: Spoken) -> str:
     warnings = "".join(f'<p class="figures">{escape(each)}</p>' for each in spoken.warnings)
     return (
         f"<section><h2>{title}</h2>"
-        f'<audio controls preload="none" src="{spoken.file}" aria-label="{title}"></audio>'
+        f'<audio controls preload="metadata" src="{spoken.file}" aria-label="{title}"></audio>'
         + "".join(f"<p>{escape(text)}</p>" for text in texts)
         + f'<p class="figures">{escape(spoken.figures)}</p>{warnings}</section>'
     )
@@ -207,9 +207,9 @@ async def make(backend: SmartBackend, names: Sequence[str], out: Path) -> None:
         spoken = await speak_all(backend, names, out)
         day = datetime.now().astimezone().date().isoformat()
         told = (
-            f"{info.checkpoint}, {info.sample_rate_hz:,} Hz, {backend.plan.strategy}, "
-            f"{info.num_threads} threads, {day}. RTF is time by length: 0.1 is ten times faster "
-            "than it plays."
+            f"{info.checkpoint}, {info.sample_rate_hz:,} Hz, on {info.device} in {info.precision} "
+            f"({info.way}), threads: {info.num_threads}, {day}. RTF is time by length: 0.1 is ten "
+            "times faster than it plays."
         )
     (out / PAGE).write_text(page(told, spoken), "utf-8")
     print(f"Open {out / PAGE} in a browser.")
