@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where the system has no C compiler, pip brings one: the kernels of CPUs are compiled here.
 EXTRA := $(if $(shell command -v cc gcc clang 2>/dev/null),,[cpu])
 
-.PHONY: serve ui bench stability test test-all fuzz lint format pages parity clients demo-voice clean help
+.PHONY: serve ui bench samples stability test test-all fuzz lint format pages parity clients demo-voice clean help
 
 help:
-	@echo "make serve | ui | bench | stability | test | test-all | fuzz | lint | format | pages | parity | clients | demo-voice | clean"
+	@echo "make serve | ui | bench | samples | stability | test | test-all | fuzz | lint | format | pages | parity | clients | demo-voice | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ ui: $(VENV)/.installed-ui
 # This machine's figures, fish-speech 0.1.0 beside ours, in the environment that `make parity` uses.
 bench: $(VENV)/.installed
 	SHOAL_DATA_DIR=.venv-oracle $(BIN)/shoal bench $(ARGS)
+
+# Ten wavs of the shipped voice in samples/, and a page to listen to them.
+samples: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.samples $(ARGS)
 
 # A real server under real memory limits, with its bounds and without; hours. Root, for cgroups.
 stability: $(VENV)/.installed-dev

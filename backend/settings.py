@@ -211,6 +211,9 @@ class Settings(BaseSettings):
     default_voice: str = ""
     """Saved voice that speaks where a request names none; empty is the checkpoint's own."""
 
+    shipped_voices: bool = True
+    """Whether the voices that the checkpoint ships are listed and spoken in."""
+
     max_voices: int = Field(1000, ge=0, le=100_000)
     """Most voices that are saved."""
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from backend.audio.joins import Levels
 from backend.core import AudioOutput, SamplingParams, Sentence
+from backend.hardware.need import CheckpointShape
+from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_text
 from backend.worker.messages import Speak
 from tests.heard import FORMATS, Sound, heard, whole
@@ -26,7 +28,7 @@ CHAPTERS = Path(__file__).parent / "chapters.txt"
 PARAGRAPHS = 2
 """Of a chapter, each a line of the file."""
 TEMPI = (0.5, 1.0, 1.5, 2.0)
-_CHARACTERS = 200
+_CHARACTERS = CheckpointShape.from_folder(SHIPPED_VOICE_DIR).info.max_segment_characters
 
 
 @dataclass(frozen=True, slots=True)

@@ -451,6 +451,7 @@ def test_list_of_voices(tmp_path: Path) -> None:
                 "created_at": int(created),
                 "type": "audio_sample",
                 "language": None,
+                "is_shipped": False,
             }
             names = [each["id"] for each in listed["voices"]]
             assert names[:3] == ["Ann", "echo", "default"]

@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.costs": {"core"},
     "serving.outlook": {"core", "hardware"},
     "serving.script": {"core", "errors", "text"},
-    "serving.references": {"core", "errors", "settings", "text", "voices"},
+    "serving.references": {"core", "errors", "settings", "text", "voices", "model.config"},
     "serving.backlog": {"errors"},
     "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {

@@ -45,6 +45,11 @@ def state_of(health: dict[str, Any]) -> tuple[str, str]:
     return "busy" if waiting else "", f"{health.get('checkpoint')} on {where}{load}"
 
 
+def since_when(voice: dict[str, Any]) -> str:
+    """The day on which a voice was saved, or that it came with the checkpoint."""
+    return "shipped" if voice.get("is_shipped") else str(voice["created_at"])[:10]
+
+
 def what_became_of(voice: dict[str, Any], what: str) -> str:
     """`Anna is saved.`, and what had to be done to her recording."""
     warnings = "; ".join(voice.get("warnings") or ())

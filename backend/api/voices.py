@@ -90,6 +90,9 @@ class VoiceAnswer(BaseModel):
     codec_id: str = Field(examples=["3c9a1f0e"])
     """The codec it was encoded by: a checkpoint with another cannot speak in it."""
     created_at: str = Field(examples=["2026-11-23T05:00:00.000000+00:00"])
+    is_shipped: bool = Field(examples=[False])
+    """It came with the checkpoint: it cannot be changed or deleted, only hidden by one of its
+    name."""
 
 
 class CreatedVoice(VoiceAnswer):
@@ -100,7 +103,7 @@ class CreatedVoice(VoiceAnswer):
 
 
 class VoiceList(BaseModel):
-    """Every saved voice, the oldest first."""
+    """Every voice, the oldest first."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -207,7 +210,7 @@ async def save_voice(
 
 @router.get("", response_model=VoiceList)
 async def list_voices(backend: Backend) -> Response:
-    """Every saved voice, the oldest first."""
+    """Every voice, saved or shipped with the checkpoint, the oldest first."""
     return Response(await in_bulk(lambda: _listed(backend.voices)), media_type=JSON)
 
 
@@ -240,9 +243,9 @@ async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAn
     return VoiceAnswer.model_validate(voice)
 
 
-@router.delete("/{name}", status_code=204, responses=errors(404, 507))
+@router.delete("/{name}", status_code=204, responses=errors(404, 409, 507))
 async def delete_voice(name: str, backend: Backend) -> None:
-    """Delete a voice; what is being spoken in it is spoken to its end.
+    """Delete a saved voice; what is being spoken in it is spoken to its end.
 
     A damaged one, as `GET /voices` lists it, is deleted by its id.
     """

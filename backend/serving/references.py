@@ -17,9 +17,11 @@ from backend.core import (
     VoicePrompt,
 )
 from backend.errors import BadField, BadReference, UnknownVoice, UploadTooLarge
+from backend.model.config import codec_fingerprint
 from backend.settings import Settings
 from backend.text.fold import fold
 from backend.voices.cache import ReferenceCache
+from backend.voices.shipped import VOICES_FOLDER, ShippedVoices
 from backend.voices.store import VoiceStore
 
 MAX_REFERENCES = 4
@@ -31,13 +33,24 @@ _READING = 2
 Encode = Callable[[bytes], Awaitable[ReferenceCodes]]
 
 
+def _shipped(settings: Settings) -> ShippedVoices:
+    """The voices in the checkpoint's folder, where there are any and they are wanted."""
+    folder = settings.checkpoint_dir / VOICES_FOLDER
+    if not (settings.shipped_voices and folder.is_dir()):
+        return ShippedVoices()
+    return ShippedVoices.read(folder, codec_fingerprint(settings.checkpoint_dir))
+
+
 class References:
-    """Saved voices, and recordings encoded once."""
+    """Saved voices, shipped ones among them, and recordings encoded once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.voices = VoiceStore(
-            settings.data_dir / "voices", settings.max_voices, settings.voices_limit_mb * MIB
+            settings.data_dir / "voices",
+            settings.max_voices,
+            settings.voices_limit_mb * MIB,
+            _shipped(settings),
         )
         disk_bytes = settings.reference_disk_cache_mb * MIB
         self.cache = ReferenceCache(

@@ -12,6 +12,7 @@ from backend.errors import BadField
 from backend.voices import sealed
 from backend.voices.name import is_id
 
+VOICE_SUFFIX = ".voice"
 MAX_TRANSCRIPT_CHARACTERS = 5000
 """Several times what anybody says in the longest recording."""
 MAX_DESCRIPTION_CHARACTERS = 1000
@@ -43,6 +44,8 @@ class Voice:
     description: str = ""
     language: str = ""
     """One of `core.LANGUAGES` in which its texts are read unless they say another; "" is none."""
+    is_shipped: bool = False
+    """It came with the checkpoint, and stays as it is. No file says so: where it lies does."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -54,10 +57,12 @@ class Saved(msgspec.Struct, frozen=True):
     """As in `ReferenceCodes`."""
 
     def check(self) -> None:
-        """Raise `DamagedFile` unless there are as many codes as the voice says."""
+        """Raise `DamagedFile` unless there are as many codes as the voice says, kept by us."""
         voice = self.voice
         if voice.num_codebooks < 1 or len(self.codes) != 2 * voice.num_codebooks * voice.frames:
             raise sealed.DamagedFile("its codes are not as long as it says")
+        if voice.is_shipped:
+            raise sealed.DamagedFile("it says that it ships with a checkpoint")
 
 
 def new_time() -> str:
@@ -74,11 +79,16 @@ def open_foreign(data: bytes) -> Saved:
     if len(data) > MAX_FILE_BYTES:
         raise sealed.DamagedFile(f"it has {len(data)} bytes, and no voice has that many")
     saved = sealed.opened(data, Saved)
+    check_foreign(saved)
+    return saved
+
+
+def check_foreign(saved: Saved) -> None:
+    """Raise `DamagedFile` unless a server like this one might have written it."""
     saved.check()
     problem = _problem(saved.voice)
     if problem:
         raise sealed.DamagedFile(problem)
-    return saved
 
 
 def check_texts(transcript: str, description: str) -> None:

@@ -32,7 +32,8 @@ LIBRARY_AXE = {"presentation-role-conflict"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("metrics")
-    with serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(folder)) as served:
+    environment = {"SHOAL_METRICS_DIR": str(folder), "SHOAL_SHIPPED_VOICES": "false"}
+    with serving(SHOAL_METRICS="true", **environment) as served:
         yield served
 
 

@@ -16,6 +16,13 @@ from pathlib import Path
 import httpx
 import psutil
 
+from backend.hardware.need import CheckpointShape
+from backend.settings import SHIPPED_VOICE_DIR
+
+VOICE = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
+"""The shipped voice: what it is made of, and what it says of itself."""
+RATE_HZ = VOICE.codec.sample_rate_hz
+"""Of what it speaks."""
 START_S = 120.0
 _compiled = tempfile.TemporaryDirectory(prefix="shoal-compiled-")
 """The kernels that the first server compiled, and what it tried of them: later ones begin with

@@ -89,7 +89,7 @@ def test_a_checkpoint_that_is_damaged_while_it_serves(tmp_path: Path) -> None:
     folder = tmp_path / "voice"
 
     def restore() -> None:
-        for file in SHIPPED_VOICE_DIR.iterdir():
+        for file in filter(Path.is_file, SHIPPED_VOICE_DIR.iterdir()):
             shutil.copyfile(file, folder / f"{file.name}.new")
             (folder / f"{file.name}.new").replace(folder / file.name)
         (folder / "model.pth").unlink(missing_ok=True)
@@ -154,7 +154,8 @@ def voice(server: Served, recording: bytes, name: str = "Anna") -> httpx.Respons
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="file sizes are limited on Linux")
 def test_a_disk_that_is_full_for_the_log_voices_recordings_and_takes(tmp_path: Path) -> None:
     logs = tmp_path / "metrics"
-    with serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=str(logs)) as server:
+    environment = {"SHOAL_METRICS_DIR": str(logs), "SHOAL_SHIPPED_VOICES": "false"}
+    with serving(SHOAL_METRICS="true", **environment) as server:
         long = " ".join([SAID] * 4)
         recording = speak(server, text=long).content
         (log,) = logs.glob("synthesis_*.csv")

@@ -179,7 +179,7 @@ def test_greedy_speech_is_the_same_in_both_engines(fish: Engine, shoal: Engine) 
 
 def test_codes_sound_the_same_in_both_engines(fish: Engine, shoal: Engine) -> None:
     spoken = io.BytesIO()
-    soundfile.write(spoken, shoal.say(TEXT).samples, SAMPLE_RATE_HZ, format="WAV")
+    soundfile.write(spoken, shoal.say(TEXT).samples, shoal.info.sample_rate_hz, format="WAV")
     codes = shoal.encode(spoken.getvalue())
     theirs, mine = fish.decode(codes), shoal.decode(codes)
     assert len(theirs) == len(mine) == codes.frames * shoal.info.frame_samples

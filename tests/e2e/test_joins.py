@@ -11,13 +11,12 @@ import pytest
 from backend.core import AudioFormat
 from backend.text.sentences import split_text
 from benchmarks.joins import TEMPI, chapters
-from tests.e2e.serving import Served
+from tests.e2e.serving import RATE_HZ, VOICE, Served
 from tests.heard import FORMATS, Sound, heard
 from tests.joined import joins
 
 pytestmark = pytest.mark.timeout(900)
 
-RATE_HZ = 22_050
 OFF_S = 0.02
 """How far a pause may be off: nobody hears a third of a second change by so much."""
 OFF_AT_SPEED_S = 0.025
@@ -50,7 +49,7 @@ def check(
     spread_s: float,
 ) -> None:
     """Each join of `text`."""
-    asked = split_text(text, 200)
+    asked = split_text(text, VOICE.info.max_segment_characters)
     assert [each["text"] for each in sentences] == [each.text for each in asked]
     pauses_s = [sentence.pause_s / speed for sentence in asked[:-1]]
     ends_s = [each["end_s"] for each in sentences[:-1]]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import soundfile
 
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import RATE_HZ, Served, serving
 from training.demo_voice.espeak import SAMPLE_RATE_HZ
 from training.demo_voice.evaluate import HELDOUT, read_aloud, wav_bytes
 from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
@@ -41,7 +41,7 @@ def heard(answer: httpx.Response) -> Samples:
     assert answer.status_code == 200, answer.text
     samples: Samples
     samples, rate_hz = soundfile.read(io.BytesIO(answer.content), dtype="float32")
-    assert rate_hz == SAMPLE_RATE_HZ
+    assert rate_hz == RATE_HZ
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() < 0.999, "it clips"
     assert -30 < level_dbfs(samples) < -14
@@ -73,7 +73,7 @@ def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
             pool.map(lambda text, voice: post(server, text, voice, seed="3"), texts, voices)
         )
     for answer, reading in zip(answers, readings, strict=True):
-        seconds = len(heard(answer)) / SAMPLE_RATE_HZ
+        seconds = len(heard(answer)) / RATE_HZ
         assert 0.5 < seconds / (len(reading) / SAMPLE_RATE_HZ) < 2
         assert int(answer.headers["X-Generated-Tokens"]) > 10
 
@@ -83,7 +83,7 @@ def test_a_reference_steers_the_pitch(server: Served) -> None:
     for speaker in (LOW, HIGH):
         reference = wav_bytes(read_aloud([SAID], speaker)[0])
         answer = post(server, SENTENCES[20], reference, prompt_text=SAID, seed="1")
-        pitches.append(median_pitch_hz(heard(answer), SAMPLE_RATE_HZ))
+        pitches.append(median_pitch_hz(heard(answer), RATE_HZ))
     assert pitches[1] > 1.4 * pitches[0] > 0
 
 
@@ -99,7 +99,7 @@ def test_long_text_is_spoken_whole(server: Served) -> None:
     samples = heard(answer)
     expected_s = sum(len(r) for r in read_aloud(SENTENCES[40:46], DEFAULT_SPEAKER)) / SAMPLE_RATE_HZ
     assert int(answer.headers["X-Segments"]) >= 2
-    assert 0.7 < len(samples) / SAMPLE_RATE_HZ / expected_s < 1.6
+    assert 0.7 < len(samples) / RATE_HZ / expected_s < 1.6
 
 
 def test_health_answers_while_it_speaks(server: Served) -> None:
@@ -189,5 +189,5 @@ def test_say_speaks_without_a_server(tmp_path: Path) -> None:
     command = (*shoal, "say", SENTENCES[0], "-o", str(out), "--seed", "1")
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     samples, rate_hz = soundfile.read(out, dtype="float32")
-    assert rate_hz == SAMPLE_RATE_HZ
+    assert rate_hz == RATE_HZ
     assert len(samples) > rate_hz

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import soundfile
 
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import RATE_HZ, Served, serving
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import Samples, median_pitch_hz
 
@@ -79,14 +79,14 @@ def test_events_tell_what_is_spoken_and_carry_what_comes_whole(server: Served) -
     told = samples_of(b"".join(map(base64.b64decode, pieces)))
     # The seed that was drawn speaks the same again.
     whole = samples_of(speak(server, scene, seed=str(done["seed"])).content)
-    assert len(told) == len(whole) == pytest.approx(done["audio_s"] * 22_050, abs=22)
+    assert len(told) == len(whole) == pytest.approx(done["audio_s"] * RATE_HZ, abs=22)
     assert np.abs(told - whole).mean() < 0.01
     assert done["audio_s"] == pytest.approx(plan["expected_audio_s"], rel=0.5)
     ends = [each for each in events if each["type"] == "sentence.end"]
     assert ends[-1]["end_s"] == pytest.approx(done["audio_s"], abs=0.01)
     assert sum(each["generated_tokens"] for each in ends) == done["generated_tokens"]
     for end in ends[:-1]:
-        pause = told[int(end["end_s"] * 22_050) + 23 :][:1000]
+        pause = told[int(end["end_s"] * RATE_HZ) + 23 :][:1000]
         assert np.abs(pause).max() == 0, "where it ends no pause follows"
     again = httpx.post(f"{server.url}/estimate-memory", json={"text": scene}).json()
     assert again["speed"] == "measured"
@@ -95,7 +95,7 @@ def test_events_tell_what_is_spoken_and_carry_what_comes_whole(server: Served) -
 
 def test_two_calls_without_a_reference_are_one_speaker(server: Served) -> None:
     pitches = [
-        median_pitch_hz(samples_of(speak(server, text).content), 22_050)
+        median_pitch_hz(samples_of(speak(server, text).content), RATE_HZ)
         for text in SENTENCES[10:14]
     ]
     assert max(pitches) / min(pitches) < 1.12, pitches
@@ -136,7 +136,7 @@ def test_memory_is_flat_and_short_ones_are_not_kept_waiting(server: Served) -> N
             speak(server, SHORT)
         assert not is_over.is_set(), "three short ones waited for the long one"
         received = long.result()
-    assert received > 2 * 22_050 * len(LONG) / 30, "it was cut off"
+    assert received > 2 * RATE_HZ * len(LONG) / 30, "it was cut off"
     growth = [(peak - was) / MIB for peak, was in zip(peaks, before, strict=True)]
     assert growth[0] < 40, f"the server grew by {growth[0]:.0f} MiB"
     assert growth[1] < 80, f"the worker grew by {growth[1]:.0f} MiB"
@@ -162,7 +162,7 @@ def test_told_to_stop_it_finishes_what_it_speaks_and_refuses_the_rest() -> None:
         server.process.wait(60)
         assert (spoken.status_code, refused.status_code) == (200, 503)
         assert "stopping" in refused.json()["detail"]
-        assert len(samples_of(spoken.content)) > 3 * 22_050
+        assert len(samples_of(spoken.content)) > 3 * RATE_HZ
     assert not psutil.pid_exists(server.process.pid) or not server.process.is_running()
 
 

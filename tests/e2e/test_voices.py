@@ -51,7 +51,7 @@ def kill_9(server: Served) -> None:
 
 def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
     data_dir = str(tmp_path)
-    with serving(SHOAL_DATA_DIR=data_dir) as server:
+    with serving(SHOAL_DATA_DIR=data_dir, SHOAL_SHIPPED_VOICES="false") as server:
         recording = speak(server, SAID).content
         upload = {"audio": ("voice.wav", recording)}
         made = httpx.post(
@@ -72,7 +72,7 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
         assert saved == from_file  # the same codes, the same transcript, the same seed
         kill_9(server)
 
-    with serving(SHOAL_DATA_DIR=data_dir) as server:
+    with serving(SHOAL_DATA_DIR=data_dir, SHOAL_SHIPPED_VOICES="false") as server:
         assert httpx.get(f"{server.url}/voices").json() == {
             "voices": [{k: v for k, v in voice.items() if k != "warnings"}],
             "damaged": [],
@@ -84,7 +84,7 @@ def test_a_voice_outlives_kill_9_and_is_encoded_once(tmp_path: Path) -> None:
         assert renamed.status_code == 200
         kill_9(server)
 
-    with serving(SHOAL_DATA_DIR=data_dir) as server:
+    with serving(SHOAL_DATA_DIR=data_dir, SHOAL_SHIPPED_VOICES="false") as server:
         assert httpx.get(f"{server.url}/voices/anja").json()["id"] == voice["id"]
         assert httpx.delete(f"{server.url}/voices/anja").status_code == 204
         assert httpx.get(f"{server.url}/voices").json() == {"voices": [], "damaged": []}

@@ -45,11 +45,12 @@ def _saved() -> None:
         st.session_state["chosen-voice"] = wanted if wanted in names else names[-1]
     name = st.selectbox("Voice", names, key="chosen-voice")
     voice = next(each for each in voices if each["name"] == name)
+    is_shipped = voice.get("is_shipped", False)
     with st.container(horizontal=True):
         is_to_hear = st.button("Listen")
         if st.button("Export"):
             _offer(name)
-        if st.button("Delete"):
+        if st.button("Delete", disabled=is_shipped):
             _ask_to_delete(name)
     if is_to_hear:
         hear(name)
@@ -62,7 +63,7 @@ def _saved() -> None:
             key=f"transcript-of-{name}",
         )
         # Called before the page is drawn: a drawing that is cut short would lose the click.
-        st.button("Save the changes", on_click=_change, args=(name,))
+        st.button("Save the changes", on_click=_change, args=(name,), disabled=is_shipped)
 
 
 def voice_table(voices: list[dict[str, Any]]) -> pd.DataFrame:
@@ -72,7 +73,7 @@ def voice_table(voices: list[dict[str, Any]]) -> pd.DataFrame:
             "Name": [voice["name"] for voice in voices],
             "Recording": [f"{voice['audio_s']:.1f} s" for voice in voices],
             "Transcript": ["yes" if voice["transcript"] else "no" for voice in voices],
-            "Saved": [voice["created_at"][:10] for voice in voices],
+            "Saved": [words.since_when(voice) for voice in voices],
         }
     )
 

@@ -25,9 +25,11 @@ class VoicesTab:
             with gr.Column(scale=1, min_width=320):
                 self._build_new()
         self.note = gr.HTML("", elem_id="voices-note")
+        self.told = [self.new_name, self.new_transcript, self.delete, self.change]
+        """What follows the choice of a voice; `_told` gives their values."""
         self.shown = [
             *(self.choice, self.table, speak.voice.voice, speak.scene.names),
-            *(self.new_name, self.new_transcript),
+            *self.told,
         ]
         """What shows which voices there are; `read` gives their values."""
         self._wire()
@@ -72,9 +74,7 @@ class VoicesTab:
         self.imported.upload(
             self._import, self.imported, [self.note, self.imported, *shown], **quiet
         )
-        self.choice.input(
-            self._show, self.choice, [self.new_name, self.new_transcript, self.sample], **quiet
-        )
+        self.choice.input(self._show, self.choice, [*self.told, self.sample], **quiet)
         self.hear.click(self._hear, self.choice, [self.sample, self.note], **quiet)
         self.delete.click(
             lambda name: gr.update(visible=bool(name)), self.choice, self.asks, **quiet
@@ -108,13 +108,14 @@ class VoicesTab:
             gr.update(choices=voice_choices(names)),
             names,
             # With the choice itself: what came later would undo what was typed meanwhile.
-            *(self._told(voices, chosen) if chosen in names else [gr.skip(), gr.skip()]),
+            *(self._told(voices, chosen) if chosen in names else [gr.skip()] * len(self.told)),
         ]
 
-    def _told(self, voices: list[dict[str, Any]], name: str | None) -> list[str]:
-        """What the fields say that change the voice of that name."""
-        voice = next((each for each in voices if each["name"] == name), None)
-        return [voice["name"], voice["transcript"]] if voice else ["", ""]
+    def _told(self, voices: list[dict[str, Any]], name: str | None) -> list[Any]:
+        """What the fields say that change the voice of that name; a shipped one stays as it is."""
+        voice = next((each for each in voices if each["name"] == name), {})
+        mend = gr.update(interactive=not voice.get("is_shipped", False))
+        return [voice.get("name", ""), voice.get("transcript", ""), mend, mend]
 
     async def _save(self, name: str, recording: str | None, transcript: str) -> list[Any]:
         stay = [gr.skip()] * 3
@@ -180,7 +181,7 @@ def voice_table(voices: list[dict[str, Any]]) -> str:
     rows = "".join(
         f"<tr><td>{escape(voice['name'])}</td><td>{voice['audio_s']:.1f} s</td>"
         f"<td>{'yes' if voice['transcript'] else 'no'}</td>"
-        f"<td>{escape(voice['created_at'][:10])}</td>"
+        f"<td>{escape(words.since_when(voice))}</td>"
         f'<td><a href="page/voices/{voice["id"]}.voice" download>Export</a></td></tr>'
         for voice in voices
     )

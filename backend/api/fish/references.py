@@ -150,7 +150,7 @@ async def list_references(request: Request, backend: Backend) -> Response:
 @router.delete(
     "/delete",
     response_class=Response,
-    responses=_answers(_DONE) | errors(404, 413, 422, 507),
+    responses=_answers(_DONE) | errors(404, 409, 413, 422, 507),
     openapi_extra=_body({"reference_id": "anna"}),
 )
 async def delete(request: Request, backend: Backend) -> Response:

@@ -93,7 +93,7 @@ async def list_models(
         list[str], Query(description="No voice here has tags, so none has these.", max_length=100)
     ] = [],  # noqa: B006 # FastAPI copies it
 ) -> Response:
-    """The saved voices, the newest first.
+    """The voices, saved or shipped with the checkpoint, the newest first.
 
     `self`, `author_id`, `language`, `title_language` and `sort_by` change nothing.
     """
@@ -214,7 +214,7 @@ async def update_model(
     return _model(voice)
 
 
-@router.delete("/{model_id}", status_code=204, responses=errors(404, 507))
+@router.delete("/{model_id}", status_code=204, responses=errors(404, 409, 507))
 async def delete_model(backend: Backend, model_id: str) -> None:
     """Delete a voice, by id or name."""
     await asyncio.to_thread(backend.voices.delete, model_id)

@@ -101,6 +101,7 @@ _VOICE_EXAMPLE = {
     "created_at": 1_790_000_000,
     "type": "audio_sample",
     "language": "de",
+    "is_shipped": False,
 }
 
 
@@ -197,6 +198,7 @@ def _listed(saved: Sequence[Voice]) -> bytes:
             "created_at": int(datetime.fromisoformat(voice.created_at).timestamp()),
             "type": "audio_sample",
             "language": voice.language or None,
+            "is_shipped": voice.is_shipped,
         }
         for voice in saved
     ]
