@@ -22,7 +22,7 @@ import soxr
 from backend.audio.pcm import Samples
 from backend.audio.read import read_reference
 from tests.recordings import encoded
-from training.demo_voice.evaluate import read_aloud
+from training.demo_voice.reading import read_aloud
 from training.demo_voice.speakers import DEFAULT_SPEAKER, random_speaker
 
 RATE_HZ = 22_050

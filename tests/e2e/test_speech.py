@@ -16,8 +16,10 @@ import soundfile
 
 from tests.e2e.serving import Served, serving
 from training.demo_voice.espeak import SAMPLE_RATE_HZ
-from training.demo_voice.evaluate import HELDOUT, read_aloud, wav_bytes
-from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
+from training.demo_voice.evaluate import HELDOUT
+from training.demo_voice.reading import read_aloud, wav_bytes
+from training.demo_voice.measure import Samples, level_dbfs
+from training.demo_voice.pitch import median_pitch_hz
 from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker
 
 pytestmark = pytest.mark.timeout(300)
