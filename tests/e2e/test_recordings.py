@@ -10,8 +10,8 @@ import soundfile
 from tests.e2e.serving import Served
 from tests.recordings import encoded
 from training.demo_voice.espeak import SAMPLE_RATE_HZ
-from training.demo_voice.reading import read_aloud
 from training.demo_voice.measure import level_dbfs
+from training.demo_voice.reading import read_aloud
 from training.demo_voice.speakers import Speaker
 
 pytestmark = pytest.mark.timeout(300)

@@ -14,6 +14,7 @@ LEVEL_STEP_DB = 1.5
 _HOP_S = 0.001
 _BURST_S, _APART_S = 0.008, 0.025
 _MAINS_HZ = (50.0, 60.0)
+_HUM_BLOCK_S = 0.5
 _PROMINENT_DB = 10.0
 
 
@@ -61,20 +62,26 @@ def _envelope(pcm: Samples, rate_hz: int) -> NDArray[np.float32]:
 
 
 def hum_dbfs(pcm: Samples, rate_hz: int) -> float:
-    """Level of the mains line that stands out of the sound beside it; -120 where none does."""
-    if len(pcm) < rate_hz // 2:
-        return -120.0
+    """Level of a mains line that stands out all the time; -120 where none does.
+
+    A low voice has energy there too, but moves on.
+    """
+    block = round(_HUM_BLOCK_S * rate_hz)
+    blocks = [pcm[start : start + block] for start in range(0, len(pcm) - block + 1, block)]
+    return max(
+        min((_line_dbfs(each, rate_hz, mains_hz) for each in blocks), default=-120.0)
+        for mains_hz in _MAINS_HZ
+    )
+
+
+def _line_dbfs(pcm: Samples, rate_hz: int, mains_hz: float) -> float:
     window = np.hanning(len(pcm))
     spectrum = np.abs(np.fft.rfft(pcm * window, 4 * len(pcm))) * 2 / window.sum()
-    hertz = np.fft.rfftfreq(4 * len(pcm), 1 / rate_hz)
-    level = -120.0
-    for mains_hz in _MAINS_HZ:
-        off = np.abs(hertz - mains_hz)
-        line = spectrum[off < 1].max()
-        beside = np.sqrt(np.mean(np.square(spectrum[(off > 5) & (off < 15)])))
-        if 20 * np.log10((line + 1e-9) / (beside + 1e-9)) > _PROMINENT_DB:
-            level = max(level, float(20 * np.log10(line / np.sqrt(2) + 1e-9)))
-    return level
+    off = np.abs(np.fft.rfftfreq(4 * len(pcm), 1 / rate_hz) - mains_hz)
+    line = spectrum[off < 1].max()
+    beside = np.sqrt(np.mean(np.square(spectrum[(off > 5) & (off < 15)])))
+    is_prominent = 20 * np.log10((line + 1e-9) / (beside + 1e-9)) > _PROMINENT_DB
+    return float(20 * np.log10(line / np.sqrt(2) + 1e-9)) if is_prominent else -120.0
 
 
 def level_steps(levels_db: list[float]) -> int:

@@ -1,10 +1,10 @@
 """`python -m training.demo_voice.evaluate`: is the demo voice what it must be?
 
 Speaks the held-out texts through a real worker process with the server's default sampling, listens
-with a recogniser, and measures. What needs recordings reads them from folders: the teacher's reading
-of held-out sentence NN as `NN.wav` (from 00), unseen speakers as `NN.wav` with the words in `NN.txt`
-(20 of them, then low voices), recordings from elsewhere as `training.demo_voice.recordings` writes
-them. A folder that is not there leaves its rows unmeasured. Prints a table, then one JSON line.
+with a recogniser, and measures. What needs recordings reads them from folders: the teacher's
+reading of held-out sentence NN as `NN.wav` (from 00), unseen speakers as `NN.wav` with the words in
+`NN.txt` (20 of them, then low voices), recordings from elsewhere as `recordings.py` writes them. A
+folder that is not there leaves its rows unmeasured. Prints a table, then one JSON line.
 """
 
 import argparse
@@ -46,10 +46,10 @@ def evaluate(arguments: argparse.Namespace) -> Found:
     model_dir: Path | None = arguments.model_dir
     everything = HELDOUT.read_text("utf-8").splitlines()
     sentences, texts = everything, HELDOUT_LONG.read_text("utf-8").splitlines()
-    seeds, turns = _SEEDS, _TURNS
+    seeds, turns = list(_SEEDS), _TURNS
     if arguments.quick:
         sentences, texts = sentences[:_QUICK_SENTENCES], texts[:: len(texts) // _QUICK_LONG]
-        seeds, turns = _SEEDS[:1], 1
+        seeds, turns = seeds[:1], 1
     told(f"{len(sentences)} sentences with {len(seeds)} seeds")
     found, listened = everyday(model_dir, sentences, seeds, told)
     if arguments.teacher.is_dir():
@@ -60,9 +60,8 @@ def evaluate(arguments: argparse.Namespace) -> Found:
     found |= long_texts(model_dir, texts, told)
     if speakers := read_folder(arguments.speakers):
         told(f"{len(speakers)} unseen speakers")
-        found |= unseen(
-            model_dir, speakers[: SPEAKERS if arguments.quick else None], everything, told
-        )
+        several = speakers[:SPEAKERS] if arguments.quick else speakers
+        found |= unseen(model_dir, several, everything, told)
     if not arguments.recordings.is_dir():
         write_folder(collect(told), arguments.recordings)
     if recordings := read_folder(arguments.recordings):

@@ -19,14 +19,14 @@ from training.demo_voice.measure import (
     nearest,
     rank_correlation,
     speech_level_db,
+    trim,
     voice_statistics,
     warped_distance,
 )
 from training.demo_voice.pitch import median_pitch_hz, pitch_deviation_semitones
-from training.demo_voice.reading import trim, wav_bytes
 from training.demo_voice.recognise import Heard, transcribe
 from training.demo_voice.recordings import Recording
-from training.demo_voice.speaking import Utterance, Wish, as_heard, speak_texts
+from training.demo_voice.speaking import Utterance, Wish, as_heard, speak_texts, wav_bytes
 
 Told = Callable[[str], None]
 Found = dict[str, object]
@@ -239,7 +239,8 @@ def unseen(
         "low_voices": len(low),
     }
     if low:
+        off = np.array([abs(np.log2(b / a)) if b else np.inf for a, b in low])
         # Half an octave up or down is nearer to the speaker's octave than to another.
-        kept = [abs(np.log2(b / a)) < 0.5 if b else False for a, b in low]
-        found["octave_kept"] = float(np.mean(kept))
+        found["octave_kept"] = float(np.mean(off < 0.5))
+        found["low_within_15_percent"] = float(np.mean(off < np.log2(1.15)))
     return found

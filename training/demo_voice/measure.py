@@ -1,4 +1,4 @@
-"""What can be measured of speech without listening: level, likeness, defects; pitch has a file."""
+"""What can be measured of speech without listening: level and likeness."""
 
 import numpy as np
 import soxr
@@ -20,7 +20,7 @@ def level_dbfs(pcm: Samples) -> float:
 
 
 def speech_level_db(pcm: Samples, rate_hz: int) -> float:
-    """RMS level of the 50 ms blocks that are no pause: within 10 dB of the mean; -120 of silence."""
+    """RMS of the 50 ms blocks within 10 dB of the mean, so without pauses; -120 of silence."""
     block = round(_BLOCK_S * rate_hz)
     blocks = pcm[: len(pcm) // block * block].reshape(-1, block)
     power = np.mean(np.square(blocks, dtype=np.float64), axis=1)
@@ -106,6 +106,12 @@ def warped_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         before = np.stack((steps[i - 1, j - 1], steps[i - 1, j], steps[i, j - 1]))
         steps[i, j] = 1 + np.take_along_axis(before, best[None], 0)[0]
     return float(total[rows, columns] / steps[rows, columns])
+
+
+def trim(pcm: Samples, threshold: float = 0.004) -> Samples:
+    """Without what is quieter than `threshold` at both ends."""
+    sound = np.flatnonzero(np.abs(pcm) > threshold)
+    return pcm[sound[0] : sound[-1] + 1] if sound.size else pcm
 
 
 def rank_correlation(a: list[float], b: list[float]) -> float:

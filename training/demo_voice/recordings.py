@@ -22,13 +22,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from training.demo_voice.espeak import SAMPLE_RATE_HZ
 from training.demo_voice.measure import Samples
+from training.demo_voice.reading import read_aloud
 from training.demo_voice.speakers import Speaker
-
-try:
-    from training.demo_voice.reading import SAMPLE_RATE_HZ, read_aloud
-except (ImportError, OSError):  # the wheel is missing, or this is no POSIX
-    read_aloud = None  # type: ignore[assignment]
 
 PACKAGES = (
     *("pocketsphinx-testdata", "alsa-utils"),
@@ -39,6 +36,8 @@ LEAST_S, MOST_S = 3.5, 14.0
 ALTERED = ("person.librivox-1", "person.asterisk-en-1", "synthesizer.flite-rms", "language.de")
 """Those that are also heard over a telephone line and through noise."""
 
+_OUT = "OUT"
+"""Stands in a command for the file it writes."""
 _ENGLISH = (
     "The lamp in the hallway flickers whenever a heavy truck drives past the house.",
     "I would like two tickets for the evening show, please, somewhere near the front.",
@@ -96,7 +95,7 @@ def collect(told: Callable[[str], None] = print) -> list[Recording]:
     with tempfile.TemporaryDirectory(prefix="recordings-") as folder:
         root = _fetched(Path(folder), told)
         found = [*_librivox(root), *_asterisk(root), *_alsa(root), *_flite(told), *_pico(told)]
-    found += _espeak(told)
+    found += _espeak()
     named = {each.name: each for each in found}
     for name in ALTERED:
         if name in named:
@@ -189,7 +188,7 @@ def _asterisk(root: Path) -> Iterator[Recording]:
 def _g722(path: Path) -> Samples:
     with av.open(str(path), format="g722") as file:
         frames = [frame.to_ndarray().reshape(-1) for frame in file.decode(audio=0)]
-    samples: Samples = np.concatenate(frames).astype(np.float32) / 32_768
+    samples: Samples = np.concatenate(frames).astype(np.float32) / np.float32(32_768)
     return samples
 
 
@@ -209,8 +208,9 @@ def _flite(told: Callable[[str], None]) -> Iterator[Recording]:
         told("flite is not installed (apt-get install flite): its voices are left out")
         return
     for voice in ("kal16", "awb", "rms", "slt"):
-        yield _spoken_by(f"synthesizer.flite-{voice}", " ".join(_ENGLISH),
-                         lambda path, v=voice: ["flite", "-voice", v, " ".join(_ENGLISH), path])  # fmt: skip
+        text = " ".join(_ENGLISH)
+        command = ["flite", "-voice", voice, text, _OUT]
+        yield _spoken_by(command, f"synthesizer.flite-{voice}", text)
 
 
 def _pico(told: Callable[[str], None]) -> Iterator[Recording]:
@@ -222,22 +222,19 @@ def _pico(told: Callable[[str], None]) -> Iterator[Recording]:
     }
     for code, text in texts.items():
         kind = "synthesizer" if code == "en-GB" else "language"
-        yield _spoken_by(f"{kind}.pico-{code}", text,
-                         lambda path, c=code, t=text: ["pico2wave", "-l", c, "-w", path, t])  # fmt: skip
+        yield _spoken_by(["pico2wave", "-l", code, "-w", _OUT, text], f"{kind}.pico-{code}", text)
 
 
-def _spoken_by(name: str, said: str, command: Callable[[str], list[str]]) -> Recording:
+def _spoken_by(command: list[str], name: str, said: str) -> Recording:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "spoken.wav")
-        subprocess.run(command(path), check=True, capture_output=True)
+        filled = [path if word == _OUT else word for word in command]
+        subprocess.run(filled, check=True, capture_output=True)
         pcm, rate_hz = soundfile.read(path, dtype="float32")
     return Recording(name, pcm[: int(MOST_S * rate_hz)], rate_hz, said)
 
 
-def _espeak(told: Callable[[str], None]) -> Iterator[Recording]:
-    if read_aloud is None:
-        told("espeak-ng cannot be loaded (pip install espeakng-loader): left out")
-        return
+def _espeak() -> Iterator[Recording]:
     for voice in ("en-us+m3", "en+f2"):
         pcm = np.concatenate(read_aloud(list(_ENGLISH), Speaker(voice)))
         yield Recording(f"synthesizer.espeak-{voice}", pcm, SAMPLE_RATE_HZ, " ".join(_ENGLISH))

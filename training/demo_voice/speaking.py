@@ -1,6 +1,7 @@
-"""Speech of a checkpoint for judging it, by a real worker process, as the server speaks and joins."""
+"""Speech of a checkpoint, by a real worker process, read, cut and joined as the server does it."""
 
 import asyncio
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import soundfile
 
 from backend.audio.joins import Levels
 from backend.core import SamplingParams, Sentence, VoicePrompt
@@ -63,6 +65,13 @@ class Utterance:
         return all(sentence.ended for sentence in self.sentences)
 
 
+def wav_bytes(pcm: Samples, rate_hz: int) -> bytes:
+    """A recording to send as a reference."""
+    file = io.BytesIO()
+    soundfile.write(file, pcm, rate_hz, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
 async def speak_all(
     model_dir: Path | None,
     requests: list[Reading],
@@ -71,8 +80,7 @@ async def speak_all(
     told: Callable[[int], None] = lambda done: None,
 ) -> list[Spoken]:
     """Every request through one worker process, a few at a time; `told` how many are done."""
-    more = {} if threads is None else {"num_threads": threads}
-    settings = Settings(model_dir=model_dir, log_level="WARNING", **more)
+    settings = Settings(model_dir=model_dir, log_level="WARNING", num_threads=threads)
     client = WorkerClient(worker_command(settings, Deployment.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(at_once)
