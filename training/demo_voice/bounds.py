@@ -45,3 +45,6 @@ CI = {
     "pitch_deviation": Bound("pitch deviation in a sentence, semitones", 1.2, "at least", ".2f"),
     "defects": Bound("sentences with clicks, DC, hum or a level step", 1, shown=".0f"),
 }
+
+MOST_MISHEARD = 0.3
+"""Share of the words of a sentence or three, where tests listen to what a route answers."""
