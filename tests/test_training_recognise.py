@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from training.demo_voice import recognise
 from training.demo_voice.compare import WordErrors, repeated, word_errors
-from training.demo_voice.espeak import SAMPLE_RATE_HZ
 from training.demo_voice.measure import Samples
-from training.demo_voice.reading import read_aloud
+from training.demo_voice.reading import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.recognise import transcribe
-from training.demo_voice.speakers import Speaker
 
 RATE_HZ = 16_000
 SPEAKER = Speaker("en-us+m1", rate_wpm=150)

@@ -9,10 +9,8 @@ import soundfile
 
 from tests.e2e.serving import Served
 from tests.recordings import encoded
-from training.demo_voice.espeak import SAMPLE_RATE_HZ
 from training.demo_voice.measure import level_dbfs
-from training.demo_voice.reading import read_aloud
-from training.demo_voice.speakers import Speaker
+from training.demo_voice.reading import SAMPLE_RATE_HZ, Speaker, read_aloud
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,12 +15,10 @@ import pytest
 import soundfile
 
 from tests.e2e.serving import Served, serving
-from training.demo_voice.espeak import SAMPLE_RATE_HZ
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import Samples, level_dbfs
 from training.demo_voice.pitch import median_pitch_hz
-from training.demo_voice.reading import read_aloud
-from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker
+from training.demo_voice.reading import CALM_SPEAKER, SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.speaking import wav_bytes
 
 pytestmark = pytest.mark.timeout(300)
@@ -68,7 +66,7 @@ def test_noise_is_not_taken_for_speech() -> None:
 
 def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
     texts = SENTENCES[:10]
-    readings = read_aloud(texts, DEFAULT_SPEAKER)
+    readings = read_aloud(texts, CALM_SPEAKER)
     references = [
         wav_bytes(read_aloud([SAID], speaker)[0], SAMPLE_RATE_HZ) for speaker in (LOW, HIGH)
     ]
@@ -102,7 +100,7 @@ def test_long_text_is_spoken_whole(server: Served) -> None:
     text = " ".join(SENTENCES[40:46])
     answer = post(server, text, seed="2")
     samples = heard(answer)
-    expected_s = sum(len(r) for r in read_aloud(SENTENCES[40:46], DEFAULT_SPEAKER)) / SAMPLE_RATE_HZ
+    expected_s = sum(len(r) for r in read_aloud(SENTENCES[40:46], CALM_SPEAKER)) / SAMPLE_RATE_HZ
     assert int(answer.headers["X-Segments"]) >= 2
     assert 0.7 < len(samples) / SAMPLE_RATE_HZ / expected_s < 1.6
 

@@ -1,13 +1,11 @@
 """The words that are sent are the words that are heard, on every road that speech takes."""
 
 import asyncio
-import io
 import json
 
 import httpx
 import numpy as np
 import pytest
-import soundfile
 from websockets.asyncio.client import connect
 
 from backend.core import AudioFormat
@@ -36,10 +34,6 @@ def speak(server: Served, text: str, **fields: str) -> bytes:
     return answer.content
 
 
-def wav(audio: bytes) -> tuple[Sound, int]:
-    return soundfile.read(io.BytesIO(audio), dtype="float32")
-
-
 def check(text: str, sound: Sound, rate_hz: int) -> None:
     said = transcribe(sound, rate_hz).text
     errors = word_errors(text, said)
@@ -60,12 +54,12 @@ def test_in_a_stream(server: Served) -> None:
 
 
 def test_in_a_long_text(server: Served) -> None:
-    check(LONG, *wav(speak(server, LONG, long_text="split")))
+    check(LONG, *heard(speak(server, LONG, long_text="split"), "wav", RATE_HZ))
 
 
 def test_numbers_are_heard_as_they_are_read(server: Served) -> None:
     text = "The train leaves at 6:45, and 2 tickets cost $18."
-    check(text, *wav(speak(server, text)))
+    check(text, *heard(speak(server, text), "wav", RATE_HZ))
 
 
 def test_in_a_saved_voice(server: Served) -> None:
@@ -78,7 +72,7 @@ def test_in_a_saved_voice(server: Served) -> None:
         timeout=120,
     )
     assert kept.is_success, kept.text
-    check(TEXT, *wav(speak(server, TEXT, voice="Anna")))
+    check(TEXT, *heard(speak(server, TEXT, voice="Anna"), "wav", RATE_HZ))
 
 
 def test_while_it_is_written(server: Served) -> None:

@@ -42,8 +42,8 @@ MUST = {
 CI = {
     "wer": Bound("word errors, everyday sentences", 0.22),
     "whole": Bound("ended by itself, nothing repeated or dropped", 0.9, "at least"),
-    "pitch_deviation": Bound("pitch deviation in a sentence, semitones", 1.2, "at least", ".2f"),
-    "defects": Bound("sentences with clicks, DC, hum or a level step", 1, shown=".0f"),
+    "pitch_deviation": Bound("pitch deviation in a sentence, semitones", 0.8, "at least", ".2f"),
+    "defects": Bound("sentences with clicks, DC, hum or a level step", 2, shown=".0f"),
 }
 
 MOST_MISHEARD = 0.3
