@@ -143,15 +143,15 @@ def beside_teacher(
 ) -> Found:
     """How far the speech is from the teacher's `NN.wav`, and how far the codec alone puts that.
 
-    `listened` begins with the sentences in their order; those without a file are left out.
+    `listened` are the sentences in their order, from 0; those without a file are left out.
     """
+    paths = {int(path.stem): path for path in folder.glob("*.wav")}
     rate_hz = codec.codec_config.sample_rate_hz
     spoken, round_trip, errors, deviations = [], [], WordErrors(), []
     for number, each in enumerate(listened):
-        path = folder / f"{number:02}.wav"
-        if not path.exists():
+        if number not in paths:
             continue
-        pcm, teacher_hz = soundfile.read(path, dtype="float32")
+        pcm, teacher_hz = soundfile.read(paths[number], dtype="float32")
         teacher = trim(soxr.resample(pcm, teacher_hz, rate_hz))
         with torch.inference_mode():
             codes = codec.codec.encode(torch.from_numpy(teacher)[None])
