@@ -83,6 +83,7 @@ def test_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("We meet at 6:45 on March 14.", "We meet at six forty-five on March 14th."),
         ("He comes at half past seven.", "He comes at 7:30."),
+        ("At 6:45, or at 10:15, 250 people came.", "At 645 or at 10 15, 250 people came."),
         ("It costs $72.50.", "It costs 72 dollars and 50 cents."),
         ("It's our neighbour's colour, isn't it?", "It is our neighbors color, is not it"),
         ("They travelled on, and he apologised.", "They traveled on and he apologized"),

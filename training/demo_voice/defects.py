@@ -7,7 +7,8 @@ from training.demo_voice.measure import SILENCE, Samples
 
 JUMP = 0.02
 """First or last sample of a sentence: -34 dB of full scale out of nothing is a click."""
-DC = 10 ** (-50 / 20)
+DC = 10 ** (-60 / 20)
+"""Mean of the samples; 16 bits have 33 steps up to there."""
 HUM_DBFS = -60.0
 LEVEL_STEP_DB = 1.5
 
