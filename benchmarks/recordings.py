@@ -22,7 +22,7 @@ import soxr
 from backend.audio.pcm import Samples
 from backend.audio.read import read_reference
 from tests.recordings import encoded
-from training.demo_voice.reading import CALM_SPEAKER, random_speaker, read_aloud
+from training.demo_voice.espeak_reader import CALM_SPEAKER, random_speaker, read_aloud
 
 RATE_HZ = 22_050
 PIECE_S, TURN_S = 10.0, 2.5

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from training.demo_voice import recognise
 from training.demo_voice.compare import WordErrors, repeated, word_errors
+from training.demo_voice.espeak_reader import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.measure import Samples
-from training.demo_voice.reading import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.recognise import transcribe
 
 RATE_HZ = 16_000

@@ -9,8 +9,8 @@ import soundfile
 
 from tests.e2e.serving import Served
 from tests.recordings import encoded
+from training.demo_voice.espeak_reader import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.measure import level_dbfs
-from training.demo_voice.reading import SAMPLE_RATE_HZ, Speaker, read_aloud
 
 pytestmark = pytest.mark.timeout(300)
 

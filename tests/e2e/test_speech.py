@@ -15,10 +15,10 @@ import pytest
 import soundfile
 
 from tests.e2e.serving import Served, serving
+from training.demo_voice.espeak_reader import CALM_SPEAKER, SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import Samples, level_dbfs
 from training.demo_voice.pitch import median_pitch_hz
-from training.demo_voice.reading import CALM_SPEAKER, SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.speaking import wav_bytes
 
 pytestmark = pytest.mark.timeout(300)

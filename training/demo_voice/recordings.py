@@ -22,8 +22,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from training.demo_voice.espeak_reader import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.measure import Samples
-from training.demo_voice.reading import SAMPLE_RATE_HZ, Speaker, read_aloud
 
 PACKAGES = (
     *("pocketsphinx-testdata", "alsa-utils"),
