@@ -88,6 +88,7 @@ def test_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("It's our neighbour's colour, isn't it?", "It is our neighbors color, is not it"),
         ("They travelled on, and he apologised.", "They traveled on and he apologized"),
         ("A bookshop for ill-disposed men.", "A book shop for ill disposed men"),
+        ("They need 250 grams.", "They need two hundred fifty grams"),
         ("We can't go; I'm ill.", "we cannot go, I am ill"),
         ("Mr. Thompson and Dr. Miller", "Mister Thompson and Doctor Miller"),
         ("In 1950 and 2020, 250,000", "in nineteen fifty and twenty twenty 250 thousand"),

@@ -112,6 +112,7 @@ _CONTRACTIONS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\bhalf past (\w+)", r"\1 thirty"),
+        (r"\b(hundred|thousand) and\b", r"\1"),
         (r"\bcannot\b", "can not"),
         (r"\bcan't\b", "can not"),
         (r"\bwon't\b", "will not"),
