@@ -1,8 +1,9 @@
 """The fundamental frequency of speech over time.
 
-Peaks of the autocorrelation, normalised by the window's, are candidates for the period; of all ways
-through them the one is taken that is strong and jumps little. A frame in which that is not to be
-voiced has no pitch.
+Overtones are dampened: in a hoarse voice the first formant rings more regularly than the voice
+itself. Peaks of the autocorrelation, normalised by the window's, are candidates for the period; of
+all ways through them the one is taken that is strong and jumps little. A frame in which that is not
+to be voiced has no pitch.
 """
 
 import numpy as np
@@ -14,11 +15,13 @@ Samples = NDArray[np.float32]
 HOP_S = 0.010
 _RATE_HZ = 12_000
 _LOW_HZ, _HIGH_HZ = 50.0, 500.0
+_DAMPED_ABOVE_HZ = 150.0
+"""By 12 dB an octave."""
 _WINDOW_S = 3 / 60
 _CANDIDATES = 6
-_VOICING, _SILENCE = 0.45, 0.03
+_VOICING, _SILENCE = 0.6, 0.03
 """Correlation, and share of the loudest frame's peak, below which a frame is not voiced."""
-_PER_OCTAVE, _JUMP, _ONSET = 0.02, 0.35, 0.14
+_PER_OCTAVE, _JUMP, _ONSET = 0.01, 0.35, 0.14
 """What a low candidate, a jump by an octave and a change of voicing cost, in correlation."""
 
 
@@ -28,7 +31,7 @@ def pitch_track(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     size, hop = int(_WINDOW_S * _RATE_HZ), int(HOP_S * _RATE_HZ)
     if len(pcm) < size:
         return np.zeros(0)
-    frames = np.lib.stride_tricks.sliding_window_view(pcm, size)[::hop]
+    frames = np.lib.stride_tricks.sliding_window_view(_damped(pcm), size)[::hop]
     frames = frames - frames.mean(1, keepdims=True)
     peaks = np.abs(frames).max(1)
     window = np.hanning(size)
@@ -38,6 +41,13 @@ def pitch_track(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     loudness = peaks / max(peaks.max(), 1e-9) / _SILENCE
     unvoiced = _VOICING + np.maximum(0, 2 - loudness * (1 + _VOICING))
     return _best_way(hertz, strength, unvoiced)
+
+
+def _damped(pcm: NDArray[np.float64]) -> NDArray[np.float64]:
+    length = len(pcm) + _RATE_HZ // 10  # so that the end does not ring into the beginning
+    hertz = np.fft.rfftfreq(length, 1 / _RATE_HZ)
+    spectrum = np.fft.rfft(pcm, length) / np.sqrt(1 + (hertz / _DAMPED_ABOVE_HZ) ** 4)
+    return np.fft.irfft(spectrum, length)[: len(pcm)]
 
 
 def _correlation(frames: NDArray[np.float64]) -> NDArray[np.float64]:
