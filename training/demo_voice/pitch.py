@@ -27,11 +27,11 @@ _PER_OCTAVE, _JUMP, _ONSET = 0.01, 0.35, 0.14
 
 def pitch_track(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     """Hertz every `HOP_S`, 0 where no voice is."""
-    pcm = soxr.resample(np.asarray(pcm, np.float32), rate_hz, _RATE_HZ).astype(np.float64)
+    sound = soxr.resample(np.asarray(pcm, np.float32), rate_hz, _RATE_HZ).astype(np.float64)
     size, hop = int(_WINDOW_S * _RATE_HZ), int(HOP_S * _RATE_HZ)
-    if len(pcm) < size:
+    if len(sound) < size:
         return np.zeros(0)
-    frames = np.lib.stride_tricks.sliding_window_view(_damped(pcm), size)[::hop]
+    frames = np.lib.stride_tricks.sliding_window_view(_damped(sound), size)[::hop]
     frames = frames - frames.mean(1, keepdims=True)
     peaks = np.abs(frames).max(1)
     window = np.hanning(size)
