@@ -22,7 +22,7 @@ from backend.text.sentences import split_text
 from backend.worker.messages import Speak
 from tests.heard import FORMATS, Sound, heard, whole
 from tests.joined import Join, joins
-from training.demo_voice.evaluate import Reading, Spoken, speak_all
+from training.demo_voice.speaking import Reading, Spoken, speak_all
 
 CHAPTERS = Path(__file__).parent / "chapters.txt"
 PARAGRAPHS = 2

@@ -26,9 +26,10 @@ from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.packed_cache import cache_of
 from backend.native.pool import NativePool
+from training.demo_voice.compare import WordErrors, word_errors
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import mel_cepstra
-from training.demo_voice.recognise import transcribe, word_errors
+from training.demo_voice.recognise import transcribe
 
 SENTENCES = ENGLISH[-24:]
 """Of those, calibration with its 32 samples or fewer sees none."""
@@ -137,16 +138,15 @@ def measure_words(folder: Path, pool: NativePool) -> list[dict[str, Any]]:
     found = []
     for variant in HEARD:
         checkpoint = variant.load(folder, pool)
-        wrong = words = 0
+        total = WordErrors()
         said = _speak(checkpoint, sentences, variant.pool(pool))
         for text, codes in zip(sentences, said, strict=True):
             with torch.inference_mode():
                 pcm = checkpoint.codec.decode(codes.t()[None])[0].numpy()
             heard = transcribe(pcm, checkpoint.codec_config.sample_rate_hz)
-            errors, count = word_errors(text, heard)
-            wrong, words = wrong + errors, words + count
-        found.append({**asdict(variant), "word_error_rate": wrong / words})
-        print(f"{variant!s:>18} {wrong / words:9.1%} of {words}", flush=True)
+            total += word_errors(text, heard.text)
+        found.append({**asdict(variant), "word_error_rate": total.rate})
+        print(f"{variant!s:>18} {total.rate:9.1%} of {total.words}", flush=True)
     return found
 
 

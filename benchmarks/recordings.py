@@ -22,8 +22,7 @@ import soxr
 from backend.audio.pcm import Samples
 from backend.audio.read import read_reference
 from tests.recordings import encoded
-from training.demo_voice.evaluate import read_aloud
-from training.demo_voice.speakers import DEFAULT_SPEAKER, random_speaker
+from training.demo_voice.espeak_reader import CALM_SPEAKER, random_speaker, read_aloud
 
 RATE_HZ = 22_050
 PIECE_S, TURN_S = 10.0, 2.5
@@ -45,7 +44,7 @@ def espeak_voices(speakers: int, seed: int) -> list[Samples]:
     draw, texts = random.Random(seed), TEXT.read_text("utf-8").splitlines()
     voices = []
     for index in range(speakers):
-        speaker = random_speaker(draw) if index else DEFAULT_SPEAKER
+        speaker = random_speaker(draw) if index else CALM_SPEAKER
         said = read_aloud(draw.sample(texts, 3), speaker)
         pause = np.zeros(round(draw.uniform(0.1, 0.4) * RATE_HZ), np.float32)
         voices.append(np.concatenate([part for each in said for part in (each, pause)]))

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.heard import Sound
+from training.demo_voice.measure import SILENCE, speech_level_db
 
 WINDOW_S = 0.005
 HOP_S = 0.001
-SILENCE = 10 ** (-50 / 20)
-"""-50 dB of full scale, 25 to 30 dB below speech: nobody hears it beside that."""
-_BLOCK_S = 0.05
 _EDGE_S = 0.001
 
 
@@ -44,7 +42,7 @@ def joins(sound: Sound, rate_hz: int, middles_s: Sequence[float]) -> list[Join]:
         gaps.append((start * hop, end * hop))
     edges = [0, *(edge for gap in gaps for edge in gap), len(sound)]
     spoken = [sound[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    levels_db = [speech_db(each, rate_hz) for each in spoken]
+    levels_db = [speech_level_db(each, rate_hz) for each in spoken]
     near = round(_EDGE_S * rate_hz)
     return [
         Join(
@@ -54,15 +52,6 @@ def joins(sound: Sound, rate_hz: int, middles_s: Sequence[float]) -> list[Join]:
         )
         for (start, end), (before_db, after_db) in zip(gaps, pairwise(levels_db), strict=True)
     ]
-
-
-def speech_db(sound: Sound, rate_hz: int) -> float:
-    """RMS level of the 50 ms blocks that are no pause: within 10 dB of the mean."""
-    block = round(_BLOCK_S * rate_hz)
-    blocks = sound[: len(sound) // block * block].reshape(-1, block)
-    power = np.mean(np.square(blocks, dtype=np.float64), axis=1)
-    power = power[power > SILENCE**2]
-    return float(10 * np.log10(power[power > power.mean() / 10].mean()))
 
 
 def _silence(loud: NDArray[np.bool_], middle: int) -> tuple[int, int]:

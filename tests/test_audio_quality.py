@@ -16,8 +16,7 @@ from backend.audio.container import MAX_BLOCKS_BYTES
 from backend.audio.quality import Clipping, find_faults
 from backend.audio.read import read_reference
 from tests.recordings import Samples, encoded, speech_like
-from training.demo_voice.evaluate import read_aloud
-from training.demo_voice.speakers import Speaker
+from training.demo_voice.espeak_reader import Speaker, read_aloud
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="what reads aloud here is loaded as POSIX does it"

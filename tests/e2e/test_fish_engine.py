@@ -32,9 +32,14 @@ from backend.worker.messages import (
 from tests.parity.cases import CHECKPOINTS
 from tests.parity.oracle import oracle_python
 from tests.parity.texts import ranks
-from training.demo_voice.espeak import SAMPLE_RATE_HZ, Espeak, apply_gain, level_gain
+from training.demo_voice.espeak_reader import (
+    SAMPLE_RATE_HZ,
+    Espeak,
+    Speaker,
+    apply_gain,
+    level_gain,
+)
 from training.demo_voice.measure import level_dbfs
-from training.demo_voice.speakers import Speaker
 
 pytestmark = pytest.mark.timeout(1200)
 """The first test waits for the environment, which pip may have to download."""

@@ -9,10 +9,8 @@ import soundfile
 
 from tests.e2e.serving import RATE_HZ, Served
 from tests.recordings import encoded
-from training.demo_voice.espeak import SAMPLE_RATE_HZ
-from training.demo_voice.evaluate import read_aloud
+from training.demo_voice.espeak_reader import SAMPLE_RATE_HZ, Speaker, read_aloud
 from training.demo_voice.measure import level_dbfs
-from training.demo_voice.speakers import Speaker
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,10 +15,11 @@ import pytest
 import soundfile
 
 from tests.e2e.serving import RATE_HZ, Served, serving
-from training.demo_voice.espeak import SAMPLE_RATE_HZ
-from training.demo_voice.evaluate import HELDOUT, read_aloud, wav_bytes
-from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
-from training.demo_voice.speakers import DEFAULT_SPEAKER, Speaker
+from training.demo_voice.espeak_reader import CALM_SPEAKER, SAMPLE_RATE_HZ, Speaker, read_aloud
+from training.demo_voice.evaluate import HELDOUT
+from training.demo_voice.measure import Samples, level_dbfs
+from training.demo_voice.pitch import median_pitch_hz
+from training.demo_voice.speaking import wav_bytes
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -65,8 +66,10 @@ def test_noise_is_not_taken_for_speech() -> None:
 
 def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
     texts = SENTENCES[:10]
-    readings = read_aloud(texts, DEFAULT_SPEAKER)
-    references = [wav_bytes(read_aloud([SAID], speaker)[0]) for speaker in (LOW, HIGH)]
+    readings = read_aloud(texts, CALM_SPEAKER)
+    references = [
+        wav_bytes(read_aloud([SAID], speaker)[0], SAMPLE_RATE_HZ) for speaker in (LOW, HIGH)
+    ]
     voices = [None, None, None, None, None, None, *references, *references]
     with ThreadPoolExecutor(10) as pool:
         answers = list(
@@ -81,7 +84,7 @@ def test_ten_at_once_with_and_without_a_reference(server: Served) -> None:
 def test_a_reference_steers_the_pitch(server: Served) -> None:
     pitches = []
     for speaker in (LOW, HIGH):
-        reference = wav_bytes(read_aloud([SAID], speaker)[0])
+        reference = wav_bytes(read_aloud([SAID], speaker)[0], SAMPLE_RATE_HZ)
         answer = post(server, SENTENCES[20], reference, prompt_text=SAID, seed="1")
         pitches.append(median_pitch_hz(heard(answer), RATE_HZ))
     assert pitches[1] > 1.4 * pitches[0] > 0
@@ -97,7 +100,7 @@ def test_long_text_is_spoken_whole(server: Served) -> None:
     text = " ".join(SENTENCES[40:46])
     answer = post(server, text, seed="2")
     samples = heard(answer)
-    expected_s = sum(len(r) for r in read_aloud(SENTENCES[40:46], DEFAULT_SPEAKER)) / SAMPLE_RATE_HZ
+    expected_s = sum(len(r) for r in read_aloud(SENTENCES[40:46], CALM_SPEAKER)) / SAMPLE_RATE_HZ
     assert int(answer.headers["X-Segments"]) >= 2
     assert 0.7 < len(samples) / RATE_HZ / expected_s < 1.6
 

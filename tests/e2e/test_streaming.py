@@ -17,7 +17,8 @@ import soundfile
 
 from tests.e2e.serving import RATE_HZ, Served, serving
 from training.demo_voice.evaluate import HELDOUT
-from training.demo_voice.measure import Samples, median_pitch_hz
+from training.demo_voice.measure import Samples
+from training.demo_voice.pitch import median_pitch_hz
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -15,7 +15,8 @@ import soundfile
 
 from backend.voices import sealed
 from tests.e2e.serving import Served, serving
-from training.demo_voice.measure import Samples, level_dbfs, median_pitch_hz
+from training.demo_voice.measure import Samples, level_dbfs
+from training.demo_voice.pitch import median_pitch_hz
 
 pytestmark = pytest.mark.timeout(300)
 

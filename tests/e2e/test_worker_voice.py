@@ -7,7 +7,7 @@ from backend.settings import SHIPPED_VOICE_DIR
 from backend.worker.loaded import load
 from backend.worker.messages import Done, WorkerConfig
 from tests.test_worker_loop import Worker, samples
-from training.demo_voice.measure import median_pitch_hz
+from training.demo_voice.pitch import median_pitch_hz
 
 TEXTS = ("Please send the report before noon.", "Nobody came to see him any more.")
 FREE = SamplingParams()

@@ -1,17 +1,31 @@
-"""What can be measured of speech without listening: level, pitch, likeness."""
+"""What can be measured of speech without listening: level and likeness."""
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
 _FRAME_S, _HOP_S = 0.040, 0.010
 _MEL_BANDS, _CEPSTRA = 40, 13
+_BLOCK_S = 0.05
+_LIKENESS_HZ = 16_000
+SILENCE = 10 ** (-50 / 20)
+"""-50 dB of full scale, 25 to 30 dB below speech: nobody hears it beside that."""
 
 
 def level_dbfs(pcm: Samples) -> float:
     """RMS level re a full-scale constant."""
     return float(20 * np.log10(np.sqrt(np.mean(np.square(pcm))) + 1e-9))
+
+
+def speech_level_db(pcm: Samples, rate_hz: int) -> float:
+    """RMS of the 50 ms blocks within 10 dB of the mean, so without pauses; -120 of silence."""
+    block = round(_BLOCK_S * rate_hz)
+    blocks = pcm[: len(pcm) // block * block].reshape(-1, block)
+    power = np.mean(np.square(blocks, dtype=np.float64), axis=1)
+    power = power[power > SILENCE**2]
+    return float(10 * np.log10(power[power > power.mean() / 10].mean())) if power.size else -120.0
 
 
 def _frames(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
@@ -20,34 +34,40 @@ def _frames(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     return np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
 
 
-def median_pitch_hz(pcm: Samples, rate_hz: int, low_hz: float = 55, high_hz: float = 400) -> float:
-    """Median fundamental of the voiced frames, by normalised autocorrelation; 0 if none is."""
-    size = int(2.5 * rate_hz / low_hz)  # two periods of the lowest voice, and some
-    hop, longest, shortest = int(_HOP_S * rate_hz), int(rate_hz / low_hz), int(rate_hz / high_hz)
-    window = np.hanning(size)
-    taper = np.correlate(window, window, "full")[size - 1 :]
-    found = []
-    for begin in range(0, len(pcm) - size, hop):
-        frame = pcm[begin : begin + size].astype(np.float64)
-        if np.sqrt(np.mean(frame**2)) < 0.01:
-            continue
-        frame = (frame - frame.mean()) * window
-        spectrum = np.fft.rfft(frame, 2 * size)
-        correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:size]
-        normal = correlation / (correlation[0] + 1e-12) / (taper / taper[0] + 1e-12)
-        inside = normal[shortest:longest]
-        if inside.max() < 0.6:
-            continue
-        # The first peak nearly as high as the highest: the highest may be a multiple of the period.
-        peaks = np.flatnonzero((inside[1:-1] > inside[:-2]) & (inside[1:-1] >= inside[2:])) + 1
-        good = [p for p in peaks if inside[p] > 0.9 * inside.max()]
-        if good:
-            found.append(rate_hz / (shortest + good[0]))
-    return float(np.median(found)) if found else 0.0
-
-
 def mel_cepstra(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     """[frames, 12] cepstra of log-mel energies, the level left out, the mean removed."""
+    cepstra = _cepstra(_mel_energies(pcm, rate_hz))
+    centred: NDArray[np.float64] = cepstra - cepstra.mean(0)
+    return centred
+
+
+def voice_statistics(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
+    """[24] what a speaker sounds like, whatever is said: cepstra's mean and deviation in speech.
+
+    Above 8 kHz nothing is looked at, so that speech of other rates can be compared.
+    """
+    speech = soxr.resample(np.asarray(pcm, np.float32), rate_hz, _LIKENESS_HZ)
+    energies = _mel_energies(speech, _LIKENESS_HZ)
+    loudness = energies.max(1)
+    cepstra = _cepstra(energies[loudness > loudness.max() - 35])
+    return np.concatenate((cepstra.mean(0), cepstra.std(0)))
+
+
+def nearest(found: list[NDArray[np.float64]], among: list[NDArray[np.float64]]) -> list[int]:
+    """Of each in `found` the nearest of `among`, each measure in units of its spread.
+
+    What all in `found` have in common, such as a codec's colour, is taken off, and so it is of
+    `among`: who is who remains.
+    """
+    a, b = np.stack(found), np.stack(among)
+    a, b = a - a.mean(0), b - b.mean(0)
+    scale = b.std(0) + 1e-9
+    distances = np.square(a[:, None] / scale - b[None] / scale).sum(2)
+    return [int(i) for i in distances.argmin(1)]
+
+
+def _mel_energies(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
+    """[frames, bands] in dB."""
     frames = _frames(pcm, rate_hz)
     power = np.abs(np.fft.rfft(frames * np.hanning(frames.shape[1]))) ** 2
     top = 2595 * np.log10(1 + rate_hz / 2 / 700)
@@ -57,12 +77,16 @@ def mel_cepstra(pcm: Samples, rate_hz: int) -> NDArray[np.float64]:
     bands = np.clip(
         np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)), 0, 1
     )
-    energies = 10 * np.log10(power @ bands + 1e-6)
+    energies: NDArray[np.float64] = 10 * np.log10(power @ bands + 1e-6)
+    return energies
+
+
+def _cepstra(energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[frames, 12], without the one that is the level."""
     index = np.arange(_MEL_BANDS)
     basis = np.cos(np.pi / _MEL_BANDS * (index[:, None] + 0.5) * index[None, :_CEPSTRA])
-    cepstra = energies @ basis[:, 1:] * (2 / _MEL_BANDS)
-    centred: NDArray[np.float64] = cepstra - cepstra.mean(0)
-    return centred
+    cepstra: NDArray[np.float64] = energies @ basis[:, 1:] * (2 / _MEL_BANDS)
+    return cepstra
 
 
 def warped_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -82,6 +106,12 @@ def warped_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         before = np.stack((steps[i - 1, j - 1], steps[i - 1, j], steps[i, j - 1]))
         steps[i, j] = 1 + np.take_along_axis(before, best[None], 0)[0]
     return float(total[rows, columns] / steps[rows, columns])
+
+
+def trim(pcm: Samples, threshold: float = 0.004) -> Samples:
+    """Without what is quieter than `threshold` at both ends."""
+    sound = np.flatnonzero(np.abs(pcm) > threshold)
+    return pcm[sound[0] : sound[-1] + 1] if sound.size else pcm
 
 
 def rank_correlation(a: list[float], b: list[float]) -> float:
