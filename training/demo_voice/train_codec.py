@@ -315,7 +315,8 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
         if progress.step % 100 == 0:
             mean = [round(v, 3) for v in (sums / 100).tolist()]
             log(decoder_step=progress.step, mel_linear_passes_alike_critic=mean,
-                steps_per_s=100 / (time.monotonic() - last_s), fraction=progress.fraction)  # fmt: skip
+                steps_per_s=100 / (time.monotonic() - last_s),
+                fraction=progress.fraction)  # fmt: skip
             sums.zero_()
             last_s = time.monotonic()
         if time.monotonic() - saved_s > 60:
