@@ -35,6 +35,7 @@ from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.cpu_lane import CpuLane
 from backend.serving.intake import Intake
 from backend.serving.lane import Lane
+from backend.serving.launch import worker_process
 from backend.serving.outlook import OnQueued, Outlook
 from backend.serving.references import References
 from backend.serving.session import SpeechSession
@@ -69,9 +70,9 @@ class SmartBackend:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
-        self.lane = Lane(settings, deployment or Deployment.look(settings), command, start_attempts)
-        hardware, quiet = self.lane.deployment.hardware, self.lane.quiet
-        self._cpu_lane = CpuLane(settings, hardware, command, quiet)
+        worker = worker_process(settings, start_attempts)
+        self.lane = Lane(settings, deployment or Deployment.look(settings), worker, command)
+        self._cpu_lane = CpuLane(settings, self.lane.deployment.hardware, command, self.lane.quiet)
         self.tuning = BackgroundTuning(settings, self.lane)
         self.references = References(settings)
         self._intake = Intake(settings, self.lane, self._cpu_lane, self.references)

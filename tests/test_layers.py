@@ -34,9 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "monitoring": {"core", "errors", "settings", "nvml", "regular_file", "thermometer"},
     "report": {"errors", "monitoring"},
     "bench": {
-        *("core", "errors", "settings", "serving.lane"),
+        *("core", "errors", "settings", "serving.launch"),
         *("hardware.deployment", "hardware.detect", "hardware.need", "fish_worker.install"),
-        *("worker.client", "worker.messages", "worker.process"),
+        *("worker.client", "worker.supervisor", "worker.messages", "worker.process"),
     },
     "bench.messages": set(),
     "bench.stopwatch": set(),
@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "codec": {"core", "errors", "model", "native"},
     "worker.messages": {"core", "errors"},
     "worker.process": {"core", "errors"},
+    "worker.transport": {"core", "errors"},
     "worker.client": {"core", "errors"},
     "worker.supervisor": {"core", "errors", "logs"},
     "worker.pulse": {"core", "errors"},
@@ -77,8 +78,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.session": {
         *("core", "errors", "audio", "text", "hardware", "model.reading", "worker.messages"),
     },
+    "serving.launch": {
+        *("core", "settings", "fish_worker.install", "hardware"),
+        *("worker.client", "worker.messages", "worker.supervisor", "worker.transport"),
+    },
     "serving.lane": {
-        *("core", "errors", "settings", "fish_worker.install", "hardware"),
+        *("core", "errors", "settings", "hardware"),
         *("worker.client", "worker.messages"),
     },
     "serving.cpu_lane": {"errors", "settings", "hardware"},
@@ -89,7 +94,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "tuning": {
         *("core", "errors", "settings", "logs", "hardware"),
-        *("serving.lane", "worker.client", "worker.messages"),
+        *("serving.lane", "serving.launch"),
+        *("worker.client", "worker.messages", "worker.supervisor"),
     },
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
@@ -131,8 +137,13 @@ TORCH_FREE = (
         "worker.client",
         "worker.messages",
         "worker.process",
+        "worker.supervisor",
+        "worker.transport",
+        "worker.pulse",
+        "worker.pipe",
+        "worker.main",
+        "fish_worker.install",
     ),
-    *("worker.supervisor", "worker.pulse", "worker.pipe", "worker.main", "fish_worker.install"),
     *("bench.command", "bench.run", "bench.life", "bench.partner", "bench.subject"),
     *("bench.figures", "bench.report", "bench.messages", "bench.stopwatch"),
     *("bench.probe", "bench.upstream"),

@@ -11,6 +11,7 @@ from backend.hardware.deployment import Deployment
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand
 from backend.serving.lane import Lane, look_again, on_cpu
+from backend.serving.launch import worker_process
 from backend.serving.quiet import Quiet
 from backend.settings import Settings
 
@@ -95,7 +96,8 @@ class CpuLane:
     async def _make(self) -> Lane:
         """A lane whose worker is not started."""
         deployment = await asyncio.to_thread(self._look)
-        return Lane(self._settings, deployment, self._command, quiet=self._quiet)
+        worker = worker_process(self._settings)
+        return Lane(self._settings, deployment, worker, self._command, self._quiet)
 
     def _look(self) -> Deployment:
         return look_again(self._settings, self._hardware)

@@ -10,7 +10,6 @@ from backend.errors import (
     NotEnoughMemory,
     TimedOut,
 )
-from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import read_memory
 from backend.hardware.ladder import Footing, footings
@@ -19,6 +18,7 @@ from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 from backend.hardware.quantization import is_small
 from backend.hardware.usage import MachineUsage
+from backend.serving import launch
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
 from backend.serving.quiet import Quiet
@@ -26,8 +26,8 @@ from backend.serving.resting import Resting
 from backend.serving.shortage import Shortage, until
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.settings import Settings
-from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Configure, WorkerConfig
+from backend.worker.client import WorkerClient
+from backend.worker.messages import Configure
 
 _WAITING, _WAITING_FOR_EACH = 112, 7
 """Requests that may wait, where no setting says how many; more where so many for each row are."""
@@ -44,31 +44,20 @@ class Lane:
         self,
         settings: Settings,
         deployment: Deployment,
+        worker: WorkerClient,
         command: tuple[str, ...] | None = None,
-        start_attempts: int | None = None,
         quiet: Quiet | None = None,
     ) -> None:
+        """`worker` is told what it is to be, and is not started yet; `command` starts it in place
+        of what the plan says."""
         self._settings, self._command = settings, command
         self.quiet = quiet or Quiet()
         """Whether a request is inside, here or in a lane that shares it."""
-        self._planned = deployment
+        self._planned, self.worker = deployment, worker
         self._gpu_usage: MachineUsage | None = None
         """Of the GPU that was planned, while memory is too short to compute there."""
         self._take(deployment)
-        self.worker = WorkerClient(
-            self._worker_command(),
-            Patience(
-                start_timeout_s=settings.worker_start_timeout_s,
-                restart_delay_s=settings.restart_delay_s,
-                restart_delay_max_s=settings.restart_delay_max_s,
-                unresponsive_s=settings.worker_unresponsive_s,
-                silent_s=settings.worker_silent_s,
-                answer_s=settings.worker_answer_s,
-                shutdown_grace_s=settings.shutdown_grace_s,
-                start_attempts=start_attempts,
-            ),
-            worker_environment(self.plan),
-        )
+        self._instruct()
         self.shortage = self._ladder()
         self.resting = Resting(
             self.worker,
@@ -188,7 +177,7 @@ class Lane:
         await self._change(deployment)
         self.shortage = self._ladder()
         self.shortage.start()
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         await self.worker.restart(reason)
         return await self.ready()
 
@@ -216,7 +205,7 @@ class Lane:
             with suppress(EngineDown, TimedOut):
                 await self._apply()
             return
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         await until(lambda: not self.worker.is_at_work)
         await self.worker.restart(reason)
 
@@ -260,7 +249,7 @@ class Lane:
 
     async def _apply(self) -> None:
         config = self.config
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         if self.worker.state.phase != "unloaded":
             await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
@@ -278,9 +267,11 @@ class Lane:
     def _worker_now(self) -> tuple[EngineInfo | None, int]:
         return self.worker.info, self.worker.load.memory_bytes
 
-    def _worker_command(self) -> tuple[str, ...]:
+    def _instruct(self) -> None:
+        """Tell the worker what it is to be from its next start on."""
         told = (self._settings, self.plan, self.config, self.footing)
-        return self._command or worker_command(*told)
+        command = self._command or launch.worker_command(*told)
+        self.worker.use(command, launch.worker_environment(self.plan))
 
 
 def on_cpu(settings: Settings) -> Settings:
@@ -296,55 +287,3 @@ def look_again(settings: Settings, hardware: Hardware) -> Deployment:
     free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
     memory = replace(hardware.memory, available_bytes=free_bytes)
     return Deployment.look(settings, replace(hardware, memory=memory))
-
-
-def worker_config(
-    settings: Settings,
-    plan: Plan,
-    config: RunningConfig | None = None,
-    footing: Footing | None = None,
-) -> WorkerConfig:
-    """What a worker is told; `config` and `footing` are what the plan has become."""
-    config = config or RunningConfig.of(plan)
-    footing = footing or Footing(plan, worker_rows=plan.max_batch.value)
-    plan = footing.plan
-    device, _, _ = plan.device.value.partition(":")
-    is_quantized = plan.quantization.value != "none"
-    return WorkerConfig(
-        model_dir=str(settings.checkpoint_dir),
-        device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
-        precision=plan.precision.value,
-        may_fall_back=plan.device.source != "user",
-        num_threads=config.num_threads,
-        cpus=plan.cpu_affinity.value,
-        quantization=plan.quantization.value,
-        calibration_samples=plan.calibration_samples if is_quantized else 0,
-        try_compile=plan.compile.value,
-        compile_dir=str(settings.data_dir / "compiled"),
-        has_room_for_graphs=plan.fast_mb > 0,
-        cache_limit_mb=config.cache_limit_mb if settings.memory_control else None,
-        max_batch=footing.worker_rows,
-        decode_frames=footing.decode_frames,
-        codec_on_cpu=footing.codec_on_cpu,
-        log_level=settings.log_level,
-    )
-
-
-def worker_command(
-    settings: Settings,
-    plan: Plan,
-    config: RunningConfig | None = None,
-    footing: Footing | None = None,
-) -> tuple[str, ...]:
-    """The command line that starts a worker, as `worker_config` says."""
-    told = worker_config(settings, plan, config, footing)
-    if settings.engine == "fish-speech":
-        return fish_worker_command(settings, told)
-    # -P: a folder called backend where the server is started must not stand in for ours.
-    module = ("-P", "-m", "backend.worker.main")
-    return (str(settings.worker_python), *module, "--config", told.to_json())
-
-
-def worker_environment(plan: Plan) -> dict[str, str]:
-    """What the worker's environment has beside ours: the one GPU it may see."""
-    return {"CUDA_VISIBLE_DEVICES": plan.device_uuid} if plan.device_uuid else {}

@@ -24,10 +24,10 @@ import torch
 from backend.core import SamplingParams, VoicePrompt
 from backend.hardware.deployment import Deployment
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.serving.lane import worker_command
+from backend.serving.launch import worker_command
 from backend.settings import Settings
-from backend.worker.client import WorkerClient
 from backend.worker.messages import Done, EncodeVoice, Speak
+from backend.worker.supervisor import supervised
 from training.demo_voice.espeak import LEVEL_DBFS, SAMPLE_RATE_HZ, Espeak, apply_gain, level_gain
 from training.demo_voice.measure import (
     Samples,
@@ -81,7 +81,7 @@ class Reading:
 async def speak_all(model_dir: Path | None, requests: list[Reading]) -> list[Spoken]:
     """Every request through one worker process, a few at a time."""
     settings = Settings(model_dir=model_dir, log_level="WARNING")
-    client = WorkerClient(worker_command(settings, Deployment.look(settings).plan))
+    client = supervised(worker_command(settings, Deployment.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(AT_ONCE)
 
