@@ -7,6 +7,7 @@ from rich.text import Text
 
 from backend.core import MIB, Choice, Plan
 from backend.hardware.affinity import format_cpus
+from backend.hardware.deployment import Deployment
 from backend.hardware.machine import GIB, Hardware
 from backend.hardware.need import CheckpointShape
 from backend.hardware.pressure import RunningConfig
@@ -67,6 +68,20 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for name, choice in choices.items()
         },
+    }
+
+
+def workers_json(deployment: Deployment) -> dict[str, Any]:
+    """How many workers there are, why, and what differs between their plans."""
+    return {
+        "count": deployment.workers.value,
+        "reason": deployment.workers.reason,
+        "source": deployment.workers.source,
+        "each": [
+            {"worker": number, "device_uuid": one.plan.device_uuid}
+            | {name: _plain(choice.value) for name, choice in _choices(one.plan).items()}
+            for number, one in enumerate(deployment.each())
+        ],
     }
 
 
