@@ -256,7 +256,8 @@ def test_two_real_workers_speak_a_tiny_model_and_survive_a_kill(tmp_path: Path) 
     tiny_checkpoint(tmp_path)
 
     async def work() -> None:
-        chosen = settings(model_dir=tmp_path, workers="2", num_threads=1)
+        values: dict[str, Any] = {"torch_compile": "off", "worker_start_timeout_s": 100.0}
+        chosen = settings(model_dir=tmp_path, workers="2", num_threads=1, **values)
         machine = Deployment.look(chosen, hardware())
         async with SmartBackend(chosen, deployment=machine) as backend:
             await backend.ready()

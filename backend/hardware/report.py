@@ -11,10 +11,14 @@ from backend.hardware.deployment import Deployment
 from backend.hardware.machine import GIB, Hardware
 from backend.hardware.need import CheckpointShape
 from backend.hardware.pressure import RunningConfig
+from backend.hardware.workers import ONE
 
 
-def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
-    """One row a choice: what was chosen, its value, its source, its reason."""
+def plan_table(
+    plan: Plan, hardware: Hardware, shape: CheckpointShape, workers: Choice[int] = ONE
+) -> Table:
+    """One row a choice: what was chosen, its value, its source, its reason. Of several `workers` it
+    is the plan of the first."""
     title = f"{shape.name} on {_machine(hardware)}"
     notes = Text("\n".join(plan.notes))
     table = Table(title=Text(title), caption=notes, caption_justify="left")
@@ -23,6 +27,8 @@ def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
     table.add_column("decided by", no_wrap=True)
     table.add_column("why", overflow="fold")
     table.add_row("tier", plan.tier, "machine", Text(plan.tier_reason))
+    if workers.value > 1:
+        table.add_row("workers", str(workers.value), workers.source, Text(workers.reason))
     for name, choice in _choices(plan).items():
         table.add_row(name, _shown(choice.value), choice.source, Text(choice.reason))
     quantization, precision = plan.quantization.value, plan.precision.value
