@@ -162,7 +162,7 @@ def say(
             voice=voice,
             long_text="split",
         )
-        settings = load_settings(model_dir=model_dir, device=device, metrics=False)
+        settings = load_settings(model_dir=model_dir, device=device, metrics=False, workers="1")
         logger.remove()  # one clear line is better than a log; DEBUG asks for it
         if settings.log_level == "DEBUG":
             _log("DEBUG")

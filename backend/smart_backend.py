@@ -290,12 +290,12 @@ class SmartBackend:
 
     def health(self) -> dict[str, Any]:
         """What `GET /health` says beside the worker's state; waits for nothing."""
-        load, way = self.worker.load, self.worker.way_state
+        way = self.worker.way_state
         return {
             "cache_stats": {
-                "kv_cache_mb": round(load.cache_bytes / MIB, 2),
+                "kv_cache_mb": round(self.fleet.cache_bytes / MIB, 2),
                 "cache_limit_mb": self.lane.config.cache_limit_mb,
-                "leased_mb": round(self.lane.memory.leased_bytes / MIB, 2),
+                "leased_mb": round(self.fleet.leased_bytes / MIB, 2),
                 "reference_cache_mb": round(self.references.cache.held_bytes / MIB, 2),
                 "references_encoded": self.references.encoded,
             },

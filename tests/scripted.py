@@ -30,6 +30,7 @@ QUICK: dict[str, Any] = {
     "worker_start_timeout_s": 30.0,
     "shutdown_grace_s": 3.0,
     "metrics": False,
+    "workers": "1",
 }
 _kept = tempfile.TemporaryDirectory(prefix="shoal-tests-")
 """What the servers of these tests keep, voices say, and no developer wants."""

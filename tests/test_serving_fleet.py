@@ -225,7 +225,7 @@ def test_they_end_when_nobody_asks_and_the_next_request_starts_them() -> None:
 
 def test_a_gpu_that_torch_cannot_use_loses_its_worker_and_the_last_goes_to_the_cpu() -> None:
     async def work() -> None:
-        async with client({"device": "cpu"}, found=TWO_GPUS) as http:  # both fall back
+        async with client({"device": "cpu"}, found=TWO_GPUS, workers="auto") as http:
             backend = backend_of(http)
             assert len(backend.fleet.lanes) == 1
             assert backend.plan.device.value == "cpu"
@@ -239,7 +239,7 @@ def test_a_gpu_that_torch_cannot_use_loses_its_worker_and_the_last_goes_to_the_c
 
 def test_two_gpus_have_a_worker_each_and_memory_of_their_own() -> None:
     async def work() -> None:
-        async with client({"device": "cuda:0"}, found=TWO_GPUS) as http:
+        async with client({"device": "cuda:0"}, found=TWO_GPUS, workers="auto") as http:
             fleet = backend_of(http).fleet
             await all_ready(fleet)
             uuids = [process_of(lane).environ()["CUDA_VISIBLE_DEVICES"] for lane in fleet.lanes]

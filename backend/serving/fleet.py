@@ -8,7 +8,7 @@ from typing import Any
 from loguru import logger
 
 from backend.core import MIB, EngineInfo
-from backend.errors import EngineDown
+from backend.errors import EngineDown, ShoalError
 from backend.hardware.deployment import Deployment
 from backend.hardware.pressure import RunningConfig
 from backend.serving.admission import Admission
@@ -59,7 +59,7 @@ class Fleet:
             for lane in self.lanes:
                 lane.check_load()
         self._starting: set[asyncio.Task[None]] = set()
-        self._waking: dict[Lane, asyncio.Task[float]] = {}
+        self._waking: dict[Lane, asyncio.Task[ShoalError | None]] = {}
 
     @property
     def lead(self) -> Lane:
@@ -98,10 +98,11 @@ class Fleet:
                 self._waking[lane] = asyncio.create_task(self._wake(lane), name="waking")
         began_s = asyncio.get_running_loop().time()
         waking = set(self._waking.values())
-        problem: BaseException | None = None
+        problem: ShoalError | None = None
         while waking and not self.lead.is_able:
             done, waking = await asyncio.wait(waking, return_when=asyncio.FIRST_COMPLETED)
-            problem = next((task.exception() for task in done), None) or problem
+            for task in done:
+                problem = task.result() or problem
         if problem is not None and not self.lead.is_able:
             raise problem
         return asyncio.get_running_loop().time() - began_s
@@ -138,6 +139,16 @@ class Fleet:
         loaded = [worker for worker in workers if worker.state.phase != "unloaded"]
         return sum([(await worker.clear_caches()).freed_bytes for worker in loaded])
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values that the workers hold."""
+        return sum(lane.worker.load.cache_bytes for lane in self.lanes)
+
+    @property
+    def leased_bytes(self) -> int:
+        """Promised to sentences, at all workers."""
+        return sum(lane.memory.leased_bytes for lane in self.lanes)
+
     def number(self, lane: Lane) -> int:
         """By which it is known, from 0; it keeps it."""
         return self._number[lane]
@@ -147,7 +158,7 @@ class Fleet:
         return [self._status(lane) for lane in self.lanes]
 
     def _status(self, lane: Lane) -> dict[str, Any]:
-        state, memory, load = lane.worker.state, lane.memory_now(), lane.usage.load()
+        state, memory, gpu = lane.worker.state, lane.memory_now(), lane.usage.gpu()
         return {
             "worker": self._number[lane],
             "device": lane.plan.device.value,
@@ -162,8 +173,8 @@ class Fleet:
             "memory_budget_safe": lane.memory.is_safe,
             "memory_ladder": lane.shortage.status(),
             "thermal": lane.cooling.status(),
-            "gpu_memory_total_mb": load["gpu_memory_total_mb"],
-            "gpu_memory_free_mb": load["gpu_memory_free_mb"],
+            "gpu_memory_total_mb": gpu.total_bytes // MIB if gpu else None,
+            "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
         }
 
     async def _attend(self, lane: Lane) -> None:
@@ -183,9 +194,14 @@ class Fleet:
         await until(lambda: not lane.worker.is_at_work)
         await lane.close()
 
-    async def _wake(self, lane: Lane) -> float:
+    async def _wake(self, lane: Lane) -> ShoalError | None:
+        """What kept it from being started."""
         try:
-            return await lane.awake()
+            await lane.awake()
+        except ShoalError as error:
+            return error
+        else:
+            return None
         finally:
             del self._waking[lane]
             self.admission.look()

@@ -190,12 +190,16 @@ class RunningSentence:
         return None
 
     async def _survive(self, speak: Speak) -> Done:
-        """Speak it, by another worker or the next where one dies before anything was sent."""
+        """Speak it, by another worker or the next where one dies before anything was sent.
+
+        Another speaks what a first death interrupted side by side, as it speaks the rest: one death
+        is rarely a sentence's doing.
+        """
         while True:
             self._drop()
-            self._slot = await self._admitted.placed(self._slot)
-            speaker = self._slot.station.speaker
-            async with speaker.suspects if self._deaths else nullcontext():
+            was, self._slot = self._slot, await self._admitted.placed(self._slot)
+            speaker, has_moved = self._slot.station.speaker, self._slot is not was
+            async with speaker.suspects if self._deaths > has_moved else nullcontext():
                 info = await speaker.ready()
                 if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
                     raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")

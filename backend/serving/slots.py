@@ -21,7 +21,8 @@ class Speaker(Protocol):
 
     suspects: asyncio.Lock
     """Held by a sentence under which a worker died, while it is spoken again: one after another, so
-    that one that kills workers dies alone, and takes none of those beside it along each time."""
+    that one that kills workers dies alone, and takes none of those beside it along each time. Where
+    another worker takes it over, only from the second death on."""
 
     async def ready(self) -> EngineInfo:
         """Wait until it can; `EngineDown` where it never will."""
