@@ -51,6 +51,7 @@ def test_each_is_a_process_and_is_shown_everywhere() -> None:
             assert len(children()) == 2
             answers = await asyncio.gather(*(http.post("/tts", data=TEXT) for _ in range(8)))
             assert {answer.status_code for answer in answers} == {200}
+            assert not any("X-Worker-Start-Ms" in answer.headers for answer in answers)
             told = (await http.get("/hardware")).json()["workers"]
             assert (told["count"], told["source"]) == (2, "user")
             assert [each["worker"] for each in told["each"]] == [0, 1]
@@ -192,6 +193,25 @@ def test_a_sentence_that_kills_its_worker_is_given_up_after_three() -> None:
     run(work())
 
 
+def test_one_that_kills_workers_takes_nobody_along() -> None:
+    async def work() -> None:
+        script = {"pause_s": 0.01}
+        async with client(script, found=EIGHT_CORES, workers="2", restart_delay_s=0.05) as http:
+            fleet = backend_of(http).fleet
+            await all_ready(fleet)
+            slow = {"text": "It is slow, and it is long."}
+            innocent = [asyncio.create_task(http.post("/tts", data=slow)) for _ in range(12)]
+            while min(map(fleet.admission.at_work, fleet.lanes)) < 3:
+                await asyncio.sleep(0.01)
+            deadly = asyncio.create_task(http.post("/tts", data={"text": "It will crash."}))
+            answers = await asyncio.gather(*innocent)
+            assert {answer.status_code for answer in answers} == {200}
+            assert (await deadly).status_code == 503
+            assert 1 <= sum(lane.worker.state.restarts for lane in fleet.lanes) <= 3
+
+    run(work())
+
+
 def test_a_voice_is_spoken_where_it_was_spoken_before() -> None:
     async def work() -> None:
         async with client(found=EIGHT_CORES, workers="2") as http:
@@ -218,7 +238,7 @@ def test_they_end_when_nobody_asks_and_the_next_request_starts_them() -> None:
             assert not children()
             answers = await asyncio.gather(*(http.post("/tts", data=TEXT) for _ in range(4)))
             assert {answer.status_code for answer in answers} == {200}
-            await all_ready(fleet)
+            assert all(float(answer.headers["X-Worker-Start-Ms"]) > 0 for answer in answers)
 
     run(work())
 

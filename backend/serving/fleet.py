@@ -96,8 +96,10 @@ class Fleet:
         for lane in self.lanes:
             if lane.resting.is_asleep and lane not in self._waking:
                 self._waking[lane] = asyncio.create_task(self._wake(lane), name="waking")
-        began_s = asyncio.get_running_loop().time()
         waking = set(self._waking.values())
+        if not waking or self.lead.is_able:
+            return 0.0
+        began_s = asyncio.get_running_loop().time()
         problem: ShoalError | None = None
         while waking and not self.lead.is_able:
             done, waking = await asyncio.wait(waking, return_when=asyncio.FIRST_COMPLETED)
