@@ -25,6 +25,7 @@ from backend.hardware.pressure import (
 )
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json, hardware_json, plan_json, workers_json
+from backend.monitoring.gpu import busiest
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.retention import Retention
 from backend.monitoring.sample import Observed, WorkerNow
@@ -91,7 +92,7 @@ class SmartBackend:
             statuses=self._statuses,
             # In a container the system's own figure is not the one that counts.
             memory_pct=None if hardware.memory.limit_source == "machine" else live.memory_pct,
-            card=live.card,
+            card=busiest(lane.usage.card for lane in self.fleet.lanes),
         )
 
     @property

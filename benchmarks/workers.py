@@ -7,7 +7,7 @@
 As `benchmarks.load`: every client has streamed speech of a sentence, then asks for the next, and
 what comes is counted for `--seconds`. Each number has a server of its own, started `--repeats`
 times in turns; the median is told. `--s1-mini` makes random weights of openaudio-s1-mini's size
-(2.2 GB, half a minute). Prints a table, then one JSON line.
+(2.2 GB). Prints a table, then one JSON line.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.deployment import Deployment
@@ -10,7 +11,7 @@ from backend.hardware.machine import GIB, Hardware, Memory
 from backend.hardware.measured import Measurement, Setup
 from backend.hardware.memory import MemoryNow, part_of
 from backend.hardware.need import CheckpointShape
-from backend.hardware.report import workers_json
+from backend.hardware.report import plan_table, workers_json
 from backend.hardware.workers import CORES_FOR_EACH, MOST_SMALL, Workers, plan_workers
 from backend.serving.launch import worker_environment
 from backend.settings import load_settings
@@ -127,6 +128,20 @@ def test_workers_of_a_cpu_share_its_cores_and_its_memory() -> None:
     assert all(plan.cache_limit_mb.value <= alone.cache_limit_mb.value for plan in parts.plans)
 
 
+def test_workers_stay_on_the_cpus_that_the_user_names() -> None:
+    named = {"cpu_affinity": "0,2,4,6", "num_threads": 2}
+    plans = planned(EIGHT_CORES, workers="2", **named).plans
+    assert [plan.cpu_affinity.value for plan in plans] == [(0, 2), (4, 6)]
+    assert [plan.num_threads.value for plan in plans] == [2, 2]
+    with pytest.raises(BadSetting, match="4 cores may be used.* Set SHOAL_WORKERS=2"):
+        planned(EIGHT_CORES, workers="3", **named)
+
+
+def test_workers_that_are_not_to_be_pinned_are_not() -> None:
+    plans = planned(EIGHT_CORES, workers="2", cpu_affinity="off").plans
+    assert [plan.cpu_affinity.value for plan in plans] == [(), ()]
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -176,6 +191,13 @@ def test_what_is_planned_is_told_for_each() -> None:
     each = deployment.each()
     assert [one.plan for one in each] == list(workers.plans)
     assert not any(one.more for one in each)
+
+
+def test_the_table_names_several_and_why() -> None:
+    workers = planned(TWO)
+    console = Console(width=200, record=True)
+    console.print(plan_table(workers.plans[0], TWO, S1, workers.number))
+    assert "one for each GPU: cuda:1, cuda:0" in console.export_text()
 
 
 # -- memory that workers share ---------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from backend.core import Choice, Plan
 from backend.errors import BadSetting, NotEnoughMemory
 from backend.hardware.classify import usable_performance_cores
-from backend.hardware.machine import Cpu, Gpu, Hardware
+from backend.hardware.machine import Gpu, Hardware
 from backend.hardware.measured import Measurement
 from backend.hardware.need import CheckpointShape
 from backend.hardware.placement import preferred_devices
@@ -25,6 +25,7 @@ programs; and so many at most, of some 300 MB each."""
 _FREE_SHARE = 0.5
 """Of a further GPU's memory, at least: one that another program fills is left to it."""
 ONE = Choice(1, "one device computes")
+_ASKED = "SHOAL_WORKERS asks for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,13 @@ def plan_workers(
     cannot be as many as are asked for.
     """
     first, wanted = tuned_plan(hardware, settings, shape, rows), settings.worker_count
+    several = _Several(hardware, settings, shape, tuple(rows), first)
     if wanted == 1:
-        return Workers((first,), Choice(1, "SHOAL_WORKERS asks for it", "user"))
+        return Workers((first,), Choice(1, _ASKED, "user"))
     if first.device_uuid:
-        return _on_gpus(hardware, settings, shape, rows, first)
+        return several.on_gpus()
     if first.device.value == "cpu":
-        return _on_cpu(hardware, settings, shape, rows, first)
+        return several.on_cpu()
     if wanted is not None:
         raise BadSetting(
             f"SHOAL_WORKERS={wanted}: {first.device.value} is one device, for one worker. "
@@ -62,129 +64,132 @@ def plan_workers(
     return Workers((first,), ONE)
 
 
-def _on_gpus(
-    hardware: Hardware,
-    settings: Settings,
-    shape: CheckpointShape,
-    rows: Sequence[Measurement],
-    first: Plan,
-) -> Workers:
-    wanted = settings.worker_count
-    plans = [first]
-    for gpu in _further_gpus(hardware, settings, first):
-        if wanted is None and gpu.free_bytes < _FREE_SHARE * gpu.total_bytes:
-            continue
-        alone = replace(hardware, gpus=(gpu,))
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """What may be planned beside the plan of the `first`."""
+
+    hardware: Hardware
+    settings: Settings
+    shape: CheckpointShape
+    rows: tuple[Measurement, ...]
+    first: Plan
+
+    def on_gpus(self) -> Workers:
+        """One for each GPU that may be used."""
+        wanted = self.settings.worker_count
+        plans = (self.first, *self._on_further_gpus(is_asked_for=wanted is not None))
+        devices = ", ".join(plan.device.value for plan in plans)
+        if wanted is None and len(plans) == 1:
+            return Workers(plans, ONE)
+        if wanted is None:
+            return Workers(plans, Choice(len(plans), f"one for each GPU: {devices}", "machine"))
+        if wanted > len(plans):
+            raise BadSetting(
+                f"SHOAL_WORKERS={wanted}: each worker has a GPU of its own, and {self.shape.name} "
+                f"can have {devices} here. Set SHOAL_WORKERS={len(plans)}, auto, or DEVICE=cpu."
+            )
+        return Workers(plans[:wanted], Choice(wanted, _ASKED, "user"))
+
+    def _on_further_gpus(self, *, is_asked_for: bool) -> Iterator[Plan]:
+        """Best first; none where the user named one."""
+        if self.settings.device not in ("auto", "cuda"):
+            return
+        gpus = {f"cuda:{gpu.index}": gpu for gpu in self.hardware.gpus}
+        for device in preferred_devices(self.hardware, self.settings):
+            gpu = gpus.get(device)
+            if gpu is None or gpu.uuid == self.first.device_uuid:
+                continue
+            if not is_asked_for and gpu.free_bytes < _FREE_SHARE * gpu.total_bytes:
+                continue
+            alone = replace(self.hardware, gpus=(gpu,))
+            try:
+                plan = tuned_plan(alone, self.settings, self.shape, self._measured_on(gpu))
+            except (BadSetting, NotEnoughMemory):
+                continue
+            if plan.device_uuid:
+                yield plan
+
+    def _measured_on(self, gpu: Gpu) -> list[Measurement]:
+        """What was measured on cards of the same name, as if on `gpu`."""
+        alike = {f"cuda:{each.index}" for each in self.hardware.gpus if each.name == gpu.name}
+        device = f"cuda:{gpu.index}"
+        return [
+            replace(row, setup=replace(row.setup, device=device))
+            for row in self.rows
+            if row.setup.device in alike
+        ]
+
+    @property
+    def cores(self) -> int:
+        """That may compute: a container's quota and the user's list of CPUs considered."""
+        cpu, cpus = self.hardware.cpu, self.first.cpu_affinity
+        most = [usable_performance_cores(cpu)]
+        if cpu.quota_cpus is not None:
+            most.append(max(1, int(cpu.quota_cpus)))
+        if cpus.source == "user" and cpus.value:
+            most.append(len(cpus.value))
+        return min(most)
+
+    def on_cpu(self) -> Workers:
+        """One, or several that share cores and memory."""
+        wanted = self.settings.worker_count
+        return self._worth_it() if wanted is None else self._asked_for(wanted)
+
+    def _worth_it(self) -> Workers:
+        cores = self.cores
+        is_light = is_small(self.shape) and self.first.num_threads.value == 1
+        most = min(MOST_SMALL, cores // CORES_FOR_EACH)
+        if is_light and self.settings.engine == "shoal":
+            for number in range(most, 1, -1):
+                if plans := self._parts(number):
+                    name = self.shape.name
+                    why = f"{name} is small: each computes with one thread of {cores} cores"
+                    return Workers(plans, Choice(number, why, "machine"))
+        return Workers((self.first,), ONE)
+
+    def _asked_for(self, wanted: int) -> Workers:
+        cores, threads = self.cores, self.settings.num_threads or 1
+        if wanted * threads > cores:
+            each = "needs one" if threads == 1 else f"computes with {threads} threads"
+            raise BadSetting(
+                f"SHOAL_WORKERS={wanted}: {cores} cores may be used here, and each worker {each}. "
+                f"Set SHOAL_WORKERS={max(1, cores // threads)}, or auto."
+            )
+        if plans := self._parts(wanted):
+            return Workers(plans, Choice(wanted, _ASKED, "user"))
+        fitting = next((fewer for fewer in range(wanted - 1, 1, -1) if self._parts(fewer)), 1)
+        raise BadSetting(
+            f"SHOAL_WORKERS={wanted}: {self.shape.name} does not fit the memory that each would "
+            f"have. Set SHOAL_WORKERS={fitting}, or auto."
+        )
+
+    def _parts(self, number: int) -> tuple[Plan, ...]:
+        """The plans of `number` workers that share CPU and memory; none where they do not fit."""
+        memory = self.hardware.memory
+        part = replace(
+            memory,
+            limit_bytes=memory.limit_bytes // number,
+            available_bytes=memory.available_bytes // number,
+        )
+        machine = replace(self.hardware, memory=part)
         try:
-            plan = tuned_plan(alone, settings, shape, list(_moved(rows, hardware, gpu)))
+            plan = tuned_plan(machine, self.settings, self.shape, self.rows)
         except (BadSetting, NotEnoughMemory):
-            continue
-        if plan.device_uuid:
-            plans.append(plan)
-    devices = [plan.device.value for plan in plans]
-    if wanted is None:
-        there = f"one for each GPU: {', '.join(devices)}"
-        return Workers(tuple(plans), Choice(len(plans), there, "machine") if plans[1:] else ONE)
-    if wanted > len(plans):
-        raise BadSetting(
-            f"SHOAL_WORKERS={wanted}: each worker has a GPU of its own, and {shape.name} can "
-            f"have {', '.join(devices)} here. Set SHOAL_WORKERS={len(plans)}, auto, or DEVICE=cpu."
+            return ()
+        threads, most = plan.num_threads, max(1, self.cores // number)
+        if threads.source != "user" and threads.value > most:
+            threads = Choice(most, f"its part of the cores that {number} workers share", "machine")
+        pinned = self.first.cpu_affinity
+        size = len(pinned.value) // number
+        if not pinned.value or size < threads.value:
+            unpinned = replace(pinned, value=())
+            return (replace(plan, num_threads=threads, cpu_affinity=unpinned),) * number
+        why = f"its part of the CPUs that {number} workers share"
+        return tuple(
+            replace(
+                plan,
+                num_threads=threads,
+                cpu_affinity=replace(pinned, value=pinned.value[start : start + size], reason=why),
+            )
+            for start in range(0, number * size, size)
         )
-    return Workers(tuple(plans[:wanted]), Choice(wanted, "SHOAL_WORKERS asks for it", "user"))
-
-
-def _further_gpus(hardware: Hardware, settings: Settings, first: Plan) -> Iterator[Gpu]:
-    """Those that may be used beside the first, best first; none where the user named one."""
-    if settings.device not in ("auto", "cuda"):
-        return
-    for device in preferred_devices(hardware, settings):
-        for gpu in hardware.gpus:
-            if device == f"cuda:{gpu.index}" and gpu.uuid != first.device_uuid:
-                yield gpu
-
-
-def _moved(rows: Sequence[Measurement], hardware: Hardware, gpu: Gpu) -> Iterator[Measurement]:
-    """What was measured on cards of the same name as `gpu`, as if on that."""
-    alike = {f"cuda:{each.index}" for each in hardware.gpus if each.name == gpu.name}
-    for row in rows:
-        if row.setup.device in alike:
-            yield replace(row, setup=replace(row.setup, device=f"cuda:{gpu.index}"))
-
-
-def _on_cpu(
-    hardware: Hardware,
-    settings: Settings,
-    shape: CheckpointShape,
-    rows: Sequence[Measurement],
-    first: Plan,
-) -> Workers:
-    wanted, cores = settings.worker_count, _cores(hardware.cpu)
-    if wanted is None:
-        is_light = settings.engine == "shoal" and is_small(shape) and first.num_threads.value == 1
-        most = min(MOST_SMALL, cores // CORES_FOR_EACH) if is_light else 1
-        for number in range(most, 1, -1):
-            plans = _parts(hardware, settings, shape, rows, first, number)
-            if plans:
-                why = f"{shape.name} is small: each computes with one thread of {cores} cores"
-                return Workers(plans, Choice(number, why, "machine"))
-        return Workers((first,), ONE)
-    threads = settings.num_threads or 1
-    if wanted * threads > cores:
-        there = f"{cores} cores may be used here, and each worker computes with {threads} threads"
-        if threads == 1:
-            there = f"{cores} cores may be used here, and each worker needs one"
-        raise BadSetting(
-            f"SHOAL_WORKERS={wanted}: {there}. Set SHOAL_WORKERS={max(1, cores // threads)}, "
-            "or auto."
-        )
-    for number in range(wanted, 1, -1):
-        plans = _parts(hardware, settings, shape, rows, first, number)
-        if plans and number == wanted:
-            return Workers(plans, Choice(wanted, "SHOAL_WORKERS asks for it", "user"))
-        if plans:
-            break
-    else:
-        number = 1
-    raise BadSetting(
-        f"SHOAL_WORKERS={wanted}: {shape.name} does not fit the memory that each would have. "
-        f"Set SHOAL_WORKERS={number}, or auto."
-    )
-
-
-def _parts(
-    hardware: Hardware,
-    settings: Settings,
-    shape: CheckpointShape,
-    rows: Sequence[Measurement],
-    first: Plan,
-    number: int,
-) -> tuple[Plan, ...]:
-    """The plans of `number` workers that share CPU and memory; none where they do not fit."""
-    memory = hardware.memory
-    part = replace(
-        memory,
-        limit_bytes=memory.limit_bytes // number,
-        available_bytes=memory.available_bytes // number,
-    )
-    try:
-        plan = tuned_plan(replace(hardware, memory=part), settings, shape, rows)
-    except (BadSetting, NotEnoughMemory):
-        return ()
-    threads = plan.num_threads
-    most = max(1, _cores(hardware.cpu) // number)
-    if threads.source != "user" and threads.value > most:
-        threads = Choice(most, f"its part of the cores, of which {number} workers compute")
-    cpus, size = first.cpu_affinity, len(first.cpu_affinity.value) // number
-    plans = []
-    for place in range(number):
-        own = cpus.value[place * size : (place + 1) * size] if size >= threads.value else ()
-        reason = f"its part of CPUs that {number} workers share" if own else cpus.reason
-        affinity = replace(cpus, value=own, reason=reason)
-        plans.append(replace(plan, num_threads=threads, cpu_affinity=affinity))
-    return tuple(plans)
-
-
-def _cores(cpu: Cpu) -> int:
-    """That compute for this process, a container's quota considered."""
-    cores = usable_performance_cores(cpu)
-    return cores if cpu.quota_cpus is None else max(1, min(cores, int(cpu.quota_cpus)))

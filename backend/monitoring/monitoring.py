@@ -13,7 +13,7 @@ from loguru import logger
 from backend.errors import Aborted
 from backend.monitoring.aggregates import Aggregates
 from backend.monitoring.csv_log import CsvLog
-from backend.monitoring.gpu import GpuMeter, WorkerMemory
+from backend.monitoring.gpu import GpuMeter, Meterable, WorkerMemory
 from backend.monitoring.log_writer import LogWriter
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
 from backend.monitoring.monitor import Monitor, Reader
@@ -50,7 +50,7 @@ class Monitoring:
         rotate_bytes: int,
         hardware_specs: dict[str, Any],
         retention: Retention | None = None,
-        card: WatchedCard[Any] | None = None,
+        card: Meterable | None = None,
         is_gpu_expected: bool = False,
         memory_pct: Callable[[], float] | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
