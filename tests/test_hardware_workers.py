@@ -129,12 +129,12 @@ def test_workers_of_a_cpu_share_its_cores_and_its_memory() -> None:
 
 
 def test_workers_stay_on_the_cpus_that_the_user_names() -> None:
-    named = {"cpu_affinity": "0,2,4,6", "num_threads": 2}
-    plans = planned(EIGHT_CORES, workers="2", **named).plans
+    named = Given(cpu_affinity="0,2,4,6", num_threads=2)
+    plans = plan_workers(EIGHT_CORES, named.model_copy(update={"workers": "2"}), S1).plans
     assert [plan.cpu_affinity.value for plan in plans] == [(0, 2), (4, 6)]
     assert [plan.num_threads.value for plan in plans] == [2, 2]
-    with pytest.raises(BadSetting, match="4 cores may be used.* Set SHOAL_WORKERS=2"):
-        planned(EIGHT_CORES, workers="3", **named)
+    with pytest.raises(BadSetting, match=r"4 cores may be used.* Set SHOAL_WORKERS=2"):
+        plan_workers(EIGHT_CORES, named.model_copy(update={"workers": "3"}), S1)
 
 
 def test_workers_that_are_not_to_be_pinned_are_not() -> None:
