@@ -35,7 +35,7 @@ from backend.errors import BadField, BadReference, ShoalError
 from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_page, show
 from backend.fish_worker.install import add_engine, list_engines, remove_engine
 from backend.hardware.deployment import Deployment
-from backend.hardware.report import hardware_json, plan_json, plan_table
+from backend.hardware.report import hardware_json, plan_json, plan_table, workers_json
 from backend.languages import language_code
 from backend.listening import listen, local_url
 from backend.logs import LogBudget, log_to_stderr
@@ -162,7 +162,7 @@ def say(
             voice=voice,
             long_text="split",
         )
-        settings = load_settings(model_dir=model_dir, device=device, metrics=False)
+        settings = load_settings(model_dir=model_dir, device=device, metrics=False, workers="1")
         logger.remove()  # one clear line is better than a log; DEBUG asks for it
         if settings.log_level == "DEBUG":
             _log("DEBUG")
@@ -243,10 +243,12 @@ def plan(
         described = {
             "hardware_profile": hardware_json(deployment.hardware),
             "selected_configuration": plan_json(deployment.plan),
+            "workers": workers_json(deployment),
         }
         typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    Console().print(plan_table(deployment.plan, deployment.hardware, deployment.shape))
+    of = (deployment.plan, deployment.hardware, deployment.shape, deployment.workers)
+    Console().print(plan_table(*of))
     for level, line in deployment.plan.log_lines:
         _stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
 

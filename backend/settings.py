@@ -23,6 +23,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 QuantizationSetting = Literal["auto", "none", "int8", "int4"]
 Compile = Literal["auto", "off"]
 CpuAffinity = Annotated[str, StringConstraints(pattern=r"^(auto|off|\d+(-\d+)?(,\d+(-\d+)?)*)$")]
+Workers = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9]\d?)$")]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
@@ -55,6 +56,11 @@ class Settings(BaseSettings):
 
     device: Device = Field("auto", validation_alias=_also_bare("DEVICE"))
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""
+
+    workers: Workers = "auto"
+    """Workers that speak behind one queue: auto, one for each GPU and of a small checkpoint one for
+    every four cores of a CPU, or 1 to 99. Other settings of rows, threads and memory are each
+    one's."""
 
     precision: Precision = Field("auto", validation_alias=_also_bare("PRECISION"))
     """Type of the weights while computing: auto, fp32, bf16 or fp16."""
@@ -276,6 +282,11 @@ class Settings(BaseSettings):
 
     log_bytes_per_minute: int = Field(MIB, ge=4096)
     """Most that is logged in a minute, in bytes; of messages below a warning half as much."""
+
+    @property
+    def worker_count(self) -> int | None:
+        """Workers that are asked for; None is as many as the plan has."""
+        return None if self.workers == "auto" else int(self.workers)
 
     @property
     def checkpoint_dir(self) -> Path:

@@ -14,10 +14,7 @@ from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, 
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.deployment import Deployment
 from backend.hardware.memory import (
-    CLEARLY_LESS_SHARE,
-    Demand,
     MemoryBudgetManager,
-    MemoryEstimate,
 )
 from backend.hardware.pressure import (
     RunningConfig,
@@ -27,15 +24,18 @@ from backend.hardware.pressure import (
     throttling_risk,
 )
 from backend.hardware.quantization import QuantizationStrategy
-from backend.hardware.report import config_json, hardware_json, plan_json
+from backend.hardware.report import config_json, hardware_json, plan_json, workers_json
+from backend.monitoring.gpu import busiest
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.retention import Retention
-from backend.monitoring.sample import Observed
+from backend.monitoring.sample import Observed, WorkerNow
 from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.cpu_lane import CpuLane
+from backend.serving.estimate import estimate_json
+from backend.serving.fleet import Fleet
 from backend.serving.intake import Intake
 from backend.serving.lane import Lane
-from backend.serving.outlook import OnQueued, Outlook
+from backend.serving.outlook import OnQueued
 from backend.serving.references import References
 from backend.serving.session import SpeechSession
 from backend.settings import Settings
@@ -69,12 +69,12 @@ class SmartBackend:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
-        self.lane = Lane(settings, deployment or Deployment.look(settings), command, start_attempts)
-        hardware, quiet = self.lane.deployment.hardware, self.lane.quiet
-        self._cpu_lane = CpuLane(settings, hardware, command, quiet)
-        self.tuning = BackgroundTuning(settings, self.lane)
+        self.deployment = deployment or Deployment.look(settings)
+        self.fleet = Fleet(settings, self.deployment, command, start_attempts)
+        self._cpu_lane = CpuLane(settings, self.deployment.hardware, command, self.fleet.quiet)
+        self.tuning = BackgroundTuning(settings, self.fleet)
         self.references = References(settings)
-        self._intake = Intake(settings, self.lane, self._cpu_lane, self.references)
+        self._intake = Intake(settings, self.fleet, self._cpu_lane, self.references)
         self.monitoring = self._watch()
 
     def _watch(self) -> Monitoring:
@@ -92,8 +92,13 @@ class SmartBackend:
             statuses=self._statuses,
             # In a container the system's own figure is not the one that counts.
             memory_pct=None if hardware.memory.limit_source == "machine" else live.memory_pct,
-            card=live.card,
+            card=busiest(lane.usage.card for lane in self.fleet.lanes),
         )
+
+    @property
+    def lane(self) -> Lane:
+        """The worker that stands for all, with its plan and memory."""
+        return self.fleet.lead
 
     @property
     def plan(self) -> Plan:
@@ -116,10 +121,14 @@ class SmartBackend:
         return self.references.voices
 
     async def __aenter__(self) -> Self:
-        for level, line in self.plan.log_lines:
+        lines = (line for one in self.deployment.each() for line in one.plan.log_lines)
+        for level, line in dict.fromkeys(lines):
             logger.log(level, "{}", line)
+        if self.deployment.more:
+            workers = self.deployment.workers
+            logger.info("{} workers speak: {}.", workers.value, workers.reason)
         await self.monitoring.__aenter__()
-        self.lane.start()
+        self.fleet.start()
         self._settling = asyncio.create_task(self._settle(), name="worker settling")
         return self
 
@@ -135,12 +144,12 @@ class SmartBackend:
         self._intake.close()
         await self.tuning.close()
         await self._cpu_lane.close()
-        await self.lane.close()
+        await self.fleet.close()
         await self.monitoring.__aexit__(kind, error, trace)
 
     def stop_admitting(self) -> None:
         """Refuse what has not begun to be spoken; the rest may finish. For a graceful end."""
-        self.lane.admission.close()
+        self.fleet.stop_admitting()
         self._cpu_lane.stop_admitting()
 
     async def ready(self) -> EngineInfo:
@@ -226,34 +235,7 @@ class SmartBackend:
 
     async def estimate_memory(self, request: SpeechRequest) -> dict[str, Any]:
         """What speaking `request` would take: the answer of `POST /estimate-memory`."""
-        memory = self.lane.memory
-        outlook, demand = await self._intake.preview(request)
-        estimate = memory.estimate(request.text, demand)
-        answer: dict[str, Any] = {"status": "ok", "estimate": asdict(estimate)}
-        if not estimate.safe:
-            longest = memory.longest_safe(demand)
-            advice = f"Send at most {longest} characters." if longest else "Close other programs."
-            answer |= {"status": "warning", "recommendation": advice}
-        mends = await self._mends(request, outlook, demand, estimate)
-        told = [{"field": field, "value": value} for field, value in mends.items()]
-        return answer | outlook.figures() | {"mends": told}
-
-    async def _mends(
-        self, request: SpeechRequest, outlook: Outlook, demand: Demand, estimate: MemoryEstimate
-    ) -> dict[str, str | bool]:
-        """The fields that would help `request` here, and their values."""
-        mends: dict[str, str | bool] = {}
-        if outlook.text_limit.is_truncated:
-            mends["long_text"] = "split"
-        if estimate.safe:
-            return mends
-        if not request.optimize_for_memory:
-            small = self.lane.memory.estimate(request.text, demand.least())
-            if small.safe or small.estimated_mb < CLEARLY_LESS_SHARE * estimate.estimated_mb:
-                mends["optimize_for_memory"] = True
-        if self.plan.device_uuid and await self._cpu_lane.fits(demand):
-            mends["force_cpu"] = True
-        return mends
+        return await estimate_json(request, self._intake, self.lane, self._cpu_lane)
 
     async def system_status(self) -> dict[str, Any]:
         """How busy the machine is: the answer of `GET /system-status`."""
@@ -263,6 +245,7 @@ class SmartBackend:
             "resources": resources,
             "throttling_risk": asdict(risk),
             "worker": {"state": self.worker.state.phase, "reason": self.worker.state.reason},
+            "workers": self.fleet.status(),
             "thermal": self.lane.cooling.status(),
             "memory_budget_safe": self.lane.memory.is_safe,
             "memory_ladder": self.lane.shortage.status(),
@@ -275,7 +258,10 @@ class SmartBackend:
         freed_bytes = await self.clear_caches()
         after = await asyncio.to_thread(self.lane.usage.resources)
         previous, planned = self.lane.config, RunningConfig.of(self.plan)
-        await self.lane.configure(adjusted(self.lane.asked, planned, self._risk(after)))
+        risk = self._risk(after)
+        await self.fleet.configure(
+            lambda lane: adjusted(lane.asked, RunningConfig.of(lane.plan), risk)
+        )
         config = self.lane.config
         return {
             "status": "optimal" if config == planned else "adjusted",
@@ -288,16 +274,14 @@ class SmartBackend:
 
     async def clear_caches(self) -> int:
         """Forget encoded references, give unused memory back; the bytes that became free."""
-        freed_bytes = self.references.cache.clear()
-        if self.worker.state.phase != "unloaded":
-            freed_bytes += (await self.worker.clear_caches()).freed_bytes
-        return freed_bytes
+        return self.references.cache.clear() + await self.fleet.clear_caches()
 
     def describe(self) -> dict[str, Any]:
         """The machine and the plan: the answer of `GET /hardware`."""
         return {
             "hardware_profile": hardware_json(self.lane.deployment.hardware),
             "selected_configuration": plan_json(self.plan),
+            "workers": workers_json(self.deployment),
             "running_configuration": {
                 **config_json(self.lane.config),
                 "way": self.lane.running_plan.way or None,
@@ -307,12 +291,12 @@ class SmartBackend:
 
     def health(self) -> dict[str, Any]:
         """What `GET /health` says beside the worker's state; waits for nothing."""
-        load, way = self.worker.load, self.worker.way_state
+        way = self.worker.way_state
         return {
             "cache_stats": {
-                "kv_cache_mb": round(load.cache_bytes / MIB, 2),
+                "kv_cache_mb": round(self.fleet.cache_bytes / MIB, 2),
                 "cache_limit_mb": self.lane.config.cache_limit_mb,
-                "leased_mb": round(self.lane.memory.leased_bytes / MIB, 2),
+                "leased_mb": round(self.fleet.leased_bytes / MIB, 2),
                 "reference_cache_mb": round(self.references.cache.held_bytes / MIB, 2),
                 "references_encoded": self.references.encoded,
             },
@@ -353,13 +337,14 @@ class SmartBackend:
 
         Raises `EngineDown` where that cannot be done either; the worker is ended then.
         """
-        info = await self.lane.ready()
+        info = await self.fleet.ready()
         if self.plan.device_uuid and info.device == "cpu":
             problem = f"torch {info.torch_version} cannot use {self.plan.device.value}"
             logger.warning("The GPU is not used: {}. Planning for the CPU.", problem)
             without = replace(self.lane.deployment.hardware, gpus=(), gpu_problem=problem)
+            alone = self.settings.model_copy(update={"workers": "1"})
             try:
-                deployment = await asyncio.to_thread(Deployment.look, self.settings, without)
+                deployment = await asyncio.to_thread(Deployment.look, alone, without)
             except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
                 reason = f"{problem}, and without it: {error}"
                 logger.error("The worker is ended: {}", reason)
@@ -368,20 +353,35 @@ class SmartBackend:
             info = await self.lane.change_plan(
                 deployment, "it cannot use the GPU, and is planned anew"
             )
+            self.deployment = deployment
             await self.monitoring.__aexit__(None, None, None)
             self.monitoring = await self._watch().__aenter__()
         return info
 
     def _tell(self) -> None:
-        cooling = self.lane.cooling
-        self.monitoring.set_queue_depth(self.lane.admission.waiting)
-        self.monitoring.set_thermal(cooling.level, cooling.steps_back)
-        self.monitoring.set_ladder(self.lane.shortage.level, self.lane.shortage.steps_down)
-        self.monitoring.set_worker(
-            is_ready=self.worker.state.phase == "ready",
-            restarts=self.worker.state.restarts,
-            memory_mb=self.lane.memory_now().worker_bytes / MIB,
+        lanes = self.fleet.lanes
+        self.monitoring.set_queue_depth(self.fleet.admission.waiting)
+        self.monitoring.set_thermal(
+            max(lane.cooling.level for lane in lanes),
+            sum(lane.cooling.steps_back for lane in lanes),
         )
+        self.monitoring.set_ladder(
+            max(lane.shortage.level for lane in lanes),
+            sum(lane.shortage.steps_down for lane in lanes),
+        )
+        self.monitoring.set_workers([_now(lane, self.fleet) for lane in lanes])
+
+
+def _now(lane: Lane, fleet: Fleet) -> WorkerNow:
+    """How one of the workers is."""
+    return WorkerNow(
+        worker=fleet.number(lane),
+        device=lane.plan.device.value,
+        ready=lane.worker.state.phase == "ready",
+        restarts=lane.worker.state.restarts,
+        memory_mb=lane.memory_now().worker_bytes / MIB,
+        speaking=fleet.admission.at_work(lane),
+    )
 
 
 def _admitted(

@@ -19,6 +19,7 @@ from backend.model.reading import longest_s
 from backend.nvml import Card, NvmlUnavailable
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Speak, WorkerConfig
+from backend.worker.supervisor import supervised
 from benchmarks.gpu_table import arrivals_s
 
 LETTERS = "the old lighthouse keeper climbed the stairs every evening to light the lamp "
@@ -56,7 +57,7 @@ class Case:
         command = (sys.executable, "-P", "-m", "backend.worker.main", "--config", config.to_json())
         names = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH")
         kept = {name: f"{self.cache_dir}/{name.lower()}" for name in names if self.cache_dir}
-        return WorkerClient(command, Patience(start_attempts=1), kept)
+        return supervised(command, Patience(start_attempts=1), kept)
 
 
 @dataclass(frozen=True, slots=True)

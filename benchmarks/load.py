@@ -127,8 +127,8 @@ def heard(shares: Sequence[Part], watch: "Watch") -> tuple[list[Told], Computed]
 class Watch:
     """Looks at the processes of a server, and at the GPU where there is one."""
 
-    def __init__(self, server: psutil.Process, worker: psutil.Process) -> None:
-        self._server, self._worker = server, worker
+    def __init__(self, server: psutil.Process, *workers: psutil.Process) -> None:
+        self._server, self._workers = server, workers
         self._card: Card | None = Card("")
         with suppress(NvmlUnavailable):
             self._card.read()
@@ -148,8 +148,8 @@ class Watch:
         return Computed(time.monotonic() - began_s, server_s, worker_s, gpu_pct)
 
     def _cpu_s(self) -> tuple[float, float]:
-        server, worker = self._server.cpu_times(), self._worker.cpu_times()
-        return server.user + server.system, worker.user + worker.system
+        server, workers = self._server.cpu_times(), [each.cpu_times() for each in self._workers]
+        return server.user + server.system, sum(each.user + each.system for each in workers)
 
     def _gpu_pct(self) -> float | None:
         try:
@@ -236,8 +236,8 @@ def save_voice(url: str) -> None:
 
 
 @contextmanager
-def served_by(arguments: argparse.Namespace) -> Iterator[Served]:
-    """The server that the arguments ask for."""
+def served_by(arguments: argparse.Namespace, **more: str) -> Iterator[Served]:
+    """The server that the arguments ask for, with `more` in its environment."""
     most = max(arguments.clients)
     environment = {
         "SHOAL_MAX_BATCH": str(arguments.rows or most),
@@ -245,6 +245,7 @@ def served_by(arguments: argparse.Namespace) -> Iterator[Served]:
         "SHOAL_QUEUE_LIMIT": str(most),
         "SHOAL_MAX_CONNECTIONS": "4000",
         "SHOAL_MAX_CONNECTIONS_PER_ADDRESS": "2000",
+        **more,
     }
     command: tuple[str, ...] = ()
     if arguments.model_dir:

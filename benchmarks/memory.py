@@ -27,6 +27,7 @@ from backend.settings import SHIPPED_VOICE_DIR
 from backend.text.sentences import split_text
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Speak, WorkerConfig
+from backend.worker.supervisor import supervised
 
 KINDS: tuple[Quantization, ...] = ("none", "int8", "int4")
 SAMPLE_S = 0.005
@@ -115,7 +116,7 @@ async def measure(case: Case, threads: int, calibration_samples: int) -> list[Ro
         log_level="WARNING",
     )
     command = (sys.executable, "-P", "-m", "backend.worker.main", "--config", config.to_json())
-    client = WorkerClient(command, Patience(start_attempts=1))
+    client = supervised(command, Patience(start_attempts=1))
     try:
         info, load_peak_bytes = await _start(client)
         shape = CheckpointShape.from_folder(case.folder)

@@ -11,7 +11,7 @@ from backend.errors import OverCapacity, TextTooLong
 from backend.hardware.memory import Demand, Lease
 from backend.hardware.need import RequestNeed
 from backend.serving.admission import Admission
-from backend.serving.slots import AdmittedRequest, Slot
+from backend.serving.slots import AdmittedRequest, Memory, Slot
 
 P = ParamSpec("P")
 SMALL = Demand(10, 10)
@@ -50,6 +50,24 @@ class Clock:
         return self.now_s
 
 
+@dataclass(slots=True, eq=False)
+class Stand:
+    """A station of the queue whose worker is whatever the test says."""
+
+    memory: Memory = field(default_factory=Room)
+    rows: int = 1
+    speaker: Any = None
+    is_able: bool = True
+    rtf: float = 1.0
+    voices: set[int] = field(default_factory=set)
+
+    def has_voice(self, voice: int) -> bool:
+        return voice in self.voices
+
+    def use_voice(self, voice: int) -> None:
+        self.voices.add(voice)
+
+
 @dataclass(slots=True)
 class Desk:
     """An admission, what it gives away, and in which order it did."""
@@ -66,12 +84,15 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.admission = Admission(
-            self.room,
-            rows=self.rows,
             queue_limit=self.queue_limit,
-            rows_per_client=self.rows_per_client,
-            characters_per_s=self.characters_per_s,
+            rows_per_client=self.rows_per_client or self.rows,
             clock=self.clock,
+        )
+        self.admission.join(
+            Stand(self.room, self.rows),
+            rows=self.rows,
+            most_rows=self.rows,
+            characters_per_s=self.characters_per_s,
         )
 
     async def sentence(self, admitted: AdmittedRequest, name: str, work: int = 1) -> None:

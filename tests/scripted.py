@@ -31,6 +31,7 @@ QUICK: dict[str, Any] = {
     "shutdown_grace_s": 3.0,
     "metrics": False,
     "shipped_voices": False,
+    "workers": "1",
 }
 _kept = tempfile.TemporaryDirectory(prefix="shoal-tests-")
 """What the servers of these tests keep, voices say, and no developer wants."""

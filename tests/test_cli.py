@@ -13,23 +13,23 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from backend.core import Plan
-from backend.serving import lane
+from backend.serving import launch
 from tests.scripted import children, command
 
 ROOT = Path(__file__).parent.parent
 SERVE = """
 from backend import cli
-from backend.serving import lane
+from backend.serving import launch
 from tests.scripted import command
-lane.worker_command = lambda *_: command()
+launch.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0"])
 """
 TUNE = """
 import sys
 from backend import cli
-from backend.serving import lane
+from backend.serving import launch
 from tests.scripted import command
-lane.worker_command = lambda *_: command(start_s=60)
+launch.worker_command = lambda *_: command(start_s=60)
 cli.app(["tune", *sys.argv[1:]])
 """
 QUIET = {**os.environ, "SHOAL_METRICS": "false"}
@@ -37,7 +37,7 @@ QUIET = {**os.environ, "SHOAL_METRICS": "false"}
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.setattr(lane, "worker_command", lambda *_: command())
+    monkeypatch.setattr(launch, "worker_command", lambda *_: command())
     monkeypatch.setenv("SHOAL_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(ROOT)
     return CliRunner()
@@ -136,7 +136,7 @@ def test_tune_tells_the_winner_and_why_and_plans_go_by_it(
     def by_threads(_: object, made: Plan) -> tuple[str, ...]:
         return command(decode_s=0.3 / made.num_threads.value, greedy_agreement=0.5)
 
-    monkeypatch.setattr(lane, "worker_command", by_threads)
+    monkeypatch.setattr(launch, "worker_command", by_threads)
     wide = {"COLUMNS": "100", "NUM_THREADS": "2"}
     result = scripted.invoke(app, ["tune"], env=wide)
     assert result.exit_code == 0, result.output
@@ -173,7 +173,7 @@ def test_tune_as_json(scripted: CliRunner, tmp_path: Path) -> None:
 def test_tune_that_measures_nothing_keeps_nothing(
     scripted: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(lane, "worker_command", lambda *_: command(exit_at_start=True))
+    monkeypatch.setattr(launch, "worker_command", lambda *_: command(exit_at_start=True))
     result = scripted.invoke(app, ["tune"])
     assert result.exit_code == 1
     assert "Nothing was measured that could be chosen." in result.stdout

@@ -42,9 +42,9 @@ CLI = ("-m", "backend.cli")
 SERVE = """
 import sys
 from backend import cli
-from backend.serving import lane
+from backend.serving import launch
 from tests.scripted import command
-lane.worker_command = lambda *_: command()
+launch.worker_command = lambda *_: command()
 cli.app(["serve", "--port", "0", "--ui", "--ui-port", "0", *sys.argv[1:]])
 """
 PAGE = """

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parent.parent
 SERVE = """
 from fastapi import Request
 from backend import cli
-from backend.serving import lane
+from backend.serving import launch
 from tests.scripted import command
 
-lane.worker_command = lambda *_: command()
+launch.worker_command = lambda *_: command()
 create_app = cli.create_app
 
 async def boom(request: Request):

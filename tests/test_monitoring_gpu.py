@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 
 import backend.nvml
-from backend.monitoring.gpu import GpuMeter, GpuState, WorkerMemory, estimate_utilization_pct
-from backend.nvml import Card
+from backend.monitoring.gpu import (
+    BusiestCard,
+    GpuMeter,
+    GpuState,
+    WorkerMemory,
+    busiest,
+    estimate_utilization_pct,
+)
+from backend.nvml import Card, NvmlUnavailable
 from tests.monitored import GIB, UUID, FakePynvml, logged
 
 OTHER = UUID[:-1] + "2"
@@ -157,3 +164,20 @@ def test_the_workers_peak_only_grows() -> None:
     memory.told(peak_mb=900.0)
     memory.told(peak_mb=700.0)
     assert (memory.current_mb, memory.peak_mb) == (100.0, 900.0)
+
+
+def test_of_several_cards_it_is_the_busiest_that_answers(pynvml: FakePynvml) -> None:
+    pynvml.cards = ({"busy": 5}, {"busy": 90, "uuid": OTHER})
+    cards = busiest([Card(UUID, 0), None, Card(OTHER, 1)])
+    assert cards is not None
+    gpu = GpuMeter("cuda:0", cards, WorkerMemory(), is_gpu_expected=True)
+    gpu.open()
+    assert gpu.read().util_pct == 90.0
+    pynvml.cards = ({"busy": 12}, {"busy": 7, "uuid": OTHER})
+    assert gpu.read().util_pct == 12.0
+    gpu.close()
+    alone = Card(UUID, 0)
+    assert busiest([None, alone]) is alone
+    assert busiest([None]) is None
+    with pytest.raises(NvmlUnavailable):
+        BusiestCard([]).read()

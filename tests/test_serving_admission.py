@@ -14,7 +14,7 @@ from backend.serving import admission as admission_module
 from backend.serving.admission import Admission
 from backend.serving.slots import AdmittedRequest, Slot
 from tests.computers import I5, S1, computer, plan_for
-from tests.desk import SMALL, Desk, Room, asking, granted, on_a_loop, settle
+from tests.desk import SMALL, Desk, Room, Stand, asking, granted, on_a_loop, settle
 
 # --- one request
 
@@ -222,7 +222,8 @@ async def test_real_leases_never_exceed_the_room() -> None:
     memory = MemoryBudgetManager(plan, S1, lambda: MemoryNow(1500 * MIB, 0, 0))
     demand = Demand(150, 150, 1)
     together = []
-    admission = Admission(memory, rows=16, queue_limit=100, characters_per_s=10)
+    admission = Admission(queue_limit=100, rows_per_client=16)
+    admission.join(Stand(memory, 16), rows=16, most_rows=16, characters_per_s=10)
 
     async def request(client: str) -> None:
         with admission.enter(client, 150) as admitted, await admitted.slot(demand):

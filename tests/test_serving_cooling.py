@@ -13,7 +13,7 @@ from backend.errors import EngineDown
 from backend.hardware.usage import MachineUsage
 from backend.serving import cooling as module
 from backend.serving.cooling import Cooling
-from backend.serving.lane import worker_command
+from backend.serving.launch import worker_command
 from backend.smart_backend import SmartBackend
 from backend.thermometer import Heat
 from tests.monitored import logged

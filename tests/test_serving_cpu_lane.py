@@ -15,10 +15,11 @@ from backend.hardware.machine import Memory
 from backend.hardware.memory import MemoryBudgetManager
 from backend.serving import lane as lane_module
 from backend.serving.cpu_lane import CpuLane
-from backend.serving.lane import Lane, worker_command
+from backend.serving.fleet import Fleet
+from backend.serving.launch import worker_command
 from backend.smart_backend import SmartBackend
 from backend.worker.messages import WorkerConfig
-from tests.scripted import children, client, command, settings
+from tests.scripted import children, client, settings
 from tests.test_hardware_plans_of_machines import HARDWARE
 
 FORCED = {"text": "Hello.", "force_cpu": "true"}
@@ -132,7 +133,8 @@ def test_what_is_free_is_looked_at_when_it_is_wanted(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("name", "places"), [("rtx_3060_8gb", 8 * 16), ("h200_141gb", 8 * 128)])
 def test_the_queue_is_as_long_as_the_plan_has_rows(name: str, places: int) -> None:
     chosen = settings()
-    lane = Lane(chosen, Deployment.look(chosen, HARDWARE[name]), command())
+    fleet = Fleet(chosen, Deployment.look(chosen, HARDWARE[name]))
+    lane = fleet.lead
     assert WorkerConfig.from_json(worker_command(chosen, lane.plan)[-1]).max_batch == places // 8
     with ExitStack() as inside:
         for _ in range(places):

@@ -27,7 +27,7 @@ from backend.serving.backlog import Backlog
 from backend.serving.sentence import ATTEMPTS, JOINED_BYTES, WORKERS
 from backend.serving.session import SILENCE_S, SpeechSession
 from backend.worker.messages import Done, Speak
-from tests.desk import settle
+from tests.desk import Stand, settle
 from tests.monitored import plan, stats
 from tests.test_hardware_memory import Machine
 
@@ -132,7 +132,9 @@ async def session(
     backlog: Backlog | None = None,
     **told: Any,
 ) -> AsyncIterator[SpeechSession]:
-    admission = Admission(Machine().manager, rows=rows, queue_limit=4, characters_per_s=10.0)
+    admission = Admission(queue_limit=4, rows_per_client=rows)
+    stand = Stand(Machine().manager, rows, voice)
+    admission.join(stand, rows=rows, most_rows=rows, characters_per_s=10.0)
     request = SpeechRequest(
         "r", "text", sampling=SamplingParams(seed=seed), is_streamed=is_streamed
     )
@@ -141,7 +143,6 @@ async def session(
             request,
             sentences,
             voices or {},
-            speaker=voice,
             backlog=backlog or Backlog(1 << 30),
             admitted=admitted,
             open_sentences=open_sentences,

@@ -269,7 +269,7 @@ def test_a_sentence_that_nobody_heard_is_spoken_again(tmp_path: Path) -> None:
             told = "memory ran short: sentence 1 was begun again with one row at a time"
             assert told in answer.headers["X-Warning"]
             assert (await ladder_of(http))["step"] == "one_row"
-            assert backend.lane.admission._most["speak"] == 1
+            assert backend.lane.rows == 1
             metrics = (await http.get("/metrics")).json()
             assert metrics["memory_ladder"] == {"level": 2, "steps_down": 2}
             text = (await http.get("/metrics/prometheus")).text

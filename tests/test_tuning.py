@@ -16,7 +16,7 @@ from backend.hardware.machine import Hardware
 from backend.hardware.measured import Measurement, Setup
 from backend.hardware.measurements import Measurements
 from backend.hardware.need import CheckpointShape
-from backend.serving import lane
+from backend.serving import launch
 from backend.settings import SHIPPED_VOICE_DIR
 from backend.tuning.told import sentences, tuning_json
 from backend.tuning.tuning import Tuning
@@ -71,7 +71,7 @@ def tuning(
     **values: Any,
 ) -> Tuning:
     clock = clock or Clock()
-    monkeypatch.setattr(lane, "worker_command", clock.scripted(script))
+    monkeypatch.setattr(launch, "worker_command", clock.scripted(script))
     chosen = settings(**{"data_dir": tmp_path, **values})
     return Tuning(chosen, machine, shape, seconds, lambda _: free_bytes, clock)
 

@@ -13,7 +13,7 @@ from backend.errors import StorageFull
 from backend.hardware.measurements import Measurements
 from backend.hardware.memory import MemoryNow
 from backend.hardware.usage import MachineUsage
-from backend.serving import lane
+from backend.serving import launch
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 from backend.tuning import server as module
@@ -37,7 +37,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
     def worker_command(settings: Settings, plan: Plan, *become: Any) -> tuple[str, ...]:
         return command() if next(is_first, False) else command(**script(plan))
 
-    monkeypatch.setattr(lane, "worker_command", worker_command)
+    monkeypatch.setattr(launch, "worker_command", worker_command)
 
 
 def backend_of(http: httpx.AsyncClient) -> SmartBackend:

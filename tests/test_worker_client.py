@@ -20,6 +20,7 @@ from backend.worker.messages import (
     Done,
     EncodeVoice,
 )
+from backend.worker.supervisor import supervised
 from tests.desk import settle
 from tests.scripted import children, command, speak
 
@@ -42,7 +43,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def worker(patience: Patience = QUICK, **script: Any) -> AsyncIterator[WorkerClient]:
-    client = WorkerClient(command(**script), patience)
+    client = supervised(command(**script), patience)
     client.start()
     try:
         yield client
@@ -345,7 +346,7 @@ def test_start_timeout() -> None:
 
 def test_no_such_program() -> None:
     async def work() -> None:
-        client = WorkerClient(("/nowhere/python",), Patience(start_attempts=1))
+        client = supervised(("/nowhere/python",), Patience(start_attempts=1))
         client.start()
         with pytest.raises(EngineDown, match="cannot be started"):
             await client.ready()
@@ -383,9 +384,9 @@ def test_worker_leaves_when_its_client_dies() -> None:
     code = (
         "import asyncio, os\n"
         "from tests.scripted import command\n"
-        "from backend.worker.client import WorkerClient\n"
+        "from backend.worker.supervisor import supervised\n"
         "async def main():\n"
-        "    client = WorkerClient(command()); client.start()\n"
+        "    client = supervised(command()); client.start()\n"
         "    print((await client.ready()).pid, flush=True)\n"
         "    os._exit(0)\n"
         "asyncio.run(main())\n"
@@ -435,7 +436,7 @@ def test_environment_reaches_the_worker() -> None:
     code = "import os, sys; print('I see', os.environ['SHOAL_SEEN'], file=sys.stderr)"
 
     async def go() -> None:
-        client = WorkerClient(
+        client = supervised(
             (sys.executable, "-c", code), Patience(start_attempts=1), {"SHOAL_SEEN": "a GPU"}
         )
         client.start()

@@ -119,15 +119,17 @@ def test_a_machine_that_slept_kills_no_worker() -> None:
     async def work() -> None:
         async with beating() as client:
             loop, looks = asyncio.get_running_loop(), 0
+            process = client._transport
+            assert isinstance(process, supervisor.Supervisor)
             awake, slept_s = loop.time, 0.0
-            look = client._look
+            look = process._look
 
             def counted(tick_s: float) -> None:
                 nonlocal looks
                 looks += 1
                 look(tick_s)
 
-            client._look = counted  # type: ignore[method-assign]
+            process._look = counted  # type: ignore[method-assign]
             loop.time = lambda: awake() + slept_s  # type: ignore[method-assign]
             for _ in range(5):
                 slept_s += 3600.0
@@ -135,7 +137,7 @@ def test_a_machine_that_slept_kills_no_worker() -> None:
                 while looks == before:
                     await asyncio.sleep(0.01)
                 assert phase(client) == "ready"
-                while client._pulse.silent_s > 0:  # until its next beat
+                while process._pulse.silent_s > 0:  # until its next beat
                     await asyncio.sleep(0.01)
             assert client.state.restarts == 0
             assert len(await spoken(client, "hello")) == 2
@@ -189,7 +191,7 @@ def test_what_a_bug_in_hearing_breaks_is_a_worker_and_is_told(
         async with worker() as client:
             await client.ready()
             with monkeypatch.context() as patch:
-                patch.setattr(WorkerClient, "_hear", broken)
+                patch.setattr(WorkerClient, "hear", broken)
                 with pytest.raises(EngineDown, match="KeyError: 'nobody knows'"):
                     await spoken(client, "hello")
                 await until(client, phase="restarting")

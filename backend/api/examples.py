@@ -98,6 +98,12 @@ HARDWARE: dict[str, Any] = {
         "notes": _NOTES,
         "choices": {"device": {"value": "cpu", "reason": "no GPU is seen", "source": "machine"}},
     },
+    "workers": {
+        "count": 1,
+        "reason": "one device computes",
+        "source": "tier",
+        "each": [{"worker": 0, "device": "cpu", "device_uuid": "", "num_threads": 2}],
+    },
     "running_configuration": _RUNNING,
     "measurement": {"state": "none", "problem": ""},
 }
@@ -130,6 +136,7 @@ SYSTEM_STATUS: dict[str, Any] = {
         "steps_up": 0,
     },
     "worker": {"state": "ready", "reason": ""},
+    "workers": [{"worker": 0, "device": "cpu", "state": "ready", "speaking": 3, "rows": 16}],
     "recommended_action": "OK",
 }
 _TEXT_LIMIT = {
@@ -244,6 +251,7 @@ METRICS: dict[str, Any] = {
     "queue_depth": 0,
     "sampling": False,
     "worker": {"ready": True, "restarts": 0, "memory_mb": 448.8},
+    "workers": [{"worker": 0, "device": "cpu", "ready": True, "restarts": 0, "speaking": 0}],
     "thermal": {"level": 0, "steps_back": 0},
     "memory_ladder": {"level": 0, "steps_down": 0},
     "since_start": {

@@ -15,6 +15,7 @@ from backend.core import MIB, SamplingParams
 from backend.errors import EngineFailed
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import EncodeVoice, Speak
+from backend.worker.supervisor import supervised
 
 RECORDING_S = 10.0
 _RECORDING_RATE_HZ = 44_100
@@ -47,7 +48,7 @@ async def live(
     recording: bytes | None,
 ) -> Life:
     """Start a worker and see; what it fails with is raised, a `ShoalError`."""
-    client = WorkerClient(command, Patience(start_attempts=1), environment)
+    client = supervised(command, Patience(start_attempts=1), environment)
     began_s = time.perf_counter()
     client.start()
     try:

@@ -8,7 +8,7 @@ import msgspec
 from backend.core import Quantization
 from backend.hardware.deployment import Deployment
 from backend.hardware.need import ELEMENT_BYTES, CheckpointShape
-from backend.serving.lane import worker_command, worker_config, worker_environment
+from backend.serving.launch import worker_command, worker_config, worker_environment
 from backend.settings import Precision, Settings, load_settings
 from backend.worker.messages import WorkerConfig
 

@@ -1,15 +1,15 @@
 """The machine, the checkpoint and the plan, put together once at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
-from backend.core import MIB, Plan
+from backend.core import MIB, Choice, Plan
 from backend.hardware.detect import detect
 from backend.hardware.machine import Hardware
 from backend.hardware.measurements import Measurements
 from backend.hardware.need import CheckpointShape
 from backend.hardware.readings import read_machine
-from backend.hardware.tuned import tuned_plan
+from backend.hardware.workers import ONE, plan_workers
 from backend.settings import Settings
 
 
@@ -20,14 +20,26 @@ class Deployment:
     hardware: Hardware
     shape: CheckpointShape
     plan: Plan
+    """Of the worker that speaks, or of the first of several."""
+    more: tuple[Plan, ...] = ()
+    """Of the others."""
+    workers: Choice[int] = ONE
+    """How many there are, and why."""
 
     @classmethod
     def look(cls, settings: Settings, hardware: Hardware | None = None) -> Self:
-        """Look once. Raises what `tuned_plan` raises, and `BadCheckpoint`."""
+        """Look once. Raises what `plan_workers` raises, and `BadCheckpoint`."""
         found = hardware or detect(read_machine())
         shape = CheckpointShape.from_folder(settings.checkpoint_dir)
         rows = Measurements(settings.data_dir).find(found, settings.checkpoint_dir)
-        return cls(found, shape, tuned_plan(found, settings, shape, rows))
+        workers = plan_workers(found, settings, shape, rows)
+        first, *more = workers.plans
+        return cls(found, shape, first, tuple(more), workers.number)
+
+    def each(self) -> "tuple[Deployment, ...]":
+        """One for each worker, which is the only one in it."""
+        plans = (self.plan, *self.more)
+        return tuple(replace(self, plan=plan, more=(), workers=ONE) for plan in plans)
 
     @property
     def resident_bytes(self) -> int:

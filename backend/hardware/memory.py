@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,22 @@ class MemoryNow:
     """What the worker takes of it now."""
     idle_bytes: int = 0
     """What it took when it had loaded and spoke nothing."""
+
+    @property
+    def working_bytes(self) -> int:
+        """What it takes for what it is asked, beside what it has loaded."""
+        return max(0, self.worker_bytes - self.idle_bytes)
+
+
+def part_of(own: MemoryNow, others: Sequence[MemoryNow]) -> MemoryNow:
+    """One worker's part of memory that it shares with `others`: as much as each of them.
+
+    Parts are of what would be free if nobody spoke, so that no part shrinks while another is taken.
+    `free_bytes` may be below 0, where the worker has taken more than its part.
+    """
+    every = (own, *others)
+    free_if_idle = own.free_bytes + sum(now.working_bytes for now in every)
+    return replace(own, free_bytes=free_if_idle // len(every) - own.working_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +333,7 @@ def _largest(most: int, holds: Callable[[int], bool]) -> int:
 
 def _free_if_idle(now: MemoryNow) -> int:
     # What running requests took is missing in what is free, and counted in their leases.
-    return now.free_bytes + max(0, now.worker_bytes - now.idle_bytes)
+    return now.free_bytes + now.working_bytes
 
 
 def _available(now: MemoryNow) -> int:

@@ -7,13 +7,18 @@ from rich.text import Text
 
 from backend.core import MIB, Choice, Plan
 from backend.hardware.affinity import format_cpus
+from backend.hardware.deployment import Deployment
 from backend.hardware.machine import GIB, Hardware
 from backend.hardware.need import CheckpointShape
 from backend.hardware.pressure import RunningConfig
+from backend.hardware.workers import ONE
 
 
-def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
-    """One row a choice: what was chosen, its value, its source, its reason."""
+def plan_table(
+    plan: Plan, hardware: Hardware, shape: CheckpointShape, workers: Choice[int] = ONE
+) -> Table:
+    """One row a choice: what was chosen, its value, its source, its reason. Of several `workers` it
+    is the plan of the first."""
     title = f"{shape.name} on {_machine(hardware)}"
     notes = Text("\n".join(plan.notes))
     table = Table(title=Text(title), caption=notes, caption_justify="left")
@@ -22,6 +27,8 @@ def plan_table(plan: Plan, hardware: Hardware, shape: CheckpointShape) -> Table:
     table.add_column("decided by", no_wrap=True)
     table.add_column("why", overflow="fold")
     table.add_row("tier", plan.tier, "machine", Text(plan.tier_reason))
+    if workers.value > 1:
+        table.add_row("workers", str(workers.value), workers.source, Text(workers.reason))
     for name, choice in _choices(plan).items():
         table.add_row(name, _shown(choice.value), choice.source, Text(choice.reason))
     quantization, precision = plan.quantization.value, plan.precision.value
@@ -67,6 +74,20 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for name, choice in choices.items()
         },
+    }
+
+
+def workers_json(deployment: Deployment) -> dict[str, Any]:
+    """How many workers there are, why, and what differs between their plans."""
+    return {
+        "count": deployment.workers.value,
+        "reason": deployment.workers.reason,
+        "source": deployment.workers.source,
+        "each": [
+            {"worker": number, "device_uuid": one.plan.device_uuid}
+            | {name: _plain(choice.value) for name, choice in _choices(one.plan).items()}
+            for number, one in enumerate(deployment.each())
+        ],
     }
 
 

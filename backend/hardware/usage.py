@@ -97,7 +97,7 @@ class MachineUsage:
     def heat(self) -> Heat | None:
         """Of what computes: the GPU, else the CPU; None where nobody tells."""
         if self.card is not None:
-            card = self._gpu()
+            card = self.gpu()
             return Heat(card.name, card.temperature_c, card.throttles_at_c) if card else None
         look = self._heat.latest()
         if look is None or self._heat.age_s(look) > HEAT_STALE_S:
@@ -120,7 +120,7 @@ class MachineUsage:
         return self._resources(psutil.cpu_percent(None), self._last()[0])
 
     def _resources(self, cpu_pct: float, memory: Memory) -> dict[str, Any]:
-        gpu = self._gpu()
+        gpu = self.gpu()
         return {
             "cpu_percent": cpu_pct,
             "memory_percent": _taken_pct(memory),
@@ -131,7 +131,7 @@ class MachineUsage:
             "gpu_memory_free_mb": gpu.free_bytes // MIB if gpu else None,
         }
 
-    def _gpu(self) -> GpuReading | None:
+    def gpu(self) -> GpuReading | None:
         """The GPU that the plan chose; None without one, or where the driver is silent."""
         try:
             return self.card.read() if self.card is not None else None

@@ -4,6 +4,7 @@ NVML comes with `nvidia-ml-py`, NVIDIA's own and maintained package of the modul
 `nvidia-ml-py3`, which older guides name, is a deprecated copy of the same module.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +57,44 @@ class Meterable(Protocol):
 
     def close(self) -> None:
         """It is read no more."""
+
+
+class BusiestCard:
+    """Of several cards that a server computes on, the one that is busiest at the moment. A request
+    may be spoken by any of them."""
+
+    def __init__(self, cards: Sequence[Meterable]) -> None:
+        self._cards = cards
+
+    def first(self) -> GpuReading:
+        """The busiest, however long that takes."""
+        return self._busiest(lambda card: card.first())
+
+    def read(self) -> GpuReading:
+        """The busiest of those that answer; `NvmlUnavailable` where none does."""
+        return self._busiest(lambda card: card.read())
+
+    def close(self) -> None:
+        """They are read no more."""
+        for card in self._cards:
+            card.close()
+
+    def _busiest(self, read: Callable[[Meterable], GpuReading]) -> GpuReading:
+        found, problem = [], NvmlUnavailable("no card is read")
+        for card in self._cards:
+            try:
+                found.append(read(card))
+            except NvmlUnavailable as error:
+                problem = error
+        if not found:
+            raise problem
+        return max(found, key=lambda card: (card.utilization_pct or 0.0, card.used_bytes))
+
+
+def busiest(cards: Iterable[Meterable | None]) -> Meterable | None:
+    """What reads the cards there are: one as it is, None where there is none."""
+    there = [card for card in cards if card is not None]
+    return BusiestCard(there) if len(there) > 1 else next(iter(there), None)
 
 
 class GpuMeter:

@@ -1,10 +1,14 @@
 """What Prometheus is told, in a registry of its own: two apps in one process do not meet."""
 
+from collections import Counter as Counts
+from collections.abc import Sequence
+
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from backend.core import MIB
 from backend.monitoring.rows import SynthesisRow
+from backend.monitoring.sample import WorkerNow
 from backend.monitoring.synthesis import OUTCOMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +61,16 @@ class Metrics:
         self._worker_memory = self._gauge(
             "worker_memory_bytes", "What the worker takes, on the GPU where it has one."
         )
+        each = ("worker", "device")
+        self._each_up = self._gauge("each_worker_up", "1 when it can speak, else 0.", *each)
+        self._each_memory = self._gauge("each_worker_memory_bytes", "What it takes.", *each)
+        self._each_speaking = self._gauge(
+            "each_worker_speaking", "Sentences and recordings that it has at work.", *each
+        )
+        self._each_restarts = self._counter(
+            "each_worker_restarts", "Times it was started again.", *each
+        )
+        self._each_restarts_told: Counts[int] = Counts()
         server = psutil.Process()
         self._gauge(
             "server_resident_memory_bytes", "Resident memory of the HTTP process."
@@ -87,6 +101,17 @@ class Metrics:
         self._restarts.inc(max(0, restarts - self._restarts_told))
         self._restarts_told = max(restarts, self._restarts_told)
 
+    def set_workers(self, workers: Sequence[WorkerNow]) -> None:
+        """How each worker is."""
+        for now in workers:
+            labels = (str(now.worker), now.device)
+            self._each_up.labels(*labels).set(now.ready)
+            self._each_memory.labels(*labels).set(now.memory_mb * MIB)
+            self._each_speaking.labels(*labels).set(now.speaking)
+            more = max(0, now.restarts - self._each_restarts_told[now.worker])
+            self._each_restarts.labels(*labels).inc(more)
+            self._each_restarts_told[now.worker] += more
+
     def set_thermal(self, level: int, steps_back: int) -> None:
         """Steps below the plan now, and how many were taken since the server's start."""
         self._thermal_level.set(level)
@@ -106,8 +131,8 @@ class Metrics:
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         return Counter(f"shoal_{name}", says, labels, registry=self._registry)
 
-    def _gauge(self, name: str, says: str) -> Gauge:
-        return Gauge(f"shoal_{name}", says, registry=self._registry)
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        return Gauge(f"shoal_{name}", says, labels, registry=self._registry)
 
     def _histogram(self, name: str, says: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"shoal_{name}", says, buckets=buckets, registry=self._registry)

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -12,14 +13,14 @@ from loguru import logger
 from backend.errors import Aborted
 from backend.monitoring.aggregates import Aggregates
 from backend.monitoring.csv_log import CsvLog
-from backend.monitoring.gpu import GpuMeter, WorkerMemory
+from backend.monitoring.gpu import GpuMeter, Meterable, WorkerMemory
 from backend.monitoring.log_writer import LogWriter
 from backend.monitoring.metrics import CONTENT_TYPE, Metrics
 from backend.monitoring.monitor import Monitor, Reader
 from backend.monitoring.reader import MachineReader
 from backend.monitoring.retention import Retention
 from backend.monitoring.rows import RealtimeRow, timestamp
-from backend.monitoring.sample import Observed, Sample
+from backend.monitoring.sample import Observed, Sample, WorkerNow
 from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synthesis_row
 from backend.monitoring.tracing import RequestSpan, Tracing, open_tracing
 from backend.nvml import Card, WatchedCard
@@ -49,7 +50,7 @@ class Monitoring:
         rotate_bytes: int,
         hardware_specs: dict[str, Any],
         retention: Retention | None = None,
-        card: WatchedCard[Any] | None = None,
+        card: Meterable | None = None,
         is_gpu_expected: bool = False,
         memory_pct: Callable[[], float] | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
@@ -69,6 +70,7 @@ class Monitoring:
         self._running: dict[Synthesis, RequestSpan | None] = {}
         self._queue_depth = 0
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
+        self._workers: Sequence[WorkerNow] = ()
         self._thermal = {"level": 0, "steps_back": 0}
         self._ladder = {"level": 0, "steps_down": 0}
         self._began_s = time.monotonic()
@@ -141,10 +143,21 @@ class Monitoring:
         self._metrics.set_ladder(level, steps_down)
 
     def set_worker(self, *, is_ready: bool, restarts: int, memory_mb: float) -> None:
-        """How the worker is, whenever that changes. `memory_mb` is MiB, device memory on a GPU."""
+        """How the worker is, or all of them together, whenever that changes. `memory_mb` is MiB,
+        device memory on a GPU."""
         self._worker = {"ready": is_ready, "restarts": restarts, "memory_mb": round(memory_mb, 1)}
         self._worker_memory.told(current_mb=memory_mb)
         self._metrics.set_worker(is_ready=is_ready, restarts=restarts, memory_mb=memory_mb)
+
+    def set_workers(self, workers: Sequence[WorkerNow]) -> None:
+        """How each worker is, and thereby all of them together."""
+        self.set_worker(
+            is_ready=any(worker.ready for worker in workers),
+            restarts=sum(worker.restarts for worker in workers),
+            memory_mb=sum(worker.memory_mb for worker in workers),
+        )
+        self._workers = workers
+        self._metrics.set_workers(workers)
 
     def aggregates(self) -> dict[str, Any]:
         """The answer of `GET /metrics` as JSON."""
@@ -154,6 +167,7 @@ class Monitoring:
             "queue_depth": self._queue_depth,
             "sampling": self._monitor.is_sampling,
             "worker": self._worker,
+            "workers": [asdict(worker) for worker in self._workers],
             "thermal": self._thermal,
             "memory_ladder": self._ladder,
             "since_start": self._aggregates.since_start(),

@@ -23,6 +23,22 @@ class Sample:
     """Of what computes: the GPU, else the CPU."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerNow:
+    """One of the workers at one moment."""
+
+    worker: int
+    """Its number, from 0."""
+    device: str
+    ready: bool
+    restarts: int
+    """Since the server's start."""
+    memory_mb: float
+    """MiB, device memory on a GPU."""
+    speaking: int
+    """Sentences and recordings that it has at work."""
+
+
 @dataclass(slots=True)
 class Observed:
     """What the samples taken during one request say."""

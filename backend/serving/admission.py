@@ -1,33 +1,26 @@
-"""The queue in front of the worker: which sentence is next, and when no more may wait."""
+"""The queue before the workers: which sentence is next, who takes it, when no more may wait."""
 
 import asyncio
 import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Protocol
 
 from backend.errors import Aborted, OverCapacity, ShoalError
-from backend.hardware.memory import Demand, Lease
+from backend.hardware.memory import Demand
 from backend.serving.quiet import Quiet
-from backend.serving.slots import AdmittedRequest, PendingSlot, Slot, Work
+from backend.serving.slots import AdmittedRequest, PendingSlot, Slot, Station, Work
 from backend.serving.speed import Forecast, Speed
+from backend.serving.stations import Stations
 
 RETRY_S = 1.0
 """How often memory is looked at again for the one whose turn it is: other programs free it too."""
 LEAST_RETRY_AFTER_S, MOST_RETRY_AFTER_S = 1.0, 3600.0
 
 
-class Memory(Protocol):
-    """Promises memory, as `MemoryBudgetManager` does."""
-
-    def lease(self, demand: Demand) -> Lease:
-        """Promise it, or raise `OverCapacity`, or `TextTooLong` where it can never fit."""
-
-
 class Admission:
-    """Lets requests in, and gives each of their sentences its turn, a row and memory.
+    """Lets requests in, and gives each of their sentences its turn, a row and memory, at one of the
+    workers that have joined.
 
     The turn is that of the client with the fewest sentences at work, among equals that of the
     client whose last turn is longest ago; of its requests, that of the one with the fewest at work,
@@ -36,7 +29,8 @@ class Admission:
 
     Some rows stay free for the next client: it begins at once, whatever others have at work.
 
-    Recordings take turns in the same way, but no row: one is encoded at a time, beside speech.
+    Recordings take turns in the same way, but no row: a worker encodes one at a time, beside
+    speech. A sentence whose worker died under it is the next in turn.
 
     Where the one whose turn it is does not fit the memory beside what is being spoken, the others
     do not overtake: smaller ones would keep it waiting for ever. What is being spoken ends, and
@@ -47,27 +41,22 @@ class Admission:
 
     def __init__(
         self,
-        memory: Memory,
         *,
-        rows: int,
-        queue_limit: int,
-        characters_per_s: float,
+        queue_limit: int | None = None,
         rows_per_client: int | None = None,
         quiet: Quiet | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rows`: sentences at work together, `rows_per_client` those of one client.
+        """`queue_limit`: requests that may wait beside as many as have a row; `rows_per_client`:
+        sentences of one client at work together. None is as many as the workers are good for, and
+        half of their rows.
 
-        `queue_limit`: requests that may wait beside as many.
-        `characters_per_s` is the speed that is expected until it is measured. `quiet` is told of
-        each request that comes and goes.
+        `quiet` is told of each request that comes and goes.
         """
-        self._memory, self._clock = memory, clock
-        self._most: dict[Work, int] = {"speak": rows, "encode": 1}
-        """Slots of each kind that are held together."""
-        self._rows_per_client = rows_per_client or rows
-        self._places = rows + queue_limit
-        self.speed = Speed(characters_per_s)
+        self._clock = clock
+        self._stations = Stations()
+        self._queue_limit, self._rows_of_client = queue_limit, rows_per_client
+        self.speed = Speed(0.0)
         self._requests: set[AdmittedRequest] = set()
         self._slots: set[Slot] = set()
         self._last_turn: dict[str, int] = {}
@@ -80,6 +69,36 @@ class Admission:
         """Up to when time has been counted as spent speaking, or not."""
         self._retry: asyncio.TimerHandle | None = None
         self._is_closed = False
+
+    def join(self, station: Station, *, rows: int, most_rows: int, characters_per_s: float) -> None:
+        """Let `station` take sentences, or go on with another plan: `rows` of them together, where
+        its worker has `most_rows`.
+
+        `characters_per_s` is the speed that is expected of it until that is measured.
+        """
+        self._stations.join(
+            station, rows=rows, most_rows=most_rows, characters_per_s=characters_per_s
+        )
+        self.speed = Speed(self._stations.characters_per_s)
+
+    def part(self, station: Station) -> None:
+        """Let `station` take no more; what it speaks is spoken on."""
+        self._stations.part(station)
+        self.look()
+
+    def expect(self, station: Station, characters_per_s: float) -> None:
+        """Something better is known to expect of `station`, until it is measured."""
+        self._stations.expect(station, characters_per_s)
+        self.speed.expect(self._stations.characters_per_s)
+
+    @property
+    def _rows_per_client(self) -> int:
+        return self._rows_of_client or max(1, self._stations.planned_rows // 2)
+
+    @property
+    def _places(self) -> int:
+        waiting = self._stations.waiting if self._queue_limit is None else self._queue_limit
+        return self._stations.planned_rows + waiting
 
     @property
     def waiting(self) -> int:
@@ -133,7 +152,7 @@ class Admission:
         # Where a request asks in vain that has not all its rows, memory is short if rows are not.
         most = self._rows_per_client
         is_full = any(each.is_asking() and at_work[each.client] < most for each in self._requests)
-        free = min(self._most["speak"] - len(rows), most - at_work[client])
+        free = min(self._stations.rows - len(rows), most - at_work[client])
         if not is_full and len(before) < free:
             return 0.0
         first_free = sum(slot.characters for slot in rows) / max(1, len(rows))
@@ -158,10 +177,13 @@ class Admission:
         self._last_turn.setdefault(client, turn)
         return request
 
-    def limit_rows(self, rows: int) -> None:
-        """So many sentences at work together from now on; those that are, stay."""
-        self._most["speak"] = rows
+    def look(self) -> None:
+        """A station has more rows, or fewer: give away what is free."""
         self._grant()
+
+    def at_work(self, station: Station) -> int:
+        """Sentences and recordings that it has at work."""
+        return sum(slot.station is station for slot in self._slots)
 
     def close(self) -> None:
         """Let no request in any more; those that have been granted nothing are told so."""
@@ -172,15 +194,29 @@ class Admission:
 
     # -- what requests and slots call: `slots.Queue` ----------------------------------------------
 
-    def ask(self, request: AdmittedRequest, demand: Demand, work: Work) -> PendingSlot:
+    def ask(
+        self, request: AdmittedRequest, demand: Demand, work: Work, voice: int | None
+    ) -> PendingSlot:
         """`request` wants a slot; raises what can be said at once."""
         if request.end is not None:
             raise request.end
         if not request.is_speaking:
-            self._check_fits(demand)
-        pending = PendingSlot(demand, work, asyncio.get_running_loop().create_future())
+            self._stations.check(demand)
+        granted = asyncio.get_running_loop().create_future()
+        pending = PendingSlot(demand, work, voice, granted)
         request.pending.append(pending)
         self._grant()
+        return pending
+
+    def replace(self, slot: Slot) -> PendingSlot | None:
+        """A slot in the place of one whose worker cannot speak, where another can."""
+        request = slot.request
+        if request.end is not None or not self._stations.is_another_able(slot.station):
+            return None
+        granted = asyncio.get_running_loop().create_future()
+        pending = PendingSlot(slot.demand, slot.work, slot.voice, granted, is_again=True)
+        request.pending.appendleft(pending)
+        self.release(slot)
         return pending
 
     def withdraw(self, request: AdmittedRequest, pending: PendingSlot) -> None:
@@ -221,11 +257,6 @@ class Admission:
 
     # -- whose turn it is -------------------------------------------------------------------------
 
-    def _check_fits(self, demand: Demand) -> None:
-        """What can never fit is told at once, before its turn."""
-        with suppress(OverCapacity):
-            self._memory.lease(demand).release()
-
     def _grant(self) -> None:
         """Give the slots that are free to those whose turn it is."""
         if self._retry is not None:
@@ -234,36 +265,48 @@ class Admission:
         while (request := self._first()) is not None:
             pending = request.pending[0]
             try:
-                lease = self._memory.lease(pending.demand)
+                place = self._stations.place(pending, self._slots)
             except Exception as error:  # noqa: BLE001 - one request's boundary: it is told, others go on
-                if self._slots and isinstance(error, OverCapacity):
-                    self._retry = pending.granted.get_loop().call_later(RETRY_S, self._grant)
-                    return
                 request.pending.popleft().granted.set_exception(error)
                 continue
+            if place is None:
+                self._look_again()
+                return
             self._count_time()
-            slot = Slot(self, request, lease, pending.work, pending.demand.characters)
+            station, lease = place
+            slot = Slot(self, request, station, lease, pending.demand, pending.work, pending.voice)
             self._slots.add(slot)
+            if slot.voice is not None:
+                station.use_voice(slot.voice)
             request.at_work += 1
             if pending.work == "speak" and request.granted_s is None:
                 request.granted_s = self._clock()
             request.last_turn = self._last_turn[request.client] = self._next_turn()
             request.pending.popleft().granted.set_result(slot)
+        if len(self._stations) > 1 and not self._stations.are_all_able:
+            self._look_again()  # nobody tells when a worker can speak again
+
+    def _look_again(self) -> None:
+        """In a while, as long as somebody asks."""
+        if any(each.is_asking() for each in self._requests):
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(RETRY_S, self._grant)
 
     def _first(self) -> AdmittedRequest | None:
         """The request whose turn it is, of those that ask for a slot that they may have now."""
-        held = Counter(slot.work for slot in self._slots)
+        free = self._stations.free(self._slots)
         of_client = Counter(slot.request.client for slot in self._slots)
         rows = Counter(slot.request.client for slot in self._slots if slot.work == "speak")
 
         def may_have_one(request: AdmittedRequest) -> bool:
             work = request.pending[0].work
             has_all = work == "speak" and rows[request.client] >= self._rows_per_client
-            return held[work] < self._most[work] and not has_all
+            return work in free and not has_all
 
-        def served(request: AdmittedRequest) -> tuple[int, int, int, int]:
-            client = request.client
-            return of_client[client], self._last_turn[client], request.at_work, request.last_turn
+        def served(request: AdmittedRequest) -> tuple[bool, int, int, int, int]:
+            client, is_new = request.client, not request.pending[0].is_again
+            turns = self._last_turn[client], request.at_work, request.last_turn
+            return is_new, of_client[client], *turns
 
         asking = [each for each in self._requests if each.is_asking() and may_have_one(each)]
         return min(asking, key=served, default=None)

@@ -10,7 +10,8 @@ from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, 
 from backend.hardware.deployment import Deployment
 from backend.hardware.machine import Hardware
 from backend.hardware.memory import Demand
-from backend.serving.lane import Lane, look_again, on_cpu
+from backend.serving.fleet import Fleet
+from backend.serving.lane import look_again, on_cpu
 from backend.serving.quiet import Quiet
 from backend.settings import Settings
 
@@ -30,15 +31,15 @@ class CpuLane:
     ) -> None:
         self._settings = on_cpu(settings)
         self._hardware, self._command, self._quiet = hardware, command, quiet
-        self._lane: Lane | None = None
+        self._fleet: Fleet | None = None
         self._users = 0
         self._is_closed = False
         self._idle: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Lane]:
-        """The lane, ready to speak.
+    async def use(self) -> AsyncIterator[Fleet]:
+        """Its queue and worker, ready to speak.
 
         Raises `OverCapacity` where there is no memory for it now, `Aborted` after
         `stop_admitting`.
@@ -46,9 +47,9 @@ class CpuLane:
         self._users += 1
         try:
             async with self._lock:
-                lane = self._lane = self._lane or await self._start()
-            await lane.ready()
-            yield lane
+                fleet = self._fleet = self._fleet or await self._start()
+            await fleet.ready()
+            yield fleet
         finally:
             self._users -= 1
             if not self._users:
@@ -56,10 +57,10 @@ class CpuLane:
 
     async def fits(self, demand: Demand) -> bool:
         """Whether `demand` could be spoken there now; nothing is started for that."""
-        if (running := self._lane) is not None:
-            return running.memory.admits(demand)
+        if (running := self._fleet) is not None:
+            return running.lead.memory.admits(demand)
         try:
-            lane = await self._make()
+            lane = (await self._make()).lead
             lane.memory.check_load(lane.deployment.resident_bytes + lane.memory.need_bytes(demand))
         except (BadCheckpoint, BadSetting, NotEnoughMemory):
             return False
@@ -68,8 +69,8 @@ class CpuLane:
     def stop_admitting(self) -> None:
         """Start it no more, and refuse what has not begun to be spoken there."""
         self._is_closed = True
-        if self._lane is not None:
-            self._lane.admission.close()
+        if self._fleet is not None:
+            self._fleet.stop_admitting()
 
     async def close(self) -> None:
         """End it now."""
@@ -77,25 +78,25 @@ class CpuLane:
         if self._idle is not None:
             self._idle.cancel()
         async with self._lock:
-            lane, self._lane = self._lane, None
-        if lane is not None:
-            await lane.close()
+            fleet, self._fleet = self._fleet, None
+        if fleet is not None:
+            await fleet.close()
 
-    async def _start(self) -> Lane:
+    async def _start(self) -> Fleet:
         try:
-            lane = await self._make()
+            fleet = await self._make()
         except (BadCheckpoint, BadSetting, NotEnoughMemory) as error:
             raise OverCapacity(f"force_cpu needs a second worker: {error}") from None
         if self._is_closed:
             raise Aborted("The server is stopping.")
         logger.info("A second worker is started, on the CPU.")
-        lane.start()
-        return lane
+        fleet.start()
+        return fleet
 
-    async def _make(self) -> Lane:
-        """A lane whose worker is not started."""
+    async def _make(self) -> Fleet:
+        """A fleet of one worker, which is not started."""
         deployment = await asyncio.to_thread(self._look)
-        return Lane(self._settings, deployment, self._command, quiet=self._quiet)
+        return Fleet(self._settings, deployment, self._command, quiet=self._quiet)
 
     def _look(self) -> Deployment:
         return look_again(self._settings, self._hardware)
@@ -110,7 +111,7 @@ class CpuLane:
         async with self._lock:
             if self._users:
                 return
-            lane, self._lane = self._lane, None
-        if lane is not None:
+            fleet, self._fleet = self._fleet, None
+        if fleet is not None:
             logger.info("The CPU worker was idle for a while and is ended.")
-            await lane.close()
+            await fleet.close()

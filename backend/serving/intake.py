@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from loguru import logger
 
-from backend.audio.container import decoding_bytes
 from backend.core import (
     MIB,
     OPEN_SENTENCES,
@@ -28,9 +27,11 @@ from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.cpu_lane import CpuLane
 from backend.serving.fair_thread import FairThread
+from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued, Reading, warnings_of
-from backend.serving.references import Encode, References
+from backend.serving.recordings import decoded, encoder
+from backend.serving.references import References
 from backend.serving.script import (
     Script,
     Spelling,
@@ -45,7 +46,7 @@ from backend.serving.script import (
 from backend.serving.session import Peaks, SpeechSession, in_time
 from backend.serving.slots import AdmittedRequest
 from backend.settings import Settings
-from backend.worker.messages import MAX_DECODED_S, DecodeCodes, EncodeVoice
+from backend.worker.messages import MAX_DECODED_S, DecodeCodes
 
 _DRAWN_SEEDS = 2**32
 """Seeds to draw from: enough, and each is told exactly in every client's numbers."""
@@ -57,9 +58,9 @@ class Intake:
     """Checks what a request says, finds its voices, and waits with it until it is its turn."""
 
     def __init__(
-        self, settings: Settings, lane: Lane, cpu_lane: CpuLane, references: References
+        self, settings: Settings, fleet: Fleet, cpu_lane: CpuLane, references: References
     ) -> None:
-        self._settings, self._lane, self._cpu_lane = settings, lane, cpu_lane
+        self._settings, self._fleet, self._cpu_lane = settings, fleet, cpu_lane
         self._references = references
         self._backlog = Backlog(settings.max_unread_mb * MIB)
         self._texts = FairThread("texts")
@@ -80,9 +81,9 @@ class Intake:
         """A recording as codes, in its turn, or at once where it is remembered."""
         self._references.check_recording(audio)
         deadline_s = self._deadline_s(timeout_s, arrived_s)
-        async with self._kept(self._lane, deadline_s) as (info, _):
-            with self._lane.admission.enter(client, 1) as admitted:
-                encode = self._encode(self._lane, admitted, request_id, info)
+        async with self._kept(self._fleet, deadline_s) as (info, _):
+            with self._fleet.admission.enter(client, 1) as admitted:
+                encode = encoder(admitted, request_id, info)
                 return await _in_time(self._references.codes(audio, info, encode), deadline_s)
 
     async def decode_voice(
@@ -90,11 +91,11 @@ class Intake:
     ) -> tuple[bytes, int]:
         """The beginning of a saved voice, in its turn: float32 samples, and their rate in Hz."""
         deadline_s = self._deadline_s(timeout_s)
-        async with self._kept(self._lane, deadline_s) as (info, _):
+        async with self._kept(self._fleet, deadline_s) as (info, _):
             prompt = (await self._references.saved((voice,), info.codec_id))[voice]
             codes = prompt.codes.beginning(int(MAX_DECODED_S * info.frame_rate_hz))
-            with self._lane.admission.enter(client, 1) as admitted:
-                decoding = self._decode(admitted, DecodeCodes(request_id, codes), info)
+            with self._fleet.admission.enter(client, 1) as admitted:
+                decoding = decoded(admitted, DecodeCodes(request_id, codes), info)
                 return await _in_time(decoding, deadline_s), info.sample_rate_hz
 
     async def preview(self, request: SpeechRequest) -> tuple[Outlook, Demand]:
@@ -103,9 +104,9 @@ class Intake:
         Nothing is spoken of a text that would be rejected. Raises `EngineDown`, and what is said
         of a text that no machine speaks.
         """
-        lane = self._lane
         check_text(request.text, self._settings.max_text_characters)
-        await _in_time(lane.awake(), self._deadline_s(request.timeout_s))
+        await _in_time(self._fleet.awake(), self._deadline_s(request.timeout_s))
+        lane = self._fleet.lead
         info = lane.worker.loaded()
         text = await self._text(request, lane, info)
         script: tuple[Sentence, ...] = ()
@@ -122,8 +123,8 @@ class Intake:
         """How all of the text of `request` is read here, in turns with other clients; nothing is
         spoken. Raises `EngineDown`, and what is said of a text that no machine speaks."""
         check_text(request.text, self._settings.max_text_characters)
-        lane = self._lane
-        await _in_time(lane.awake(), self._deadline_s(request.timeout_s))
+        await _in_time(self._fleet.awake(), self._deadline_s(request.timeout_s))
+        lane = self._fleet.lead
         info = lane.worker.loaded()
         spelling = await self._spelling(request, lane, info)
         script = Script(
@@ -151,9 +152,10 @@ class Intake:
             check_text(request.text, self._settings.max_text_characters)
         self._references.check(request)
         async with (
-            self._lane_for(request, deadline_s) as lane,
-            self._kept(lane, deadline_s) as (info, started_s),
+            self._fleet_for(request, deadline_s) as fleet,
+            self._kept(fleet, deadline_s) as (info, started_s),
         ):
+            lane = fleet.lead
             request, seed = _with_seed(request)
             spelling = await self._spelling(request, lane, info)
             if texts is None:
@@ -170,7 +172,7 @@ class Intake:
                 limit, sentences = self._live(request, texts, spelling)
                 characters = 0
             voices = await self._saved(request, info)
-            with lane.admission.enter(
+            with fleet.admission.enter(
                 request.client, characters, is_live=texts is not None
             ) as admitted:
                 warnings = warnings_of(request, info, limit, lane.footing)
@@ -180,14 +182,13 @@ class Intake:
                     plan = lane.running_plan
                     on_queued(Queued(outlook, seed, info, plan, warnings, deadline_s))
                 if request.references:
-                    recorded = self._recorded(request, lane, admitted, info)
+                    recorded = self._recorded(request, admitted, info)
                     voices[""] = await _in_time(recorded, deadline_s)
                     warnings += tuple(told for voice in voices[""] for told in voice.codes.warnings)
                 async with SpeechSession(
                     request,
                     sentences,
                     voices,
-                    speaker=lane.shortage,
                     backlog=self._backlog,
                     admitted=admitted,
                     open_sentences=_open_sentences(request),
@@ -202,20 +203,22 @@ class Intake:
                     yield session
 
     @asynccontextmanager
-    async def _lane_for(self, request: SpeechRequest, deadline_s: float) -> AsyncIterator[Lane]:
-        if not (request.force_cpu and self._lane.plan.device_uuid):
-            yield self._lane
+    async def _fleet_for(self, request: SpeechRequest, deadline_s: float) -> AsyncIterator[Fleet]:
+        if not (request.force_cpu and self._fleet.lead.plan.device_uuid):
+            yield self._fleet
             return
         async with AsyncExitStack() as stack:
             yield await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
 
     @asynccontextmanager
-    async def _kept(self, lane: Lane, deadline_s: float) -> AsyncIterator[tuple[EngineInfo, float]]:
-        """What the worker has loaded, which it keeps meanwhile, and the seconds that this waited
-        for its start, where it had ended because nobody asked."""
-        with lane.quiet.inside():
-            started_s = await _in_time(lane.awake(), deadline_s)
-            yield lane.worker.loaded(), started_s
+    async def _kept(
+        self, fleet: Fleet, deadline_s: float
+    ) -> AsyncIterator[tuple[EngineInfo, float]]:
+        """What a worker has loaded, which it keeps meanwhile, and the seconds that this waited for
+        its start, where it had ended because nobody asked."""
+        with fleet.quiet.inside():
+            started_s = await _in_time(fleet.awake(), deadline_s)
+            yield fleet.lead.worker.loaded(), started_s
 
     # -- voices -----------------------------------------------------------------------------------
 
@@ -227,39 +230,15 @@ class Intake:
         return {name: (prompt,) for name, prompt in saved.items()}
 
     async def _recorded(
-        self, request: SpeechRequest, lane: Lane, admitted: AdmittedRequest, info: EngineInfo
+        self, request: SpeechRequest, admitted: AdmittedRequest, info: EngineInfo
     ) -> tuple[VoicePrompt, ...]:
-        encoding = self._encode(lane, admitted, request.request_id, info)
+        encoding = encoder(admitted, request.request_id, info)
         return tuple(
             [
                 await self._references.recorded(reference, info, encoding)
                 for reference in request.references
             ]
         )
-
-    def _encode(
-        self, lane: Lane, admitted: AdmittedRequest, request_id: str, info: EngineInfo
-    ) -> Encode:
-        async def encode(audio: bytes) -> ReferenceCodes:
-            # How long the recording is, the worker will know; it uses no more of it than this.
-            demand = Demand(
-                *(1, 1),
-                open_segments=1,
-                encoded_s=info.max_reference_s,
-                decoding_bytes=decoding_bytes(audio),
-            )
-            with await admitted.slot(demand, "encode"):
-                return await lane.shortage.encode(EncodeVoice(request_id, audio))
-
-        return encode
-
-    async def _decode(
-        self, admitted: AdmittedRequest, decode: DecodeCodes, info: EngineInfo
-    ) -> bytes:
-        decoded_s = decode.codes.frames / info.frame_rate_hz
-        demand = Demand(1, 1, open_segments=1, decoded_s=decoded_s)
-        with await admitted.slot(demand, "encode"):
-            return await self._lane.shortage.decode(decode)
 
     def _deadline_s(self, timeout_s: float | None, arrived_s: float | None = None) -> float:
         """When a request is given up that arrived then, or now, in the event loop's time."""

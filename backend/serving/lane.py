@@ -1,6 +1,7 @@
-"""One worker on one device, with its plan, its memory and its queue."""
+"""One worker on one device, with its plan and its memory: a station of the queue."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,32 +11,32 @@ from backend.errors import (
     NotEnoughMemory,
     TimedOut,
 )
-from backend.fish_worker.install import fish_worker_command
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import read_memory
 from backend.hardware.ladder import Footing, footings
 from backend.hardware.machine import Hardware
-from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
+from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow, part_of
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 from backend.hardware.quantization import is_small
 from backend.hardware.usage import MachineUsage
+from backend.serving import launch
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
 from backend.serving.quiet import Quiet
 from backend.serving.resting import Resting
 from backend.serving.shortage import Shortage, until
+from backend.serving.slots import Speaker
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S
+from backend.serving.spoken_voices import SpokenVoices
 from backend.settings import Settings
-from backend.worker.client import Patience, WorkerClient
-from backend.worker.messages import Configure, WorkerConfig
+from backend.worker.client import WorkerClient
+from backend.worker.messages import Configure
 
-_WAITING, _WAITING_FOR_EACH = 112, 7
-"""Requests that may wait, where no setting says how many; more where so many for each row are."""
 _A_FEW_WORDS = Demand(LEAST_CHUNK_LENGTH, LEAST_CHUNK_LENGTH, open_segments=1)
 
 
 class Lane:
-    """Everything that a request passes on its way to one worker.
+    """Everything that a sentence passes on its way to one worker.
 
     Raises `NotEnoughMemory` where the worker would not fit what is free now.
     """
@@ -44,51 +45,49 @@ class Lane:
         self,
         settings: Settings,
         deployment: Deployment,
+        worker: WorkerClient,
+        admission: Admission,
+        quiet: Quiet,
         command: tuple[str, ...] | None = None,
-        start_attempts: int | None = None,
-        quiet: Quiet | None = None,
+        *,
+        is_alone: bool = True,
     ) -> None:
-        self._settings, self._command = settings, command
-        self.quiet = quiet or Quiet()
-        """Whether a request is inside, here or in a lane that shares it."""
-        self._planned = deployment
+        """`worker` is told what it is to be, and is not started yet; `command` starts it in place
+        of what the plan says. It joins `admission`. `quiet` tells whether a request is inside.
+        One that is not `is_alone` never leaves its GPU: another has a GPU of its own.
+        """
+        self._settings, self._command, self._is_alone = settings, command, is_alone
+        self.admission, self.quiet = admission, quiet
+        self.beside: Sequence[Lane] = ()
+        """Others whose workers take the same memory."""
+        self._voices = SpokenVoices()
+        self._planned, self.worker = deployment, worker
         self._gpu_usage: MachineUsage | None = None
         """Of the GPU that was planned, while memory is too short to compute there."""
         self._take(deployment)
-        self.worker = WorkerClient(
-            self._worker_command(),
-            Patience(
-                start_timeout_s=settings.worker_start_timeout_s,
-                restart_delay_s=settings.restart_delay_s,
-                restart_delay_max_s=settings.restart_delay_max_s,
-                unresponsive_s=settings.worker_unresponsive_s,
-                silent_s=settings.worker_silent_s,
-                answer_s=settings.worker_answer_s,
-                shutdown_grace_s=settings.shutdown_grace_s,
-                start_attempts=start_attempts,
-            ),
-            worker_environment(self.plan),
-        )
+        self._instruct()
         self.shortage = self._ladder()
         self.resting = Resting(
             self.worker,
             self.quiet,
             settings.unload_after_s,
             self.ready,
-            lambda: self.memory.check_load(self.deployment.resident_bytes),
+            self.check_load,
         )
-        if settings.engine == "shoal":  # what the published package takes is not known
-            self.memory.check_load(self.deployment.resident_bytes)
 
     def _ladder(self) -> Shortage:
         settings, plan = self._settings, self._planned.plan
         steps = footings(
             plan,
             may_quantize=settings.quantization == "auto" and not is_small(self._planned.shape),
-            may_leave_gpu=settings.device == "auto",
+            may_leave_gpu=settings.device == "auto" and self._is_alone,
         )
         has_steps = settings.memory_control and settings.engine == "shoal"
         return Shortage(self.worker, steps if has_steps else steps[:1], self)
+
+    def check_load(self) -> None:
+        """Raise `NotEnoughMemory` unless its worker would fit now."""
+        self.memory.check_load(self.deployment.resident_bytes)
 
     async def awake(self) -> float:
         """Have the worker started where it was ended for want of requests; seconds that took."""
@@ -104,8 +103,8 @@ class Lane:
         self.usage = usage or MachineUsage(deployment.plan, deployment.hardware, *told)
         settings = self._settings
         # The published package speaks one sentence after another: fairness is decided here.
-        rows = deployment.plan.max_batch.value if settings.engine == "shoal" else 1
-        waiting = max(_WAITING, _WAITING_FOR_EACH * deployment.plan.max_batch.value)
+        most_rows = deployment.plan.max_batch.value
+        self.rows = most_rows if settings.engine == "shoal" else 1
         self.memory = MemoryBudgetManager(
             deployment.plan,
             deployment.shape,
@@ -113,13 +112,11 @@ class Lane:
             settings.dynamic_text_limit,
             is_bounded=settings.memory_control,
         )
-        self.admission = Admission(
-            self.memory,
-            rows=rows,
-            queue_limit=waiting if settings.queue_limit is None else settings.queue_limit,
-            rows_per_client=settings.max_batch_per_client or max(1, rows // 2),
+        self.admission.join(
+            self,
+            rows=self.rows,
+            most_rows=most_rows,
             characters_per_s=CHARACTERS_PER_AUDIO_S / deployment.plan.expected_rtf,
-            quiet=self.quiet,
         )
         self.cooling = Cooling(
             self.usage.heat,
@@ -173,12 +170,14 @@ class Lane:
         info = await self.worker.ready()
         self.memory_now()  # has memory read again, now that the worker has taken its part
         if info.trial_rtf:
-            self.admission.speed.expect(CHARACTERS_PER_AUDIO_S / info.trial_rtf)
+            self.admission.expect(self, CHARACTERS_PER_AUDIO_S / info.trial_rtf)
         return info
 
     def memory_now(self) -> MemoryNow:
-        """Memory of the device that computes, now."""
-        return self.usage.memory()
+        """Memory of the device that computes, now; of what several workers share, this one's
+        part."""
+        own = self.usage.memory()
+        return part_of(own, [lane.usage.memory() for lane in self.beside]) if self.beside else own
 
     async def change_plan(self, deployment: Deployment, reason: str) -> EngineInfo:
         """Restart the worker as another `deployment` plans; what it has loaded then."""
@@ -188,7 +187,7 @@ class Lane:
         await self._change(deployment)
         self.shortage = self._ladder()
         self.shortage.start()
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         await self.worker.restart(reason)
         return await self.ready()
 
@@ -197,6 +196,31 @@ class Lane:
         self._take(deployment, usage)
         self.usage.start()
         self.cooling.start()
+
+    # -- what the queue asks of it: `slots.Station` -----------------------------------------------
+
+    @property
+    def is_able(self) -> bool:
+        """Its worker can speak now, and is not about to be loaded anew."""
+        return self.worker.state.phase == "ready" and not self.shortage.is_moving
+
+    @property
+    def speaker(self) -> Speaker:
+        """Its worker, which goes on with less where memory runs short."""
+        return self.shortage
+
+    @property
+    def rtf(self) -> float:
+        """Seconds for one of speech, as planned."""
+        return self.plan.expected_rtf
+
+    def has_voice(self, voice: int) -> bool:
+        """Its worker has spoken in that voice lately."""
+        return self._voices.has(voice, self.worker.info)
+
+    def use_voice(self, voice: int) -> None:
+        """A sentence in that voice is spoken by its worker."""
+        self._voices.add(voice, self.worker.info)
 
     # -- what stands on the ladder: `shortage.Ground` ---------------------------------------------
 
@@ -210,13 +234,14 @@ class Lane:
         if footing.plan.device.value != was.plan.device.value:
             footing = await self._move_to(footing)
         self.footing = footing
-        self.admission.limit_rows(footing.plan.max_batch.value)
+        self.rows = footing.plan.max_batch.value
+        self.admission.look()
         if footing.is_loaded_as(was):
             # A worker that is down, or does not answer, starts with what is right then.
             with suppress(EngineDown, TimedOut):
                 await self._apply()
             return
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         await until(lambda: not self.worker.is_at_work)
         await self.worker.restart(reason)
 
@@ -260,13 +285,12 @@ class Lane:
 
     async def _apply(self) -> None:
         config = self.config
-        self.worker.use(self._worker_command(), worker_environment(self.plan))
+        self._instruct()
         if self.worker.state.phase != "unloaded":
             await self.worker.configure(Configure(config.num_threads, config.cache_limit_mb))
 
     async def close(self) -> None:
-        """End the worker; requests that still wait are told."""
-        self.admission.close()
+        """End the worker."""
         await self.resting.close()
         await self.shortage.close()
         await self.cooling.close()
@@ -278,15 +302,17 @@ class Lane:
     def _worker_now(self) -> tuple[EngineInfo | None, int]:
         return self.worker.info, self.worker.load.memory_bytes
 
-    def _worker_command(self) -> tuple[str, ...]:
+    def _instruct(self) -> None:
+        """Tell the worker what it is to be from its next start on."""
         told = (self._settings, self.plan, self.config, self.footing)
-        return self._command or worker_command(*told)
+        command = self._command or launch.worker_command(*told)
+        self.worker.use(command, launch.worker_environment(self.plan))
 
 
 def on_cpu(settings: Settings) -> Settings:
     """The same for a worker on the CPU beside or instead of one on a GPU."""
     # What was set for the GPU's weights need not be possible on the CPU.
-    there = {"device": "cpu", "precision": "auto", "quantization": "auto"}
+    there = {"device": "cpu", "precision": "auto", "quantization": "auto", "workers": "1"}
     return settings.model_copy(update=there)
 
 
@@ -296,55 +322,3 @@ def look_again(settings: Settings, hardware: Hardware) -> Deployment:
     free_bytes = read_memory().available_bytes  # what was free at the start says nothing now
     memory = replace(hardware.memory, available_bytes=free_bytes)
     return Deployment.look(settings, replace(hardware, memory=memory))
-
-
-def worker_config(
-    settings: Settings,
-    plan: Plan,
-    config: RunningConfig | None = None,
-    footing: Footing | None = None,
-) -> WorkerConfig:
-    """What a worker is told; `config` and `footing` are what the plan has become."""
-    config = config or RunningConfig.of(plan)
-    footing = footing or Footing(plan, worker_rows=plan.max_batch.value)
-    plan = footing.plan
-    device, _, _ = plan.device.value.partition(":")
-    is_quantized = plan.quantization.value != "none"
-    return WorkerConfig(
-        model_dir=str(settings.checkpoint_dir),
-        device=device,  # which GPU, CUDA_VISIBLE_DEVICES says: the worker sees no other
-        precision=plan.precision.value,
-        may_fall_back=plan.device.source != "user",
-        num_threads=config.num_threads,
-        cpus=plan.cpu_affinity.value,
-        quantization=plan.quantization.value,
-        calibration_samples=plan.calibration_samples if is_quantized else 0,
-        try_compile=plan.compile.value,
-        compile_dir=str(settings.data_dir / "compiled"),
-        has_room_for_graphs=plan.fast_mb > 0,
-        cache_limit_mb=config.cache_limit_mb if settings.memory_control else None,
-        max_batch=footing.worker_rows,
-        decode_frames=footing.decode_frames,
-        codec_on_cpu=footing.codec_on_cpu,
-        log_level=settings.log_level,
-    )
-
-
-def worker_command(
-    settings: Settings,
-    plan: Plan,
-    config: RunningConfig | None = None,
-    footing: Footing | None = None,
-) -> tuple[str, ...]:
-    """The command line that starts a worker, as `worker_config` says."""
-    told = worker_config(settings, plan, config, footing)
-    if settings.engine == "fish-speech":
-        return fish_worker_command(settings, told)
-    # -P: a folder called backend where the server is started must not stand in for ours.
-    module = ("-P", "-m", "backend.worker.main")
-    return (str(settings.worker_python), *module, "--config", told.to_json())
-
-
-def worker_environment(plan: Plan) -> dict[str, str]:
-    """What the worker's environment has beside ours: the one GPU it may see."""
-    return {"CUDA_VISIBLE_DEVICES": plan.device_uuid} if plan.device_uuid else {}

@@ -44,12 +44,18 @@ class Resting:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    @property
+    def is_asleep(self) -> bool:
+        """The worker has ended because nobody asked, or is being started again."""
+        is_ended = self._worker.state.phase == "unloaded"
+        return self._is_waking or is_ended or self._lock.locked()
+
     async def awake(self) -> float:
         """Have the worker started where it has ended; seconds that this waited for it.
 
         Raises `EngineDown` where it cannot be, `NotEnoughMemory` where others have the memory now.
         """
-        if not (self._is_waking or self._worker.state.phase == "unloaded" or self._lock.locked()):
+        if not self.is_asleep:
             return 0.0
         loop = asyncio.get_running_loop()
         began_s = loop.time()

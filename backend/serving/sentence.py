@@ -3,10 +3,9 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Protocol
 
 import msgspec
 
@@ -28,21 +27,6 @@ JOINED_BYTES = 64 * 1024
 """Of pieces that are handed on as one, about: a third of a second at 44.1 kHz."""
 
 
-class Speaker(Protocol):
-    """What speaks, as `Shortage` does."""
-
-    suspects: asyncio.Lock
-    """Held by a sentence under which a worker died, while it is spoken again: one after another, so
-    that one that kills workers dies alone, and takes none of those beside it along each time."""
-
-    async def ready(self) -> EngineInfo:
-        """Wait until it can; `EngineDown` where it never will."""
-
-    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
-        """Speak, handing the audio to `take`; `EngineDown` where it died meanwhile, `SteppedDown`
-        where it has changed so that it may be tried again."""
-
-
 class RunningSentence:
     """Speaks `speak.text` in a task of its own from the moment it is made.
 
@@ -58,7 +42,6 @@ class RunningSentence:
         seed: int,
         index: int,
         *,
-        speaker: Speaker,
         info: EngineInfo,
         admitted: AdmittedRequest,
         demand: Demand,
@@ -73,8 +56,7 @@ class RunningSentence:
         """The last step that was taken under it because memory ran short."""
         self.warnings: tuple[str, ...] = ()
         self._speak, self._seed = speak, seed
-        self._speaker, self._info = speaker, info
-        self._admitted, self._demand = admitted, demand
+        self._info, self._admitted, self._demand = info, admitted, demand
         self._backlog, self._is_held = backlog, is_held
         self._pieces: deque[bytes] = deque()
         self._is_mute = True
@@ -175,7 +157,10 @@ class RunningSentence:
             raise self._given_up from None
 
     async def _speak_in_turn(self) -> None:
-        with await self._admitted.slot(self._demand) as slot:
+        references = self._speak.references
+        voice = hash(references) if references else None
+        self._slot = await self._admitted.slot(self._demand, voice=voice)
+        try:
             if not self.begun.done():
                 self.begun.set_result(None)
             while (problem := await self._try()) is not None:
@@ -185,7 +170,9 @@ class RunningSentence:
                     break
                 self.retries += 1
                 self.warnings = (f"sentence {number} {problem}; spoken again with another seed",)
-            slot.done(len(self.sentence.text), self.stats.audio_s)
+            self._slot.done(len(self.sentence.text), self.stats.audio_s)
+        finally:
+            self._slot.release()
 
     async def _try(self) -> str | None:
         """Speak it; what is wrong with the outcome."""
@@ -203,15 +190,21 @@ class RunningSentence:
         return None
 
     async def _survive(self, speak: Speak) -> Done:
-        """Speak it, by the next worker where one dies before anything was sent."""
+        """Speak it, by another worker or the next where one dies before anything was sent.
+
+        Another speaks what a first death interrupted side by side, as it speaks the rest: one death
+        is rarely a sentence's doing.
+        """
         while True:
             self._drop()
-            async with self._speaker.suspects if self._deaths else nullcontext():
-                info = await self._speaker.ready()
+            was, self._slot = self._slot, await self._admitted.placed(self._slot)
+            speaker, has_moved = self._slot.station.speaker, self._slot is not was
+            async with speaker.suspects if self._deaths > has_moved else nullcontext():
+                info = await speaker.ready()
                 if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
                     raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
                 try:
-                    return await self._speaker.speak(speak, self._take)
+                    return await speaker.speak(speak, self._take)
                 except SteppedDown as error:  # the ladder ends
                     self.memory_step = error.step
                     if self._is_sent:

@@ -26,7 +26,7 @@ from backend.hardware.memory import Demand
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.costs import sum_of
-from backend.serving.sentence import RunningSentence, Speaker
+from backend.serving.sentence import RunningSentence
 from backend.serving.slots import AdmittedRequest
 from backend.text.markers import is_marked
 from backend.worker.messages import Speak
@@ -77,7 +77,6 @@ class SpeechSession:
         sentences: AsyncIterator[Sentence],
         voices: Mapping[str, tuple[VoicePrompt, ...]],
         *,
-        speaker: Speaker,
         backlog: Backlog,
         admitted: AdmittedRequest,
         open_sentences: int,
@@ -90,7 +89,7 @@ class SpeechSession:
         worker_start_s: float = 0.0,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
-        self._speaker, self._backlog, self._admitted = speaker, backlog, admitted
+        self._backlog, self._admitted = backlog, admitted
         self.info, self.plan = info, plan
         self.text_limit = text_limit
         self._warnings = list(warnings)
@@ -341,7 +340,6 @@ class SpeechSession:
         )
         running = RunningSentence(
             *(sentence, speak, self._seed, index),
-            speaker=self._speaker,
             info=self.info,
             admitted=self._admitted,
             demand=demand,

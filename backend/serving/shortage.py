@@ -74,6 +74,11 @@ class Shortage:
         return self._ladder.steps_down
 
     @property
+    def is_moving(self) -> bool:
+        """Another step is being taken, for which the worker may be loaded anew."""
+        return self._moving is not None
+
+    @property
     def footing(self) -> Footing:
         """What is gone on with."""
         return self._footings[self.level]

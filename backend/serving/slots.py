@@ -2,22 +2,91 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import ShoalError
 from backend.hardware.memory import Demand, Lease
+from backend.worker.messages import DecodeCodes, Done, EncodeVoice, Speak
 
 Work = Literal["speak", "encode"]
 """What a slot is for: a row of the model, or the codec beside it (encoding, decoding a voice)."""
 
 
+class Speaker(Protocol):
+    """What speaks, as `Shortage` does."""
+
+    suspects: asyncio.Lock
+    """Held by a sentence under which a worker died, while it is spoken again: one after another, so
+    that one that kills workers dies alone, and takes none of those beside it along each time. Where
+    another worker takes it over, only from the second death on."""
+
+    async def ready(self) -> EngineInfo:
+        """Wait until it can; `EngineDown` where it never will."""
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        """Speak, handing the audio to `take`; `EngineDown` where it died meanwhile, `SteppedDown`
+        where it has changed so that it may be tried again."""
+
+    async def encode(self, encode: EncodeVoice) -> ReferenceCodes:
+        """The recording as codes; `EngineDown` where it died meanwhile."""
+
+    async def decode(self, decode: DecodeCodes) -> bytes:
+        """Codes as float32 samples; `EngineDown` where it died meanwhile."""
+
+
+class Memory(Protocol):
+    """Promises memory, as `MemoryBudgetManager` does."""
+
+    def lease(self, demand: Demand) -> Lease:
+        """Promise it, or raise `OverCapacity`, or `TextTooLong` where it can never fit."""
+
+
+class Station(Protocol):
+    """One worker as the queue sees it, as `Lane` is."""
+
+    @property
+    def memory(self) -> Memory:
+        """What it has for the sentences that are spoken there."""
+
+    @property
+    def rows(self) -> int:
+        """Sentences that it speaks together."""
+
+    @property
+    def is_able(self) -> bool:
+        """It can speak now: it is not being started, stopped, or found dead."""
+
+    @property
+    def speaker(self) -> Speaker:
+        """What speaks there."""
+
+    @property
+    def rtf(self) -> float:
+        """Seconds that it takes for one of speech, alone, as planned: two stations are compared by
+        it."""
+
+    def has_voice(self, voice: int) -> bool:
+        """It has spoken in that voice lately, and need not read its prompt again."""
+
+    def use_voice(self, voice: int) -> None:
+        """A sentence in that voice is spoken there."""
+
+
 class Queue(Protocol):
     """What slots and requests tell the queue that they are in."""
 
-    def ask(self, request: "AdmittedRequest", demand: Demand, work: Work) -> "PendingSlot":
+    def ask(
+        self, request: "AdmittedRequest", demand: Demand, work: Work, voice: int | None
+    ) -> "PendingSlot":
         """`request` wants a slot; raises what can be said at once."""
+
+    def replace(self, slot: "Slot") -> "PendingSlot | None":
+        """Its worker may have died: ask for another in its place where that can speak, else None.
+        `slot` is released then."""
 
     def withdraw(self, request: "AdmittedRequest", pending: "PendingSlot") -> None:
         """It no longer wants it."""
@@ -97,15 +166,26 @@ class AdmittedRequest:
         """So much more text has come."""
         self.characters += characters
 
-    async def slot(self, demand: Demand, work: Work = "speak") -> "Slot":
+    async def slot(self, demand: Demand, work: Work = "speak", voice: int | None = None) -> "Slot":
         """Wait for its turn, a row and the memory of one sentence; `with` what it returns.
 
-        For `encode`, the codec instead of a row. Raises `TextTooLong` or `OverCapacity` where the
+        For `encode`, the codec instead of a row. `voice` names the one that it is spoken in, if
+        its prompt has to be read. Raises `TextTooLong` or `OverCapacity` where the
         memory can never be had, `OverCapacity` where it had to make room for other clients,
         `Aborted` where the server stops or the request has left. Cancelling it is safe at any
         moment.
         """
-        pending = self._queue.ask(self, demand, work)
+        return await self._granted(self._queue.ask(self, demand, work, voice))
+
+    async def placed(self, slot: "Slot") -> "Slot":
+        """`slot`, or in its place one of another worker where its own cannot speak and that can.
+
+        It is next in turn. Raises as `slot` does; `slot` is released then.
+        """
+        pending = self._queue.replace(slot)
+        return slot if pending is None else await self._granted(pending)
+
+    async def _granted(self, pending: "PendingSlot") -> "Slot":
         try:
             return await pending.granted
         except asyncio.CancelledError:
@@ -147,10 +227,17 @@ class Slot:
 
     _queue: Queue = field(repr=False)
     request: AdmittedRequest
+    station: Station
+    """Where it is: whose row and memory it holds."""
     lease: Lease
+    demand: Demand
     work: Work
-    characters: int
-    """Of the sentence, as it was asked for."""
+    voice: int | None
+
+    @property
+    def characters(self) -> int:
+        """Of the sentence, as it was asked for."""
+        return self.demand.characters
 
     def done(self, characters: int, audio_s: float) -> None:
         """So many characters were spoken: they count for the speed, and lie ahead no more."""
@@ -178,4 +265,7 @@ class PendingSlot:
 
     demand: Demand
     work: Work
+    voice: int | None
     granted: asyncio.Future[Slot]
+    is_again: bool = False
+    """It had its turn already, and lost it to the death of a worker."""

@@ -7,6 +7,7 @@ from backend.errors import EngineFailed
 from backend.hardware.measured import REASON_CHARACTERS, Figures
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Speak
+from backend.worker.supervisor import supervised
 
 _SAMPLING = SamplingParams(seed=1)
 _RUNS = 5
@@ -29,7 +30,7 @@ async def measure(
     patience = Patience(
         start_timeout_s=start_timeout_s, shutdown_grace_s=_GRACE_S, start_attempts=1
     )
-    worker = WorkerClient(command, patience, environment)
+    worker = supervised(command, patience, environment)
     worker.start()
     try:
         info = await worker.ready()

@@ -9,7 +9,7 @@ from backend.core import Plan
 from backend.errors import ShoalError
 from backend.hardware.detect import read_memory
 from backend.logs import log_fault
-from backend.serving.lane import Lane
+from backend.serving.fleet import Fleet
 from backend.settings import Settings
 from backend.tuning.told import tuning_json
 from backend.tuning.tuning import Tuning
@@ -20,15 +20,15 @@ interrupted by workers that start and end."""
 
 
 class BackgroundTuning:
-    """One `Tuning` at a time beside `lane`'s worker, which stays as it is.
+    """One `Tuning` at a time beside the workers of `fleet`, which stay as they are.
 
-    A setup is measured in a second worker, where that fits what is free beside the first. When a
+    A setup is measured in a worker of its own, where that fits what is free beside them. When a
     request comes, that worker is ended, and its setup is measured again later. What is kept counts
     from the next start on: nobody's speech is interrupted for it.
     """
 
-    def __init__(self, settings: Settings, lane: Lane) -> None:
-        self._settings, self._lane = settings, lane
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._settings, self._fleet = settings, fleet
         self._tuning: Tuning | None = None
         self._state, self._problem = "none", ""
         self._task: asyncio.Task[None] | None = None
@@ -38,9 +38,9 @@ class BackgroundTuning:
 
         Raises `EngineDown` while the worker is not ready, and what `Tuning` raises.
         """
-        self._lane.worker.loaded()
+        self._fleet.lead.worker.loaded()
         if self._task is None or self._task.done():
-            deployment = self._lane.deployment
+            deployment = self._fleet.lead.deployment
             self._tuning = Tuning(
                 self._settings,
                 deployment.hardware,
@@ -66,10 +66,10 @@ class BackgroundTuning:
         try:
             while (setup := tuning.next()) is not None:
                 self._state = "waiting"
-                await self._lane.quiet.reached(QUIET_S)
+                await self._fleet.quiet.reached(QUIET_S)
                 self._state = "measuring"
                 measuring = asyncio.create_task(tuning.measure(setup), name=f"measure {setup}")
-                disturbed = asyncio.create_task(self._lane.quiet.disturbed(), name="disturbed")
+                disturbed = asyncio.create_task(self._fleet.quiet.disturbed(), name="disturbed")
                 try:
                     await asyncio.wait({measuring, disturbed}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
@@ -95,6 +95,8 @@ class BackgroundTuning:
             log_fault("Measuring has failed.", error=error)
 
     def _free_bytes(self, plan: Plan) -> int:
-        """Beside the worker that speaks."""
-        is_its = plan.device_uuid == self._lane.plan.device_uuid
-        return self._lane.memory_now().free_bytes if is_its else read_memory().available_bytes
+        """Beside the workers that speak."""
+        for lane in self._fleet.lanes:
+            if lane.plan.device_uuid == plan.device_uuid:
+                return lane.usage.memory().free_bytes
+        return read_memory().available_bytes

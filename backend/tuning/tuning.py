@@ -20,7 +20,7 @@ from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
 from backend.hardware.quantization import is_small
 from backend.hardware.tuned import refusal, tuned_plan, verdict_on
-from backend.serving import lane
+from backend.serving import launch
 from backend.settings import Settings
 from backend.tuning.candidates import candidates
 from backend.tuning.measure import measure
@@ -175,9 +175,10 @@ class Tuning:
         samples = _CALIBRATION_SAMPLES if is_calibrated else 0
         try:
             async with asyncio.timeout(left_s):
+                tried = replace(plan, calibration_samples=samples)
                 figures = await measure(
-                    lane.worker_command(self.settings, replace(plan, calibration_samples=samples)),
-                    lane.worker_environment(plan),
+                    launch.worker_command(self.settings, tried),
+                    launch.worker_environment(plan),
                     self.settings.worker_start_timeout_s,
                     _SENTENCE if is_small(self.shape) else _SHORT_SENTENCE,
                 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from backend.core import MIB, ReferenceCodes
+from backend.core import MIB, EngineInfo, ReferenceCodes
 from backend.errors import EngineFailed, ShoalError, TimedOut, error_from_code
 from backend.worker.messages import (
     Abort,
@@ -38,9 +38,8 @@ from backend.worker.messages import (
     Ready,
     Speak,
     WayState,
-    frame,
 )
-from backend.worker.supervisor import Patience, Supervisor, WorkerState
+from backend.worker.transport import Patience, Transport, WorkerState
 
 __all__ = ["Patience", "WorkerClient", "WorkerState"]
 
@@ -66,16 +65,12 @@ class _Listener:
             self.last.exception()  # its request may have left
 
 
-class WorkerClient(Supervisor):
-    """Speaks, encodes and decodes through one worker process, which it supervises."""
+class WorkerClient:
+    """Speaks, encodes and decodes through the worker at the other end of `transport`."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        patience: Patience | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(command, patience, environment)
+    def __init__(self, transport: Transport, patience: Patience | None = None) -> None:
+        self._transport, self._patience = transport, patience or Patience()
+        transport.attach(self)
         self._load = Load(0, 0)
         self._way_state: WayState | None = None
         self._listeners: dict[str, _Listener] = {}
@@ -151,7 +146,7 @@ class WorkerClient(Supervisor):
         # The worker answers such questions in the order in which they were asked.
         answer: asyncio.Future[Configured | Cleared] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
-        self._write(frame(question))
+        self._transport.send(question)
         try:
             async with asyncio.timeout(self._patience.answer_s):
                 return await answer
@@ -170,8 +165,8 @@ class WorkerClient(Supervisor):
         self._listeners[wire_id] = listener
         is_answered = False
         try:
-            self._write(frame(msgspec.structs.replace(message, request_id=wire_id)))
-            await self._drain()
+            self._transport.send(msgspec.structs.replace(message, request_id=wire_id))
+            await self._transport.drain()
             await asyncio.wait({listener.last})
             is_answered = True
         finally:
@@ -182,16 +177,64 @@ class WorkerClient(Supervisor):
 
     def _abort(self, wire_id: str) -> None:
         """Tell the worker, without waiting: this runs while a task is being cancelled."""
-        if self._info is None:
+        if self.info is None:
             return
-        self._write(frame(Abort(wire_id)))
+        self._transport.send(Abort(wire_id))
         self._aborting[wire_id] = asyncio.get_running_loop().call_later(
             self._patience.unresponsive_s,
-            self._kill,
+            self._transport.kill,
             f"it hangs, request {wire_id} cannot be aborted",
         )
 
-    def _hear(self, message: FromWorker) -> None:
+    # -- its life, as the transport has it ---------------------------------------------------------
+
+    @property
+    def state(self) -> WorkerState:
+        """How the worker is, now."""
+        return self._transport.state
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the worker has loaded; None unless it is ready or silent."""
+        return self._transport.info
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker's process; None while there is none on this machine."""
+        return self._transport.pid
+
+    def use(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start workers like this from the next start on."""
+        self._transport.use(command, environment)
+
+    def start(self) -> None:
+        """Start the worker, and again whenever it dies; returns at once."""
+        self._transport.start()
+
+    async def ready(self) -> EngineInfo:
+        """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
+        return await self._transport.ready()
+
+    def loaded(self) -> EngineInfo:
+        """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
+        return self._transport.loaded()
+
+    async def restart(self, reason: str) -> None:
+        """End the worker; the next is started, which `ready` waits for."""
+        await self._transport.restart(reason)
+
+    async def unload(self, reason: str) -> None:
+        """Stop the worker until `start` is called again: its memory is the system's meanwhile."""
+        await self._transport.unload(reason)
+
+    async def close(self, reason: str = "the server is stopping") -> None:
+        """Stop the worker, and leave nothing of it; `reason` is what `state` says from then on."""
+        await self._transport.close(reason)
+
+    # -- what the transport calls: `transport.Ear` -------------------------------------------------
+
+    def hear(self, message: FromWorker) -> None:
+        """Take in what the worker says; must not wait."""
         match message:
             case Load():
                 self._load = message
@@ -204,6 +247,20 @@ class WorkerClient(Supervisor):
                 self._deliver(message)
             case Ready() | Beat():
                 pass
+
+    def lose(self, error: ShoalError) -> None:
+        """Tell `error` to every request that waits for the worker: it is gone."""
+        self._load, self._way_state = Load(0, 0), None
+        self.on_lost(error)
+        for timer in self._aborting.values():
+            timer.cancel()
+        self._aborting.clear()
+        for asked in self._asked:
+            if not asked.done():
+                asked.set_exception(error)
+        self._asked.clear()
+        for listener in self._listeners.values():
+            listener.fail(error)
 
     def _deliver(self, message: Answer | Failed) -> None:
         request_id, is_over = message.request_id, not isinstance(message, Pcm)
@@ -222,16 +279,3 @@ class WorkerClient(Supervisor):
         else:
             listener.fail(EngineFailed("The worker does not come to an end and was stopped."))
             self._abort(request_id)
-
-    def _lose(self, error: ShoalError) -> None:
-        self._load, self._way_state = Load(0, 0), None
-        self.on_lost(error)
-        for timer in self._aborting.values():
-            timer.cancel()
-        self._aborting.clear()
-        for asked in self._asked:
-            if not asked.done():
-                asked.set_exception(error)
-        self._asked.clear()
-        for listener in self._listeners.values():
-            listener.fail(error)

@@ -7,10 +7,8 @@ of any death. One that beats and is busy, but makes no step for `unresponsive_s`
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 from loguru import logger
@@ -26,7 +24,8 @@ from backend.errors import (
     error_from_code,
 )
 from backend.logs import log_fault
-from backend.worker.messages import Failed, FromWorker, Ready
+from backend.worker.client import WorkerClient
+from backend.worker.messages import Failed, Ready, ToWorker, frame
 from backend.worker.process import (
     MessageReader,
     WorkerLog,
@@ -37,8 +36,7 @@ from backend.worker.process import (
     start_process,
 )
 from backend.worker.pulse import Pulse
-
-Phase = Literal["starting", "ready", "silent", "restarting", "unloaded", "stopped"]
+from backend.worker.transport import Ear, Patience, Phase, WorkerState
 
 _LOOKS = 5
 """How often a worker is looked at within `Patience.silent_s`."""
@@ -46,35 +44,6 @@ _SETTLED_S = 5.0
 """A worker that was ready for so long had nothing wrong with it when it died."""
 _LOADABLE_PAUSE_S = 2.0
 """Longest pause after one that had become ready: the next can be loaded, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerState:
-    """How the worker is, in words that a user may read."""
-
-    phase: Phase
-    reason: str = ""
-    """Why it is not ready."""
-    restarts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long the supervision waits for what."""
-
-    start_timeout_s: float = 600.0
-    restart_delay_s: float = 0.5
-    restart_delay_max_s: float = 30.0
-    unresponsive_s: float = 120.0
-    """From an Abort to the end of its request, and from one step to the next; a worker that takes
-    longer hangs, and is killed."""
-    silent_s: float = 2.5
-    """Without a sign of life; then it is suspected, and after twice as long killed."""
-    answer_s: float = 30.0
-    """For the answer to a question that is no request, as `configure` asks."""
-    shutdown_grace_s: float = 5.0
-    start_attempts: int | None = None
-    """Give up when the worker failed to become ready so often in a row; None never does."""
 
 
 @dataclass(slots=True)
@@ -100,21 +69,19 @@ class Backoff:
         return pause_s
 
 
-class Supervisor(ABC):
-    """Supervises one worker process started by `command`; use it within one event loop.
-
-    What the worker says once it is ready goes to `_hear`. `_lose` is told when it has died.
-    """
+class Supervisor:
+    """The `Transport` to one worker process, started by `command`, which it supervises."""
 
     def __init__(
         self,
-        command: Sequence[str],
+        command: Sequence[str] = (),
         patience: Patience | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = tuple(command)
         self._patience = patience or Patience()
         self._environment = dict(environment or {})
+        self._ear: Ear | None = None
         self._state = WorkerState("stopped", "not started")
         self._changed = asyncio.Event()
         self._info: EngineInfo | None = None
@@ -144,13 +111,17 @@ class Supervisor(ABC):
     def _was_ready(self) -> bool:
         return self._ready_s is not None
 
+    def attach(self, ear: Ear) -> None:
+        """Let `ear` hear what the worker says from now on."""
+        self._ear = ear
+
     def use(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start workers like this from the next start on."""
         self._command, self._environment = tuple(command), dict(environment)
 
     async def restart(self, reason: str) -> None:
         """End the worker; the supervision starts the next, which `ready` waits for."""
-        self._kill(reason)
+        self.kill(reason)
         await self._until(lambda: self._info is None)
 
     def start(self) -> None:
@@ -189,27 +160,22 @@ class Supervisor(ABC):
         await self.close(reason)
         self._set_state("unloaded", f"{reason}; it starts with the next request")
 
-    @abstractmethod
-    def _hear(self, message: FromWorker) -> None:
-        """Take in what the worker says; must not wait."""
-
-    @abstractmethod
-    def _lose(self, error: ShoalError) -> None:
-        """Tell `error` to every request that waits for the worker: it is gone."""
-
-    def _write(self, data: bytes | bytearray) -> None:
+    def send(self, message: ToWorker) -> None:
+        """Say `message`, without waiting; to a worker that is gone, nothing is said."""
         process = self._process
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
-            process.stdin.write(data)
+            process.stdin.write(frame(message))
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the pipe has taken what was said."""
         process = self._process
         if process is not None and process.stdin is not None:
             # A broken pipe is a dead worker: the supervision notices, and tells everybody.
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
 
-    def _kill(self, reason: str) -> None:
+    def kill(self, reason: str) -> None:
+        """End the worker at once; the supervision starts the next."""
         if self._process is not None:
             self._kill_reason = reason
             with contextlib.suppress(ProcessLookupError):
@@ -232,7 +198,7 @@ class Supervisor(ABC):
             except Exception as error:  # noqa: BLE001 - the supervision's boundary: it goes on
                 log_fault("The supervision of the worker failed.", error=error)
                 reason = f"its supervision failed ({type(error).__name__}: {error})"
-                self._lose(EngineDown(f"The worker is down: {reason}."))
+                self._tell(EngineDown(f"The worker is down: {reason}."))
             failed_starts = 0 if self._was_ready else failed_starts + 1
             has_been_ready = has_been_ready or self._was_ready
             if failed_starts == patience.start_attempts:
@@ -277,7 +243,7 @@ class Supervisor(ABC):
                 process.returncode, words.last, kills_before
             )
             down = WorkerKilled if is_killed else EngineDown
-            self._lose(
+            self._tell(
                 Aborted(f"{self._end_reason[:1].upper()}{self._end_reason[1:]}.")
                 if is_closing
                 else down(f"The worker is down: {reason}. Try again shortly.")
@@ -333,19 +299,24 @@ class Supervisor(ABC):
                 if self._state.phase == "silent" and not self._kill_reason:
                     logger.info("The worker speaks again.")
                     self._set_state("ready", "")
-                self._hear(message)
+                if self._ear is not None:
+                    self._ear.hear(message)
+
+    def _tell(self, error: ShoalError) -> None:
+        if self._ear is not None:
+            self._ear.lose(error)
 
     def _look(self, tick_s: float) -> None:
         """Look after a worker that beats; the server was awake for `tick_s` more."""
         pulse, patience = self._pulse, self._patience
         pulse.tick(tick_s)
         if pulse.silent_s >= 2 * patience.silent_s:
-            self._kill(f"it hangs, it has said nothing for {pulse.silent_s:.1f} s")
+            self.kill(f"it hangs, it has said nothing for {pulse.silent_s:.1f} s")
         elif pulse.silent_s >= patience.silent_s and self._state.phase == "ready":
             logger.warning("The worker has said nothing for {:.1f} s.", pulse.silent_s)
             self._set_state("silent", f"it has said nothing for {patience.silent_s:g} s")
         elif pulse.stuck_s >= patience.unresponsive_s:
-            self._kill(
+            self.kill(
                 f"it hangs, it has got no further for {pulse.stuck_s:.0f} s while {pulse.busy_with}"
             )
 
@@ -358,6 +329,15 @@ class Supervisor(ABC):
     async def _until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
             await self._changed.wait()
+
+
+def supervised(
+    command: Sequence[str] = (),
+    patience: Patience | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> WorkerClient:
+    """A client of a worker process that `command` starts, with `environment` beside ours."""
+    return WorkerClient(Supervisor(command, patience, environment), patience)
 
 
 async def _finish(task: asyncio.Task[None]) -> None:

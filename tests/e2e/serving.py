@@ -63,6 +63,7 @@ def serving(*command: str, **environment: str) -> Iterator[Served]:
             **os.environ,
             "SHOAL_PORT": "0",
             "SHOAL_METRICS": "false",
+            "SHOAL_WORKERS": "1",
             "SHOAL_DATA_DIR": kept.name,
             **environment,
         },

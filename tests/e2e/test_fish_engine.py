@@ -29,6 +29,7 @@ from backend.worker.messages import (
     Speak,
     WorkerConfig,
 )
+from backend.worker.supervisor import supervised
 from tests.parity.cases import CHECKPOINTS
 from tests.parity.oracle import oracle_python
 from tests.parity.texts import ranks
@@ -106,7 +107,7 @@ class Engine:
 @contextmanager
 def running(command: tuple[str, ...]) -> Iterator[Engine]:
     with asyncio.Runner() as runner:
-        client = WorkerClient(command, ONCE)
+        client = supervised(command, ONCE)
 
         async def start() -> EngineInfo:
             client.start()

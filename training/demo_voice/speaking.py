@@ -14,12 +14,12 @@ import soundfile
 from backend.audio.joins import Levels
 from backend.core import SamplingParams, Sentence, VoicePrompt
 from backend.hardware.deployment import Deployment
-from backend.serving.lane import worker_command
+from backend.serving.launch import worker_command
 from backend.settings import Settings
 from backend.text.normalize import normalize
 from backend.text.sentences import split_text
-from backend.worker.client import WorkerClient
 from backend.worker.messages import Done, EncodeVoice, Speak
+from backend.worker.supervisor import supervised
 from training.demo_voice.measure import Samples
 
 AT_ONCE = 4
@@ -81,7 +81,7 @@ async def speak_all(
 ) -> list[Spoken]:
     """Every request through one worker process, a few at a time; `told` how many are done."""
     settings = Settings(model_dir=model_dir, log_level="WARNING", num_threads=threads)
-    client = WorkerClient(worker_command(settings, Deployment.look(settings).plan))
+    client = supervised(worker_command(settings, Deployment.look(settings).plan))
     client.start()
     gate = asyncio.Semaphore(at_once)
     finished = 0

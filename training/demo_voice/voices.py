@@ -17,12 +17,12 @@ from backend.core import ReferenceCodes
 from backend.errors import ShoalError
 from backend.hardware.deployment import Deployment
 from backend.model.config import codec_fingerprint
-from backend.serving.lane import worker_command
+from backend.serving.launch import worker_command
 from backend.settings import Settings
 from backend.voices.shipped import VOICES_FOLDER, ShippedVoices, write_shipped
 from backend.voices.voice import VOICE_SUFFIX
-from backend.worker.client import WorkerClient
 from backend.worker.messages import EncodeVoice
+from backend.worker.supervisor import supervised
 
 TEXT_SUFFIX = ".txt"
 
@@ -52,7 +52,7 @@ def _recording(path: Path) -> Recording:
 async def encode(checkpoint: Path, recordings: list[Recording]) -> list[ReferenceCodes]:
     """Each as `POST /voices` would encode it."""
     settings = Settings(model_dir=checkpoint, log_level="WARNING")
-    client = WorkerClient(worker_command(settings, Deployment.look(settings).plan))
+    client = supervised(worker_command(settings, Deployment.look(settings).plan))
     client.start()
     try:
         await client.ready()

@@ -1,0 +1,126 @@
+"""How much faster several workers are than one: one load on servers that differ in SHOAL_WORKERS.
+
+    python -m benchmarks.workers --workers 1 2 --clients 256 --s1-mini        # two GPUs
+    python -m benchmarks.workers --workers 1 2 4 --clients 64 --device cpu    # the shipped voice
+    python -m benchmarks.workers --workers 1 2 --clients 128 --costless 8000  # the server alone
+
+As `benchmarks.load`: every client has streamed speech of a sentence, then asks for the next, and
+what comes is counted for `--seconds`. Each number has a server of its own, started `--repeats`
+times in turns; the median is told. `--s1-mini` makes random weights of openaudio-s1-mini's size
+(2.2 GB). Prints a table, then one JSON line.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from backend.bench.random_checkpoint import random_checkpoint
+from benchmarks.load import Watch, figures, heard, parts, rates_of, served_by
+
+READY_S = 300.0
+"""For the last of the workers to be ready."""
+
+
+def workers_of(url: str) -> list[dict[str, Any]]:
+    """Every worker, once all are ready."""
+    deadline_s = time.monotonic() + READY_S
+    while True:
+        told: list[dict[str, Any]] = httpx.get(f"{url}/system-status").json()["workers"]
+        if all(each["state"] == "ready" for each in told):
+            return told
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"not all workers became ready: {told}")
+        time.sleep(0.5)
+
+
+def measured(number: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a server with so many workers."""
+    asked = {"SHOAL_WORKERS": str(number)}
+    if arguments.device:
+        asked["DEVICE"] = arguments.device
+    with served_by(arguments, **asked) as served:
+        workers = workers_of(served.url)
+        if len(workers) != number:
+            raise RuntimeError(f"{len(workers)} workers instead of {number}: {workers}")
+        rates = rates_of(served.url)
+        watch = Watch(served.process, *(psutil.Process(each["pid"]) for each in workers))
+        shares = parts(served.url, arguments.clients[0], rates, arguments, {})
+        told, computed = heard(shares, watch)
+        found = figures(told, computed, rates, arguments.seconds)
+        restarts = sum(each["restarts"] for each in workers_of(served.url))
+        devices = [each["device"] for each in workers]
+        return {"workers": number, "devices": devices, "restarts": restarts, **found}
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """`rows` as they are printed."""
+    names = ("frames_per_s", "times", "requests_per_s", "first_audio_p50_ms", "first_audio_p95_ms")
+    more = ("rtf_p50", "server_cpu_pct", "worker_cpu_pct", "outcomes", "restarts", "devices")
+    drawn = Table(title="workers")
+    drawn.add_column("")
+    for row in rows:
+        drawn.add_column(str(row["workers"]), justify="right")
+    for name in (*names, *more):
+        drawn.add_row(name.replace("_", " "), *(str(row[name]) for row in rows))
+    return drawn
+
+
+def summed_up(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each number of workers the run of median frames a second, and how many times the first's
+    that are."""
+    middle = statistics.median_low([run["frames_per_s"] for run in runs[0]])
+    rows = []
+    for of_number in runs:
+        frames_per_s = statistics.median_low([run["frames_per_s"] for run in of_number])
+        row = next(run for run in of_number if run["frames_per_s"] == frames_per_s)
+        rows.append(row | {"times": round(frames_per_s / middle, 2)})
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--clients", type=int, nargs=1, default=[256])
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20.0, help="counted, in each run")
+    parser.add_argument("--warm-s", type=float, default=10.0, help="before that")
+    parser.add_argument("--characters", type=int, nargs="+", default=[60, 90, 120])
+    parser.add_argument("--rows", type=int, help="of each worker; else as many as clients")
+    parser.add_argument("--processes", type=int, default=min(8, os.cpu_count() or 1))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="DEVICE; else what the plan has")
+    parser.add_argument("--model-dir", type=Path)
+    parser.add_argument("--s1-mini", action="store_true", help="random weights of its size")
+    parser.add_argument("--costless", type=float, default=0.0, help="frames a second of each")
+    parser.add_argument("--piece-frames", type=int, default=4, help="of a costless worker")
+    parser.set_defaults(requests=None, arrival_ms=0.0)
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        if arguments.s1_mini:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="shoal-workers-"))
+            arguments.model_dir = random_checkpoint(Path(folder))
+        runs: list[list[dict[str, Any]]] = [[] for _ in arguments.workers]
+        for _ in range(arguments.repeats):
+            for number, of_number in zip(arguments.workers, runs, strict=True):
+                of_number.append(measured(number, arguments))
+    rows = summed_up(runs)
+    Console(width=160).print(table(rows))
+    print(json.dumps({"measure": "workers", "costless": arguments.costless, "runs": runs}))
+
+
+if __name__ == "__main__":
+    main()
