@@ -187,7 +187,7 @@ EVENTS: tuple[dict[str, Any], ...] = (
         "text_limit": _TEXT_LIMIT,
         "format": "mp3",
         "media_type": "audio/mpeg",
-        "sample_rate": 22050,
+        "sample_rate": 24000,
         "has_default_voice": True,
         **_ENGINE,
     },
@@ -281,7 +281,7 @@ HEALTH: dict[str, Any] = {
     "device": "cpu",
     "engine": "shoal",
     "checkpoint": "shoal-demo",
-    "model": {"precision": "fp32", "quantization": "none", "sample_rate_hz": 22050},
+    "model": {"precision": "fp32", "quantization": "none", "sample_rate_hz": 24000},
     "worker": {
         "state": "ready",
         "reason": "",

@@ -84,7 +84,7 @@ class VoiceAnswer(BaseModel):
     """In which its texts are read where a request names none, empty where it carries none."""
     audio_s: float = Field(examples=[12.5])
     """Seconds of the recording that are used."""
-    frames: int = Field(examples=[269])
+    frames: int = Field(examples=[293])
     """Code frames those were encoded to."""
     num_codebooks: int = Field(examples=[8])
     codec_id: str = Field(examples=["3c9a1f0e"])
