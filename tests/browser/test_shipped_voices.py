@@ -14,17 +14,21 @@ from backend.settings import SHIPPED_VOICE_DIR
 from backend.voices.shipped import VOICES_FOLDER, write_shipped
 from tests.browser import streamlit_face
 from tests.browser.face import Tab
-from tests.e2e.serving import Served, serving
+from tests.e2e.serving import VOICE, Served, serving
 
-BOOKS, CODES, FRAMES, AUDIO_S = 8, 1024, 60, 2.8
+CODEC = VOICE.codec
+FRAMES = 60
+AUDIO_S = FRAMES / CODEC.frame_rate_hz
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("checkpoint") / "with-a-voice"
     shutil.copytree(SHIPPED_VOICE_DIR, folder, ignore=shutil.ignore_patterns(VOICES_FOLDER))
-    drawn = np.random.default_rng(1).integers(0, CODES, (BOOKS, FRAMES)).astype("<u2")
-    codes = ReferenceCodes(drawn.tobytes(), BOOKS, codec_fingerprint(folder), AUDIO_S)
+    books = CODEC.num_codebooks
+    most = min(CODEC.semantic_codebook_size, CODEC.residual_codebook_size)
+    drawn = np.random.default_rng(1).integers(0, most, (books, FRAMES)).astype("<u2")
+    codes = ReferenceCodes(drawn.tobytes(), books, codec_fingerprint(folder), AUDIO_S)
     write_shipped(folder / VOICES_FOLDER, "Low", codes, "What is said in it.")
     with serving(SHOAL_MODEL_DIR=str(folder)) as served:
         yield served

@@ -9,7 +9,7 @@ made again. On a CPU; a minute or two of computing for a minute of speech.
 
 import argparse
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +75,14 @@ def _read(path: Path) -> NDArray[np.float32]:
 
 
 def _speak(work: Path, speaker: Speaker) -> NDArray[np.float32]:
-    first, second = read_aloud(work, SAID, speaker)
+    return joined(read_aloud(work, SAID, speaker))
+
+
+def joined(sentences: Sequence[NDArray[np.int16]]) -> NDArray[np.float32]:
+    """One recording (-1 to 1) of sentences at 24,000 Hz, a short pause between them."""
     pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE_HZ), np.int16)
-    return np.concatenate([first, pause, second]).astype(np.float32) / np.float32(32_768)
+    parts = [part for sentence in sentences for part in (pause, sentence)][1:]
+    return np.concatenate(parts).astype(np.float32) / np.float32(32_768)
 
 
 def main() -> None:
