@@ -31,7 +31,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("nvml", "thermometer", "watch", "regular_file", "version"),
     },
     "hardware.affinity": {"core", "errors"},
-    "monitoring": {"core", "errors", "settings", "nvml", "regular_file", "thermometer"},
+    "learning": {
+        *("core", "errors", "hardware.measurements", "model.reading", "monitoring.files"),
+        "regular_file",
+    },
+    "learning.case": {"core", "model.reading"},
+    "monitoring": {
+        "learning.case",
+        "core",
+        "errors",
+        "settings",
+        "nvml",
+        "regular_file",
+        "thermometer",
+    },
     "report": {"errors", "monitoring"},
     "bench": {
         *("core", "errors", "settings", "serving.lane"),
@@ -67,6 +80,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.quiet": set(),
     "serving.slots": {"errors", "hardware"},
     "serving.admission": {"core", "errors", "hardware"},
+    "serving.foresight": {
+        *("core", "errors", "settings", "hardware", "learning", "monitoring.rows"),
+    },
+    "serving.given": {"core", "errors", "hardware", "learning.case"},
     "serving.cooling": {"errors", "hardware", "thermometer"},
     "serving.costs": {"core"},
     "serving.outlook": {"core", "hardware"},
@@ -76,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {
         *("core", "errors", "audio", "text", "hardware", "model.reading", "worker.messages"),
+        "learning.case",
     },
     "serving.lane": {
         *("core", "errors", "settings", "fish_worker.install", "hardware"),
@@ -86,6 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.resting": {"core", "worker.client"},
     "serving.intake": {
         *("core", "errors", "settings", "audio", "hardware", "model.reading", "worker.messages"),
+        "learning.case",
     },
     "tuning": {
         *("core", "errors", "settings", "logs", "hardware"),

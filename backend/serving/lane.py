@@ -21,6 +21,7 @@ from backend.hardware.quantization import is_small
 from backend.hardware.usage import MachineUsage
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
+from backend.serving.foresight import Foresight
 from backend.serving.quiet import Quiet
 from backend.serving.resting import Resting
 from backend.serving.shortage import Shortage, until
@@ -52,6 +53,7 @@ class Lane:
         self.quiet = quiet or Quiet()
         """Whether a request is inside, here or in a lane that shares it."""
         self._planned = deployment
+        self.foresight = Foresight(settings, lambda: self.deployment, self.quiet)
         self._gpu_usage: MachineUsage | None = None
         """Of the GPU that was planned, while memory is too short to compute there."""
         self._take(deployment)
@@ -112,6 +114,7 @@ class Lane:
             self.memory_now,
             settings.dynamic_text_limit,
             is_bounded=settings.memory_control,
+            foresee=self.foresight.peak_mb,
         )
         self.admission = Admission(
             self.memory,
@@ -167,6 +170,7 @@ class Lane:
         self.worker.start()
         self.shortage.start()
         self.resting.start()
+        self.foresight.start()
 
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak, and expect what it took to try; `EngineDown`."""
@@ -267,6 +271,7 @@ class Lane:
     async def close(self) -> None:
         """End the worker; requests that still wait are told."""
         self.admission.close()
+        await self.foresight.close()
         await self.resting.close()
         await self.shortage.close()
         await self.cooling.close()

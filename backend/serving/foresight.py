@@ -1,0 +1,260 @@
+"""What a request will take, as earlier ones teach: believed as long as it errs less than the
+formula, and learned anew while nobody is inside."""
+
+import asyncio
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from loguru import logger
+
+from backend.core import MIB, EngineInfo, SpeechStats
+from backend.errors import BadCheckpoint
+from backend.hardware.deployment import Deployment
+from backend.hardware.detect import read_memory
+from backend.hardware.measurements import Key
+from backend.hardware.memory import Demand, MemoryBudgetManager
+from backend.learning.case import TARGETS, Case, Foreseen, Formula, Target
+from backend.learning.learned import FILE_NAME, MOST_TIMES, Learned, read_learned, write_learned
+from backend.monitoring.rows import timestamp
+from backend.serving.quiet import Quiet
+from backend.serving.speed import CHARACTERS_PER_AUDIO_S, Forecast
+from backend.settings import Settings
+
+LIBRARY = "river"
+"""What learns, where it is installed: `pip install "shoal-tts[learn]"`."""
+NEW_REQUESTS = 48
+"""Between two times that something is learned."""
+QUIET_S = 3.0
+"""Nobody was inside for so long."""
+LEARN_S = 60.0
+"""The process that learns is ended after so long."""
+FREE_BYTES = 384 * MIB
+"""It is not started where less main memory is free: three times what it takes."""
+_JUDGED, _LEAST_JUDGED = 20, 4
+"""The last requests that tell whether a prediction is still the better one."""
+_WORSE = 1.1
+"""Times the formula's errors from which it is not."""
+
+
+class _Judge:
+    """Compares what was predicted with what came, beside the formula."""
+
+    def __init__(self) -> None:
+        self._errors: deque[tuple[float, float]] = deque(maxlen=_JUDGED)
+
+    def hear(self, told: float, formula: float, truth: float) -> None:
+        """One more came to `truth`; all above 0."""
+        self._errors.append((abs(math.log(told / truth)), abs(math.log(formula / truth))))
+
+    @property
+    def is_content(self) -> bool:
+        """The predictions err no more than the formula, as far as that can be said."""
+        told = sum(error for error, _ in self._errors)
+        formula = sum(error for _, error in self._errors)
+        return len(self._errors) < _LEAST_JUDGED or told <= _WORSE * formula
+
+
+class Foresight:
+    """Predicts for one worker, and has what it logs learned. Everything is on one event loop.
+
+    Where nothing was learned, or what was learned is no better, each answer is the formula's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        deployment: Callable[[], Deployment],
+        quiet: Quiet,
+        free_bytes: Callable[[], int] = lambda: read_memory().available_bytes,
+    ) -> None:
+        """`deployment` is the one in use; `free_bytes` tells the free main memory, and blocks."""
+        self._settings, self._deployment = settings, deployment
+        self._quiet, self._free_bytes = quiet, free_bytes
+        self._learned: Learned | None = None
+        self._judges = {target: _Judge() for target in TARGETS}
+        self._engine = ""
+        self._new, self._needed = 0, NEW_REQUESTS
+        self._is_enough = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Read what was learned, and learn from now on; returns at once."""
+        if self._settings.learn:
+            self._task = asyncio.create_task(self._run(), name="foresight")
+
+    async def open(self) -> Key:
+        """Read what was learned, or begin anew; raises `BadCheckpoint`."""
+        return await asyncio.to_thread(self._open)
+
+    async def close(self) -> None:
+        """Learn no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @property
+    def file(self) -> Path:
+        """Where what was learned is kept: one for each kind of device."""
+        kind, _, _ = self._deployment().plan.device.value.partition(":")
+        return self._settings.data_dir / f"{kind}-{FILE_NAME}"
+
+    # -- predictions ------------------------------------------------------------------------------
+
+    def forecast(self, case: Case, formula: Forecast, info: EngineInfo) -> Forecast:
+        """How long `case` will take and sound, alone; `formula` where nothing better is known."""
+        seconds = self._told("seconds", case, case.reading_s, formula.expected_s)
+        frames = self._told("frames", case, case.reading_s, formula.audio_s * info.frame_rate_hz)
+        return replace(
+            formula,
+            expected_s=formula.expected_s if seconds is None else seconds,
+            audio_s=formula.audio_s if frames is None else frames / info.frame_rate_hz,
+            is_learned=seconds is not None,
+        )
+
+    def weight(self, case: Case, info: EngineInfo) -> float:
+        """What one of its characters weighs in the queue: their speech against the usual."""
+        usual_s = max(1, case.characters) / CHARACTERS_PER_AUDIO_S
+        frames = self._told("frames", case, case.reading_s, usual_s * info.frame_rate_hz)
+        return 1.0 if frames is None else frames / info.frame_rate_hz / usual_s
+
+    def peak_mb(self, demand: Demand, formula_mb: float) -> tuple[float, float] | None:
+        """The worker's peak while it speaks `demand`, and what that stays below in 99 of 100, in
+        MiB: `hardware.memory.Foresees`."""
+        plan = self._deployment().plan
+        case = Case(
+            demand.characters,
+            demand.wide_share,
+            reference_s=demand.reference_s,
+            chunk_length=demand.chunk_length,
+            strategy=plan.strategy,
+            num_threads=plan.num_threads.value,
+        )
+        peak_mb = self._told("memory", case, formula_mb, formula_mb)
+        if peak_mb is None or self._learned is None:
+            return None
+        above = math.exp(self._learned.models["memory"].above)
+        return peak_mb, min(peak_mb * above, MOST_TIMES * formula_mb)
+
+    def foresee(
+        self,
+        case: Case,
+        demand: Demand,
+        forecast: Forecast,
+        memory: MemoryBudgetManager,
+        info: EngineInfo,
+    ) -> Foreseen:
+        """What the formulas say of it, to be compared with what comes."""
+        self._engine = f"{info.engine}/{info.checkpoint}"
+        frames = forecast.audio_s * info.frame_rate_hz
+        formula = Formula(forecast.expected_s, frames, memory.formula_peak_mb(demand))
+        return Foreseen(case, formula)
+
+    def spoke(self, foreseen: Foreseen, stats: SpeechStats, beside: int) -> None:
+        """It was spoken whole, with at most so many beside it."""
+        if set(stats.finish_reasons) != {"end"} or stats.retries:
+            return
+        took: dict[Target, float] = {"frames": stats.frames}
+        if not beside:
+            took |= {"seconds": stats.total_s, "memory": stats.peak_memory_mb}
+        for target, truth in took.items():
+            base = foreseen.formula.base(target, foreseen.case)
+            formula = foreseen.formula.of(target)
+            told = self._predicted(target, foreseen.case, base, formula)
+            if told is not None and min(told, formula, truth) > 0:
+                self._judges[target].hear(told, formula, truth)
+        self._new += 1
+        if self._new >= self._needed:
+            self._is_enough.set()
+
+    def _told(self, target: Target, case: Case, base: float, formula: float) -> float | None:
+        """What is predicted; None where the formula is believed instead."""
+        return (
+            self._predicted(target, case, base, formula)
+            if self._judges[target].is_content
+            else None
+        )
+
+    def _predicted(self, target: Target, case: Case, base: float, formula: float) -> float | None:
+        model = self._learned.models.get(target) if self._learned else None
+        if model is None or not model.is_better:
+            return None
+        told = base * model.times(case)
+        return min(max(told, formula / MOST_TIMES), formula * MOST_TIMES)
+
+    # -- learning ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            key = await self.open()
+        except BadCheckpoint:  # the worker will say so
+            return
+        if not self._settings.metrics or importlib.util.find_spec(LIBRARY) is None:
+            return
+        while True:
+            await self._is_enough.wait()
+            await self._quiet.reached(QUIET_S)
+            self._is_enough.clear()
+            self._new = 0
+            if await asyncio.to_thread(self._free_bytes) >= FREE_BYTES:
+                await self._learn(key)
+
+    def _open(self) -> Key:
+        deployment = self._deployment()
+        key = Key.of(deployment.hardware, self._settings.checkpoint_dir)
+        self._learned = read_learned(self.file, key)
+        if self._learned is None:
+            with suppress(OSError):
+                write_learned(self.file, Learned(key, since=timestamp(time.time())))
+        return key
+
+    async def _learn(self, key: Key) -> None:
+        """Have a process learn from the log, and go by what it leaves."""
+        asked = {
+            "key": msgspec.to_builtins(key),
+            "file": str(self.file.absolute()),
+            "metrics_dir": str(self._settings.metrics_dir.absolute()),
+            "engine": self._engine,
+            "device": self._deployment().plan.device.value,
+        }
+        # -P: a folder called backend where the server is started must not stand in for ours.
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "backend.learning.learner", json.dumps(asked)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each would set memory aside
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        try:
+            async with asyncio.timeout(LEARN_S):
+                _, told = await process.communicate()
+        except TimeoutError:
+            told = f"it took longer than {LEARN_S:g} s".encode()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            self._needed *= 4  # whatever is wrong with it, it is tried ever more seldom
+            last = told.decode(errors="replace").strip().rpartition("\n")[2]
+            logger.warning("Nothing was learned from the request log: {}", last)
+            return
+        self._learned = await asyncio.to_thread(read_learned, self.file, key)
+        self._judges = {target: _Judge() for target in TARGETS}
+        for target, model in self._learned.models.items() if self._learned else ():
+            logger.info(
+                "Learned from {} requests: predictions of {} are {:.0%} off, the formula's {:.0%}.",
+                *(model.rows, target, model.error, model.formula_error),
+            )
