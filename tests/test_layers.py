@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "logs": set(),
     "watch": set(),
-    "thermometer": set(),
+    "pdh": set(),
+    "thermometer": {"pdh"},
     "nvml": {"watch"},
     "hardware": {
         *("core", "errors", "settings", "model.config", "model.reading", "native.compiler"),
