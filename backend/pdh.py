@@ -7,7 +7,7 @@ from typing import Any
 _MORE_DATA, _FORMAT_DOUBLE = 0x800007D2, 0x200
 _VALID = (0, 1)
 """Of a value: it is there, and it may be newer than the last."""
-_MAX_BUFFER_BYTES = 1 << 20
+_MOST_BUFFER_BYTES = 1 << 20
 
 
 class CountersUnavailable(Exception):
@@ -77,7 +77,7 @@ class Counters:
         told = (ctypes.byref(size), ctypes.byref(count))
         get = self._pdh.PdhGetFormattedCounterArrayW
         status = get(counter, _FORMAT_DOUBLE, *told, None)
-        if status != _MORE_DATA or not 0 < size.value <= _MAX_BUFFER_BYTES:
+        if status != _MORE_DATA or not 0 < size.value <= _MOST_BUFFER_BYTES:
             return {}
         # The names lie behind the items, in the same buffer.
         buffer = ctypes.create_string_buffer(size.value)
