@@ -24,7 +24,7 @@ from pathlib import Path
 import httpx
 
 from backend.learning.case import TARGETS
-from backend.learning.learned import MOST_TIMES
+from backend.learning.judge import Judge
 from backend.learning.lessons import Lesson, read_lessons
 from benchmarks.machine import recording
 from tests.e2e.serving import serving
@@ -87,7 +87,8 @@ async def speak(url: str, wanted: Sequence[Wanted]) -> int:
 
 def judge(lessons: Sequence[Lesson]) -> dict[str, dict[str, float]]:
     """Learn from the first, predict the rest: median and 90th percentile of how far off each was,
-    against what came."""
+    against what came. Weights stay as they are, while seconds follow the machine as they do in a
+    server."""
     from backend.learning.learner import learn  # noqa: PLC0415 - sending needs no river
 
     border = round(LEARNED_SHARE * len(lessons))
@@ -95,12 +96,14 @@ def judge(lessons: Sequence[Lesson]) -> dict[str, dict[str, float]]:
     for target in TARGETS:
         held_out = [each for each in lessons[border:] if target in each.took]
         off: dict[str, list[float]] = {"learned": [], "formula": []}
+        judge = Judge(target)
         for each in held_out:
-            formula, truth = each.formula.of(target), each.took[target]
-            told = each.formula.base(target, each.case) * models[target].times(each.case)
-            told = min(max(told, formula / MOST_TIMES), formula * MOST_TIMES)
+            formula, truth = each.formula, each.took[target]
+            learned = formula.base(target, each.case) * models[target].times(each.case)
+            told = judge.told(learned, formula)
+            judge.hear(learned, formula, truth)
             off["learned"].append(abs(told / truth - 1))
-            off["formula"].append(abs(formula / truth - 1))
+            off["formula"].append(abs(formula.of(target) / truth - 1))
         found[target] = {"learned_from": models[target].rows, "held_out": len(held_out)}
         for name, errors in off.items():
             found[target][f"{name}_median"] = round(statistics.median(errors), 4)

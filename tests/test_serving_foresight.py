@@ -269,10 +269,19 @@ def test_a_poisoned_file_harms_no_request(tmp_path: Path) -> None:
                 for figure_name in ("expected_s", "expected_audio_s"):
                     ratio = poisoned[figure_name] / usual[figure_name]
                     assert 0.99 / MOST_TIMES < ratio < 1.01 * MOST_TIMES
-                for _ in range(6):
+                for _ in range(12):
                     answer = await http.post("/tts", data={"text": text})
                     assert answer.status_code == 200
-                assert (await estimate(http, text))["speed"] == "measured"
+                took_s = float(answer.headers["X-Latency-Ms"]) / 1000
+                after = await estimate(http, text)
+                backend.lane.foresight._learned = None
+                usual = await estimate(http, text)
+                # Frames go by the formula again, and seconds were seen to be off, and are mended;
+                # a quarter of the formula is nearer to what this worker says.
+                if figure is wild:
+                    assert after["expected_audio_s"] == usual["expected_audio_s"]
+                off = [abs(math.log(told["expected_s"] / took_s)) for told in (after, usual)]
+                assert off[0] <= 1.2 * off[1]
 
     asyncio.run(work())
 

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from backend.hardware.detect import read_memory
 from backend.hardware.measurements import Key
 from backend.hardware.memory import Demand, MemoryBudgetManager
 from backend.learning.case import TARGETS, Case, Foreseen, Formula, Target
+from backend.learning.judge import Judge
 from backend.learning.learned import FILE_NAME, MOST_TIMES, Learned, read_learned, write_learned
 from backend.monitoring.rows import timestamp
 from backend.serving.quiet import Quiet
@@ -41,28 +41,6 @@ LEARN_S = 60.0
 """The process that learns is ended after so long."""
 FREE_BYTES = 384 * MIB
 """It is not started where less main memory is free: three times what it takes."""
-_JUDGED, _LEAST_JUDGED = 20, 4
-"""The last requests that tell whether a prediction is still the better one."""
-_WORSE = 1.1
-"""Times the formula's errors from which it is not."""
-
-
-class _Judge:
-    """Compares what was predicted with what came, beside the formula."""
-
-    def __init__(self) -> None:
-        self._errors: deque[tuple[float, float]] = deque(maxlen=_JUDGED)
-
-    def hear(self, told: float, formula: float, truth: float) -> None:
-        """One more came to `truth`; all above 0."""
-        self._errors.append((abs(math.log(told / truth)), abs(math.log(formula / truth))))
-
-    @property
-    def is_content(self) -> bool:
-        """The predictions err no more than the formula, as far as that can be said."""
-        told = sum(error for error, _ in self._errors)
-        formula = sum(error for _, error in self._errors)
-        return len(self._errors) < _LEAST_JUDGED or told <= _WORSE * formula
 
 
 class Foresight:
@@ -82,7 +60,7 @@ class Foresight:
         self._settings, self._deployment = settings, deployment
         self._quiet, self._free_bytes = quiet, free_bytes
         self._learned: Learned | None = None
-        self._judges = {target: _Judge() for target in TARGETS}
+        self._judges = {target: Judge(target) for target in TARGETS}
         self._engine = ""
         self._new, self._needed = 0, NEW_REQUESTS
         self._is_enough = asyncio.Event()
@@ -114,8 +92,8 @@ class Foresight:
 
     def forecast(self, case: Case, formula: Forecast, info: EngineInfo) -> Forecast:
         """How long `case` will take and sound, alone; `formula` where nothing better is known."""
-        seconds = self._told("seconds", case, case.reading_s, formula.expected_s)
-        frames = self._told("frames", case, case.reading_s, formula.audio_s * info.frame_rate_hz)
+        told = Formula(formula.expected_s, formula.audio_s * info.frame_rate_hz, 0.0)
+        seconds, frames = self._told("seconds", case, told), self._told("frames", case, told)
         return replace(
             formula,
             expected_s=formula.expected_s if seconds is None else seconds,
@@ -126,7 +104,8 @@ class Foresight:
     def weight(self, case: Case, info: EngineInfo) -> float:
         """What one of its characters weighs in the queue: their speech against the usual."""
         usual_s = max(1, case.characters) / CHARACTERS_PER_AUDIO_S
-        frames = self._told("frames", case, case.reading_s, usual_s * info.frame_rate_hz)
+        usual = Formula(0.0, usual_s * info.frame_rate_hz, 0.0)
+        frames = self._told("frames", case, usual)
         return 1.0 if frames is None else frames / info.frame_rate_hz / usual_s
 
     def peak_mb(self, demand: Demand, formula_mb: float) -> tuple[float, float] | None:
@@ -141,7 +120,7 @@ class Foresight:
             strategy=plan.strategy,
             num_threads=plan.num_threads.value,
         )
-        peak_mb = self._told("memory", case, formula_mb, formula_mb)
+        peak_mb = self._told("memory", case, Formula(0.0, 0.0, formula_mb))
         if peak_mb is None or self._learned is None:
             return None
         above = math.exp(self._learned.models["memory"].above)
@@ -169,29 +148,24 @@ class Foresight:
         if not beside:
             took |= {"seconds": stats.total_s, "memory": stats.peak_memory_mb}
         for target, truth in took.items():
-            base = foreseen.formula.base(target, foreseen.case)
-            formula = foreseen.formula.of(target)
-            told = self._predicted(target, foreseen.case, base, formula)
-            if told is not None and min(told, formula, truth) > 0:
-                self._judges[target].hear(told, formula, truth)
+            learned = self._predicted(target, foreseen.case, foreseen.formula)
+            if learned is not None and truth > 0:
+                self._judges[target].hear(learned, foreseen.formula, truth)
         self._new += 1
         if self._new >= self._needed:
             self._is_enough.set()
 
-    def _told(self, target: Target, case: Case, base: float, formula: float) -> float | None:
+    def _told(self, target: Target, case: Case, formula: Formula) -> float | None:
         """What is predicted; None where the formula is believed instead."""
-        return (
-            self._predicted(target, case, base, formula)
-            if self._judges[target].is_content
-            else None
-        )
+        judge, learned = self._judges[target], self._predicted(target, case, formula)
+        return judge.told(learned, formula) if learned and judge.is_content else None
 
-    def _predicted(self, target: Target, case: Case, base: float, formula: float) -> float | None:
+    def _predicted(self, target: Target, case: Case, formula: Formula) -> float | None:
+        """As it was learned; None where nothing is."""
         model = self._learned.models.get(target) if self._learned else None
-        if model is None or not model.is_better:
+        if model is None or not model.is_better or formula.of(target) <= 0:
             return None
-        told = base * model.times(case)
-        return min(max(told, formula / MOST_TIMES), formula * MOST_TIMES)
+        return formula.base(target, case) * model.times(case)
 
     # -- learning ---------------------------------------------------------------------------------
 
@@ -252,7 +226,7 @@ class Foresight:
             logger.warning("Nothing was learned from the request log: {}", last)
             return
         self._learned = await asyncio.to_thread(read_learned, self.file, key)
-        self._judges = {target: _Judge() for target in TARGETS}
+        self._judges = {target: Judge(target) for target in TARGETS}
         for target, model in self._learned.models.items() if self._learned else ():
             logger.info(
                 "Learned from {} requests: predictions of {} are {:.0%} off, the formula's {:.0%}.",
