@@ -29,9 +29,20 @@ from rich.table import Table
 from backend.hardware.thermal import Trend
 from backend.nvml import Card, NvmlUnavailable
 from backend.thermometer import CpuThermometer, Heat
-from tests.plant import DESKTOP, DUSTY, FANLESS, GENTLE, PARALLEL, PI_4, Machine, amdahl, simulate
+from tests.plant import (
+    BLOCKED_GPU,
+    DESKTOP,
+    DUSTY,
+    FANLESS,
+    GENTLE,
+    PARALLEL,
+    PI_4,
+    Machine,
+    amdahl,
+    simulate,
+)
 
-MACHINES = (PI_4, FANLESS, DUSTY, DESKTOP, GENTLE)
+MACHINES = (PI_4, FANLESS, DUSTY, DESKTOP, GENTLE, BLOCKED_GPU)
 HALF_AN_HOUR = 1800
 SOONEST, LEAST_LEFT, MOST_LEFT_S = 20, 3, 60.0
 """Readings before a degree counts, those just before it that are not asked, and the farthest."""
@@ -39,7 +50,8 @@ SOONEST, LEAST_LEFT, MOST_LEFT_S = 20, 3, 60.0
 
 def compared(machine: Machine, parallel: float) -> dict[str, Any]:
     """Half an hour of speech without control and with it."""
-    machine = replace(machine, speed=lambda threads: amdahl(threads, parallel))
+    if machine is not BLOCKED_GPU:
+        machine = replace(machine, speed=lambda threads: amdahl(threads, parallel))
     free = simulate(machine, HALF_AN_HOUR, is_controlled=False)
     run = simulate(machine, HALF_AN_HOUR)
     return {
