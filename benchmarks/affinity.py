@@ -8,15 +8,17 @@
 Both make frames of one row in bursts (`backend.bench.probe`), one after the other: one pinned to
 one logical CPU of each core that it has a thread for, one not. First with the machine to
 themselves, then with a neighbour that computes: on the siblings of the pinned CPUs, where cores
-have two; on those CPUs themselves; anywhere, on half of all CPUs. Prints milliseconds of a frame by
-burst (p50, p95, standard deviation), what pinning changes with its 95 % interval, and the verdict.
-The last line is JSON.
+have two; anywhere, on half of all CPUs; and on those CPUs themselves, which the verdict leaves out:
+nothing but another pinned program stays there. Prints milliseconds of a frame by burst (p50, p95,
+standard deviation), what pinning changes with its 95 % interval, and the verdict. The last line is
+JSON.
 """
 
 import argparse
 import asyncio
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -48,6 +50,7 @@ MATTERS = 0.03
 """What changes by less is no reason to pin, nor not to."""
 LEAST_TURNS = 20
 """Of fewer nothing is concluded."""
+ON_THEM = "on the pinned CPUs"
 _DRAWS = 1000
 _MATRIX = 192
 """Of what a neighbour multiplies: it lies in a core's own cache."""
@@ -74,8 +77,8 @@ def conditions(cpu: Cpu, cpus: Sequence[int]) -> dict[str, list[tuple[int, ...]]
     told: dict[str, list[tuple[int, ...]]] = {"idle": []}
     if siblings := siblings_of(cpu, cpus):
         told["on the siblings"] = [(one,) for one in siblings]
-    told["on the pinned CPUs"] = [(one,) for one in cpus]
     told["anywhere"] = [()] * max(1, len(cpu.allowed) // 2)
+    told[ON_THEM] = [(one,) for one in cpus]
     return told
 
 
@@ -84,10 +87,18 @@ def neighbours(places: Sequence[tuple[int, ...]]) -> Iterator[None]:
     """Processes that compute without end, one at each place."""
     module = (sys.executable, "-m", "benchmarks.affinity", "--busy")
     started = [
-        subprocess.Popen((*module, ",".join(map(str, place))), stdin=subprocess.PIPE)
+        subprocess.Popen(
+            (*module, ",".join(map(str, place))),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )
         for place in places
     ]
     try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()  # it computes now
         yield
     finally:
         for process in started:
@@ -108,6 +119,7 @@ def busy(cpus: str) -> None:
 
     threading.Thread(target=wait, daemon=True).start()
     matrix = np.random.default_rng(0).standard_normal((_MATRIX, _MATRIX)).astype(np.float32)
+    print("computing", flush=True)
     while not ended.is_set():
         matrix = np.tanh(matrix @ matrix)
 
@@ -170,8 +182,9 @@ def verdict(told: dict[str, Any]) -> str:
 
 
 def advice(rows: Sequence[dict[str, Any]]) -> str:
-    """What follows for the machine from the medians and 95th percentiles of all conditions."""
-    found = {verdict(row[name]) for row in rows for name in ("p50", "p95")}
+    """What follows for the machine from medians and 95th percentiles, but for `ON_THEM`."""
+    judged = [row for row in rows if row["neighbour"] != ON_THEM]
+    found = {verdict(row[name]) for row in judged for name in ("p50", "p95")}
     if "lower" in found and "higher" not in found:
         return "pin"
     if "higher" in found:

@@ -243,5 +243,5 @@ BLOCKED_GPU = Machine(
     clock_step=1.0,
     cooler_c=5.0,
 )
-"""A row costs hardly any power, and is a large part of the speech: of an H100, 664 frames/s with one
-and 24,045 with 128."""
+"""A row costs hardly any power, and is a large part of the speech: an H100 makes 664 frames/s with
+one and 24,045 with 128."""
