@@ -5,30 +5,29 @@
     python -m benchmarks.affinity --random /tmp/s1mini        # made there first, if need be
     python -m benchmarks.affinity --threads 1 --seconds 12
 
-Both make frames of one row in bursts (`backend.bench.probe`), one after the other: one pinned to
-one logical CPU of each core that it has a thread for, one not. First with the machine to
+Both make frames of one row, a fifth of a second one and then the other: one is pinned to one
+logical CPU of each core that it has a thread for, one is not. First with the machine to
 themselves, then with a neighbour that computes: on the siblings of the pinned CPUs, where cores
 have two; anywhere, on half of all CPUs; and on those CPUs themselves, which the verdict leaves out:
-nothing but another pinned program stays there. Prints milliseconds of a frame by burst (p50, p95,
+nothing but another pinned program stays there. Prints milliseconds of a frame (p50, p95,
 standard deviation), what pinning changes with its 95 % interval, and the verdict. The last line is
 JSON.
 """
 
 import argparse
-import asyncio
+import importlib
+import itertools
 import json
-import math
 import os
 import random
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -36,27 +35,27 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from backend.bench.messages import MakeFrames
-from backend.bench.partner import Partner, partner
 from backend.hardware.affinity import format_cpus
 from backend.hardware.deployment import Deployment
 from backend.hardware.machine import Cpu
 from backend.serving.lane import worker_config
 from backend.settings import load_settings
+from backend.worker.main import prepare
+from backend.worker.messages import WorkerConfig
 
-BURST_S = 0.1
+BURST_S = 0.2
 CONTEXT = 256
 MATTERS = 0.03
 """What changes by less is no reason to pin, nor not to."""
 LEAST_TURNS = 20
 """Of fewer nothing is concluded."""
 ON_THEM = "on the pinned CPUs"
-_DRAWS = 1000
+_DRAWS = 400
 _MATRIX = 192
 """Of what a neighbour multiplies: it lies in a core's own cache."""
 
-Samples = dict[str, list[float]]
-"""Milliseconds of a frame, of each burst: pinned and free."""
+Samples = dict[str, list[list[float]]]
+"""Milliseconds of each frame, by turn: pinned and free."""
 
 
 def pinned_cpus(cpu: Cpu, threads: int) -> tuple[int, ...]:
@@ -124,58 +123,97 @@ def busy(cpus: str) -> None:
         matrix = np.tanh(matrix @ matrix)
 
 
-async def bursts(partners: dict[str, Partner], seconds: float) -> Samples:
+def compute(told: str) -> None:
+    """Make frames of one row for as long as each line on stdin asks, and print what each took."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever else prints
+    config = WorkerConfig.from_json(told)
+    prepare(config)  # it is pinned before torch is there
+    frames = importlib.import_module("benchmarks.affinity_frames").Frames(config, CONTEXT)
+    print(frames.way, file=out, flush=True)
+    for seconds in sys.stdin:
+        print(json.dumps(frames.times_ms(float(seconds))), file=out, flush=True)
+
+
+class Computing:
+    """Such a process; a context, at whose end it is gone."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        module = (sys.executable, "-m", "benchmarks.affinity", "--compute", config.to_json())
+        self._process = subprocess.Popen(
+            module, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.way = ""
+
+    def ready(self) -> None:
+        """Wait until it has loaded; two load beside each other."""
+        self.way = self._line().strip()
+
+    def burst(self) -> list[float]:
+        """Milliseconds of each frame."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{BURST_S}\n")
+        self._process.stdin.flush()
+        times: list[float] = json.loads(self._line())
+        return times
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        if not (line := self._process.stdout.readline()):
+            raise SystemExit(f"what computes has ended with {self._process.wait()}")
+        return line
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def bursts(both: Mapping[str, Computing], seconds: float) -> Samples:
     """Bursts of both in turns, the first another each time."""
-    samples: Samples = {name: [] for name in partners}
-    order, until_s = list(partners), time.monotonic() + seconds
+    samples: Samples = {name: [] for name in both}
+    order, until_s = list(both), time.monotonic() + seconds
     while time.monotonic() < until_s or len(samples[order[0]]) < 3:
         for name in order:
-            took = await partners[name].ask(MakeFrames(BURST_S, 1, CONTEXT))
-            samples[name].append(1000 * took.wall_s / took.amount)
+            samples[name].append(both[name].burst())
         order.reverse()
     return samples
 
 
 def figures(times_ms: Sequence[float]) -> dict[str, float]:
     """Median, 95th percentile and standard deviation."""
-    ordered = sorted(times_ms)
-    return {
-        "p50": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, math.floor(0.95 * len(ordered)))],
-        "sd": statistics.pstdev(ordered),
-    }
+    p50, p95 = np.percentile(times_ms, [50, 95])
+    return {"p50": float(p50), "p95": float(p95), "sd": float(np.std(times_ms))}
 
 
 def compared(samples: Samples, seed: int = 0) -> dict[str, Any]:
     """Each figure of both, and what pinning multiplies it by: in the middle, and 95 % of what
-    drawing the same turns again would give."""
+    drawing as many turns again would give."""
     free, pinned, chance = samples["free"], samples["pinned"], random.Random(seed)
-    turns = range(min(len(free), len(pinned)))
-    drawn: dict[str, list[float]] = {"p50": [], "p95": [], "sd": []}
-    for _ in range(_DRAWS):
-        chosen = chance.choices(turns, k=len(turns))
-        ours, theirs = figures([pinned[i] for i in chosen]), figures([free[i] for i in chosen])
-        for name, ratios in drawn.items():
-            if theirs[name] > 0:
-                ratios.append(ours[name] / theirs[name])
-    told: dict[str, Any] = {"bursts": len(turns)}
-    for name, ratios in drawn.items():
-        ratios.sort()
+    turns, told = range(min(len(free), len(pinned))), dict[str, Any]()
+    theirs, ours = (figures([*itertools.chain(*each)]) for each in (free, pinned))
+    drawn = [
+        [figures([*itertools.chain(*(each[i] for i in chosen))]) for each in (pinned, free)]
+        for chosen in (chance.choices(turns, k=len(turns)) for _ in range(_DRAWS))
+    ]
+    for name in ("p50", "p95", "sd"):
+        ratios = sorted(one[name] / other[name] for one, other in drawn if other[name] > 0)
         is_enough = bool(ratios) and len(turns) >= LEAST_TURNS
         told[name] = {
-            "free": round(figures(free)[name], 3),
-            "pinned": round(figures(pinned)[name], 3),
-            "times": round(figures(pinned)[name] / max(1e-9, figures(free)[name]), 3),
+            "free": round(theirs[name], 3),
+            "pinned": round(ours[name], 3),
+            "times": round(ours[name] / theirs[name], 3) if theirs[name] > 0 else None,
             "from": round(ratios[len(ratios) // 40], 3) if is_enough else None,
             "to": round(ratios[-1 - len(ratios) // 40], 3) if is_enough else None,
         }
-    return told
+    return {"turns": len(turns), "frames": sum(map(len, pinned))} | told
 
 
 def verdict(told: dict[str, Any]) -> str:
     """What pinning did to one figure: nothing, unless all of its interval is beyond `MATTERS`."""
     if told["from"] is None:
-        return "no effect here"
+        return "too little to tell"
     if told["to"] < 1 - MATTERS:
         return "lower"
     return "higher" if told["from"] > 1 + MATTERS else "no effect here"
@@ -189,10 +227,11 @@ def advice(rows: Sequence[dict[str, Any]]) -> str:
         return "pin"
     if "higher" in found:
         return "do not pin" if "lower" not in found else "do not pin: it gains in one, loses in one"
-    return "no effect here: do not pin"
+    is_told = any(row["p50"]["from"] is not None for row in judged)
+    return "no effect here: do not pin" if is_told else "too little to tell"
 
 
-async def measured(folder: Path | None, threads: int | None, seconds: float) -> dict[str, Any]:
+def measured(folder: Path | None, threads: int | None, seconds: float) -> dict[str, Any]:
     """All conditions of one checkpoint."""
     settings = load_settings(model_dir=folder, device="cpu", num_threads=threads, metrics=False)
     deployment = Deployment.look(settings)
@@ -202,17 +241,17 @@ async def measured(folder: Path | None, threads: int | None, seconds: float) -> 
         raise SystemExit("This system does not let a process choose its CPUs.")
     config = msgspec.structs.replace(worker_config(settings, plan), calibration_samples=0)
     rows = []
-    async with AsyncExitStack() as stack:
-        partners = {}
-        for name, where in (("free", ()), ("pinned", cpus)):
-            told = msgspec.structs.replace(config, cpus=where).to_json()
-            command = (sys.executable, "-P", "-m", "backend.bench.probe", "--config", told)
-            partners[name] = await stack.enter_async_context(partner(name, command, {}))
-        way = partners["pinned"].hello.way
+    with (
+        Computing(msgspec.structs.replace(config, cpus=())) as free,
+        Computing(msgspec.structs.replace(config, cpus=cpus)) as pinned,
+    ):
+        both = {"free": free, "pinned": pinned}
+        for each in both.values():
+            each.ready()
         for condition, places in conditions(cpu, cpus).items():
             with neighbours(places):
-                await bursts(partners, 0.0)
-                rows.append({"neighbour": condition} | compared(await bursts(partners, seconds)))
+                bursts(both, 0.0)
+                rows.append({"neighbour": condition} | compared(bursts(both, seconds)))
     return {
         "checkpoint": deployment.shape.name,
         "cpu": cpu.model,
@@ -220,8 +259,9 @@ async def measured(folder: Path | None, threads: int | None, seconds: float) -> 
         "logical": len(cpu.allowed),
         "threads": plan.num_threads.value,
         "pinned_to": format_cpus(cpus),
-        "plan": f"{plan.cpu_affinity.value or 'not pinned'}: {plan.cpu_affinity.reason}",
-        "way": f"{way} {plan.precision.value} {plan.quantization.value}",
+        "plan": format_cpus(plan.cpu_affinity.value) or "not pinned",
+        "reason": plan.cpu_affinity.reason,
+        "way": f"{pinned.way} {plan.precision.value} {plan.quantization.value}",
         "rows": rows,
         "verdict": advice(rows),
     }
@@ -234,20 +274,18 @@ def show(told: dict[str, Any], console: Console) -> None:
         f"{told['pinned_to']} of {told['logical']} logical CPUs, {told['cores']} cores, "
         f"{told['cpu']}"
     )
-    table = Table("neighbour", "bursts", title=title)
+    table = Table("neighbour", "turns", title=title)
     for name in ("p50", "p95", "sd"):
-        table.add_column(f"{name}, ms: free, pinned")
-        table.add_column("times (95 %)")
-        table.add_column("")
+        table.add_column(f"{name}, ms: free, pinned, times (95 %)")
     for row in told["rows"]:
         cells = []
         for name in ("p50", "p95", "sd"):
             each = row[name]
-            cells += [f"{each['free']:.2f}  {each['pinned']:.2f}"]
-            cells += [f"{each['times']:.2f} ({each['from']} to {each['to']})", verdict(each)]
-        table.add_row(row["neighbour"], str(row["bursts"]), *cells)
+            ratio = f"{each['times']} ({each['from']} to {each['to']})"
+            cells += [f"{each['free']:.2f} {each['pinned']:.2f} {ratio}: {verdict(each)}"]
+        table.add_row(row["neighbour"], str(row["turns"]), *cells)
     console.print(table)
-    console.print(f"The plan: {told['plan']}. Verdict: {told['verdict']}.")
+    console.print(f"The plan: {told['plan']}, {told['reason']}. Verdict: {told['verdict']}.")
 
 
 def random_checkpoint(folder: Path) -> Path:
@@ -269,15 +307,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="instead of the plan's")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each condition")
     parser.add_argument("--busy", help=argparse.SUPPRESS)
+    parser.add_argument("--compute", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.busy is not None:
         busy(asked.busy)
+        return
+    if asked.compute:
+        compute(asked.compute)
         return
     large = random_checkpoint(asked.random) if asked.random else asked.model_dir
     folders = [*([] if asked.only else [None]), *([large] if large else [])]
     console, found = Console(width=170), []
     for folder in folders:
-        found.append(asyncio.run(measured(folder, asked.threads, asked.seconds)))
+        found.append(measured(folder, asked.threads, asked.seconds))
         show(found[-1], console)
     print(json.dumps(found))
 

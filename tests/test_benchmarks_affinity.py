@@ -1,6 +1,5 @@
 """What is said of pinned and free processes: from figures that are known, and from real ones."""
 
-import asyncio
 import random
 from typing import Any
 
@@ -25,8 +24,8 @@ from tests.computers import I5, M1, cpu_of
 def samples(pinned_ms: float, free_ms: float, noise: float, turns: int = 200) -> Samples:
     draw = random.Random(1)
     return {
-        "pinned": [draw.gauss(pinned_ms, noise * pinned_ms) for _ in range(turns)],
-        "free": [draw.gauss(free_ms, noise * free_ms) for _ in range(turns)],
+        "pinned": [[draw.gauss(pinned_ms, noise * pinned_ms)] * 2 for _ in range(turns)],
+        "free": [[draw.gauss(free_ms, noise * free_ms)] * 2 for _ in range(turns)],
     }
 
 
@@ -62,8 +61,12 @@ def test_steadiness_is_a_figure_of_its_own() -> None:
 
 
 def test_few_turns_say_nothing() -> None:
-    assert verdict(compared(samples(9.5, 10, 0.3, turns=4))["p50"]) == "no effect here"
-    assert verdict(compared({"pinned": [1.0] * 5, "free": [1.0] * 5})["sd"]) == "no effect here"
+    few = row(compared(samples(9.5, 10, 0.3, turns=4)))
+    assert verdict(few["p50"]) == advice([few]) == "too little to tell"
+    steady = compared({"pinned": [[1.0]] * 30, "free": [[1.0]] * 30})
+    assert [verdict(steady[name]) for name in ("p50", "sd")] == [
+        *("no effect here", "too little to tell"),
+    ]
 
 
 def test_who_is_pinned_where_and_who_sits_beside() -> None:
@@ -97,7 +100,7 @@ def test_neighbours_compute_where_they_are_told_and_leave() -> None:
 
 @pytest.mark.slow
 def test_a_real_run() -> None:
-    told = asyncio.run(measured(None, 1, 0.0))
+    told = measured(None, 1, 0.0)
     assert told["threads"] == 1
     assert next(iter(told["rows"]))["neighbour"] == "idle"
     assert all(row["p50"]["free"] > 0 for row in told["rows"])
