@@ -153,6 +153,16 @@ def test_a_data_folder_that_cannot_be_written_harms_nobody(tmp_path: Path) -> No
     asyncio.run(work())
 
 
+@on_a_loop
+async def test_a_file_that_is_deleted_while_it_is_believed_is_begun_anew(tmp_path: Path) -> None:
+    made = await knowing(tmp_path, seconds=model(0.3))
+    assert made.forecast(CASE, USUAL, ENGINE).speed == "learned"
+    made.file.unlink()
+    await made.open()
+    assert made.file.is_file()
+    assert made.forecast(CASE, USUAL, ENGINE) == USUAL
+
+
 # -- leases ----------------------------------------------------------------------------------------
 
 

@@ -170,19 +170,19 @@ class Foresight:
     # -- learning ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        try:
-            key = await self.open()
-        except BadCheckpoint:  # the worker will say so
-            return
-        if not self._settings.metrics or importlib.util.find_spec(LIBRARY) is None:
-            return
-        while True:
-            await self._is_enough.wait()
-            await self._quiet.reached(QUIET_S)
-            self._is_enough.clear()
-            self._new = 0
-            if await asyncio.to_thread(self._free_bytes) >= FREE_BYTES:
-                await self._learn(key)
+        with suppress(BadCheckpoint):  # the worker says so
+            await self.open()
+            if not self._settings.metrics or importlib.util.find_spec(LIBRARY) is None:
+                return
+            while True:
+                await self._is_enough.wait()
+                await self._quiet.reached(QUIET_S)
+                self._is_enough.clear()
+                self._new = 0
+                # Anew: the plan may be for another device by now, or the file gone.
+                key = await self.open()
+                if await asyncio.to_thread(self._free_bytes) >= FREE_BYTES:
+                    await self._learn(key)
 
     def _open(self) -> Key:
         deployment = self._deployment()
