@@ -131,7 +131,8 @@ def logged(folder: Path, *rows: SynthesisRow) -> list[Lesson]:
     return read_lessons(folder, "shoal/demo", "cpu", "")
 
 
-def test_a_row_is_a_lesson(tmp_path: Path) -> None:
+def test_a_row_is_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.learning.lessons.PEAKS_BEGIN_ANEW", True)
     (found,) = logged(tmp_path, row())
     plain = plan(device="cpu")
     assert found.case == Case(
@@ -144,6 +145,14 @@ def test_a_row_is_a_lesson(tmp_path: Path) -> None:
 def test_of_one_that_shared_the_machine_only_the_frames(tmp_path: Path) -> None:
     (found,) = logged(tmp_path, row(beside=2))
     assert found.took == {"frames": 150}
+
+
+def test_peaks_that_never_begin_anew_teach_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.learning.lessons.PEAKS_BEGIN_ANEW", False)
+    (found,) = logged(tmp_path, row())
+    assert found.took == {"frames": 150, "seconds": 2.0}
 
 
 NO_LESSONS: dict[str, dict[str, Any]] = {
@@ -206,5 +215,6 @@ def test_the_process_learns_and_leaves_the_file(tmp_path: Path) -> None:
     learned = read_learned(file, KEY)
     assert learned is not None and learned.at == row(39).timestamp
     assert {model.rows for model in learned.models.values()} == {40}
+    assert {"frames", "seconds"} <= learned.models.keys()
     case = Case(100, language="de", script="latin", chunk_length=200, num_threads=4)
     assert learned.models["frames"].times(case) * case.reading_s == pytest.approx(150, rel=0.05)
