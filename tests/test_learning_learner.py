@@ -142,6 +142,13 @@ def test_a_row_is_a_lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.took == {"frames": 150, "seconds": 2.0, "memory": 7800.0}
 
 
+def test_of_several_gpus_each_teaches(tmp_path: Path) -> None:
+    gpus = [row(0, device="cuda:0"), row(1), row(2, device="cuda:1")]
+    assert len(logged(tmp_path, *gpus)) == 1
+    found = read_lessons(tmp_path, "shoal/demo", "cuda", "")
+    assert [each.at for each in found] == [gpus[0].timestamp, gpus[2].timestamp]
+
+
 def test_of_one_that_shared_the_machine_only_the_frames(tmp_path: Path) -> None:
     (found,) = logged(tmp_path, row(beside=2))
     assert found.took == {"frames": 150}
