@@ -285,6 +285,7 @@ def test_what_each_takes_is_learned_together_and_foretold_by_its_own_plan(tmp_pa
             fleet = backend_of(http).fleet
             await all_ready(fleet)
             first, second = fleet.lanes
+            plans = [lane.running_plan.strategy for lane in fleet.lanes]
             assert (await http.post("/tts", data=TEXT)).status_code == 200
             await first.worker.close("it is being looked at")
             assert fleet.lead is second
@@ -295,16 +296,14 @@ def test_what_each_takes_is_learned_together_and_foretold_by_its_own_plan(tmp_pa
             assert fleet.foresight.file.name == "cuda-learned.json"
 
             usual = [lane.memory.need_bytes(DEMAND) for lane in fleet.lanes]
-            of_second = {f"plan={second.plan.strategy}": math.log(3)}
+            of_second = {f"plan={plans[1]}": math.log(3)}
             high = Model(40, of_second, above=0.0, error=0.1, formula_error=0.5)
             write_learned(fleet.foresight.file, Learned(key, since="", models={"memory": high}))
             await fleet.foresight.open()
             assert first.memory.need_bytes(DEMAND) == usual[0]
             assert second.memory.need_bytes(DEMAND) > usual[1]
         lessons = read_lessons(log, engine, "cuda", since="")
-        assert [each.case.strategy for each in lessons] == [
-            lane.plan.strategy for lane in (first, second)
-        ]
+        assert [each.case.strategy for each in lessons] == plans
 
     run(work())
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from backend.core import MIB, EngineInfo, Plan
 from backend.errors import (
@@ -115,7 +114,7 @@ class Lane:
             self.memory_now,
             settings.dynamic_text_limit,
             is_bounded=settings.memory_control,
-            foresee=partial(self.foresight.peak_mb, deployment.plan),
+            foresee=lambda demand, mb: self.foresight.peak_mb(self.running_plan, demand, mb),
         )
         self.admission.join(
             self,
