@@ -5,7 +5,7 @@
     python -m benchmarks.affinity --random /tmp/s1mini        # made there first, if need be
     python -m benchmarks.affinity --threads 1 --seconds 12
 
-Both make frames of one row, a fifth of a second one and then the other: one is pinned to one
+Both make frames of one row, a tenth of a second one and then the other: one is pinned to one
 logical CPU of each core that it has a thread for, one is not. First with the machine to
 themselves, then with a neighbour that computes: on the siblings of the pinned CPUs, where cores
 have two; anywhere, on half of all CPUs; and on those CPUs themselves, which the verdict leaves out:
@@ -43,7 +43,7 @@ from backend.settings import load_settings
 from backend.worker.main import prepare
 from backend.worker.messages import WorkerConfig
 
-BURST_S = 0.2
+BURST_S = 0.1
 CONTEXT = 256
 MATTERS = 0.03
 """What changes by less is no reason to pin, nor not to."""
