@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     """Folder for what Shoal keeps between runs: saved voices, encoded references, environments of
     other engines, compiled code."""
 
+    learn: bool = True
+    """Whether what earlier requests took is learned from the request log, where river is installed,
+    and foretells what the next ones take."""
+
     metrics: bool = True
     """Whether each request is logged to CSV files in `metrics_dir`."""
 

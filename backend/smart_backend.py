@@ -394,6 +394,7 @@ def _admitted(
         spoken_length=session.text_limit.spoken_length,
         text_limit=session.text_limit.limit,
         queue_s=session.queue_s,
+        foreseen=session.foreseen,
         engine=f"{session.info.engine}/{session.info.checkpoint}",
         device=session.info.device if request.force_cpu else None,
     )

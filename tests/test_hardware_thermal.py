@@ -19,7 +19,17 @@ from backend.hardware.thermal import (
     ladder,
 )
 from backend.thermometer import Heat
-from tests.plant import DESKTOP, DUSTY, FANLESS, GENTLE, PI_4, Machine, sensor_of, simulate
+from tests.plant import (
+    BLOCKED_GPU,
+    DESKTOP,
+    DUSTY,
+    FANLESS,
+    GENTLE,
+    PI_4,
+    Machine,
+    sensor_of,
+    simulate,
+)
 
 HALF_AN_HOUR = 1800
 
@@ -177,6 +187,14 @@ def test_where_clock_and_voltage_sink_together_control_costs_a_little() -> None:
     run = simulate(GENTLE, HALF_AN_HOUR)
     assert free.plant.throttled_s > 0 == run.plant.throttled_s
     assert 0.85 * free.plant.spoken < run.plant.spoken < free.plant.spoken
+
+
+def test_fewer_rows_on_a_gpu_lose_more_speech_than_throttling_does() -> None:
+    """Why a GPU is only predicted."""
+    free = simulate(BLOCKED_GPU, HALF_AN_HOUR, is_controlled=False)
+    run = simulate(BLOCKED_GPU, HALF_AN_HOUR)
+    assert free.plant.throttled_s > 0 == run.plant.throttled_s
+    assert run.plant.spoken < 0.9 * free.plant.spoken
 
 
 def test_any_machine_that_one_thread_does_not_overheat() -> None:

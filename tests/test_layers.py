@@ -24,14 +24,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "logs": set(),
     "watch": set(),
-    "thermometer": set(),
+    "pdh": set(),
+    "thermometer": {"pdh"},
     "nvml": {"watch"},
     "hardware": {
         *("core", "errors", "settings", "model.config", "model.reading", "native.compiler"),
         *("nvml", "thermometer", "watch", "regular_file", "version"),
     },
     "hardware.affinity": {"core", "errors"},
-    "monitoring": {"core", "errors", "settings", "nvml", "regular_file", "thermometer"},
+    "learning": {
+        *("core", "errors", "hardware.measurements", "model.reading", "monitoring.files"),
+        "regular_file",
+    },
+    "learning.case": {"core", "model.reading"},
+    "monitoring": {
+        "learning.case",
+        "core",
+        "errors",
+        "settings",
+        "nvml",
+        "regular_file",
+        "thermometer",
+    },
     "report": {"errors", "monitoring"},
     "bench": {
         *("core", "errors", "settings", "serving.launch"),
@@ -70,6 +84,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.stations": {"errors", "hardware"},
     "serving.spoken_voices": {"core"},
     "serving.admission": {"core", "errors", "hardware"},
+    "serving.foresight": {
+        *("core", "errors", "settings", "hardware", "learning", "monitoring.rows"),
+    },
+    "serving.given": {"core", "errors", "hardware", "learning.case"},
     "serving.cooling": {"errors", "hardware", "thermometer"},
     "serving.costs": {"core"},
     "serving.outlook": {"core", "hardware"},
@@ -79,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {
         *("core", "errors", "audio", "text", "hardware", "model.reading", "worker.messages"),
+        "learning.case",
     },
     "serving.launch": {
         *("core", "settings", "fish_worker.install", "hardware"),
@@ -96,6 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.resting": {"core", "worker.client"},
     "serving.intake": {
         *("core", "errors", "settings", "hardware", "model.reading", "worker.messages"),
+        "learning.case",
     },
     "tuning": {
         *("core", "errors", "settings", "logs", "hardware"),

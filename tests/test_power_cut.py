@@ -10,6 +10,7 @@ import pytest
 
 from backend.core import ReferenceCodes
 from backend.hardware.measurements import Measurements
+from backend.learning.learned import read_learned, write_learned
 from backend.model import checkpoint as checkpoint_module
 from backend.monitoring.csv_log import CsvLog
 from backend.voices.cache import ReferenceCache
@@ -18,6 +19,7 @@ from tests.monitored import logged
 from tests.pages import plan, setup_in, tone
 from tests.power_cut import cuts, restore
 from tests.test_hardware_measurements import FIGURES, MACHINE, ROW
+from tests.test_learning_learned import KEY, learned
 from tests.test_model_packed_file import assert_alike, load
 from tests.test_monitoring_csv_log import ROW as REQUEST
 from tests.test_ui_take import TEXTS, feed, new, say, spoken
@@ -120,6 +122,18 @@ def test_measurements(tmp_path: Path) -> None:
         assert kept.find(MACHINE, voice) == (again,) and not lines
 
     after(kept.data_dir, lambda: kept.keep(MACHINE, voice, "voice", (again,)), check)
+
+
+def test_what_was_learned(tmp_path: Path) -> None:
+    file, before, later = tmp_path / "learned.json", learned(), learned(at="later")
+    write_learned(file, before)
+
+    def check(_: Path) -> None:
+        assert read_learned(file, KEY) in (before, later)
+        write_learned(file, later)
+        assert read_learned(file, KEY) == later
+
+    after(tmp_path, lambda: write_learned(file, later), check, least=4)
 
 
 def test_what_was_tried_of_kernels(tmp_path: Path) -> None:

@@ -118,6 +118,9 @@ def test_what_is_said() -> None:
         await machine.stays(Heat("thermal pressure", pressure=2), 1)
         assert machine.cooling.warning() == "macOS tells of thermal pressure (level 2)."
         assert machine.cooling.status()["pressure"] == 2
+        await machine.stays(Heat("thermal zone A", 90.0, pressure=1), 1)
+        said = "Windows lowers the clock for thermal zone A (level 1)."
+        assert machine.cooling.warning() == said
 
     run(work())
 
@@ -128,6 +131,9 @@ def test_the_users_throttling_point_counts_in_place_of_the_sensors() -> None:
         await machine.stays(Heat("k10temp", 69.0), 10)
         assert machine.cooling.status()["throttles_at_c"] == 70.0
         assert machine.applied
+        zone = Machine(throttles_at_c=70.0)
+        await zone.stays(Heat("thermal zone A", 69.0, pressure=0), 10)
+        assert (zone.cooling.status()["pressure"], zone.applied) == (None, machine.applied)
         machine = Machine(throttles_at_c=95.0)
         await machine.stays(Heat("coretemp", 69.0, 70.0), 10)
         assert machine.applied == []

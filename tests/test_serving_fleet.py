@@ -1,6 +1,7 @@
 """Several workers behind one server, each a process: shared, killed, unloaded, shown."""
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,9 @@ import psutil
 from backend.core import SpeechRequest
 from backend.errors import EngineDown
 from backend.hardware.deployment import Deployment
+from backend.hardware.memory import Demand
+from backend.learning.learned import Learned, Model, write_learned
+from backend.learning.lessons import read_lessons
 from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
 from backend.smart_backend import SmartBackend
@@ -22,6 +26,7 @@ from tests.tiny import tiny_checkpoint
 EIGHT_CORES = HARDWARE["amd_ryzen7_5800x"]
 TWO_GPUS = HARDWARE["two_gpus"]
 TEXT = {"text": "Hello there."}
+DEMAND = Demand(100, 100)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -268,6 +273,37 @@ def test_two_gpus_have_a_worker_each_and_memory_of_their_own() -> None:
             assert "cpu" not in fleet.lanes[0].shortage.status()["steps"], "another GPU is there"
             answers = await asyncio.gather(*(http.post("/tts", data=TEXT) for _ in range(8)))
             assert {answer.status_code for answer in answers} == {200}
+
+    run(work())
+
+
+def test_what_each_takes_is_learned_together_and_foretold_by_its_own_plan(tmp_path: Path) -> None:
+    async def work() -> None:
+        script, log = {"device": "cuda:0"}, tmp_path / "log"
+        values: dict[str, Any] = {"metrics": True, "metrics_dir": log, "data_dir": tmp_path}
+        async with client(script, found=TWO_GPUS, workers="auto", **values) as http:
+            fleet = backend_of(http).fleet
+            await all_ready(fleet)
+            first, second = fleet.lanes
+            plans = [lane.running_plan.strategy for lane in fleet.lanes]
+            assert (await http.post("/tts", data=TEXT)).status_code == 200
+            await first.worker.close("it is being looked at")
+            assert fleet.lead is second
+            assert (await http.post("/tts", data=TEXT)).status_code == 200
+            # The last row is written as the server ends.
+            engine = "{0.engine}/{0.checkpoint}".format(second.worker.loaded())
+            key = await fleet.foresight.open()
+            assert fleet.foresight.file.name == "cuda-learned.json"
+
+            usual = [lane.memory.need_bytes(DEMAND) for lane in fleet.lanes]
+            of_second = {f"plan={plans[1]}": math.log(3)}
+            high = Model(40, of_second, above=0.0, error=0.1, formula_error=0.5)
+            write_learned(fleet.foresight.file, Learned(key, since="", models={"memory": high}))
+            await fleet.foresight.open()
+            assert first.memory.need_bytes(DEMAND) == usual[0]
+            assert second.memory.need_bytes(DEMAND) > usual[1]
+        lessons = read_lessons(log, engine, "cuda", since="")
+        assert [each.case.strategy for each in lessons] == plans
 
     run(work())
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from backend.thermometer import CpuThermometer, Heat, mac_pressure, pressure_told
+from backend.pdh import CountersUnavailable
+from backend.thermometer import CpuThermometer, Heat, mac_pressure, pressure_told, zone_told
 from tests.sensors import hwmon, zone
 
 
@@ -122,3 +123,70 @@ def test_a_mac_is_asked_by_a_command_that_may_hang(
     assert [mac_pressure() for _ in range(3)] == [None] * 3
     assert asked[0] == ("/usr/bin/notifyutil", "-g", "com.apple.system.thermalpressurelevel")
     assert thermometer.temperature_c() is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bigcore0_thermal", "littlecore-thermal", "soc-thermal", "package_thermal"),
+        *("cpu0-thermal", "cpu-0-0-thermal", "cpuss0-thermal", "CPU-therm", "cpu_thermal_zone"),
+    ],
+)
+def test_boards_have_a_sensor_for_each_cluster(tmp_path: Path, name: str) -> None:
+    zone(tmp_path, 0, name, "61000", passive="85000", critical="115000")
+    assert opened(tmp_path).nearest() == Heat(name, 61.0, 85.0)
+
+
+@pytest.mark.parametrize("name", ["gpu_thermal", "npu-thermal", "pm8150-thermal", "acpitz", "cpu"])
+def test_other_parts_of_a_board_are_not_the_cpu(tmp_path: Path, name: str) -> None:
+    zone(tmp_path, 0, name, "99000", passive="85000")
+    assert not CpuThermometer(tmp_path).open()
+
+
+# -- Windows ---------------------------------------------------------------------------------------
+
+KELVIN = r"\Thermal Zone Information(*)\High Precision Temperature"
+LIMIT = r"\Thermal Zone Information(*)\% Passive Limit"
+
+
+@pytest.mark.parametrize(
+    ("limit", "pressure"), [(100, 0), (99, 1), (75, 1), (74, 2), (50, 2), (49, 3), (1, 3)]
+)
+def test_what_a_zone_of_windows_says(limit: float, pressure: int) -> None:
+    told = {KELVIN: {r"\_TZ.THM0": 3431.5}, LIMIT: {r"\_TZ.THM0": limit}}
+    heat = zone_told(told)
+    assert heat is not None and heat.temperature_c == pytest.approx(70.0)
+    assert (heat.name, heat.pressure) == (r"thermal zone \_TZ.THM0", pressure)
+    assert heat.headroom_c is None
+
+
+def test_of_many_zones_the_one_that_lowers_the_clock_counts() -> None:
+    kelvin = {"a": 3631.5, "b": 3031.5, "c": 0.0, "d": 9999.0}
+    heat = zone_told({KELVIN: kelvin, LIMIT: {"a": 100, "b": 60, "c": 100, "d": 100}})
+    assert heat == Heat("thermal zone b", 30.0, pressure=2)
+    heat = zone_told({KELVIN: kelvin, LIMIT: {"a": 100, "c": 100, "d": 100}})
+    assert heat == Heat("thermal zone a", 90.0, pressure=0)
+
+
+def test_a_zone_that_tells_nothing_is_none() -> None:
+    assert zone_told({}) is None
+    assert zone_told({LIMIT: {}}) is None
+    assert zone_told({KELVIN: {"a": 3000.0}}) is None
+    assert zone_told({KELVIN: {"a": 3000.0}, LIMIT: {"a": 0.0}}) is None
+    assert zone_told({LIMIT: {"a": 100}}) == Heat("thermal zone a", pressure=0)
+
+
+def test_zones_that_nobody_tells_any_more_are_none(tmp_path: Path) -> None:
+    told = {LIMIT: {"a": 100.0}}
+
+    def zones() -> dict[str, dict[str, float]]:
+        if not told:
+            raise CountersUnavailable("pdh.dll answers 0x800007D5")
+        return told
+
+    thermometer = CpuThermometer(tmp_path, zones)
+    assert thermometer.open()
+    assert thermometer.nearest() == Heat("thermal zone a", pressure=0)
+    assert thermometer.temperature_c() is None
+    told.clear()
+    assert thermometer.nearest() is None

@@ -115,6 +115,11 @@ class Lease:
         self.release()
 
 
+Foresee = Callable[[Demand, float], tuple[float, float] | None]
+"""The worker's peak while it speaks a demand of which the formula says so much, and what that stays
+below, both in MiB; None where nothing better than the formula is known."""
+
+
 class MemoryBudgetManager:
     """Promises each request what it adds at most, and no more in all than is free.
 
@@ -122,7 +127,8 @@ class MemoryBudgetManager:
     need together is less than the sum of what each needs alone, because they pass through the same
     workspace one after another, and keys and values have a limit of their own. Those of voices'
     prompts, kept for the next request, lie within that limit and give way to rows: nobody is
-    promised them.
+    promised them. What `foresee` says raises a bound that measured peaks have passed, never lowers
+    one.
     """
 
     def __init__(
@@ -133,9 +139,11 @@ class MemoryBudgetManager:
         is_limit_dynamic: bool = True,
         *,
         is_bounded: bool = True,
+        foresee: Foresee = lambda demand, formula_mb: None,
     ) -> None:
         """Not `is_bounded`, it promises whatever is asked for: to measure what its bounds are
         worth."""
+        self._foresee = foresee
         self._plan, self._shape, self._read = plan, shape, read
         self._is_limit_dynamic = is_limit_dynamic and is_bounded
         self._is_bounded = is_bounded
@@ -268,6 +276,21 @@ class MemoryBudgetManager:
             )
         if demand.decoded_s:
             return self._shape.decoding_need(demand.decoded_s, self._plan.device.value)
+        need = self._request_need(demand, reading)
+        return self._raised(need, demand) if reading == "longest" else need
+
+    def _raised(self, need: RequestNeed, demand: Demand) -> RequestNeed:
+        """`need`, or what peaks that were measured teach, where that is more."""
+        now = self._read()
+        foreseen = self._foresee(demand, self._formula_peak_bytes(demand, now) / MIB)
+        if foreseen is None:
+            return need
+        _, most_mb = foreseen
+        missing = int(most_mb * MIB) - now.idle_bytes - self._size_bytes(need)
+        # A peak holds what earlier requests left behind, which is there once, not once for each.
+        return replace(need, passing_bytes=need.passing_bytes + max(0, missing))
+
+    def _request_need(self, demand: Demand, reading: Reading) -> RequestNeed:
         return self._shape.request_need(
             demand.characters,
             self._plan.precision.value,
@@ -292,9 +315,18 @@ class MemoryBudgetManager:
     def _size_bytes(self, need: RequestNeed) -> int:
         return need.within(self._plan.cache_limit_mb.value * MIB)
 
+    def formula_peak_mb(self, demand: Demand) -> float:
+        """The worker's expected peak while it speaks `demand` alone, whatever was learned."""
+        return self._formula_peak_bytes(demand, self._read()) / MIB
+
+    def _formula_peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
+        return now.idle_bytes + self._size_bytes(self._need(demand, "expected"))
+
     def _peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
         """The worker's expected peak while it speaks `demand` alone."""
-        return now.idle_bytes + self._size_bytes(self._need(demand, "expected"))
+        formula = self._formula_peak_bytes(demand, now)
+        foreseen = self._foresee(demand, formula / MIB)
+        return formula if foreseen is None else max(now.idle_bytes, int(foreseen[0] * MIB))
 
     def _never_fits(self, demand: Demand, room: int) -> OverCapacity | TextTooLong:
         need_mb, room_mb = self.need_bytes(demand) // MIB, room // MIB

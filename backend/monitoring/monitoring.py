@@ -109,7 +109,10 @@ class Monitoring:
         """
         observed = observed or Observed()
         synthesis = Synthesis(start, observed, self._ended, self._statuses)
+        observed.beside = len(self._running)
         self._running[synthesis] = self._span(start)
+        for other in self._running:
+            other.observed.beside = max(other.observed.beside, observed.beside)
         self._monitor.watch(observed)
         self._metrics.in_flight.set(len(self._running))
         return synthesis

@@ -113,6 +113,21 @@ class SynthesisRow:
     language: str
     memory_step: str
     """The last step that was taken because memory ran short, before it or under it."""
+    beside: int
+    """Requests that were spoken beside it, at most."""
+    read_language: str
+    """Whose rules the text was read by; this and what follows are empty of text that was still
+    being written."""
+    script: str
+    """Of most of its letters: latin, cyrillic, cjk …"""
+    wide_share: float | None
+    """Of its characters: Han, kana, Hangul and digits."""
+    digit_share: float | None
+    formula_s: float | None
+    """What was expected without anything learned: seconds alone, frames of speech, the worker's
+    peak."""
+    formula_frames: float | None
+    formula_memory_mb: float | None
 
     @property
     def is_truncated(self) -> bool:

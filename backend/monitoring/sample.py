@@ -44,6 +44,8 @@ class Observed:
     """What the samples taken during one request say."""
 
     samples: int = 0
+    beside: int = 0
+    """Requests that were spoken beside it, at most."""
     peak_gpu_util_pct: float = 0.0
     peak_vram_mb: float = 0.0
     gpu_util_source: GpuUtilSource = "none"

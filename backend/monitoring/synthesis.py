@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from backend.core import Plan, SpeechStats
 from backend.errors import Aborted, ShoalError
+from backend.learning.case import Foreseen
 from backend.monitoring.rows import SynthesisRow, timestamp
 from backend.monitoring.sample import Observed
 
@@ -34,6 +35,8 @@ class SynthesisStart:
     queue_s: float = 0.0
     """Waited before it was admitted."""
     language: str = "auto"
+    foreseen: Foreseen | None = None
+    """What was known of it; None of text that was still being written."""
     engine: str = ""
     """Engine and checkpoint, as in `X-Engine`."""
     device: str | None = None
@@ -152,6 +155,8 @@ def synthesis_row(
 ) -> SynthesisRow:
     """The row of a request that was over at `at_s`, seconds since 1970."""
     plan, stats = start.plan, ending.stats
+    case = start.foreseen.case if start.foreseen else None
+    formula = start.foreseen.formula if start.foreseen else None
     tokens = stats.generated_tokens if stats else 0
     shape = stats.vq_features_shape if stats else None
     return SynthesisRow(
@@ -167,7 +172,7 @@ def synthesis_row(
         spoken_length=start.spoken_length,
         text_limit=start.text_limit,
         prompt_tokens=stats.prompt_tokens if stats else None,
-        reference_s=start.reference_s,
+        reference_s=case.reference_s if case else start.reference_s,
         segments=stats.segments if stats else 0,
         queue_s=start.queue_s,
         first_audio_s=ending.first_audio_s,
@@ -210,4 +215,12 @@ def synthesis_row(
         chunk_length=plan.chunk_length.value,
         language=start.language,
         memory_step=(stats and stats.memory_step) or plan.memory_step,
+        beside=observed.beside,
+        read_language=case.language if case else "",
+        script=case.script if case else "",
+        wide_share=case.wide_share if case else None,
+        digit_share=case.digit_share if case else None,
+        formula_s=formula.seconds if formula else None,
+        formula_frames=formula.frames if formula else None,
+        formula_memory_mb=formula.memory_mb if formula else None,
     )

@@ -123,7 +123,7 @@ class Admission:
     @property
     def retry_after_s(self) -> float:
         """When all that is inside now will have been spoken."""
-        ahead_s = self.characters_ahead / self.characters_per_s
+        ahead_s = sum(each.weight_ahead for each in self._requests) / self.speed.weight_per_s
         return min(max(ahead_s, LEAST_RETRY_AFTER_S), MOST_RETRY_AFTER_S)
 
     def forecast(self, characters: int) -> Forecast:
@@ -155,14 +155,17 @@ class Admission:
         free = min(self._stations.rows - len(rows), most - at_work[client])
         if not is_full and len(before) < free:
             return 0.0
-        first_free = sum(slot.characters for slot in rows) / max(1, len(rows))
-        ahead = first_free + sum(each.pending_characters for each in before)
-        return ahead / self.characters_per_s
+        at_work_now = sum(slot.request.weight * slot.characters for slot in rows)
+        ahead = at_work_now / max(1, len(rows)) + sum(each.pending_weight for each in before)
+        return ahead / self.speed.weight_per_s
 
-    def enter(self, client: str, characters: int, *, is_live: bool = False) -> AdmittedRequest:
+    def enter(
+        self, client: str, characters: int, *, is_live: bool = False, weight: float = 1.0
+    ) -> AdmittedRequest:
         """Let in a request of `client` with `characters` to speak; `with` it.
 
-        `is_live`: its text is still being written. Raises `OverCapacity` with `retry_after_s` where
+        `is_live`: its text is still being written. `weight`: how long one of its characters takes
+        to say, against the usual. Raises `OverCapacity` with `retry_after_s` where
         too many wait, `Aborted` after `close`.
         """
         if self._is_closed:
@@ -170,7 +173,7 @@ class Admission:
         if sum(each.holds_place for each in self._requests) >= self._places:
             self._make_room(client)
         turn = self._next_turn()
-        request = AdmittedRequest(self, client, characters, is_live, self._clock(), turn)
+        request = AdmittedRequest(self, client, characters, is_live, self._clock(), turn, weight)
         self._requests.add(request)
         self._quiet.enter()
         self._inside[client] += 1
@@ -248,7 +251,7 @@ class Admission:
     def done(self, slot: Slot, characters: int, audio_s: float) -> None:
         """So much was spoken in it."""
         self._count_time()
-        self.speed.spoke(characters, audio_s)
+        self.speed.spoke(characters, audio_s, slot.request.weight)
         slot.request.spoken += characters
 
     def now_s(self) -> float:

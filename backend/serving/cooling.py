@@ -69,8 +69,8 @@ class Cooling:
     async def tick(self) -> None:
         """Look once, and go by it."""
         heat, was, level = self._heat(), self.threads, self.level
-        if heat is not None and self._throttles_at_c is not None and heat.pressure is None:
-            heat = replace(heat, throttles_at_c=self._throttles_at_c)
+        if heat is not None and self._throttles_at_c is not None and heat.temperature_c is not None:
+            heat = replace(heat, throttles_at_c=self._throttles_at_c, pressure=None)
         self._governor.step(self._clock(), heat, self._is_busy())
         if self.level == level:
             return
@@ -113,7 +113,12 @@ class Cooling:
         heat = self._governor.heat
         assert heat is not None, "nothing is expected of a sensor that does not answer"
         if heat.pressure is not None:
-            return f"macOS tells of thermal pressure (level {heat.pressure})."
+            who = (
+                "macOS tells of thermal pressure"
+                if heat.temperature_c is None
+                else (f"Windows lowers the clock for {heat.name}")
+            )
+            return f"{who} (level {heat.pressure})."
         at = f"{heat.name} is at {heat.temperature_c:.0f} °C and throttles"
         if seconds == 0:
             return f"{at} from {heat.throttles_at_c:.0f} °C on."

@@ -12,6 +12,7 @@ from backend.errors import EngineDown, ShoalError
 from backend.hardware.deployment import Deployment
 from backend.hardware.pressure import RunningConfig
 from backend.serving.admission import Admission
+from backend.serving.foresight import Foresight
 from backend.serving.lane import Lane
 from backend.serving.launch import worker_process
 from backend.serving.quiet import Quiet
@@ -20,7 +21,8 @@ from backend.settings import Settings
 
 
 class Fleet:
-    """A lane for each plan of `deployment`, and the queue that all of them serve.
+    """A lane for each plan of `deployment`, and the queue that all of them serve; what their
+    requests take is learned together.
 
     Each has a worker, memory, a ladder and heat of its own. Raises `NotEnoughMemory` where one of
     the workers would not fit what is free now.
@@ -42,11 +44,17 @@ class Fleet:
             rows_per_client=settings.max_batch_per_client,
             quiet=self.quiet,
         )
+        self.foresight = Foresight(settings, lambda: self.lead.deployment, self.quiet)
         each = deployment.each()
         self.lanes: tuple[Lane, ...] = tuple(
             Lane(
-                *(settings, one, worker_process(settings, start_attempts)),
-                *(self.admission, self.quiet, command),
+                settings,
+                one,
+                worker_process(settings, start_attempts),
+                self.admission,
+                self.foresight,
+                self.quiet,
+                command,
                 is_alone=len(each) == 1,
             )
             for one in each
@@ -71,6 +79,7 @@ class Fleet:
         """Start the workers; returns at once."""
         for lane in self.lanes:
             lane.start()
+        self.foresight.start()
         if len(self.lanes) > 1:
             self._starting = {
                 asyncio.create_task(self._attend(lane), name=f"worker {number} starting")
@@ -120,6 +129,7 @@ class Fleet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.foresight.close()
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property

@@ -2,32 +2,31 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
-
-from loguru import logger
 
 from backend.core import (
     MIB,
     OPEN_SENTENCES,
     EngineInfo,
-    Line,
     ReferenceCodes,
     Sentence,
     SpeechRequest,
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import BlankText, TextTooLong
+from backend.errors import BlankText
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
+from backend.learning.case import Foreseen
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.cpu_lane import CpuLane
 from backend.serving.fair_thread import FairThread
 from backend.serving.fleet import Fleet
+from backend.serving.given import Given, given
 from backend.serving.lane import Lane
 from backend.serving.outlook import OnQueued, Outlook, Queued, Reading, warnings_of
 from backend.serving.recordings import decoded, encoder
@@ -35,12 +34,10 @@ from backend.serving.references import References
 from backend.serving.script import (
     Script,
     Spelling,
-    characters_for,
     check_text,
     in_paragraphs,
     lines,
     live,
-    shorten,
     written,
 )
 from backend.serving.session import Peaks, SpeechSession, in_time
@@ -108,16 +105,16 @@ class Intake:
         await _in_time(self._fleet.awake(), self._deadline_s(request.timeout_s))
         lane = self._fleet.lead
         info = lane.worker.loaded()
-        text = await self._text(request, lane, info)
+        spelling = await self._spelling(request, lane, info)
+        text = await self._text(request, lane, info, spelling)
         script: tuple[Sentence, ...] = ()
         if not text.is_rejected:
-            spelling = await self._spelling(request, lane, info)
             script = await self._script(request, text, spelling).whole()
 
         def wait_s() -> float:
             return lane.admission.wait_s(request.client)
 
-        return _outlook(script, text, lane, wait_s), text.demand
+        return _outlook(script, text, lane, info, wait_s), text.demand
 
     async def reading(self, request: SpeechRequest) -> Reading:
         """How all of the text of `request` is read here, in turns with other clients; nothing is
@@ -157,9 +154,9 @@ class Intake:
         ):
             lane = fleet.lead
             request, seed = _with_seed(request)
-            spelling = await self._spelling(request, lane, info)
+            spelling, text = await self._spelling(request, lane, info), None
             if texts is None:
-                text = await _in_time(self._text(request, lane, info), deadline_s)
+                text = await _in_time(self._text(request, lane, info, spelling), deadline_s)
                 text.check(lane.plan.tier)
                 script = self._script(request, text, spelling)
                 try:
@@ -172,19 +169,21 @@ class Intake:
                 limit, sentences = self._live(request, texts, spelling)
                 characters = 0
             voices = await self._saved(request, info)
+            weight = fleet.foresight.weight(text.case, info) if text else 1.0
             with fleet.admission.enter(
-                request.client, characters, is_live=texts is not None
+                request.client, characters, is_live=texts is not None, weight=weight
             ) as admitted:
                 warnings = warnings_of(request, info, limit, lane.footing)
-                if texts is None and on_queued is not None:
+                if text is not None and on_queued is not None:
                     whole = await _in_time(script.whole(), deadline_s)
-                    outlook = _outlook(whole, text, lane, lambda: admitted.wait_s)
+                    outlook = _outlook(whole, text, lane, info, lambda: admitted.wait_s)
                     plan = lane.running_plan
                     on_queued(Queued(outlook, seed, info, plan, warnings, deadline_s))
                 if request.references:
                     recorded = self._recorded(request, admitted, info)
                     voices[""] = await _in_time(recorded, deadline_s)
                     warnings += tuple(told for voice in voices[""] for told in voice.codes.warnings)
+                foreseen = _foreseen(text, voices, lane, info) if text else None
                 async with SpeechSession(
                     request,
                     sentences,
@@ -199,8 +198,13 @@ class Intake:
                     deadline_s=deadline_s,
                     peaks=peaks,
                     worker_start_s=started_s,
+                    foreseen=foreseen,
                 ) as session:
-                    yield session
+                    try:
+                        yield session
+                    finally:
+                        if foreseen is not None and session.is_spoken:
+                            fleet.foresight.spoke(foreseen, session.stats, peaks.beside)
 
     @asynccontextmanager
     async def _fleet_for(self, request: SpeechRequest, deadline_s: float) -> AsyncIterator[Fleet]:
@@ -248,35 +252,23 @@ class Intake:
 
     # -- text -------------------------------------------------------------------------------------
 
-    async def _text(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
+    async def _text(
+        self, request: SpeechRequest, lane: Lane, info: EngineInfo, spelling: Spelling
+    ) -> Given:
         """What of the text is spoken, in turns with other clients: it may be long."""
-        return await self._texts.read(
-            request.client, len(request.text), lambda: self._limited(request, lane, info)
-        )
-
-    def _limited(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> "_Text":
-        length = len(request.text)
         demand = Demand(
-            length,
+            len(request.text),
             _chunk_length(request, lane, info),
             _open_sentences(request),
             info.max_reference_s if request.references or request.voice else 0.0,
             wide_share=wide_share(request.text),
         )
-        allowed, reason = lane.memory.text_limit(lane.config, demand)
-        script, spoken_length = lines(request), length
         long_text = request.long_text or self._settings.long_text
-        if long_text != "split" and request.normalize:
-            speakable = characters_for(script, allowed)
-            if speakable < allowed:
-                allowed, reason = speakable, "because its figures are so many words"
-        if length > allowed:
-            if long_text == "reject":
-                return _Text((), TextLimit(allowed, reason, length, 0), demand)
-            if long_text == "truncate":
-                script = shorten(script, allowed)
-                spoken_length = sum(len(line.text) for line in script)
-        return _Text(script, TextLimit(allowed, reason, length, spoken_length), demand)
+        return await self._texts.read(
+            request.client,
+            len(request.text),
+            lambda: given(request, demand, lane, spelling, long_text),
+        )
 
     async def _spelling(self, request: SpeechRequest, lane: Lane, info: EngineInfo) -> Spelling:
         voice_languages: dict[str, str] = {}
@@ -290,7 +282,7 @@ class Intake:
             voice_languages,
         )
 
-    def _script(self, request: SpeechRequest, text: "_Text", spelling: Spelling) -> Script:
+    def _script(self, request: SpeechRequest, text: Given, spelling: Spelling) -> Script:
         steps = written(text.lines, spelling)
         return Script(steps, text.characters, self._texts, request.client)
 
@@ -303,46 +295,29 @@ class Intake:
         return limit, sentences
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A text that is there."""
-
-    lines: tuple[Line, ...]
-    """What is spoken of it; none where it is rejected."""
-    limit: TextLimit
-    demand: Demand
-    """Of all that was sent."""
-
-    @property
-    def is_rejected(self) -> bool:
-        """It is too long, and is not to be cut."""
-        return not self.lines
-
-    @property
-    def characters(self) -> int:
-        """To speak, as it was written."""
-        return self.limit.spoken_length
-
-    def check(self, tier: str) -> None:
-        """Raise `TextTooLong` where it is rejected; log where it is cut."""
-        limit = self.limit
-        if self.is_rejected:
-            raise TextTooLong(
-                f"text has {limit.original_length} characters; this machine speaks at most "
-                f"{limit.limit} at once, {limit.reason}. Send less, or long_text=split."
-            )
-        if limit.is_truncated:
-            logger.warning(
-                "Text truncated from {} to {} characters: the limit of {} is {}, {}.",
-                *(limit.original_length, limit.spoken_length, tier, limit.limit, limit.reason),
-            )
-
-
 def _outlook(
-    script: tuple[Sentence, ...], text: _Text, lane: Lane, wait_s: Callable[[], float]
+    script: tuple[Sentence, ...],
+    text: Given,
+    lane: Lane,
+    info: EngineInfo,
+    wait_s: Callable[[], float],
 ) -> Outlook:
     characters = sum(len(sentence.text) for sentence in script)
-    return Outlook(script, text.limit, lane.admission.forecast(characters), wait_s)
+    formula = lane.admission.forecast(characters)
+    forecast = lane.foresight.forecast(text.case, formula, info)
+    return Outlook(script, text.limit, forecast, wait_s)
+
+
+def _foreseen(
+    text: Given, voices: Mapping[str, tuple[VoicePrompt, ...]], lane: Lane, info: EngineInfo
+) -> Foreseen:
+    """What is known of `text` in `voices` before it is spoken."""
+    prompts = [prompt for spoken_in in voices.values() for prompt in spoken_in]
+    reference_s = sum(prompt.codes.frames for prompt in prompts) / info.frame_rate_hz
+    case = replace(text.case, reference_s=reference_s)
+    demand = replace(text.demand, characters=case.characters, reference_s=reference_s)
+    forecast = lane.admission.forecast(case.characters)
+    return lane.foresight.foresee(case, demand, forecast, lane.memory, info)
 
 
 def _open_sentences(request: SpeechRequest) -> int:

@@ -22,6 +22,7 @@ from backend.hardware.usage import MachineUsage
 from backend.serving import launch
 from backend.serving.admission import Admission
 from backend.serving.cooling import Cooling
+from backend.serving.foresight import Foresight
 from backend.serving.quiet import Quiet
 from backend.serving.resting import Resting
 from backend.serving.shortage import Shortage, until
@@ -47,17 +48,19 @@ class Lane:
         deployment: Deployment,
         worker: WorkerClient,
         admission: Admission,
+        foresight: Foresight,
         quiet: Quiet,
         command: tuple[str, ...] | None = None,
         *,
         is_alone: bool = True,
     ) -> None:
         """`worker` is told what it is to be, and is not started yet; `command` starts it in place
-        of what the plan says. It joins `admission`. `quiet` tells whether a request is inside.
-        One that is not `is_alone` never leaves its GPU: another has a GPU of its own.
+        of what the plan says. It joins `admission`. `foresight` tells what requests take, `quiet`
+        whether one is inside. One that is not `is_alone` never leaves its GPU: another has a GPU of
+        its own.
         """
         self._settings, self._command, self._is_alone = settings, command, is_alone
-        self.admission, self.quiet = admission, quiet
+        self.admission, self.foresight, self.quiet = admission, foresight, quiet
         self.beside: Sequence[Lane] = ()
         """Others whose workers take the same memory."""
         self._voices = SpokenVoices()
@@ -111,6 +114,7 @@ class Lane:
             self.memory_now,
             settings.dynamic_text_limit,
             is_bounded=settings.memory_control,
+            foresee=lambda demand, mb: self.foresight.peak_mb(self.running_plan, demand, mb),
         )
         self.admission.join(
             self,

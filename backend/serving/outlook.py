@@ -26,7 +26,7 @@ class Outlook:
             "expected_s": round(self.forecast.expected_s, 3),
             "expected_audio_s": round(self.forecast.audio_s / speed, 3),
             "wait_s": round(self.wait(), 3),
-            "speed": "measured" if self.forecast.is_measured else "expected",
+            "speed": self.forecast.speed,
             "text_limit": text_limit_json(self.text_limit),
         }
 

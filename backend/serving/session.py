@@ -23,6 +23,7 @@ from backend.core import (
 from backend.errors import TimedOut
 from backend.hardware.ladder import SAYS
 from backend.hardware.memory import Demand
+from backend.learning.case import Foreseen
 from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.costs import sum_of
@@ -57,6 +58,10 @@ class Peaks(Protocol):
     def peak_vram_mb(self) -> float:
         """Memory in use, by all programs, in MiB."""
 
+    @property
+    def beside(self) -> int:
+        """Requests that were spoken beside it, at most."""
+
 
 class SpeechSession:
     """Iterate over the audio, then read `stats`. Enter it first: that waits for the first turn.
@@ -87,6 +92,7 @@ class SpeechSession:
         deadline_s: float,
         peaks: Peaks,
         worker_start_s: float = 0.0,
+        foreseen: Foreseen | None = None,
     ) -> None:
         self._request, self._sentences, self._voices = request, sentences, dict(voices)
         self._backlog, self._admitted = backlog, admitted
@@ -125,6 +131,8 @@ class SpeechSession:
         """What it took of the GPU at most, so far."""
         self.worker_start_s = worker_start_s
         """Seconds that it waited for a worker that had ended because nobody asked."""
+        self.foreseen = foreseen
+        """What was known of it before; None of text that is still being written."""
 
     async def __aenter__(self) -> Self:
         self._feeder = asyncio.create_task(self._feed(), name="sentences")

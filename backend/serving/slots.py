@@ -120,6 +120,8 @@ class AdmittedRequest:
     entered_s: float
     last_turn: int
     """Number of its last grant; before the first, of its arrival."""
+    weight: float = 1.0
+    """How long one of its characters takes to say, against the usual."""
     granted_s: float | None = None
     """When it was granted its first sentence."""
     spoken: int = 0
@@ -153,14 +155,19 @@ class AdmittedRequest:
         return self._queue.wait_s(self.client, self) if self.is_waiting() else 0.0
 
     @property
-    def pending_characters(self) -> int:
-        """Of the sentence that it asks to speak next."""
-        return self.pending[0].demand.characters if self.pending else 0
+    def pending_weight(self) -> float:
+        """Characters of the sentence that it asks to speak next, as heavy as they are."""
+        return self.weight * self.pending[0].demand.characters if self.pending else 0.0
 
     @property
     def characters_ahead(self) -> int:
         """What is still to be spoken of it."""
         return max(0, self.characters - self.spoken)
+
+    @property
+    def weight_ahead(self) -> float:
+        """The same, as heavy as its characters are."""
+        return self.weight * self.characters_ahead
 
     def add(self, characters: int) -> None:
         """So much more text has come."""

@@ -46,7 +46,7 @@ def card(text: str, told: dict[str, Any]) -> str:
         facts.append(
             f"about <b>{words.duration(seconds)}</b> for {words.duration(audio_s)} of speech"
         )
-        facts.append(_pace(seconds, audio_s, told.get("speed") == "measured"))
+        facts.append(_pace(seconds, audio_s, told.get("speed") != "expected"))
     if (wait_s := told.get("wait_s") or 0.0) >= 0.5:
         facts.append(f"waits <b>{words.duration(wait_s)}</b> first")
     items = "".join(f"<span>{fact}</span>" for fact in facts if fact)
