@@ -22,7 +22,7 @@ def test_two_calls_without_a_reference_sound_like_the_same_speaker() -> None:
         messages = worker.speak(text, sampling=FREE)
         assert isinstance(messages[-1], Done)
         pitches_hz.append(median_pitch_hz(samples(messages), held.info.sample_rate_hz))
-    # Its speakers of training lie between 70 and 280 Hz.
+    # Its speakers of training lie between 75 and 300 Hz.
     assert min(pitches_hz) > 0
     assert all(0.85 < a / b < 1.18 for a, b in pairwise(pitches_hz)), pitches_hz
     worker.leave()
