@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from backend.core import AudioFormat
-from tests.e2e.serving import Served
+from tests.e2e.serving import RATE_HZ, Served
 from tests.heard import FORMATS, Sound, heard
 from training.demo_voice.bounds import MOST_MISHEARD
 from training.demo_voice.compare import repeated, word_errors
@@ -17,7 +17,6 @@ from training.demo_voice.recognise import transcribe
 
 pytestmark = pytest.mark.timeout(300)
 
-RATE_HZ = 22_050
 TEXT = "Children were chasing each other around the fountain in the square."
 LONG = (
     "We lost our way in the fog and had to follow the river home. "
