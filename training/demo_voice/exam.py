@@ -121,7 +121,6 @@ def _faults(utterances: Sequence[Utterance]) -> Found:
             for pcm, step in zip(parts, steps, strict=True)
         ]
         found[key] = sum(bool(names) for names in named)
-        found[f"{key}_but_dc"] = sum(bool(set(names) - {"DC"}) for names in named)
         found[f"{key}_by_kind"] = dict(Counter(name for names in named for name in names))
         found[f"{key}_level_sd_db"] = float(np.std(levels))
     return found
