@@ -136,7 +136,7 @@ def test_settings_reach_the_server(tab: Tab) -> None:
 
 def test_what_does_not_fit_is_mended_by_a_button(tab: Tab) -> None:
     tab.write(LONG * 3)
-    expect(tab.page.locator(".card.warn")).to_be_visible()
+    expect(tab.page.locator(".card.warn")).to_be_visible(timeout=30_000)
     tab.page.get_by_role("button", name="Split it and speak all").click()
     expect(tab.page.locator(".card.warn")).to_have_count(0)
 

@@ -36,7 +36,8 @@ class Server:
                 data={"name": VOICE, "prompt_text": TEXT},
                 files={"speaker_file": ("anna.wav", recording)},
             ).raise_for_status()
-            (saved,) = http.get("/model").raise_for_status().json()["items"]
+            listed = http.get("/model").raise_for_status().json()["items"]
+            (saved,) = (voice for voice in listed if voice["title"] == VOICE)
         self.voice_id = str(saved["_id"])
 
 
