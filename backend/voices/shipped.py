@@ -19,7 +19,7 @@ from backend.voices.voice import (
     Voice,
     check_foreign,
     check_texts,
-    new_time,
+    new_voice,
 )
 
 VOICES_FOLDER = "voices"
@@ -89,19 +89,9 @@ def write_shipped(
     Its id follows from its name, so that it is the same in the next checkpoint's. Raises OSError,
     and `BadField` where a saved voice could not be called or described so.
     """
-    check_texts(transcript, description)
     checked = checked_name(name)
-    voice = Voice(
-        id=hashlib.blake2b(name_key(checked).encode(), digest_size=16).hexdigest(),
-        name=checked,
-        transcript=transcript,
-        codec_id=codes.codec_id,
-        num_codebooks=codes.num_codebooks,
-        frames=codes.frames,
-        audio_s=codes.audio_s,
-        created_at=new_time(),
-        description=description,
-    )
+    voice_id = hashlib.blake2b(name_key(checked).encode(), digest_size=16).hexdigest()
+    voice = new_voice(checked, codes, transcript, description, voice_id=voice_id)
     path = folder / f"{checked}{VOICE_SUFFIX}"
     sealed.write(path, sealed.seal(Saved(1, voice, codes.codes)))
     return path

@@ -20,7 +20,7 @@ from backend.voices.name import (
     name_key,
 )
 from backend.voices.shipped import ShippedVoices
-from backend.voices.voice import Saved, Voice, check_texts, new_time, open_foreign
+from backend.voices.voice import Saved, Voice, check_texts, new_voice, open_foreign
 
 __all__ = ["Voice", "VoiceStore"]
 
@@ -95,19 +95,7 @@ class VoiceStore:
 
         Raises `BadField`, `VoiceConflict` where the name is taken, `StorageFull`.
         """
-        check_texts(transcript, description)
-        voice = Voice(
-            id="",
-            name=name,
-            transcript=transcript,
-            codec_id=codes.codec_id,
-            num_codebooks=codes.num_codebooks,
-            frames=codes.frames,
-            audio_s=codes.audio_s,
-            created_at=new_time(),
-            description=description,
-            language=language,
-        )
+        voice = new_voice(name, codes, transcript, description, language=language)
         return self._add(voice, codes.codes)
 
     def export_file(self, name_or_id: str) -> tuple[Voice, bytes]:

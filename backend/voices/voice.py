@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from backend.core import LANGUAGES
+from backend.core import LANGUAGES, ReferenceCodes
 from backend.errors import BadField
 from backend.voices import sealed
 from backend.voices.name import is_id
@@ -68,6 +68,31 @@ class Saved(msgspec.Struct, frozen=True):
 def new_time() -> str:
     """Now, as `Voice.created_at` has it."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def new_voice(
+    name: str,
+    codes: ReferenceCodes,
+    transcript: str,
+    description: str,
+    *,
+    voice_id: str = "",
+    language: str = "",
+) -> Voice:
+    """A voice of `codes`, made now; raises `BadField` where its texts are too long."""
+    check_texts(transcript, description)
+    return Voice(
+        id=voice_id,
+        name=name,
+        transcript=transcript,
+        codec_id=codes.codec_id,
+        num_codebooks=codes.num_codebooks,
+        frames=codes.frames,
+        audio_s=codes.audio_s,
+        created_at=new_time(),
+        description=description,
+        language=language,
+    )
 
 
 def open_foreign(data: bytes) -> Saved:
