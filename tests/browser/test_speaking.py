@@ -144,6 +144,20 @@ def test_past_the_limit_the_rest_is_cut_off_and_that_is_told(tab: Tab) -> None:
     assert tab.sentences.count() < 18
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_the_server_tells_of_a_text_does_not_move_the_button(
+    tabs: NewTab, face: Face, width: int
+) -> None:
+    """A button that moves between press and release is not clicked."""
+    tab = tabs(face, viewport={"width": width, "height": 900})
+    before, empty = tab.go.bounding_box(), tab.card.bounding_box()
+    tab.text.fill(SENTENCES[0])
+    expect(tab.card.locator(".facts")).to_be_visible()
+    full = tab.card.bounding_box()
+    assert empty and full and full["height"] > empty["height"]
+    assert tab.go.bounding_box() == before
+
+
 def test_nothing_to_speak_is_asked_for(tab: Tab) -> None:
     tab.go.click()
     expect(tab.problem).to_have_text("Write something to be spoken.")

@@ -61,6 +61,12 @@ class SpeakTab:
                 elem_id="live",
             )
             self.finish = gr.Button("Finish", interactive=False, size="sm", elem_classes="mend")
+        # Above what the server tells of the text: that grows as it comes, and a button that moves
+        # under the pointer between press and release is not clicked.
+        with gr.Row(elem_id="actions"):
+            self.go = gr.Button("Speak", variant="primary", elem_id="go", scale=0)
+            self.act = gr.Button("Speak", variant="primary", visible=False, elem_id="act", scale=0)
+            self.problem = gr.HTML("", elem_id="problem", min_width=160)
         self.card = gr.HTML(card.empty_card(None), elem_id="card")
         with gr.Row(elem_id="mends"):
             self.mends = {
@@ -72,10 +78,6 @@ class SpeakTab:
             self.voice.build_choice()
         self.voice.build_rest()
         self.settings.build_rest()
-        with gr.Row(elem_id="actions"):
-            self.go = gr.Button("Speak", variant="primary", elem_id="go", scale=0)
-            self.act = gr.Button("Speak", variant="primary", visible=False, elem_id="act", scale=0)
-        self.problem = gr.HTML("", elem_id="problem")
 
     def _build_output(self) -> None:
         self.take = gr.HTML(EMPTY, elem_id="take")
