@@ -39,6 +39,8 @@ SENTENCES = (
 )
 AT_ONCE = 8
 """Requests that are asked again at once while the capacity is measured."""
+STOPPED_S = 5.0
+"""What is so late was not running."""
 MOST_INSIDE = 64
 """Requests at once; one that comes on top is counted, not asked."""
 
@@ -120,12 +122,16 @@ class Crowd:
 
     def come(self, per_s: float, seconds: float, is_over: Callable[[float], None]) -> int:
         """Requests that come by chance, so many a second; how many found no room. `is_over` is told
-        the seconds so far, about once a second."""
+        the seconds so far, about once a second. Time in which this process was stopped, as the
+        freezer of a busy machine does, is none of them: nobody comes meanwhile."""
         began_s, told_s, turned_away = time.monotonic(), -1.0, 0
         next_s = 0.0
         inside: set[object] = set()
         with ThreadPoolExecutor(MOST_INSIDE) as pool:
             while (now_s := time.monotonic() - began_s) < seconds:
+                if (stopped_s := now_s - max(next_s, told_s + 1)) > STOPPED_S:
+                    began_s += stopped_s
+                    continue
                 if now_s >= told_s + 1:
                     told_s = now_s
                     is_over(now_s)

@@ -83,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.slots": {"core", "errors", "hardware", "worker.messages"},
     "serving.stations": {"errors", "hardware"},
     "serving.spoken_voices": {"core"},
+    "serving.lives": {"errors"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.foresight": {
         *("core", "errors", "settings", "hardware", "learning", "monitoring.rows"),
