@@ -16,6 +16,7 @@ from backend.hardware.memory import Demand
 from backend.serving.backlog import Backlog
 from backend.serving.lives import Lives
 from backend.serving.slots import AdmittedRequest
+from backend.serving.tasks import end
 from backend.worker.messages import Done, Speak
 
 ATTEMPTS = 3
@@ -145,8 +146,7 @@ class RunningSentence:
 
     async def close(self) -> None:
         """Give it up, wherever it is."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._drop()
 
     async def _run(self) -> None:
