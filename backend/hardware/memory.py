@@ -341,8 +341,11 @@ class MemoryBudgetManager:
                 f"{fitting} characters."
             )
         least_mb = self.need_bytes(replace(demand, characters=1)) // MIB
+        needs = "even a few words need"
+        if demand.encoded_s or demand.decoded_s:
+            needs = "a recording needs" if demand.encoded_s else "a saved voice's sample needs"
         return OverCapacity(
-            f"Memory is short: even a few words need {least_mb} MB, and {room_mb} MB are free. "
+            f"Memory is short: {needs} {least_mb} MB, and {room_mb} MB are free. "
             "Close other programs, or try again later."
         )
 
