@@ -146,6 +146,11 @@ class EngineDown(ShoalError):
 
     code = "engine_down"
 
+    def __init__(self, message: str, *, is_from_outside: bool = False) -> None:
+        super().__init__(message)
+        self.is_from_outside = is_from_outside
+        """Somebody else has ended it: what it was asked had no part in that."""
+
 
 class EngineFailed(ShoalError):
     """The worker failed at this request."""

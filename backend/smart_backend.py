@@ -38,6 +38,7 @@ from backend.serving.lane import Lane
 from backend.serving.outlook import OnQueued
 from backend.serving.references import References
 from backend.serving.session import SpeechSession
+from backend.serving.tasks import end
 from backend.settings import Settings
 from backend.tuning.server import BackgroundTuning
 from backend.voices.store import VoiceStore
@@ -138,9 +139,7 @@ class SmartBackend:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.gather(self._settling, return_exceptions=True)
+        await end(self._settling)
         self._intake.close()
         await self.tuning.close()
         await self._cpu_lane.close()

@@ -11,7 +11,8 @@ cut, are no longer than four times that: a random checkpoint speaks as long as i
 cgroup can be made each process has the limit for itself (`benchmarks.inside`).
 
 `--control off` is `SHOAL_MEMORY_CONTROL=false`: no budget, no lease, no ladder. Prints a table and
-one JSON line last; with `--into` its rows are added to those in the file.
+one JSON line last; with `--into` each row is added to the file as soon as it is measured, and what
+the file has already is not measured again: a run that was cut short is gone on with.
 """
 
 import argparse
@@ -181,16 +182,22 @@ def let_go_of_pages(folder: Path) -> None:
             os.posix_fadvise(pages.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def run_of(limit_mb: int, arguments: argparse.Namespace, control: bool) -> dict[str, Any]:
+    """What a row is of."""
+    return {
+        "checkpoint": arguments.model_dir.name if arguments.model_dir else "demo",
+        "limit_mb": limit_mb,
+        "control": "on" if control else "off",
+        "requests": arguments.requests,
+        "spoken_characters": arguments.spoken_characters,
+    }
+
+
 def measure(limit: Limit, arguments: argparse.Namespace, control: bool) -> dict[str, Any]:
     """One row of the table."""
     wanted = mix(arguments.requests, arguments.spoken_characters)
-    found: dict[str, Any] = {
-        "checkpoint": arguments.model_dir.name if arguments.model_dir else "demo",
-        "limit_mb": limit.limit_mb,
-        "how": "cgroup" if limit.group else "prlimit",
-        "control": "on" if control else "off",
-        "requests": len(wanted),
-    }
+    found = run_of(limit.limit_mb, arguments, control)
+    found["how"] = "cgroup" if limit.group else "prlimit"
     for folder in (arguments.model_dir, arguments.data_dir):
         if folder is not None:
             let_go_of_pages(folder)
@@ -260,8 +267,8 @@ def _logged(folder: Path) -> dict[str, str]:
 
 
 _SHOWN = (
-    *("checkpoint", "limit_mb", "control", "requests", *OUTCOMES, "spoken_of_admitted_pct"),
-    *("oom_kills", "worker_restarts", "steps_down", "peak_mb"),
+    *("checkpoint", "limit_mb", "control", "requests", "spoken_characters", *OUTCOMES),
+    *("spoken_of_admitted_pct", "oom_kills", "worker_restarts", "steps_down", "peak_mb", "seconds"),
 )
 
 
@@ -300,16 +307,18 @@ def main() -> None:
     parser.add_argument("--draw", type=Path, help="only draw the rows in this file")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    rows = kept(arguments.draw)
-    if not rows:
+    rows = kept(arguments.draw or arguments.into)
+    if arguments.draw is None:
         for limit_mb in arguments.limits_mb:
             for control in arguments.control:
+                run = run_of(limit_mb, arguments, control == "on")
+                if any(run.items() <= row.items() for row in rows):
+                    continue
                 with limited(limit_mb) as limit:
                     rows.append(measure(limit, arguments, control == "on"))
                 print(json.dumps(rows[-1]), file=sys.stderr)
                 if arguments.into:
-                    everything = [*kept(arguments.into), rows[-1]]
-                    arguments.into.write_text(json.dumps(everything, indent=1), "utf-8")
+                    arguments.into.write_text(json.dumps(rows, indent=1), "utf-8")
     if arguments.picture:
         arguments.picture.write_text(picture(rows), "utf-8")
     print(table(rows))

@@ -88,6 +88,9 @@ class Script:
     big_times: int = 0
     huge_starts: int = 0
     """Needs a `starts_file`."""
+    killed_starts: int = 0
+    """So many workers are killed, as by somebody else, as soon as they are to speak or to encode.
+    Needs a `starts_file`."""
     dies: bool = False
     """Whatever it is to speak, as if the text said `crash`."""
     decode_s: float = 0.1
@@ -257,6 +260,11 @@ def decode(message: DecodeCodes) -> None:
         send(Decoded(request_id))
 
 
+def be_killed() -> None:
+    if len(Path(SCRIPT.starts_file).read_text().split()) <= SCRIPT.killed_starts:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def take(message: Speak) -> None:
     seed = message.sampling.seed
     voices = [(voice.transcript, voice.codes.codes.hex()) for voice in message.references]
@@ -295,6 +303,8 @@ def main() -> None:
     while (body := read_body(sys.stdin.buffer)) is not None:
         message = to_worker_decoder.decode(body)
         note(SCRIPT.log_file, type(message).__name__)
+        if SCRIPT.killed_starts and isinstance(message, Speak | EncodeVoice):
+            be_killed()
         match message:
             case Abort():
                 _aborted.add(message.request_id)

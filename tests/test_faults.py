@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import backend.nvml
+from backend.worker.process import oom_kills
 from tests.scripted import children, client, server
 from tests.test_hardware_plans_of_machines import HARDWARE
 from tests.test_hardware_usage import Driver
@@ -74,6 +75,28 @@ def test_ten_killed_workers_lose_nothing_that_was_not_heard(tmp_path: Path) -> N
             lengths = [audio_s(answer) for answer in answers]
             assert lengths == pytest.approx([SLOW_S] * 30, abs=0.05), "a sentence came in part"
             assert {each["queue"]["speaking"] for each in [await health(http)]} == {0}
+
+    run(work())
+
+
+@pytest.mark.skipif(oom_kills() is None, reason="no kernel tells who was killed for memory")
+def test_ten_workers_killed_at_their_first_word_lose_nothing(tmp_path: Path) -> None:
+    """Fewer rows than kills, so that each sentence is hit again and again; recordings are, too."""
+
+    async def work() -> None:
+        starts = tmp_path / "starts"
+        script = {"starts_file": str(starts), "killed_starts": 10}
+        async with server(script, max_batch=4) as http:
+
+            async def in_a_voice() -> httpx.Response:
+                files = {"speaker_file": ("a.wav", b"RIFF")}
+                return await http.post("/tts", data={"text": "Hello."}, files=files, timeout=150)
+
+            asked = [speak(http, f"Number {number}.") for number in range(28)]
+            asked += [in_a_voice() for _ in range(2)]
+            answers = await asyncio.gather(*asked)
+            assert [audio_s(answer) for answer in answers] == pytest.approx([0.1] * 30, abs=0.05)
+            assert len(starts.read_text().splitlines()) == 11
 
     run(work())
 

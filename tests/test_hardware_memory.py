@@ -195,9 +195,17 @@ def test_what_never_fits_is_told_the_length_that_does() -> None:
         machine.manager.lease(replace(whole, characters=fitting + 1))
 
 
-def test_where_not_a_word_fits_memory_is_what_is_short() -> None:
-    with pytest.raises(OverCapacity, match="even a few words need"):
-        Machine(free_mb=100).manager.lease(demand())
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (demand(), "even a few words need"),
+        (replace(demand(1), encoded_s=30.0), "a recording needs"),
+        (replace(demand(1), decoded_s=30.0), "a saved voice's sample needs"),
+    ],
+)
+def test_where_not_a_word_fits_memory_is_what_is_short(asked: Demand, says: str) -> None:
+    with pytest.raises(OverCapacity, match=says):
+        Machine(free_mb=1).manager.lease(asked)
 
 
 def test_a_refusal_holds_nothing() -> None:

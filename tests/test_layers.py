@@ -80,9 +80,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.speed": set(),
     "serving.fair_thread": set(),
     "serving.quiet": set(),
+    "serving.tasks": set(),
     "serving.slots": {"core", "errors", "hardware", "worker.messages"},
     "serving.stations": {"errors", "hardware"},
     "serving.spoken_voices": {"core"},
+    "serving.lives": {"errors"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.foresight": {
         *("core", "errors", "settings", "hardware", "learning", "monitoring.rows"),
@@ -119,7 +121,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "tuning": {
         *("core", "errors", "settings", "logs", "hardware"),
-        *("serving.fleet", "serving.launch"),
+        *("serving.fleet", "serving.launch", "serving.tasks"),
         *("worker.client", "worker.messages", "worker.supervisor"),
     },
     "smart_backend": {

@@ -13,7 +13,7 @@ import pytest
 from backend.core import MIB
 from backend.errors import OverCapacity
 from backend.hardware.deployment import Deployment
-from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow
+from backend.hardware.memory import Demand, MemoryBudgetManager, MemoryNow, Peaks
 from backend.hardware.pressure import RunningConfig
 from backend.learning.case import Case, Foreseen, Formula
 from backend.learning.learned import LEAST_ROWS, MOST_TIMES, Learned, Model, write_learned
@@ -64,13 +64,19 @@ def on_a_loop(test: Callable[[Path], Coroutine[Any, Any, None]]) -> Callable[[Pa
     return run
 
 
+def peak_mb(made: Foresight) -> tuple[float, float] | None:
+    """What is foretold where the formula says 400."""
+    peaks = made.peaks(lambda: PLAN)
+    return None if peaks is None else peaks(Demand(100, 100), 400.0)
+
+
 @on_a_loop
 async def test_without_anything_learned_it_is_the_formula(tmp_path: Path) -> None:
     made = foresight(tmp_path)
     await made.open()
     assert made.forecast(CASE, USUAL, ENGINE) == USUAL
     assert made.weight(CASE, ENGINE) == 1.0
-    assert made.peak_mb(PLAN, Demand(100, 100), 400.0) is None
+    assert peak_mb(made) is None
     assert made.file.is_file(), "what is logged from now on is of this checkpoint"
 
 
@@ -83,7 +89,7 @@ async def test_what_was_learned_is_foretold(tmp_path: Path) -> None:
     assert told.audio_s == pytest.approx(1.5 * CASE.reading_s)
     assert (told.speed, USUAL.speed) == ("learned", "measured")
     assert made.weight(CASE, ENGINE) == pytest.approx(1.5)
-    assert made.peak_mb(PLAN, Demand(100, 100), 400.0) == pytest.approx((440.0, 440.0))
+    assert peak_mb(made) == pytest.approx((440.0, 440.0))
 
 
 @on_a_loop
@@ -98,7 +104,7 @@ async def test_however_wild_it_stays_near_the_formula(tmp_path: Path) -> None:
         assert told.expected_s == pytest.approx(bound * USUAL.expected_s)
         assert told.audio_s == pytest.approx(bound * USUAL.audio_s)
         assert made.weight(CASE, ENGINE) == pytest.approx(bound)
-        peaks = made.peak_mb(PLAN, Demand(100, 100), 400.0)
+        peaks = peak_mb(made)
         assert peaks is not None and max(peaks) <= MOST_TIMES * 400.0
 
 
@@ -174,11 +180,14 @@ class Machine:
 
     def __init__(self, peak_mb: float | None = None, most_mb: float = 0.0) -> None:
         self.told = None if peak_mb is None else (peak_mb, most_mb)
-        self.manager = MemoryBudgetManager(
-            PLAN, S1, self._read, foresee=lambda demand, mb: self.told
-        )
+        self.manager = MemoryBudgetManager(PLAN, S1, self._read, foresee=self._peaks)
+        self.looks = 0
+
+    def _peaks(self) -> Peaks | None:
+        return None if self.told is None else lambda demand, formula_mb: self.told
 
     def _read(self) -> MemoryNow:
+        self.looks += 1
         return MemoryNow(8000 * MIB, self.idle_mb * MIB, self.idle_mb * MIB)
 
 
@@ -206,6 +215,13 @@ def test_the_estimate_is_the_learned_peak_and_never_below_the_idle_worker() -> N
     demand, text = Demand(100, 150), "x" * 100
     assert Machine(3333.0, 3333.0).manager.estimate(text, demand).estimated_mb == 3333.0
     assert Machine(1.0, 1.0).manager.estimate(text, demand).estimated_mb == Machine.idle_mb
+
+
+def test_memory_is_looked_at_once_for_a_text_limit_where_no_peaks_are_known() -> None:
+    plain, learned = Machine(), Machine(1.0, 1.0)
+    for machine in (plain, learned):
+        machine.manager.text_limit(RunningConfig.of(PLAN), Demand(4000, 150))
+    assert plain.looks == 1 < learned.looks
 
 
 def test_text_limits_follow_learned_peaks_down_and_never_up() -> None:

@@ -1,6 +1,7 @@
 """Several workers behind one queue: who takes the next sentence, and a dead one's."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
@@ -8,6 +9,7 @@ from backend.errors import EngineDown, OverCapacity, TextTooLong
 from backend.hardware.memory import Demand
 from backend.serving import admission as admission_module
 from backend.serving.admission import Admission
+from backend.serving.lives import KILLS
 from backend.serving.recordings import encoder
 from backend.serving.slots import AdmittedRequest, Slot, Work
 from tests.desk import SMALL, Room, Stand, asking, granted, on_a_loop, settle
@@ -221,6 +223,29 @@ async def test_a_recording_whose_worker_died_is_encoded_by_another() -> None:
     with queue(a, b).enter("me", 100) as admitted:
         assert await encoder(admitted, "r", info())(b"") is CODES
     assert (a.speaker.asked, b.speaker.asked) == (1, 1)
+
+
+class Killed(Dies):
+    """One that somebody ends, as often as that."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.asked = times, 0
+
+    async def encode(self, message: object) -> object:
+        self.asked += 1
+        if self.asked <= self.times:
+            raise EngineDown("The worker is down.", is_from_outside=True)
+        return CODES
+
+
+@on_a_loop
+async def test_a_recording_outlives_those_who_kill_its_worker_up_to_a_bound() -> None:
+    for times, asked in ((KILLS - 1, KILLS), (KILLS, KILLS)):
+        killed = Killed(times)
+        ends = nullcontext() if times < KILLS else pytest.raises(EngineDown)
+        with queue(Stand(speaker=killed)).enter("me", 100) as admitted, ends:
+            assert await encoder(admitted, "r", info())(b"") is CODES
+        assert killed.asked == asked
 
 
 @on_a_loop

@@ -1,6 +1,7 @@
 """A worker that hangs, in each way it may, and a supervision that fails."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,11 @@ from backend.errors import EngineDown, ShoalError, TimedOut
 from backend.worker import supervisor
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Beat, Cleared, Configure, Configured, FromWorker, Load
-from backend.worker.process import end_process
+from backend.worker.process import end_process, oom_kills
 from backend.worker.pulse import Pulse
 from backend.worker.supervisor import Backoff
-from tests.test_worker_client import phase, run, spoken, until, worker
+from tests.desk import settle
+from tests.test_worker_client import needs_signals, phase, run, spoken, until, worker
 
 BEAT_S, SILENT_S = 0.05, 1.0
 WATCHFUL = Patience(restart_delay_s=0.05, silent_s=SILENT_S)
@@ -202,8 +204,29 @@ def test_what_a_bug_in_hearing_breaks_is_a_worker_and_is_told(
     run(work())
 
 
+@needs_signals
+@pytest.mark.skipif(oom_kills() is None, reason="no kernel tells who was killed for memory")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_it_is_told_whether_somebody_else_ended_it(signal_number: int) -> None:
+    async def work() -> None:
+        patience = Patience(restart_delay_s=0.05, silent_s=SILENT_S, unresponsive_s=0.5)
+        async with beating(patience) as client:
+            for text in ("wait", "crash", "stuck"):
+                asked = asyncio.create_task(spoken(client, text))
+                if text == "wait":
+                    await settle()
+                    process_of(client).send_signal(signal_number)
+                with pytest.raises(EngineDown) as died:
+                    await asked
+                assert died.value.is_from_outside is (text == "wait"), died.value
+                assert ("killed by somebody" in str(died.value)) is (text == "wait")
+                await client.ready()
+
+    run(work())
+
+
 def test_a_bug_in_supervision_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(process: asyncio.subprocess.Process, grace_s: float | None) -> None:
+    async def broken(process: asyncio.subprocess.Process, grace_s: float | None) -> bool:
         await end_process(process, grace_s)
         raise RuntimeError("no such luck")
 
@@ -228,11 +251,11 @@ def test_the_reason_is_there_as_soon_as_the_worker_is_not(monkeypatch: pytest.Mo
     async def work() -> None:
         async with worker() as client:
 
-            async def watched(process: asyncio.subprocess.Process, grace_s: float | None) -> None:
+            async def watched(process: asyncio.subprocess.Process, grace_s: float | None) -> bool:
                 with pytest.raises(ShoalError) as refused:
                     client.loaded()
                 told.append(str(refused.value))
-                await end_process(process, grace_s)
+                return await end_process(process, grace_s)
 
             monkeypatch.setattr(supervisor, "end_process", watched)
             await client.ready()

@@ -14,6 +14,7 @@ from backend.codec.pieces import Piece, piece_sizes
 from backend.codec.stage import Flight, Key
 from backend.model.config import STAGE_FRAMES, STAGE_FRAMES_TOGETHER
 from backend.model.dac import DAC
+from backend.model.out_of_memory import is_out_of_memory
 from backend.model.stream import Stream
 
 
@@ -112,7 +113,7 @@ class SlotDecoder:
             try:
                 self._call(rows, frames)
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 rows //= 2
                 self._most_rows[frames] = rows
@@ -207,13 +208,6 @@ class _Flying:
 
 def _stream_of(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch's own
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether it began with that: a graph that is given up in its midst raises once more."""
-    while error is not None and not isinstance(error, torch.OutOfMemoryError):
-        error = error.__context__
-    return error is not None
 
 
 def _power_of_two(count: int) -> int:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from backend.core import MIB, FinishReason
-from backend.engine.out_of_memory import is_out_of_memory, told_of
 from backend.engine.runner import Flight, Runner
 from backend.engine.scheduler import Scheduler
 from backend.engine.sequence import Sequence
 from backend.errors import EngineFailed, ShoalError
 from backend.logs import log_fault
 from backend.model.dual_ar import DualAR
+from backend.model.out_of_memory import is_out_of_memory, told_of
 
 READ_TOKENS = 256
 """Of a prompt that are read between two frames of the others."""

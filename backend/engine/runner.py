@@ -8,10 +8,10 @@ from torch import Tensor
 
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.kept_voices import KeptVoices
-from backend.engine.out_of_memory import is_out_of_memory
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence as Spoken
 from backend.model.dual_ar import DualAR
+from backend.model.out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)

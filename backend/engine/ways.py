@@ -15,7 +15,7 @@ from backend.engine.agreement import compare
 from backend.engine.engine import Engine
 from backend.engine.frame import State, Way
 from backend.engine.native import NativeWay
-from backend.engine.out_of_memory import is_out_of_memory
+from backend.model.out_of_memory import is_out_of_memory
 from backend.native.pool import NativePool
 
 _TRITON_CAPABILITY = (7, 0)

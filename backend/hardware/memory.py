@@ -115,9 +115,12 @@ class Lease:
         self.release()
 
 
-Foresee = Callable[[Demand, float], tuple[float, float] | None]
+Peaks = Callable[[Demand, float], tuple[float, float] | None]
 """The worker's peak while it speaks a demand of which the formula says so much, and what that stays
 below, both in MiB; None where nothing better than the formula is known."""
+
+Foresee = Callable[[], Peaks | None]
+"""What foretells peaks now; None where nothing was learned of any."""
 
 
 class MemoryBudgetManager:
@@ -139,7 +142,7 @@ class MemoryBudgetManager:
         is_limit_dynamic: bool = True,
         *,
         is_bounded: bool = True,
-        foresee: Foresee = lambda demand, formula_mb: None,
+        foresee: Foresee = lambda: None,
     ) -> None:
         """Not `is_bounded`, it promises whatever is asked for: to measure what its bounds are
         worth."""
@@ -281,8 +284,10 @@ class MemoryBudgetManager:
 
     def _raised(self, need: RequestNeed, demand: Demand) -> RequestNeed:
         """`need`, or what peaks that were measured teach, where that is more."""
+        if (peaks := self._foresee()) is None:
+            return need
         now = self._read()
-        foreseen = self._foresee(demand, self._formula_peak_bytes(demand, now) / MIB)
+        foreseen = peaks(demand, self._formula_peak_bytes(demand, now) / MIB)
         if foreseen is None:
             return need
         _, most_mb = foreseen
@@ -324,8 +329,8 @@ class MemoryBudgetManager:
 
     def _peak_bytes(self, demand: Demand, now: MemoryNow) -> int:
         """The worker's expected peak while it speaks `demand` alone."""
-        formula = self._formula_peak_bytes(demand, now)
-        foreseen = self._foresee(demand, formula / MIB)
+        formula, peaks = self._formula_peak_bytes(demand, now), self._foresee()
+        foreseen = None if peaks is None else peaks(demand, formula / MIB)
         return formula if foreseen is None else max(now.idle_bytes, int(foreseen[0] * MIB))
 
     def _never_fits(self, demand: Demand, room: int) -> OverCapacity | TextTooLong:
@@ -336,8 +341,11 @@ class MemoryBudgetManager:
                 f"{fitting} characters."
             )
         least_mb = self.need_bytes(replace(demand, characters=1)) // MIB
+        needs = "even a few words need"
+        if demand.encoded_s or demand.decoded_s:
+            needs = "a recording needs" if demand.encoded_s else "a saved voice's sample needs"
         return OverCapacity(
-            f"Memory is short: even a few words need {least_mb} MB, and {room_mb} MB are free. "
+            f"Memory is short: {needs} {least_mb} MB, and {room_mb} MB are free. "
             "Close other programs, or try again later."
         )
 

@@ -11,6 +11,7 @@ from loguru import logger
 
 from backend.errors import ShoalError
 from backend.hardware.thermal import HORIZON_S, Governor, ladder
+from backend.serving.tasks import end
 from backend.thermometer import Heat
 
 TICK_S, IDLE_TICK_S = 1.0, 2.0
@@ -61,10 +62,7 @@ class Cooling:
 
     async def close(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
 
     async def tick(self) -> None:
         """Look once, and go by it."""

@@ -17,6 +17,7 @@ from backend.serving.lane import Lane
 from backend.serving.launch import worker_process
 from backend.serving.quiet import Quiet
 from backend.serving.shortage import until
+from backend.serving.tasks import end
 from backend.settings import Settings
 
 
@@ -125,10 +126,7 @@ class Fleet:
     async def close(self) -> None:
         """End the workers; requests that still wait are told."""
         self.admission.close()
-        tasks = [*self._starting, *self._waking.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._starting, *self._waking.values())
         await self.foresight.close()
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 

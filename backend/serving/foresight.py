@@ -22,13 +22,21 @@ from backend.errors import BadCheckpoint
 from backend.hardware.deployment import Deployment
 from backend.hardware.detect import read_memory
 from backend.hardware.measurements import Key
-from backend.hardware.memory import Demand, MemoryBudgetManager
+from backend.hardware.memory import Demand, MemoryBudgetManager, Peaks
 from backend.learning.case import TARGETS, Case, Foreseen, Formula, Target
 from backend.learning.judge import Judge
-from backend.learning.learned import FILE_NAME, MOST_TIMES, Learned, read_learned, write_learned
+from backend.learning.learned import (
+    FILE_NAME,
+    MOST_TIMES,
+    Learned,
+    Model,
+    read_learned,
+    write_learned,
+)
 from backend.monitoring.rows import timestamp
 from backend.serving.quiet import Quiet
 from backend.serving.speed import CHARACTERS_PER_AUDIO_S, Forecast
+from backend.serving.tasks import end
 from backend.settings import Settings
 
 LIBRARY = "river"
@@ -78,10 +86,7 @@ class Foresight:
 
     async def close(self) -> None:
         """Learn no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
 
     @property
     def file(self) -> Path:
@@ -113,9 +118,16 @@ class Foresight:
         frames = self._told("frames", case, usual)
         return 1.0 if frames is None else frames / info.frame_rate_hz / usual_s
 
-    def peak_mb(self, plan: Plan, demand: Demand, formula_mb: float) -> tuple[float, float] | None:
-        """The peak of a worker of `plan` while it speaks `demand`, and what that stays below in 99
-        of 100, in MiB: `hardware.memory.Foresee`."""
+    def peaks(self, plan: Callable[[], Plan]) -> Peaks | None:
+        """What foretells the peaks of a worker of `plan`, as it runs now; None, without asking for
+        it, where nothing was learned of them."""
+        if self._model("memory") is None or not self._judges["memory"].is_content:
+            return None
+        running = plan()
+        return lambda demand, formula_mb: self._peak_mb(running, demand, formula_mb)
+
+    def _peak_mb(self, plan: Plan, demand: Demand, formula_mb: float) -> tuple[float, float] | None:
+        """The peak, and what that stays below in 99 of 100: `hardware.memory.Peaks`."""
         case = Case(
             demand.characters,
             demand.wide_share,
@@ -166,10 +178,15 @@ class Foresight:
 
     def _predicted(self, target: Target, case: Case, formula: Formula) -> float | None:
         """As it was learned; None where nothing is."""
-        model = self._learned.models.get(target) if self._learned else None
-        if model is None or not model.is_better or formula.of(target) <= 0:
+        model = self._model(target)
+        if model is None or formula.of(target) <= 0:
             return None
         return formula.base(target, case) * model.times(case)
+
+    def _model(self, target: Target) -> Model | None:
+        """What was learned of it; None where that is nothing, or no better than the formula."""
+        model = self._learned.models.get(target) if self._learned else None
+        return model if model is not None and model.is_better else None
 
     # -- learning ---------------------------------------------------------------------------------
 

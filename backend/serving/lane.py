@@ -114,7 +114,7 @@ class Lane:
             self.memory_now,
             settings.dynamic_text_limit,
             is_bounded=settings.memory_control,
-            foresee=lambda demand, mb: self.foresight.peak_mb(self.running_plan, demand, mb),
+            foresee=lambda: self.foresight.peaks(lambda: self.running_plan),
         )
         self.admission.join(
             self,

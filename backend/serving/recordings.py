@@ -7,11 +7,15 @@ from backend.audio.container import decoding_bytes
 from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import EngineDown
 from backend.hardware.memory import Demand
+from backend.serving.lives import Lives
 from backend.serving.references import Encode
 from backend.serving.slots import AdmittedRequest, Speaker
 from backend.worker.messages import DecodeCodes, EncodeVoice
 
 T = TypeVar("T")
+
+WORKERS = 2
+"""How many workers may die under a recording: it may be what kills them, and those beside it."""
 
 
 def encoder(admitted: AdmittedRequest, request_id: str, info: EngineInfo) -> Encode:
@@ -41,16 +45,15 @@ async def decoded(admitted: AdmittedRequest, decode: DecodeCodes, info: EngineIn
 async def _by_one(
     admitted: AdmittedRequest, demand: Demand, work: Callable[[Speaker], Awaitable[T]]
 ) -> T:
-    """What a worker makes of it; of one that dies meanwhile, another, once: it may be what kills
-    them."""
+    """What a worker makes of it; of one that dies meanwhile, another or the next."""
+    lives = Lives(WORKERS)
     slot = await admitted.slot(demand, "encode")
     try:
-        try:
-            return await work(slot.station.speaker)
-        except EngineDown:
-            first, slot = slot, await admitted.placed(slot)
-            if slot is first:
-                raise  # there is no other
-            return await work(slot.station.speaker)
+        while True:
+            try:
+                return await work(slot.station.speaker)
+            except EngineDown as error:
+                lives.lose(error)
+                slot = await admitted.placed(slot)
     finally:
         slot.release()

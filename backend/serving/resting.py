@@ -7,6 +7,7 @@ from loguru import logger
 
 from backend.core import EngineInfo
 from backend.serving.quiet import Quiet
+from backend.serving.tasks import end
 from backend.worker.client import WorkerClient
 
 
@@ -39,10 +40,7 @@ class Resting:
 
     async def close(self) -> None:
         """End it no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
 
     @property
     def is_asleep(self) -> bool:

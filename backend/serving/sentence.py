@@ -14,7 +14,9 @@ from backend.core import MAX_SEED, EngineInfo, ReferenceCodes, Sentence, SpeechS
 from backend.errors import EngineDown, ShoalError, SteppedDown
 from backend.hardware.memory import Demand
 from backend.serving.backlog import Backlog
+from backend.serving.lives import Lives
 from backend.serving.slots import AdmittedRequest
+from backend.serving.tasks import end
 from backend.worker.messages import Done, Speak
 
 ATTEMPTS = 3
@@ -60,7 +62,7 @@ class RunningSentence:
         self._backlog, self._is_held = backlog, is_held
         self._pieces: deque[bytes] = deque()
         self._is_mute = True
-        self._deaths = 0
+        self._lives = Lives(WORKERS)
         self._given_up: ShoalError | None = None
         self._stats: SpeechStats | None = None
         self._is_sent = False
@@ -144,8 +146,7 @@ class RunningSentence:
 
     async def close(self) -> None:
         """Give it up, wherever it is."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._drop()
 
     async def _run(self) -> None:
@@ -199,7 +200,7 @@ class RunningSentence:
             self._drop()
             was, self._slot = self._slot, await self._admitted.placed(self._slot)
             speaker, has_moved = self._slot.station.speaker, self._slot is not was
-            async with speaker.suspects if self._deaths > has_moved else nullcontext():
+            async with speaker.suspects if self._lives.deaths > has_moved else nullcontext():
                 info = await speaker.ready()
                 if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
                     raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
@@ -209,10 +210,10 @@ class RunningSentence:
                     self.memory_step = error.step
                     if self._is_sent:
                         raise
-                except EngineDown:
-                    self._deaths += 1
-                    if self._is_sent or self._deaths == WORKERS:
+                except EngineDown as error:
+                    if self._is_sent:
                         raise
+                    self._lives.lose(error)
 
     def _take(self, samples: bytes) -> None:
         if self._given_up is not None:

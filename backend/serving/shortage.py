@@ -11,6 +11,7 @@ from loguru import logger
 from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import EngineDown, OutOfMemory, ShoalError, SteppedDown, WorkerKilled
 from backend.hardware.ladder import Footing, Ladder
+from backend.serving.tasks import end
 from backend.worker.client import Take, WorkerClient
 from backend.worker.messages import DecodeCodes, Done, EncodeVoice, Speak
 
@@ -89,10 +90,7 @@ class Shortage:
 
     async def close(self) -> None:
         """Look no more, and move no more."""
-        tasks = [task for task in (self._task, self._moving) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._task, self._moving)
         self._task = self._moving = None
 
     def status(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from backend.errors import ShoalError
 from backend.hardware.detect import read_memory
 from backend.logs import log_fault
 from backend.serving.fleet import Fleet
+from backend.serving.tasks import end
 from backend.settings import Settings
 from backend.tuning.told import tuning_json
 from backend.tuning.tuning import Tuning
@@ -58,9 +59,7 @@ class BackgroundTuning:
 
     async def close(self) -> None:
         """Measure no more; what was not kept is forgotten."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self, tuning: Tuning) -> None:
         try:
@@ -74,9 +73,7 @@ class BackgroundTuning:
                     await asyncio.wait({measuring, disturbed}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     is_over = measuring.done()
-                    measuring.cancel()
-                    disturbed.cancel()
-                    await asyncio.gather(measuring, disturbed, return_exceptions=True)
+                    await end(measuring, disturbed)
                 if is_over:
                     measuring.result()
             if (verdict := tuning.verdict()) is not None:

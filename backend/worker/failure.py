@@ -1,8 +1,8 @@
 """How a request's failure is told."""
 
-from backend.engine.out_of_memory import told_of
 from backend.errors import ShoalError
 from backend.logs import log_fault
+from backend.model.out_of_memory import told_of
 from backend.worker.messages import Failed
 
 

@@ -9,10 +9,10 @@ from typing import cast
 from loguru import logger
 
 from backend.core import MIB, EngineInfo
-from backend.engine.out_of_memory import told_of
 from backend.engine.sequence import Sequence
 from backend.engine.ways import reason_of
 from backend.errors import Aborted, BadField, ShoalError
+from backend.model.out_of_memory import told_of
 from backend.worker.device import use_threads
 from backend.worker.encoding import VoiceEncoding
 from backend.worker.failure import failed

@@ -107,18 +107,20 @@ class MessageReader:
         return messages
 
 
-async def end_process(process: asyncio.subprocess.Process, grace_s: float | None) -> None:
+async def end_process(process: asyncio.subprocess.Process, grace_s: float | None) -> bool:
     """Make sure that `process` is gone: ask, wait `grace_s`, terminate, wait, kill.
 
-    With `grace_s` None it is killed at once.
+    With `grace_s` None it is killed at once. Whether it had to be terminated or killed.
     """
     # Nobody reads its messages any more; a full pipe must not keep it from leaving.
     discard = asyncio.create_task(_discard(process), name="worker discard")
+    is_forced = grace_s is None
     if grace_s is not None:
         if process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(frame(Shutdown()))
             process.stdin.close()
-        if not await _exits_within(process, grace_s):
+        is_forced = not await _exits_within(process, grace_s)
+        if is_forced:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             await _exits_within(process, _TERMINATE_GRACE_S)
@@ -128,6 +130,7 @@ async def end_process(process: asyncio.subprocess.Process, grace_s: float | None
         await _exits_within(process, _KILL_GRACE_S)
     await asyncio.wait({discard}, timeout=1.0)  # a grandchild may hold the pipe open
     discard.cancel()
+    return is_forced
 
 
 async def _discard(process: asyncio.subprocess.Process) -> None:
@@ -196,7 +199,13 @@ def ran_out_of_memory(returncode: int | None, last_words: str, kills_before: int
     return kills is None or kills > (kills_before or 0)
 
 
-def describe_exit(returncode: int | None, last_words: str) -> str:
+def is_from_outside(returncode: int | None) -> bool:
+    """Whether somebody ended a worker that did not run out of memory and that we did not end: no
+    text makes it send itself such a signal. Windows does not tell."""
+    return sys.platform != "win32" and returncode in (-signal.SIGKILL, -signal.SIGTERM)
+
+
+def describe_exit(returncode: int | None, last_words: str, *, is_from_outside: bool = False) -> str:
     """What `returncode` of a worker means; `last_words` is the last line it wrote to stderr."""
     if returncode is None:
         return "it does not end"
@@ -209,6 +218,8 @@ def describe_exit(returncode: int | None, last_words: str) -> str:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = f"signal {-returncode}"
+    if is_from_outside:
+        return f"killed by somebody ({name})"
     if name == "SIGKILL":
         return "killed, probably out of memory (SIGKILL)"
     return f"it was ended by {name}{said}"

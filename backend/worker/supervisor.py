@@ -31,6 +31,7 @@ from backend.worker.process import (
     WorkerLog,
     describe_exit,
     end_process,
+    is_from_outside,
     oom_kills,
     ran_out_of_memory,
     start_process,
@@ -235,18 +236,21 @@ class Supervisor:
                 grace_s = None
             elif is_closing and not self._was_ready:
                 grace_s = 0.0  # it is loading: it does not listen, and has nothing to finish
-            await _finish(asyncio.create_task(end_process(process, grace_s), name="worker end"))
+            ending = asyncio.create_task(end_process(process, grace_s), name="worker end")
+            is_ours = await _finish(ending)
             await asyncio.wait({stderr}, timeout=1.0)  # a process it started may hold it open
             stderr.cancel()
-            reason = self._kill_reason or describe_exit(process.returncode, words.last)
-            is_killed = not self._kill_reason and ran_out_of_memory(
-                process.returncode, words.last, kills_before
-            )
-            down = WorkerKilled if is_killed else EngineDown
+            code = process.returncode
+            is_killed = not self._kill_reason and ran_out_of_memory(code, words.last, kills_before)
+            outside = not (is_ours or is_killed) and is_from_outside(code)
+            reason = self._kill_reason or describe_exit(code, words.last, is_from_outside=outside)
+            told = f"The worker is down: {reason}. Try again shortly."
             self._tell(
                 Aborted(f"{self._end_reason[:1].upper()}{self._end_reason[1:]}.")
                 if is_closing
-                else down(f"The worker is down: {reason}. Try again shortly.")
+                else WorkerKilled(told)
+                if is_killed
+                else EngineDown(told, is_from_outside=outside)
             )
         return reason
 
@@ -340,10 +344,10 @@ def supervised(
     return WorkerClient(Supervisor(command, patience, environment), patience)
 
 
-async def _finish(task: asyncio.Task[None]) -> None:
+async def _finish(task: asyncio.Task[bool]) -> bool:
     """Wait for `task` even when cancelled meanwhile: it must not leave a process behind."""
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise

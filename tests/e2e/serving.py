@@ -23,7 +23,8 @@ VOICE = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
 """The shipped voice: what it is made of, and what it says of itself."""
 RATE_HZ = VOICE.codec.sample_rate_hz
 """Of what it speaks."""
-START_S = 120.0
+START_S = 300.0
+"""Large weights are read and packed; a machine may be busy."""
 _compiled = tempfile.TemporaryDirectory(prefix="shoal-compiled-")
 """The kernels that the first server compiled, and what it tried of them: later ones begin with
 them, which spares each some ten seconds."""
@@ -47,7 +48,8 @@ class Served:
 def serving(*command: str, **environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end.
 
-    `command` starts another server in the place of `shoal serve`.
+    `command` starts another server in the place of `shoal serve`. RuntimeError with
+    its log where that cannot speak after `START_S`.
     """
     command = command or (sys.executable, "-m", "backend.cli", "serve")
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")

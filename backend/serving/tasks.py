@@ -1,0 +1,12 @@
+"""The end of tasks in the background."""
+
+import asyncio
+from typing import Any
+
+
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel `tasks`, and wait until they are over; what they raise is nobody's any more."""
+    begun = [task for task in tasks if task is not None]
+    for task in begun:
+        task.cancel()
+    await asyncio.gather(*begun, return_exceptions=True)
