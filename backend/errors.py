@@ -90,6 +90,12 @@ class StorageFull(ShoalError):
     code = "storage_full"
 
 
+class StorageDown(ShoalError):
+    """The store that keeps voices for several servers does not answer."""
+
+    code = "storage_down"
+
+
 class Unauthorized(ShoalError):
     """The API key is missing or wrong."""
 

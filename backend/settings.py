@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     """Folder for what Shoal keeps between runs: saved voices, encoded references, environments of
     other engines, compiled code."""
 
+    shared_dir: str = ""
+    """Folder or URL (s3://bucket/prefix, or another protocol of fsspec) where several servers share
+    saved voices and encoded recordings; not set, they are in `data_dir`, of this machine alone."""
+
     learn: bool = True
     """Whether what earlier requests took is learned from the request log, where river is installed,
     and foretells what the next ones take."""

@@ -16,7 +16,9 @@ from pathlib import Path
 Files = dict[str, bytes]
 """Contents by path below the folder."""
 
-_CHANGES = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"})
+_CHANGES = frozenset(
+    {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+)
 _looks: list[Callable[[], None]] = []
 
 

@@ -14,6 +14,9 @@ from backend.learning.learned import read_learned, write_learned
 from backend.model import checkpoint as checkpoint_module
 from backend.monitoring.csv_log import CsvLog
 from backend.voices.cache import ReferenceCache
+from backend.voices.files import LocalFiles
+from backend.voices.store import VoiceStore
+from backend.voices.voice import VOICE_SUFFIX
 from backend.worker.trials import Trials
 from tests.monitored import logged
 from tests.pages import plan, setup_in, tone
@@ -88,6 +91,32 @@ def test_a_voice_that_is_deleted(tmp_path: Path) -> None:
         assert [voice.name for voice in store.list()] in (["Anna"], [])
 
     after(tmp_path, lambda: store_at(tmp_path).delete("Anna"), check, least=2)
+
+
+def test_voices_that_servers_share(tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+
+    def store() -> VoiceStore:
+        return VoiceStore(LocalFiles(folder, VOICE_SUFFIX, "SHOAL_SHARED_DIR"), 10, 1 << 20)
+
+    store().create("Anna", CODES, "before")
+
+    def work() -> None:
+        changing = store()
+        changing.update("Anna", transcript="after")
+        changing.create("Ben", CODES, "Ben's")
+        changing.update("Ben", name="Beth")
+
+    def check(folder: Path) -> None:
+        found = store()
+        names = [voice.name for voice in found.list()]
+        assert names in (["Anna"], ["Anna", "Ben"], ["Anna", "Beth"])
+        assert found.damaged() == ()
+        for name in names:
+            assert found.prompt(name, CODES.codec_id).codes == CODES
+        found.create("Carla", CODES, "next")
+
+    after(folder, work, check)
 
 
 def test_encoded_recordings(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """Answers that list the saved voices: encoded once, and again when there are others."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
+from backend.api.bulk import in_bulk
 from backend.voices.store import Voice, VoiceStore
+from backend.voices.threads import in_store
+
+T = TypeVar("T")
 
 
 class Listing:
@@ -20,3 +25,10 @@ class Listing:
             encoded = self._encode(voices)
             self._kept = (voices, encoded)
         return encoded
+
+
+async def of_voices(store: VoiceStore, work: Callable[[], T]) -> T:
+    """What `work` makes of all voices in `store`, in its turn among all that is large; where they
+    are kept elsewhere, that is waited for before."""
+    await in_store(store.look)
+    return await in_bulk(work)

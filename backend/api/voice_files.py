@@ -23,6 +23,7 @@ from backend.api.voices import CreatedVoice, VoiceAnswer
 from backend.audio.write import AudioWriter, media_type
 from backend.core import AudioFormat, AudioOutput, EngineInfo
 from backend.errors import BadField, UploadTooLarge, quoted
+from backend.voices.threads import in_store
 from backend.voices.voice import MAX_FILE_BYTES, Voice
 
 router = APIRouter(prefix=voices.router.prefix, tags=["voices"])
@@ -102,11 +103,11 @@ async def hear_voice(
 @router.get(
     "/{name}/export",
     response_class=Response,
-    responses={**_EXPORTED, **errors(404, 507)},
+    responses={**_EXPORTED, **errors(404, 503, 507)},
 )
 async def export_voice(name: str, backend: Backend) -> Response:
     """A saved voice as one file, by name or id, for `POST /voices/import`."""
-    voice, data = await asyncio.to_thread(backend.voices.export_file, name)
+    voice, data = await in_store(backend.voices.export_file, name)
     headers = {"Content-Disposition": _attachment(voice.name)}
     return Response(data, media_type=_BINARY, headers=headers)
 
@@ -129,7 +130,7 @@ async def import_voice(request: Request, response: Response, backend: Backend) -
         data, name = await _read_import(form)
     finally:
         await form.close()
-    voice = await asyncio.to_thread(backend.voices.import_file, data, name)
+    voice = await in_store(backend.voices.import_file, data, name)
     response.headers["Location"] = f"{router.prefix}/{voice.id}"
     answer = VoiceAnswer.model_validate(voice)
     return CreatedVoice(**answer.model_dump(), warnings=_doubts(voice, backend.info))

@@ -1,10 +1,8 @@
 """The voice that another server's client names: a saved one, or the default by some name."""
 
-import asyncio
-
 from backend.api.openai.body import BUILT_IN_VOICES, DEFAULT_VOICE
-from backend.errors import UnknownVoice
 from backend.smart_backend import SmartBackend
+from backend.voices.threads import in_store
 
 _PLACEHOLDERS = frozenset(
     {
@@ -20,17 +18,18 @@ async def saved_voice(backend: SmartBackend, name: str, warnings: list[str]) -> 
     """`name` as `SpeechRequest.voice`: the id of a saved voice, or "" for the default voice.
 
     A saved voice goes before the other names. Adds to `warnings` where a voice was asked for that
-    is not here. Raises `UnknownVoice`.
+    is not here. Raises `UnknownVoice`, `StorageDown`.
     """
     if not name:
         return ""
-    try:
-        return (await asyncio.to_thread(backend.voices.get, name)).id
-    except UnknownVoice:
-        if name.casefold() in (DEFAULT_VOICE, *BUILT_IN_VOICES):
-            return ""
-        if name.lower() not in _PLACEHOLDERS:
-            raise
+    is_default = name.casefold() in (DEFAULT_VOICE, *BUILT_IN_VOICES)
+    if not (is_default or name.lower() in _PLACEHOLDERS):
+        return (await in_store(backend.voices.get, name)).id
+    saved = await in_store(backend.voices.known, name)
+    if saved is not None:
+        return saved.id
+    if is_default:
+        return ""
     warnings.append(
         f"voice {name} is one of the Fish Audio service, which is not here: this is the default "
         "voice"

@@ -1,15 +1,13 @@
 """`/voices`: save a recording as a voice, list what is saved, rename it, delete it."""
 
-import asyncio
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, Origin, read_body, unless_hung_up
-from backend.api.listing import Listing
+from backend.api.listing import Listing, of_voices
 from backend.api.openapi import (
     FORMS,
     JSON,
@@ -25,6 +23,7 @@ from backend.errors import BadField
 from backend.languages import one_language
 from backend.smart_backend import SmartBackend
 from backend.voices.store import Voice, VoiceStore
+from backend.voices.threads import in_store
 from backend.voices.voice import MAX_DESCRIPTION_CHARACTERS, MAX_TRANSCRIPT_CHARACTERS
 
 router = APIRouter(prefix="/voices", tags=["voices"])
@@ -197,21 +196,21 @@ async def save_voice(
     Raises `BadField`, `VoiceConflict` and `StorageFull`, for a name before anything is computed,
     and what encoding raises.
     """
-    await asyncio.to_thread(backend.voices.check_name, name)
+    await in_store(backend.voices.check_name, name)
     codes = await backend.encode_voice(
         audio, asked.client, asked.request_id, asked.timeout_s, asked.arrived_s
     )
     kept = "" if language == "auto" else language
-    voice = await asyncio.to_thread(
-        backend.voices.create, name, codes, transcript, description, kept
-    )
+    voice = await in_store(backend.voices.create, name, codes, transcript, description, kept)
     return voice, codes
 
 
-@router.get("", response_model=VoiceList)
+@router.get("", response_model=VoiceList, responses=errors(503))
 async def list_voices(backend: Backend) -> Response:
     """Every voice, saved or shipped with the checkpoint, the oldest first."""
-    return Response(await in_bulk(lambda: _listed(backend.voices)), media_type=JSON)
+    return Response(
+        await of_voices(backend.voices, lambda: _listed(backend.voices)), media_type=JSON
+    )
 
 
 def _listed(store: VoiceStore) -> bytes:
@@ -219,10 +218,10 @@ def _listed(store: VoiceStore) -> bytes:
     return msgspec.json.encode({"voices": voices, "damaged": damaged})
 
 
-@router.get("/{name}", responses=errors(404))
+@router.get("/{name}", responses=errors(404, 503))
 async def get_voice(name: str, backend: Backend) -> VoiceAnswer:
     """A voice, by name or id."""
-    return VoiceAnswer.model_validate(await asyncio.to_thread(backend.voices.get, name))
+    return VoiceAnswer.model_validate(await in_store(backend.voices.get, name))
 
 
 @router.patch(
@@ -239,14 +238,14 @@ async def change_voice(name: str, request: Request, backend: Backend) -> VoiceAn
         changes["language"] = ""
     if not changes:
         raise BadField(f"Nothing is to be changed; send {', '.join(VoiceChange.model_fields)}.")
-    voice = await asyncio.to_thread(backend.voices.update, name, **changes)
+    voice = await in_store(backend.voices.update, name, **changes)
     return VoiceAnswer.model_validate(voice)
 
 
-@router.delete("/{name}", status_code=204, responses=errors(404, 409, 507))
+@router.delete("/{name}", status_code=204, responses=errors(404, 409, 503, 507))
 async def delete_voice(name: str, backend: Backend) -> None:
     """Delete a saved voice; what is being spoken in it is spoken to its end.
 
     A damaged one, as `GET /voices` lists it, is deleted by its id.
     """
-    await asyncio.to_thread(backend.voices.delete, name)
+    await in_store(backend.voices.delete, name)

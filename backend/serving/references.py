@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
@@ -16,13 +15,16 @@ from backend.core import (
     SpeechRequest,
     VoicePrompt,
 )
-from backend.errors import BadField, BadReference, UnknownVoice, UploadTooLarge
+from backend.errors import BadField, BadReference, UploadTooLarge
 from backend.model.config import codec_fingerprint
 from backend.settings import Settings
 from backend.text.fold import fold
-from backend.voices.cache import ReferenceCache
+from backend.voices.cache import SUFFIX, ReferenceCache
+from backend.voices.shared import shared_place
 from backend.voices.shipped import VOICES_FOLDER, ShippedVoices
 from backend.voices.store import VoiceStore
+from backend.voices.threads import in_store, store_soon
+from backend.voices.voice import VOICE_SUFFIX
 
 MAX_REFERENCES = 4
 """Recordings of one request: each takes its share of the checkpoint's context."""
@@ -46,8 +48,9 @@ class References:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        shared = shared_place(settings.shared_dir)
         self.voices = VoiceStore(
-            settings.data_dir / "voices",
+            shared("voices", VOICE_SUFFIX) if shared else settings.data_dir / "voices",
             settings.max_voices,
             settings.voices_limit_mb * MIB,
             _shipped(settings),
@@ -57,7 +60,10 @@ class References:
             settings.data_dir / "references" if disk_bytes else None,
             settings.reference_cache_mb * MIB,
             disk_bytes,
+            shared("references", SUFFIX) if shared else None,
         )
+        if shared:
+            store_soon(self.voices.look)  # so that the first request need not wait for it
         self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.encoded = 0
         """Recordings that had to be encoded."""
@@ -82,28 +88,30 @@ class References:
     async def saved(self, names: Iterable[str], codec_id: str) -> dict[str, VoicePrompt]:
         """The saved voices of `names`, and under "" the default voice where one is set.
 
-        Raises `UnknownVoice`, or `VoiceConflict` where another checkpoint's codec made it.
+        Raises `UnknownVoice`, or `VoiceConflict` where another checkpoint's codec made it, or
+        `StorageDown`.
         """
         prompts = {}
         for name in names:
             if saved := name or self._settings.default_voice:
-                prompt = await asyncio.to_thread(self.voices.prompt, saved, codec_id)
+                prompt = await in_store(self.voices.prompt, saved, codec_id)
                 prompts[name] = replace(prompt, transcript=fold(prompt.transcript))
         return prompts
 
     async def languages(self, names: Iterable[str]) -> dict[str, str]:
         """The languages that the saved voices of `names` carry, as `saved` finds them; a voice that
         carries none, or is not known, is left out."""
-        return await asyncio.to_thread(self._languages, tuple(names))
+        wanted = {name: name or self._settings.default_voice for name in names}
+        named = {name: saved for name, saved in wanted.items() if saved}
+        return await in_store(self._languages, named) if named else {}
 
-    def _languages(self, names: tuple[str, ...]) -> dict[str, str]:
-        languages = {}
-        for name in names:
-            with suppress(UnknownVoice):
-                voice = self.voices.get(name or self._settings.default_voice)
-                if voice.language in LANGUAGES:
-                    languages[name] = voice.language
-        return languages
+    def _languages(self, named: dict[str, str]) -> dict[str, str]:
+        found = {name: self.voices.known(saved) for name, saved in named.items()}
+        return {
+            name: voice.language
+            for name, voice in found.items()
+            if voice is not None and voice.language in LANGUAGES
+        }
 
     async def recorded(
         self, reference: ReferenceAudio, info: EngineInfo, encode: Encode
@@ -122,9 +130,13 @@ class References:
         # A second request with the same recording waits for the first.
         async with self._encoding.setdefault(key, asyncio.Lock()):
             known = await asyncio.to_thread(self.cache.get, key)
+            if known is None and self.cache.is_shared:
+                known = await in_store(self.cache.fetch, key)
             if known is not None:
                 return known
             codes = await encode(audio)
             self.encoded += 1
             await asyncio.to_thread(self.cache.put, key, codes)
+            if self.cache.is_shared:
+                store_soon(self.cache.share, key, codes)
         return codes

@@ -1,7 +1,6 @@
 """Encoded references, remembered in memory and on disk, so that no recording is encoded twice."""
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -11,9 +10,11 @@ from loguru import logger
 
 from backend.core import ReferenceCodes
 from backend.voices import sealed
+from backend.voices.files import Files, LocalFiles
 from backend.voices.voice import MAX_FILE_BYTES
 
-_SUFFIX = ".codes"
+SUFFIX = ".codes"
+"""Of their files."""
 _ENTRY_BYTES = 512
 """What Python takes for an entry beside its codes."""
 
@@ -21,16 +22,27 @@ _ENTRY_BYTES = 512
 class ReferenceCache:
     """Codes by recording and codec, the least recently used forgotten first. Thread-safe.
 
-    On disk they outlive the process, in `directory`; None or `disk_bytes` 0 keeps none there. What
-    the disk refuses is one warning: references are then encoded again.
+    On disk they outlive the process, in `directory`; None or `disk_bytes` 0 keeps none there. In
+    `shared`, of which `disk_bytes` are used too, other servers find them. What either refuses is
+    one warning: references are then encoded again.
     """
 
-    def __init__(self, directory: Path | None, memory_bytes: int, disk_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        memory_bytes: int,
+        disk_bytes: int,
+        shared: Files | None = None,
+    ) -> None:
         self._memory_bytes = memory_bytes
         self._codes: OrderedDict[str, ReferenceCodes] = OrderedDict()
         self._held_bytes = 0
-        self._disk = _Disk(directory, disk_bytes) if directory and disk_bytes > 0 else None
+        local = LocalFiles(directory, SUFFIX) if directory is not None else None
+        self._disk = _Disk(local, disk_bytes) if local and disk_bytes > 0 else None
+        self._shared = _Disk(shared, disk_bytes) if shared and disk_bytes > 0 else None
         self._lock = threading.Lock()
+        self._sharing = threading.Lock()
+        """Of its own: nobody waits for what others have who only wants what is here."""
 
     @staticmethod
     def key(audio: bytes, codec_id: str) -> str:
@@ -60,6 +72,27 @@ class ReferenceCache:
             if self._disk is not None:
                 self._disk.put(key, codes)
 
+    @property
+    def is_shared(self) -> bool:
+        """Other servers may have encoded a recording."""
+        return self._shared is not None
+
+    def fetch(self, key: str) -> ReferenceCodes | None:
+        """What another server has put there, remembered; None if there is nothing."""
+        if self._shared is None:
+            return None
+        with self._sharing:
+            codes = self._shared.get(key)
+        if codes is not None:
+            self.put(key, codes)
+        return codes
+
+    def share(self, key: str, codes: ReferenceCodes) -> None:
+        """Let other servers find `codes`."""
+        if self._shared is not None:
+            with self._sharing:
+                self._shared.put(key, codes)
+
     def clear(self) -> int:
         """Forget what is in memory, not what is on disk; the bytes that were held."""
         with self._lock:
@@ -80,66 +113,59 @@ class ReferenceCache:
 class _Disk:
     """The files, which another process may share; each counts what it knows of."""
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
+    def __init__(self, files: Files, max_bytes: int) -> None:
+        self._files = files
         self._max_bytes = max_bytes
-        self._sizes: OrderedDict[Path, int] | None = None
+        self._sizes: OrderedDict[str, int] | None = None
         """Size of each file in bytes, the longest unused first; None until the first look."""
         self._has_warned = False
 
     def get(self, key: str) -> ReferenceCodes | None:
-        path = self._path(key)
         try:
-            sizes = self._look()
-            codes = sealed.read(path, ReferenceCodes, MAX_FILE_BYTES)
-            sizes[path] = path.stat().st_size
-            sizes.move_to_end(path)
+            data = self._files.read(key, MAX_FILE_BYTES)
+            codes = sealed.opened(data, ReferenceCodes)
         except FileNotFoundError:
             return None
         except sealed.DamagedFile:
-            self._remove(path)
+            self._remove(key)
             return None
         except OSError as error:
             self._warn(error)
             return None
+        if self._sizes is not None:
+            self._sizes[key] = len(data)
+            self._sizes.move_to_end(key)
         with suppress(OSError):  # a disk that is only read still serves
-            os.utime(path)  # the next process forgets by age
+            self._files.touch(key)  # the next process forgets by age
         return codes
 
     def put(self, key: str, codes: ReferenceCodes) -> None:
-        path, data = self._path(key), sealed.seal(codes)
+        data = sealed.seal(codes)
         if len(data) > min(self._max_bytes, MAX_FILE_BYTES):
             return
         try:
             sizes = self._look()
-            sizes.pop(path, None)
+            sizes.pop(key, None)
             while sum(sizes.values()) + len(data) > self._max_bytes:
                 self._remove(next(iter(sizes)))
-            sealed.write(path, data)
-            sizes[path] = len(data)
+            self._files.write(key, data)
+            sizes[key] = len(data)
         except OSError as error:
             self._warn(error)
 
-    def _path(self, key: str) -> Path:
-        return self._directory / f"{key}{_SUFFIX}"
-
-    def _look(self) -> OrderedDict[Path, int]:
+    def _look(self) -> OrderedDict[str, int]:
         if self._sizes is None:
-            sealed.remove_unfinished(self._directory)
-            found = []
-            for path in self._directory.glob(f"*{_SUFFIX}"):
-                with suppress(FileNotFoundError):
-                    status = path.lstat()
-                    found.append((status.st_mtime_ns, path, status.st_size))
-            self._sizes = OrderedDict((path, size) for _, path, size in sorted(found))
+            found = self._files.look(0.0) or {}
+            by_age = sorted(found, key=lambda name: found[name].changed_s)
+            self._sizes = OrderedDict((name, found[name].size_bytes) for name in by_age)
         return self._sizes
 
-    def _remove(self, path: Path) -> None:
-        """Take `path` away; raises nothing, for what stays is found at the next start."""
+    def _remove(self, key: str) -> None:
+        """Take it away; raises nothing, for what stays is found at the next start."""
         if self._sizes is not None:
-            self._sizes.pop(path, None)
+            self._sizes.pop(key, None)
         try:
-            path.unlink(missing_ok=True)
+            self._files.delete(key)
         except OSError as error:
             self._warn(error)
 
@@ -147,10 +173,8 @@ class _Disk:
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "Encoded references cannot be kept in {}: {}. They are encoded again instead; make "
-                "room, or set SHOAL_DATA_DIR.",
-                self._directory,
-                error.strerror or error,
+                "Encoded references cannot be kept in {}: {}. They are encoded again instead; {}.",
+                *(self._files.where, error.strerror or error, self._files.advice),
             )
 
 

@@ -1,164 +1,218 @@
-"""The folder of saved voices: a file each, named by a random id, put in place in one step."""
+"""Saved voices, a file each: which there are, what they may take, and what is damaged."""
 
+import hashlib
 import time
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from loguru import logger
 
-from backend.errors import StorageFull, UnknownVoice
+from backend.errors import StorageDown, StorageFull, UnknownVoice, VoiceConflict
 from backend.voices import sealed
-from backend.voices.name import is_id, name_key
-from backend.voices.voice import MAX_FILE_BYTES, VOICE_SUFFIX, Saved, Voice
+from backend.voices.files import SEEN_S, Files, Found, Unreachable
+from backend.voices.name import is_id, look_key, name_key
+from backend.voices.voice import MAX_FILE_BYTES, Saved, Voice, check_foreign, check_names
 
-_SETTLED_NS = 3_000_000_000
-"""A folder that changed within the last seconds may change again without its time telling: some
-file systems count in steps of two seconds."""
-
-_Stamp = tuple[int, int, int]
-"""Time of change in ns, size in bytes and inode of a file: another if it was replaced."""
+RENAMED_S = 60.0
+"""A file that a rename left behind goes after so long: who renames has long been done with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file that was found, and the voice in it; None if it is damaged."""
 
-    stamp: _Stamp
+    file: str
+    """Its name."""
+    stamp: Hashable
+    size_bytes: int
+    changed_s: float
     voice: Voice | None
     key: str = ""
     """`name_key` of its name."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Of the file."""
-        return self.stamp[1]
-
 
 class VoiceFolder:
-    """What lies in `directory`, at most `max_bytes`. Not thread-safe: `VoiceStore` locks it.
+    """The voices in `files`, at most `max_bytes` of them. Not thread-safe: `VoiceStore` locks it.
 
-    What another process saves or deletes is seen by `look`. The folder is made by the first voice.
+    What others save or delete there is seen by `look`. Each file is called by the id of its voice;
+    in a place that several servers share (`is_shared`) by the name, so that of several who save a
+    name at once one finds it free.
     """
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
-        self.directory = directory
+    def __init__(self, files: Files, max_bytes: int, *, is_shared: bool = False) -> None:
+        self.files = files
         self.entries: dict[str, Entry] = {}
-        """By id, as they were at the last look."""
-        self._max_bytes = max_bytes
-        self._is_loaded = False
+        """By id, as they were at the last look; of damaged ones by the name of the file."""
+        self._max_bytes, self._is_shared = max_bytes, is_shared
+        self._found: dict[str, Entry] = {}
+        """By the name of the file; of a rename that was cut off both."""
         self._problem = ""
-        self._looked_at_ns: int | None = None
-        """When the folder had last changed as it was last read; None asks for another look."""
+        """Why the last look failed."""
+        self._warned_of = ""
+        self.is_known = not is_shared
+        """It could be looked at once; a folder of this machine needs no such look."""
 
-    def look(self) -> None:
-        """Read what has changed in the folder since the last look; everything at the first."""
+    def look(self, max_age_s: float = SEEN_S) -> None:
+        """See what has changed since the last look, as of at most `max_age_s` ago: everything at
+        the first. Where that cannot be known, what is known stays, and a warning says so."""
         try:
-            if not self._is_loaded:
-                sealed.remove_unfinished(self.directory)
-                self._is_loaded = True
-            changed_ns = self.directory.stat().st_mtime_ns
-            if changed_ns == self._looked_at_ns:
-                return
-            files = self.directory.iterdir()
-            paths = [path for path in files if path.suffix == VOICE_SUFFIX and is_id(path.stem)]
-        except FileNotFoundError:  # nothing was ever saved, or somebody took it all away
-            self.entries = {}
-            return
+            found = self.files.look(max_age_s)
         except OSError as error:
+            self._problem = _reason(error)
             self._warn(error)
             return
-        found = ((path.stem, self._entry(path)) for path in paths)
-        self.entries = {stem: entry for stem, entry in found if entry is not None}
-        is_settled = abs(time.time_ns() - changed_ns) > _SETTLED_NS
-        is_complete = len(self.entries) == len(paths)
-        self._looked_at_ns = changed_ns if is_settled and is_complete else None
+        self._problem, self.is_known = "", True
+        if found is None:
+            return
+        names = {name: each for name, each in found.items() if is_id(name)}
+        new = {name: each for name, each in names.items() if self._is_new(name, each)}
+        kept = {name: entry for name, entry in self._found.items() if name in names}
+        self._found = kept | {entry.file: entry for entry in self._read_new(new)}
+        self._sort_out()
+
+    def check(self) -> None:
+        """Raise `StorageDown` where it cannot be said now which voices there are."""
+        if self._is_shared and self._problem:
+            raise StorageDown(
+                f"Voices cannot be looked up in {self.files.where}: {self._problem}; "
+                f"{self.files.advice}. Without voice, the default one speaks."
+            )
 
     def delete(self, voice_id: str, called: str) -> None:
-        """Delete the file of the voice that is `called` so; raises `StorageFull`."""
+        """Delete the file of the voice that is `called` so; raises `StorageFull`, `StorageDown`."""
+        entry = self.entries[voice_id]
         try:
-            self._path(voice_id).unlink(missing_ok=True)
+            self.files.delete(entry.file)
         except OSError as error:
-            raise StorageFull(
-                f"The voice {called} cannot be deleted from {self.directory}: {_reason(error)}."
-            ) from None
-        sealed.sync_folder(self.directory)
-        self._looked_at_ns = None
-        del self.entries[voice_id]
+            told = f"The voice {called} cannot be deleted from {self.files.where}"
+            raise self._refusal(error, f"{told}: {_reason(error)}.") from None
+        self._found.pop(entry.file)
+        self._sort_out()
 
     def read(self, voice: Voice) -> Saved:
-        """What the file of `voice` holds; raises `UnknownVoice`, `StorageFull`."""
+        """What the file of `voice` holds; raises `UnknownVoice`, `StorageFull`, `StorageDown`."""
+        entry = self.entries[voice.id]
         try:
-            return _load(self._path(voice.id))
+            data = self.files.read(entry.file, MAX_FILE_BYTES, entry.stamp)
+            return self._opened(entry.file, data)
         except (FileNotFoundError, sealed.DamagedFile):
-            self._looked_at_ns = None
+            self.files.look_again()
             raise UnknownVoice(
                 f"The file of the voice {voice.name} is damaged or gone; create it again."
             ) from None
         except OSError as error:
-            raise StorageFull(
-                f"The voice {voice.name} cannot be read in {self.directory}: {_reason(error)}."
-            ) from None
+            told = f"The voice {voice.name} cannot be read in {self.files.where}"
+            raise self._refusal(error, f"{told}: {_reason(error)}; {self.files.advice}.") from None
 
     def save(self, voice: Voice, codes: bytes) -> None:
-        """Put the file of `voice` in place; raises `StorageFull`, and then nothing has changed."""
-        path, data = self._path(voice.id), sealed.seal(Saved(1, voice, codes))
-        kept = self.entries.get(voice.id)
-        others_bytes = sum(e.size_bytes for e in self.entries.values() if e is not kept)
+        """Put the file of `voice` in place; raises `StorageFull`, `StorageDown`, and where another
+        server has just taken its name `VoiceConflict`; then nothing has changed."""
+        data, kept = sealed.seal(Saved(1, voice, codes)), self.entries.get(voice.id)
+        others_bytes = sum(e.size_bytes for e in self._found.values() if e is not kept)
         if others_bytes + len(data) > self._max_bytes:
             raise StorageFull(
                 f"Saved voices take {others_bytes} of {self._max_bytes} bytes, and this one does "
                 "not fit beside them; delete one, or raise SHOAL_VOICES_LIMIT_MB."
             )
+        name = self._file_of(voice)
+        is_new = self._is_shared and (kept is None or kept.file != name)
         try:
-            sealed.write(path, data)
-            self.entries[voice.id] = Entry(_stamp(path), voice, name_key(voice.name))
-        except OSError as error:
-            raise StorageFull(
-                f"The voice cannot be saved in {self.directory}: {_reason(error)}; make room, or "
-                "set SHOAL_DATA_DIR."
+            there = (self.files.create if is_new else self.files.write)(name, data)
+        except FileExistsError:
+            self.files.look_again()
+            raise VoiceConflict(
+                f"A voice is called {voice.name} already; choose another name, or delete that one."
             ) from None
-        finally:
-            self._looked_at_ns = None
+        except OSError as error:
+            told = f"The voice cannot be saved in {self.files.where}"
+            raise self._refusal(error, f"{told}: {_reason(error)}; {self.files.advice}.") from None
+        if kept is not None and kept.file != name:
+            self._leave(kept)
+        self._found[name] = _entry(name, there, voice)
+        self._sort_out()
 
-    def _path(self, voice_id: str) -> Path:
-        return self.directory / f"{voice_id}{VOICE_SUFFIX}"
+    # -- files and entries ------------------------------------------------------------------------
 
-    def _entry(self, path: Path) -> Entry | None:
-        """The file at `path`, read if it is not the one that is known; None if it is gone."""
-        known = self.entries.get(path.stem)
+    def _file_of(self, voice: Voice) -> str:
+        return file_of_name(voice.name) if self._is_shared else voice.id
+
+    def _is_new(self, name: str, found: Found) -> bool:
+        known = self._found.get(name)
+        return known is None or known.stamp != found.stamp
+
+    def _read_new(self, found: dict[str, Found]) -> Iterable[Entry]:
+        """What is in these files; of one that is gone, or that cannot be read now, nothing."""
+        for name, answer in self.files.read_all(found, MAX_FILE_BYTES).items():
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                voice = self._opened(name, answer).voice
+            except FileNotFoundError:
+                self.files.look_again()
+            except OSError as error:  # it may pass: too many open files, a scanner on Windows
+                self.files.look_again()
+                self._warn(error)
+            except sealed.DamagedFile as error:
+                logger.warning(
+                    "A saved voice is left out, its file {} in {} is damaged: {}.",
+                    *(name, self.files.where, error),
+                )
+                yield _entry(name, found[name], None)
+            else:
+                yield _entry(name, found[name], voice)
+
+    def _opened(self, name: str, data: bytes) -> Saved:
+        """The voice in a file; raises `DamagedFile` where it is not one we wrote there."""
+        saved = sealed.opened(data, Saved)
+        if name != self._file_of(saved.voice):
+            raise sealed.DamagedFile("it is another voice's")
+        if self._is_shared:  # others write there too
+            check_foreign(saved)
+            check_names(saved.voice)
+        else:
+            saved.check()
+        return saved
+
+    def _sort_out(self) -> None:
+        """Of a voice that a rename was cut off of, the later file counts, and the other goes."""
+        if not self._is_shared:  # a file is called by its voice's id
+            self.entries = self._found
+            return
+        self.entries = {}
+        for entry in sorted(self._found.values(), key=lambda each: (each.changed_s, each.file)):
+            voice_id = entry.voice.id if entry.voice is not None else entry.file
+            earlier = self.entries.get(voice_id)
+            if earlier is not None and time.time() - entry.changed_s > RENAMED_S:
+                self._leave(earlier)
+            self.entries[voice_id] = entry
+
+    def _leave(self, entry: Entry) -> None:
+        """Take away a file whose voice has another name now; what cannot be, is later."""
         try:
-            stamp = _stamp(path)
-            if known is not None and known.stamp == stamp:
-                return known
-            voice = _load(path).voice
-        except FileNotFoundError:
-            return None
-        except OSError as error:  # it may pass: too many open files, a scanner on Windows
+            self.files.delete(entry.file)
+        except OSError as error:
             self._warn(error)
-            return known
-        except sealed.DamagedFile as error:
-            logger.warning("A saved voice is left out, its file {} is damaged: {}.", path, error)
-            return Entry(stamp, None)
-        return Entry(stamp, voice, name_key(voice.name))
+        else:
+            self._found.pop(entry.file, None)
+
+    def _refusal(self, error: OSError, told: str) -> StorageFull | StorageDown:
+        return StorageDown(told) if isinstance(error, Unreachable) else StorageFull(told)
 
     def _warn(self, error: OSError) -> None:
-        if _reason(error) != self._problem:
-            self._problem = _reason(error)
-            logger.warning("Voices cannot be read in {}: {}.", self.directory, self._problem)
+        if _reason(error) != self._warned_of:
+            self._warned_of = _reason(error)
+            logger.warning("Voices cannot be read in {}: {}.", self.files.where, self._warned_of)
 
 
-def _load(path: Path) -> Saved:
-    """The voice in a file; raises OSError, or `DamagedFile` where it is not one we wrote."""
-    saved = sealed.read(path, Saved, MAX_FILE_BYTES)
-    if saved.voice.id != path.stem:
-        raise sealed.DamagedFile("it is another voice's")
-    saved.check()
-    return saved
+def file_of_name(name: str) -> str:
+    """What the file of a voice of that name is called where several servers share it: the same for
+    names that only one voice may have."""
+    return hashlib.blake2b(look_key(name_key(name)).encode(), digest_size=16).hexdigest()
 
 
-def _stamp(path: Path) -> _Stamp:
-    status = path.lstat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def _entry(name: str, found: Found, voice: Voice | None) -> Entry:
+    key = name_key(voice.name) if voice is not None else ""
+    return Entry(name, found.stamp, found.size_bytes, found.changed_s, voice, key)
 
 
 def _reason(error: OSError) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 _MAGIC = b"shoal\x01"
 _DIGEST_BYTES = 16
+_ABANDONED_S = 3600.0
+"""What another machine was writing so long ago, it writes no more."""
 _UNFINISHED = re.compile(r".*\.(\d{1,9})\.tmp")
 """What a file is called while process N writes it."""
 
@@ -30,21 +33,27 @@ def seal(value: object) -> bytes:
     return _MAGIC + _digest(body) + body
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, is_new: bool = False, writer: str = "") -> None:
     """Put what `seal` gave at `path`, in the place of what was there, and its folder if need be.
 
-    Raises OSError, and then what was there still is. Once it returns, the file outlives a loss of
-    power where the system lets a folder be synced.
+    `writer` is what nobody else who writes there is called; not given, this process's number, which
+    is enough on one machine. Raises OSError, and then what was there still is: `FileExistsError`
+    where `is_new` and something was. Once it returns, the file outlives a loss of power where the
+    system lets a folder be synced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{path.name}.{writer or os.getpid()}.tmp")
     try:
         unfinished.unlink(missing_ok=True)
         with unfinished.open("xb") as file:  # new: through a link it would be another's
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        if is_new:
+            path.hardlink_to(unfinished)  # of all ways to a name, the one that takes nobody's place
+            unfinished.unlink()
+        else:
+            unfinished.replace(path)
     except OSError:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -53,7 +62,12 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read(path: Path, kind: type[T], max_bytes: int) -> T:
-    """What was sealed in the file at `path`; raises OSError, or `DamagedFile`.
+    """What was sealed in the file at `path`; raises as `contents`."""
+    return opened(contents(path, max_bytes), kind)
+
+
+def contents(path: Path, max_bytes: int) -> bytes:
+    """What is in the file at `path`; raises OSError, or `DamagedFile`.
 
     More than `max_bytes` are damage, and so is what is no regular file: neither is read.
     """
@@ -62,9 +76,14 @@ def read(path: Path, kind: type[T], max_bytes: int) -> T:
             data = file.read(max_bytes + 1)
     except NotRegular:
         raise DamagedFile("it is no regular file") from None
+    return checked(data, max_bytes)
+
+
+def checked(data: bytes, max_bytes: int) -> bytes:
+    """`data`; raises `DamagedFile` where it is longer than `max_bytes`."""
     if len(data) > max_bytes:
         raise DamagedFile(f"it has more than {max_bytes} bytes")
-    return opened(data, kind)
+    return data
 
 
 def opened(data: bytes, kind: type[T]) -> T:
@@ -78,8 +97,17 @@ def opened(data: bytes, kind: type[T]) -> T:
         raise DamagedFile(str(error)) from None
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`; one at work keeps its own."""
+def remove_unfinished(folder: Path, *, is_shared: bool = False) -> None:
+    """Remove what writers that were killed left in `folder`; one at work keeps its own.
+
+    Where other machines write, nobody knows which are at work: what is old is left.
+    """
+    if is_shared:
+        for path in folder.glob("*.tmp"):
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime > _ABANDONED_S:
+                    path.unlink(missing_ok=True)
+        return
     for path in folder.glob("*.tmp"):
         writer = _UNFINISHED.fullmatch(path.name)
         if writer is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.errors import BadField, StorageFull, UnknownVoice, VoiceConflict, quoted
 from backend.voices import sealed
+from backend.voices.files import MISSED_S, Files, LocalFiles
 from backend.voices.folder import VoiceFolder
 from backend.voices.name import (
     MAX_NAME_CHARACTERS,
@@ -20,7 +21,14 @@ from backend.voices.name import (
     name_key,
 )
 from backend.voices.shipped import ShippedVoices
-from backend.voices.voice import Saved, Voice, check_texts, new_voice, open_foreign
+from backend.voices.voice import (
+    VOICE_SUFFIX,
+    Saved,
+    Voice,
+    check_texts,
+    new_voice,
+    open_foreign,
+)
 
 __all__ = ["Voice", "VoiceStore"]
 
@@ -33,28 +41,43 @@ class VoiceStore:
     Thread-safe. What another process saves or deletes in the same folder is seen too. The folder is
     first looked at when it is first used, and made by the first voice.
 
+    In a `place` that several servers share, a name is taken once for all of them, and whoever asks
+    for what cannot be known, because the place does not answer, gets `StorageDown`.
+
     Beside them are the `shipped` ones, which count for neither and cannot be changed: a voice in
     the folder goes before one of its name, which is found by its id alone then.
     """
 
     def __init__(
         self,
-        directory: Path,
+        place: Path | Files,
         max_voices: int,
         max_bytes: int,
         shipped: ShippedVoices | None = None,
     ) -> None:
-        self._folder = VoiceFolder(directory, max_bytes)
+        """`place` is a folder of this machine alone, or one that servers share."""
+        if isinstance(place, Path):
+            self._folder = VoiceFolder(LocalFiles(place, VOICE_SUFFIX), max_bytes)
+        else:
+            self._folder = VoiceFolder(place, max_bytes, is_shared=True)
         self._max_voices = max_voices
         self._shipped = shipped or ShippedVoices()
         self._listed: tuple[Voice, ...] = ()
         """What `list` last returned."""
         self._lock = threading.Lock()
 
+    def look(self) -> None:
+        """See what others have changed. Where voices are kept elsewhere the first look waits for
+        that place, and no other does."""
+        with self._lock:
+            self._folder.look()
+
     def list(self) -> tuple[Voice, ...]:
         """Every voice, the oldest first: the same tuple until there are others."""
         with self._lock:
             self._folder.look()
+            if not self._folder.is_known:
+                self._folder.check()
             found = tuple(sorted(self._all(), key=_age))
             if found != self._listed:
                 self._listed = found
@@ -70,8 +93,14 @@ class VoiceStore:
     def get(self, name_or_id: str) -> Voice:
         """The voice of that name, in upper or lower case, or id; `UnknownVoice` names near ones."""
         with self._lock:
+            return self._find_anywhere(name_or_id)
+
+    def known(self, name_or_id: str) -> Voice | None:
+        """The voice of that name or id as far as is known without waiting for anybody; None where
+        there is none. For names that mean something else where no voice has them."""
+        with self._lock:
             self._folder.look()
-            return self._find(name_or_id)
+            return self._known(name_or_id)
 
     def check_name(self, name: str) -> str:
         """`name` as a new voice would bear it.
@@ -80,7 +109,7 @@ class VoiceStore:
         kept, `StorageFull`.
         """
         with self._lock:
-            self._folder.look()
+            self._look_now()
             return self._new_name(name)
 
     def create(
@@ -101,8 +130,7 @@ class VoiceStore:
     def export_file(self, name_or_id: str) -> tuple[Voice, bytes]:
         """A voice, and its file as `import_file` takes it; raises `UnknownVoice`, `StorageFull`."""
         with self._lock:
-            self._folder.look()
-            saved = self._read(self._find(name_or_id))
+            saved = self._read(self._find_anywhere(name_or_id))
         return saved.voice, sealed.seal(saved)
 
     def import_file(self, data: bytes, name: str = "") -> Voice:
@@ -137,7 +165,7 @@ class VoiceStore:
         """
         check_texts(transcript or "", description or "")
         with self._lock:
-            self._folder.look()
+            self._look_now()
             found = self._find_own(name_or_id)
             changed = replace(
                 found,
@@ -157,7 +185,7 @@ class VoiceStore:
         refuses.
         """
         with self._lock:
-            self._folder.look()
+            self._look_now()
             is_damaged = self._is_damaged(name_or_id)
             voice_id = name_or_id if is_damaged else self._find_own(name_or_id).id
             self._folder.delete(voice_id, name_or_id)
@@ -168,8 +196,7 @@ class VoiceStore:
         Raises `UnknownVoice`, and `VoiceConflict` where it was saved under another codec.
         """
         with self._lock:
-            self._folder.look()
-            saved = self._read(self._find(name_or_id))
+            saved = self._read(self._find_anywhere(name_or_id))
         voice = saved.voice
         if voice.codec_id != codec_id:
             raise VoiceConflict(
@@ -182,7 +209,7 @@ class VoiceStore:
     def _add(self, voice: Voice, codes: bytes) -> Voice:
         """Save `voice` as a new one: with another id, and its name as it is kept."""
         with self._lock:
-            self._folder.look()
+            self._look_now()
             new = replace(voice, id=secrets.token_hex(16), name=self._new_name(voice.name))
             self._folder.save(new, codes)
             return new
@@ -213,15 +240,33 @@ class VoiceStore:
         entry = self._folder.entries.get(voice_id)
         return entry is not None and entry.voice is None
 
-    def _find(self, name_or_id: str) -> Voice:
+    def _known(self, name_or_id: str) -> Voice | None:
         entry = self._folder.entries.get(name_or_id)
         if entry is not None:
-            found = entry.voice
-        else:
-            found = self._named(name_or_id) or self._shipped.find(name_or_id)
+            return entry.voice
+        return self._named(name_or_id) or self._shipped.find(name_or_id)
+
+    def _find(self, name_or_id: str) -> Voice:
+        """Of the voices that are known now."""
+        found = self._known(name_or_id)
         if found is None:
             raise UnknownVoice(self._unknown(name_or_id))
         return found
+
+    def _find_anywhere(self, name_or_id: str) -> Voice:
+        """What is not known here may just have been saved by another server."""
+        self._folder.look()
+        found = self._known(name_or_id)
+        if found is not None:
+            return found
+        self._folder.look(MISSED_S)
+        self._folder.check()
+        return self._find(name_or_id)
+
+    def _look_now(self) -> None:
+        """Before something is changed."""
+        self._folder.look(0.0)
+        self._folder.check()
 
     def _find_own(self, name_or_id: str) -> Voice:
         """A voice that may be changed."""

@@ -10,7 +10,7 @@ import msgspec
 from backend.core import LANGUAGES, ReferenceCodes
 from backend.errors import BadField
 from backend.voices import sealed
-from backend.voices.name import is_id
+from backend.voices.name import checked_name, is_id
 
 VOICE_SUFFIX = ".voice"
 MAX_TRANSCRIPT_CHARACTERS = 5000
@@ -114,6 +114,15 @@ def check_foreign(saved: Saved) -> None:
     problem = _problem(saved.voice)
     if problem:
         raise sealed.DamagedFile(problem)
+
+
+def check_names(voice: Voice) -> None:
+    """Raise `DamagedFile` unless it may be called and described as it is."""
+    try:
+        checked_name(voice.name)
+        check_texts(voice.transcript, voice.description)
+    except BadField as error:
+        raise sealed.DamagedFile(str(error).rstrip(".")) from None
 
 
 def check_texts(transcript: str, description: str) -> None:

@@ -1,6 +1,5 @@
 """`/v1/references/…`: saved voices, as clients of the Fish server keep them by name."""
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -9,11 +8,11 @@ from fastapi.responses import JSONResponse
 from msgspec import Meta
 
 from backend.api.arrival import read_bytes
-from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, read_body, unless_hung_up
 from backend.api.fish.body import decode, wire_of
 from backend.api.fish.voices import naming
 from backend.api.headers import add_warnings
+from backend.api.listing import of_voices
 from backend.api.openapi import (
     JSON,
     MSGPACK,
@@ -27,6 +26,7 @@ from backend.api.openapi import (
 from backend.api.voices import save_voice
 from backend.errors import BadField
 from backend.languages import one_language
+from backend.voices.threads import in_store
 
 router = APIRouter(prefix="/v1/references")
 
@@ -135,7 +135,7 @@ async def add(request: Request, backend: Backend, origin: Asked) -> Response:
     return response
 
 
-@router.get("/list", response_class=Response, responses=_answers(_LISTED))
+@router.get("/list", response_class=Response, responses=_answers(_LISTED) | errors(503))
 async def list_references(request: Request, backend: Backend) -> Response:
     """The names of the saved voices."""
 
@@ -144,7 +144,7 @@ async def list_references(request: Request, backend: Backend) -> Response:
         message = f"{len(names)} {'voice is' if len(names) == 1 else 'voices are'} saved."
         return _answer(request, {"success": True, "reference_ids": names, "message": message})
 
-    return await in_bulk(listed)
+    return await of_voices(backend.voices, listed)
 
 
 @router.delete(
@@ -157,7 +157,7 @@ async def delete(request: Request, backend: Backend) -> Response:
     """Delete a voice, by name or id."""
     asked: _Deletion = await _read(request, _Deletion)
     name = asked.reference_id
-    await asyncio.to_thread(backend.voices.delete, name)
+    await in_store(backend.voices.delete, name)
     return _answer(
         request, {"success": True, "message": f"{name} is deleted.", "reference_id": name}
     )
@@ -174,7 +174,7 @@ async def update(request: Request, backend: Backend) -> Response:
     asked: _Renaming = await _read(request, _Renaming)
     old, new = asked.old_reference_id, asked.new_reference_id
     with naming("new_reference_id"):
-        voice = await asyncio.to_thread(backend.voices.update, old, name=new)
+        voice = await in_store(backend.voices.update, old, name=new)
     message = f"It is called {voice.name} now."
     return _answer(
         request,

@@ -1,6 +1,5 @@
 """`/model…`: saved voices, as clients of Fish Audio make, list, change and delete them."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -10,9 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from backend.api.arrival import FIELDS_BYTES, read_form
-from backend.api.bulk import in_bulk
 from backend.api.dependencies import Asked, Backend, unless_hung_up
 from backend.api.headers import add_warnings
+from backend.api.listing import of_voices
 from backend.api.openapi import (
     FORMS,
     JSON,
@@ -25,6 +24,7 @@ from backend.core import RECORDING_FORMATS
 from backend.errors import BadField, BadReference, UploadTooLarge
 from backend.languages import one_language
 from backend.voices.store import Voice
+from backend.voices.threads import in_store
 
 router = APIRouter(prefix="/model")
 
@@ -83,7 +83,7 @@ class FishModels(BaseModel):
     items: list[FishModel]
 
 
-@router.get("", response_model=FishModels, responses=errors(422))
+@router.get("", response_model=FishModels, responses=errors(422, 503))
 async def list_models(
     backend: Backend,
     page_size: Annotated[int, Query(ge=1, le=1000)] = 10,
@@ -106,7 +106,7 @@ async def list_models(
         models = FishModels(total=len(found), items=[_model(voice) for voice in page])
         return models.model_dump_json(by_alias=True)
 
-    return Response(await in_bulk(listed), media_type=JSON)
+    return Response(await of_voices(backend.voices, listed), media_type=JSON)
 
 
 @router.post(
@@ -173,10 +173,10 @@ async def create_model(
     return _model(voice)
 
 
-@router.get("/{model_id}", responses=errors(404))
+@router.get("/{model_id}", responses=errors(404, 503))
 async def get_model(backend: Backend, model_id: str) -> FishModel:
     """One voice, by id or name."""
-    return _model(await asyncio.to_thread(backend.voices.get, model_id))
+    return _model(await in_store(backend.voices.get, model_id))
 
 
 @router.patch(
@@ -203,7 +203,7 @@ async def update_model(
     finally:
         await form.close()
     with naming("title"):
-        voice = await asyncio.to_thread(
+        voice = await in_store(
             backend.voices.update,
             model_id,
             name=title,
@@ -214,10 +214,10 @@ async def update_model(
     return _model(voice)
 
 
-@router.delete("/{model_id}", status_code=204, responses=errors(404, 409, 507))
+@router.delete("/{model_id}", status_code=204, responses=errors(404, 409, 503, 507))
 async def delete_model(backend: Backend, model_id: str) -> None:
     """Delete a voice, by id or name."""
-    await asyncio.to_thread(backend.voices.delete, model_id)
+    await in_store(backend.voices.delete, model_id)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 
 from backend.api.answer import Events, answer
 from backend.api.arrival import FIELDS_BYTES, read_bytes
-from backend.api.bulk import by_size, in_bulk
+from backend.api.bulk import by_size
 from backend.api.dependencies import Asked, Backend
 from backend.api.headers import add_warnings
-from backend.api.listing import Listing
+from backend.api.listing import Listing, of_voices
 from backend.api.openai.body import (
     BUILT_IN_VOICES,
     DEFAULT_VOICE,
@@ -35,7 +35,7 @@ from backend.errors import ShoalError, quoted
 from backend.languages import one_language
 from backend.serving.session import SpeechSession
 from backend.smart_backend import SmartBackend
-from backend.voices.store import Voice
+from backend.voices.store import Voice, VoiceStore
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -175,11 +175,18 @@ def _is_streamed(fields: OpenAISpeech, request: Request) -> bool:
             "voices": [{"id": "ann", "name": "ann"}, {"id": "alloy", "name": "alloy"}],
         },
         "The saved voices in `data`; every name that `voice` takes in `voices`.",
-    ),
+    )
+    | errors(503),
 )
 async def voices(backend: Backend) -> Response:
     """What `voice` may be: the saved voices, and the names of the default voice."""
-    return Response(await in_bulk(lambda: _LISTING.of(backend.voices)), media_type=JSON)
+    return Response(
+        await of_voices(backend.voices, lambda: _LISTING.of(backend.voices)), media_type=JSON
+    )
+
+
+def _named(store: VoiceStore) -> list[dict[str, str]]:
+    return [{"name": each} for each in _names(store.list())]
 
 
 def _names(saved: Sequence[Voice]) -> list[str]:
@@ -226,7 +233,7 @@ async def models(backend: Backend) -> dict[str, Any]:
 
 @router.get(
     "/models/{name:path}",
-    responses=example(_MODEL_EXAMPLE | _SPEAKS_EXAMPLE, "The model.") | errors(404),
+    responses=example(_MODEL_EXAMPLE | _SPEAKS_EXAMPLE, "The model.") | errors(404, 503),
 )
 async def model(backend: Backend, name: str) -> Any:
     """One of them, and how it speaks, as speaches tells it."""
@@ -240,7 +247,7 @@ async def model(backend: Backend, name: str) -> Any:
         "language": list(info.languages) if info else [],
         "sample_rate": info.sample_rate_hz if info else None,
     }
-    voices = await in_bulk(lambda: [{"name": each} for each in _names(backend.voices.list())])
+    voices = await of_voices(backend.voices, lambda: _named(backend.voices))
     return found | speaks | {"voices": voices}
 
 
