@@ -36,6 +36,7 @@ from backend.api.status import STATUS, retry_headers, status_of
 from backend.errors import BadField, EngineDown, ShoalError
 from backend.hardware.deployment import Deployment
 from backend.listening import local_url
+from backend.serving.fleet import Fleet
 from backend.settings import Settings
 from backend.smart_backend import SmartBackend
 from backend.version import shoal_version
@@ -45,14 +46,17 @@ def create_app(
     settings: Settings,
     worker_command: tuple[str, ...] | None = None,
     deployment: Deployment | None = None,
+    fleet: Fleet | None = None,
 ) -> FastAPI:
-    """The app; `worker_command` puts another program in the worker's place, `machine` another
-    machine in that of this one.
+    """The app; `worker_command` puts another program in the worker's place, `deployment` another
+    machine in that of this one, `fleet` other workers in that of this machine's.
 
     Raises what `Deployment.look` raises: `BadSetting`, `BadCheckpoint`, `NotEnoughMemory`.
     """
     statuses = {kind.code: int(status) for kind, status in STATUS.items()}
-    backend = SmartBackend(settings, worker_command, deployment=deployment, statuses=statuses)
+    backend = SmartBackend(
+        settings, worker_command, deployment=deployment, statuses=statuses, fleet=fleet
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

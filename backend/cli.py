@@ -6,8 +6,9 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn, get_args
+from typing import Annotated, BinaryIO, NoReturn, get_args
 
 import typer
 from loguru import logger
@@ -43,9 +44,6 @@ from backend.report.page import write_report
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
 from backend.tuning.terminal import tune_here
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Speak with Fish Speech checkpoints.",
@@ -96,17 +94,20 @@ def serve(
     ui: Annotated[bool, typer.Option("--ui", help="Show the Gradio page, too.")] = False,
     ui_port: Annotated[int | None, typer.Option(help="Port of that page; else 7860.")] = None,
     opens_browser: OpensBrowser = True,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Speak on a Ray cluster.")] = False,
 ) -> None:
     """Serve over HTTP until stopped."""
     with ExitStack() as stack:
         with _one_line_errors():
             settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
             refuse_open(settings)
-            deployment = Deployment.look(settings)
             listener = stack.enter_context(listen(settings.host, settings.port))
             settings = settings.model_copy(update={"port": listener.getsockname()[1]})
             _log(settings.log_level, settings.log_bytes_per_minute)
-            http = create_app(settings, deployment=deployment)
+            if cluster:
+                http = stack.enter_context(import_module("backend.cluster").cluster_app(settings))
+            else:
+                http = create_app(settings, deployment=Deployment.look(settings))
             page = _page_beside(settings, ui_port, opens_browser) if ui else None
         backend: SmartBackend = http.state.backend
         Server(http, settings, backend.stop_admitting, page).run(sockets=[listener])

@@ -13,9 +13,7 @@ from backend.core import MIB, EngineInfo, Plan, ReferenceCodes, SpeechRequest
 from backend.errors import Aborted, BadCheckpoint, BadSetting, NotEnoughMemory, ShoalError
 from backend.hardware.affinity import CPUAffinityManager
 from backend.hardware.deployment import Deployment
-from backend.hardware.memory import (
-    MemoryBudgetManager,
-)
+from backend.hardware.memory import MemoryBudgetManager
 from backend.hardware.pressure import (
     RunningConfig,
     ThrottlingRisk,
@@ -66,12 +64,13 @@ class SmartBackend:
         start_attempts: int | None = None,
         deployment: Deployment | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
+        fleet: Fleet | None = None,
     ) -> None:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
         self.deployment = deployment or Deployment.look(settings)
-        self.fleet = Fleet(settings, self.deployment, command, start_attempts)
+        self.fleet = fleet or Fleet(settings, self.deployment, command, start_attempts)
         self._cpu_lane = CpuLane(settings, self.deployment.hardware, command, self.fleet.quiet)
         self.tuning = BackgroundTuning(settings, self.fleet)
         self.references = References(settings)

@@ -142,10 +142,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "settings",
         "api",
+        "serving.fleet",
         "hardware.deployment",
         "listening",
         "smart_backend",
         "version",
+    },
+    "cluster": {
+        *("core", "errors", "settings", "logs", "audio", "model.reading", "thermometer"),
+        *("hardware", "serving", "app", "api.guard"),
+        *("worker.client", "worker.messages", "worker.transport"),
     },
     "cli": {
         *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
@@ -302,6 +308,21 @@ def test_neither_page_brings_the_other_along() -> None:
     assert "streamlit" not in roots_of(gradio) and "gradio" not in roots_of(streamlit)
     needed = {module for module in UI_MODULES if ours_is_code(module)} - {"ui"}
     assert needed <= gradio | streamlit, "a module that no page needs"
+
+
+RAY_MODULES = {"application", "command", "deployments", "handles", "router"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_ray_stays_in_its_room(module: str) -> None:
+    """And there in few modules: what decides is tested without it."""
+    roots = {name.split(".")[0] for name in imported(MODULES[module])}
+    assert "ray" not in roots or module in {f"cluster.{name}" for name in RAY_MODULES}
+
+
+def test_plain_server_never_imports_ray() -> None:
+    code = "import sys, backend.app, backend.cli; sys.exit('ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_http_process_never_imports_torch() -> None:

@@ -46,8 +46,21 @@ class Fleet:
             quiet=self.quiet,
         )
         self.foresight = Foresight(settings, lambda: self.lead.deployment, self.quiet)
+        self.lanes = self._made(settings, deployment, command, start_attempts)
+        self._number = {lane: number for number, lane in enumerate(self.lanes)}
+        self._starting: set[asyncio.Task[None]] = set()
+        self._waking: dict[Lane, asyncio.Task[ShoalError | None]] = {}
+
+    def _made(
+        self,
+        settings: Settings,
+        deployment: Deployment,
+        command: tuple[str, ...] | None,
+        start_attempts: int | None,
+    ) -> tuple[Lane, ...]:
+        """The lanes that it begins with."""
         each = deployment.each()
-        self.lanes: tuple[Lane, ...] = tuple(
+        lanes = tuple(
             Lane(
                 settings,
                 one,
@@ -60,15 +73,13 @@ class Fleet:
             )
             for one in each
         )
-        self._number = {lane: number for number, lane in enumerate(self.lanes)}
-        for lane in self.lanes:
+        for lane in lanes:
             if not lane.plan.device_uuid:  # a GPU's memory is one worker's alone
-                lane.beside = [other for other in self.lanes if other is not lane]
+                lane.beside = [other for other in lanes if other is not lane]
         if settings.engine == "shoal":  # what the published package takes is not known
-            for lane in self.lanes:
+            for lane in lanes:
                 lane.check_load()
-        self._starting: set[asyncio.Task[None]] = set()
-        self._waking: dict[Lane, asyncio.Task[ShoalError | None]] = {}
+        return lanes
 
     @property
     def lead(self) -> Lane:

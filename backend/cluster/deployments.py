@@ -1,0 +1,160 @@
+"""The deployments of Serve: replicas that speak, and the ingress with the whole of the HTTP API."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+from ray.serve.handle import DeploymentHandle
+
+from backend.app import create_app
+from backend.cluster.allotted import settings_for
+from backend.cluster.engine import Engine
+from backend.cluster.fleet import ClusterFleet
+from backend.cluster.handles import RayReplicas
+from backend.cluster.told import Described, Pressure, Report
+from backend.logs import log_to_stderr
+from backend.settings import Settings
+
+_CALLS = 10_000
+"""Calls of one replica together: its rows are the queue's affair."""
+DRAIN_S = 600.0
+"""A replica that is to end may finish what it speaks for so long."""
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Serve's log: what becomes of requests, the app logs."""
+ROUTER = "backend.cluster.router.NamedReplica"
+POLICY = "backend.cluster.scaling:replicas"
+
+
+class EngineReplica:
+    """`Engine` as Serve calls it."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # as Serve has it
+        log_to_stderr(settings.log_level)
+        context, runtime = serve.get_replica_context(), ray.get_runtime_context()
+        self._name = context.replica_id.unique_id
+        node = runtime.get_node_id()
+        cpus = float(runtime.get_assigned_resources().get("CPU", 0.0))
+        settings = settings_for(settings, cpus, _cpus_of(node))
+        self._engine = Engine(settings, self._name, node)
+        try:
+            await self._engine.start()
+        except BaseException:
+            await self._engine.close()
+            raise
+
+    async def ask(self, message: bytes, *, to: str) -> AsyncGenerator[bytes, None]:
+        """Speak, encode or decode; nothing where another is meant, which is gone."""
+        if self._is_meant(to):
+            async with aclosing(self._engine.ask(message)) as answer:
+                async for block in answer:
+                    yield block
+
+    async def tell(self, message: bytes, *, to: str) -> bytes | None:
+        """Answer what is no request; None where another is meant."""
+        return await self._engine.tell(message) if self._is_meant(to) else None
+
+    async def describe(self, *, to: str) -> Described | None:
+        """What it is; None where another is meant."""
+        return self._engine.describe() if self._is_meant(to) else None
+
+    async def report(self, pressure: Pressure, *, to: str) -> Report | None:
+        """How it is; None where another is meant."""
+        if not self._is_meant(to):
+            return None
+        self._engine.take(pressure)
+        return self._engine.report()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For Serve's autoscaler."""
+        return self._engine.stats()
+
+    async def check_health(self) -> None:
+        """For Serve, which starts another in its place."""
+        self._engine.check_health()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            await self._engine.close()
+
+    def _is_meant(self, to: str) -> bool:
+        return to in ("", self._name)
+
+
+@serve.ingress()
+class Ingress:
+    """The app of the plain server, whose workers are the replicas of `engines`."""
+
+    async def __init__(  # type: ignore[misc] # as Serve has it
+        self, settings: Settings, *engines: DeploymentHandle
+    ) -> None:
+        log_to_stderr(settings.log_level)
+        self._settings = settings
+        self._kinds = [RayReplicas(handle) for handle in engines]
+        self._described = await self._kinds[0].describe("")
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return app_of(self._settings, self._described, self._kinds)
+
+
+def app_of(settings: Settings, described: Described, kinds: list[RayReplicas]) -> FastAPI:
+    """The whole of the HTTP API in front of replicas, one of which is `described`."""
+    fleet = ClusterFleet(settings, described, kinds)
+    return create_app(settings, deployment=described.deployment, fleet=fleet)
+
+
+def engines(name: str, settings: Settings, actor: Mapping[str, Any], most: int) -> Any:
+    """The deployment of replicas called `name`, each with what `actor` says of its machine.
+
+    SHOAL_WORKERS says how many there are; by default as many as the queue needs, up to `most`.
+    """
+    number = settings.worker_count
+    return (
+        serve.deployment(EngineReplica)
+        .options(
+            name=name,
+            num_replicas=number if number is not None else "auto",
+            autoscaling_config=None if number is not None else scaling(most),
+            ray_actor_options=dict(actor),
+            max_ongoing_requests=_CALLS,
+            graceful_shutdown_wait_loop_s=0.5,
+            graceful_shutdown_timeout_s=DRAIN_S,
+            health_check_period_s=5.0,
+            logging_config=QUIET,
+            request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        )
+        .bind(settings)
+    )
+
+
+def scaling(most: int, least: int = 1) -> AutoscalingConfig:
+    """By the queue, with Serve's own delays."""
+    return AutoscalingConfig(
+        min_replicas=least,
+        max_replicas=most,
+        policy=AutoscalingPolicy(policy_function=POLICY),
+    )
+
+
+def ingress(settings: Settings, *bound: Any) -> Any:
+    """The deployment that answers HTTP with the replicas of `bound`."""
+    return (
+        serve.deployment(Ingress)
+        .options(
+            name="Ingress",
+            num_replicas=1,
+            max_ongoing_requests=_CALLS,
+            graceful_shutdown_timeout_s=DRAIN_S,
+            ray_actor_options={"num_cpus": 0},
+            logging_config=QUIET,
+        )
+        .bind(settings, *bound)
+    )
+
+
+def _cpus_of(node_id: str) -> float:
+    nodes = {str(each["NodeID"]): each for each in ray.nodes()}
+    return float(nodes[node_id]["Resources"].get("CPU", 0.0))

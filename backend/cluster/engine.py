@@ -1,0 +1,235 @@
+"""A replica of the cluster: a worker of this machine, as the plan for it says, and its queue.
+
+It is what the plain server has beneath its requests, and asked for one sentence at a time. Needs no
+Ray: `deployments` makes a deployment of it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+
+from loguru import logger
+
+from backend.audio.container import decoding_bytes
+from backend.cluster.told import Described, Pressure, Report
+from backend.cluster.wire import asked, saying
+from backend.core import EngineInfo
+from backend.errors import EngineDown, EngineFailed, ShoalError
+from backend.hardware.deployment import Deployment
+from backend.hardware.memory import Demand
+from backend.logs import log_fault
+from backend.model.reading import wide_share
+from backend.serving.fleet import Fleet
+from backend.serving.lane import Lane
+from backend.serving.slots import Work
+from backend.settings import Settings
+from backend.worker.messages import (
+    ClearCaches,
+    Cleared,
+    Configure,
+    Configured,
+    DecodeCodes,
+    Decoded,
+    Done,
+    Encoded,
+    EncodeVoice,
+    Failed,
+    FromWorker,
+    Pcm,
+    Speak,
+)
+
+_INGRESS = "ingress"
+"""Whose turn it is, ingresses decide; here all they ask for is one client's."""
+_ALL_ROWS, _ALL_WAIT = 1024, 10_000
+
+Say = Callable[[FromWorker], None]
+"""Hands a message on, without waiting."""
+
+
+class Engine:
+    """Speaks sentences, encodes and decodes voices, each call a request of Serve.
+
+    Raises what `Deployment.look` raises, and `NotEnoughMemory` where its worker would not fit.
+    """
+
+    def __init__(
+        self, settings: Settings, replica: str, node: str, command: tuple[str, ...] | None = None
+    ) -> None:
+        """`command` starts another program in the worker's place."""
+        told = {
+            "workers": "1",
+            "max_batch_per_client": _ALL_ROWS,
+            "queue_limit": _ALL_WAIT,
+            "unload_after_s": 0.0,  # Serve ends replicas that nobody needs
+        }
+        settings = settings.model_copy(update=told)
+        self._replica, self._node = replica, node
+        self._deployment = Deployment.look(settings)
+        for level, line in self._deployment.plan.log_lines:
+            logger.log(level, "{}", line)
+        self._fleet = Fleet(settings, self._deployment, command)
+        self._pressure = Pressure(0, 0.0)
+
+    async def start(self) -> None:
+        """Wait until it can speak; `EngineDown` once it is clear that it never will."""
+        self._fleet.start()
+        info = await self._fleet.ready()
+        plan = self._lane.plan
+        if plan.device_uuid and info.device == "cpu":
+            raise EngineDown(f"torch {info.torch_version} cannot use {plan.device.value}")
+
+    async def close(self) -> None:
+        """End the worker."""
+        await self._fleet.close()
+
+    def check_health(self) -> None:
+        """Raise where it will never speak again."""
+        state = self._lane.worker.state
+        if state.phase == "stopped":
+            raise EngineDown(f"The worker is stopped: {state.reason}.")
+
+    @property
+    def _lane(self) -> Lane:
+        return self._fleet.lead
+
+    # -- what it is asked -------------------------------------------------------------------------
+
+    async def ask(self, message: bytes) -> AsyncGenerator[bytes, None]:
+        """Speak, encode or decode; what the worker says to it, in blocks. Closing this before its
+        end gives it up in the worker."""
+        made, waiting = asyncio.Event(), list[FromWorker]()
+
+        def say(said: FromWorker) -> None:
+            waiting.append(said)
+            made.set()
+
+        task = asyncio.create_task(self._answer(message, say), name="asked")
+        task.add_done_callback(lambda _: made.set())
+        try:
+            while True:
+                await made.wait()
+                made.clear()
+                if waiting:
+                    block = saying(*waiting)
+                    waiting.clear()
+                    yield block
+                elif task.done():
+                    return
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def tell(self, message: bytes) -> bytes:
+        """Change how the worker goes on, or clear its caches; its answer."""
+        match asked(message):
+            case Configure(num_threads, cache_limit_mb):
+                lane = self._lane
+                config = replace(lane.asked, num_threads=num_threads, cache_limit_mb=cache_limit_mb)
+                await self._fleet.configure(lambda _: config)
+                now = lane.config
+                return saying(Configured(now.num_threads, now.cache_limit_mb))
+            case ClearCaches():
+                return saying(Cleared(await self._fleet.clear_caches()))
+            case other:
+                raise TypeError(f"{type(other).__name__} is no question")
+
+    def describe(self) -> Described:
+        """What it is."""
+        return Described(self._replica, self._node, self._deployment, self.report())
+
+    def report(self) -> Report:
+        """How it is now."""
+        lane = self._lane
+        worker, cooling, shortage = lane.worker, lane.cooling, lane.shortage
+        return Report(
+            state=worker.state,
+            info=worker.info,
+            way=worker.way_state,
+            load=worker.load,
+            pid=worker.pid,
+            rows=lane.rows,
+            memory=lane.memory_now(),
+            machine=lane.usage.load(),
+            heat=lane.usage.heat(),
+            config=lane.config,
+            footing=lane.footing,
+            thermal={**cooling.status(), "level": cooling.level, "warning": cooling.warning()},
+            ladder=shortage.status(),
+        )
+
+    def take(self, pressure: Pressure) -> None:
+        """Know how much an ingress has to do."""
+        self._pressure = pressure
+
+    def stats(self) -> dict[str, float]:
+        """What the autoscaler goes by, see `scaling`."""
+        return {
+            "rows": float(self._lane.rows),
+            "inside": float(self._pressure.inside),
+            "wait_s": self._pressure.wait_s,
+        }
+
+    # -- what it does -----------------------------------------------------------------------------
+
+    async def _answer(self, message: bytes, say: Say) -> None:
+        request = asked(message)
+        assert isinstance(request, Speak | EncodeVoice | DecodeCodes)
+        request_id = request.request_id
+        try:
+            say(await self._work(request, say))
+        except ShoalError as error:
+            say(Failed(request_id, error.code, str(error)))
+        except Exception as error:  # noqa: BLE001 - the boundary of a call: it is answered
+            log_fault("A call has failed.", error=error)
+            say(Failed(request_id, EngineFailed.code, f"{type(error).__name__}: {error}"))
+
+    async def _work(self, request: Speak | EncodeVoice | DecodeCodes, say: Say) -> FromWorker:
+        info = await self._lane.speaker.ready()
+        demand = _demand(request, info)
+        with self._fleet.admission.enter(_INGRESS, demand.characters) as admitted:
+            work: Work = "speak" if isinstance(request, Speak) else "encode"
+            with await admitted.slot(demand, work, _voice(request)) as slot:
+                speaker = slot.station.speaker
+                match request:
+                    case Speak():
+                        done = await speaker.speak(request, _pcm(request.request_id, say))
+                        slot.done(demand.characters, done.stats.audio_s)
+                        return Done(request.request_id, done.stats, done.codes)
+                    case EncodeVoice():
+                        return Encoded(request.request_id, await speaker.encode(request))
+                    case DecodeCodes():
+                        _pcm(request.request_id, say)(await speaker.decode(request))
+                        return Decoded(request.request_id)
+
+
+def _pcm(request_id: str, say: Say) -> Callable[[bytes], None]:
+    return lambda samples: say(Pcm(request_id, samples))
+
+
+def _voice(request: Speak | EncodeVoice | DecodeCodes) -> int | None:
+    """The voice whose prompt has to be read."""
+    references = request.references if isinstance(request, Speak) else ()
+    return hash(references) if references else None
+
+
+def _demand(request: Speak | EncodeVoice | DecodeCodes, info: EngineInfo) -> Demand:
+    match request:
+        case Speak(text=text, references=references):
+            frames = sum(each.codes.frames for each in references)
+            return Demand(
+                *(len(text), len(text)),
+                open_segments=1,
+                reference_s=frames / info.frame_rate_hz,
+                wide_share=wide_share(text),
+            )
+        case EncodeVoice(audio=audio):
+            return Demand(
+                *(1, 1),
+                open_segments=1,
+                encoded_s=info.max_reference_s,
+                decoding_bytes=decoding_bytes(audio),
+            )
+        case DecodeCodes(codes=codes):
+            decoded_s = codes.frames / info.frame_rate_hz
+            return Demand(1, 1, open_segments=1, decoded_s=decoded_s)

@@ -1,0 +1,131 @@
+"""Replicas of the cluster without Ray: engines with scripted workers, in this process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+
+from backend.app import create_app
+from backend.cluster.engine import Engine
+from backend.cluster.fleet import ClusterFleet
+from backend.cluster.told import Described, Pressure, Report
+from backend.errors import EngineDown
+from tests.scripted import command, settings
+
+Told = Callable[[frozenset[str]], None]
+
+
+class LocalReplicas:
+    """The `told.Replicas` of engines that a test starts, ends and kills."""
+
+    kind = "Engine"
+
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        self.engines: dict[str, Engine] = {}
+        self.dead: set[str] = set()
+        self.pressures: list[Pressure] = []
+        self.woken = 0
+        self.given_up = 0
+        self._values = values or {}
+        self._told: Told = lambda _: None
+        self._died: dict[str, asyncio.Event] = {}
+        self._numbers = iter(range(100))
+
+    async def start(self, **script: Any) -> str:
+        """One more; its name."""
+        name = f"r{next(self._numbers)}"
+        engine = Engine(settings(**self._values), name, "node", command(**script))
+        await engine.start()
+        self.engines[name], self._died[name] = engine, asyncio.Event()
+        self._tell()
+        return name
+
+    async def kill(self, name: str) -> None:
+        """End it as its machine's death would; nothing is told but what a call finds out."""
+        self.dead.add(name)
+        self._died[name].set()
+        await self.engines[name].close()
+
+    def leave(self, name: str) -> None:
+        """Ask for nothing more there: it is to end."""
+        self._told(frozenset(self.engines) - self.dead - {name})
+
+    def _tell(self) -> None:
+        self._told(frozenset(self.engines) - self.dead)
+
+    def watch(self, told: Told) -> None:
+        self._told = told
+        self._tell()
+
+    async def wake(self) -> None:
+        self.woken += 1
+        if not set(self.engines) - self.dead:
+            await self.start()
+
+    async def describe(self, replica: str) -> Described:
+        return self._of(replica).describe()
+
+    async def report(self, replica: str, pressure: Pressure) -> Report:
+        self.pressures.append(pressure)
+        self._of(replica).take(pressure)
+        return self._of(replica).report()
+
+    async def tell(self, replica: str, message: bytes) -> bytes:
+        return await self._of(replica).tell(message)
+
+    async def ask(self, replica: str, message: bytes) -> AsyncGenerator[bytes, None]:
+        is_over = False
+        dying = asyncio.create_task(self._died[replica].wait())
+        answer = self._of(replica).ask(message)
+        step: asyncio.Future[bytes] | None = None
+        try:
+            while True:
+                step = asyncio.ensure_future(anext(answer, b""))
+                await asyncio.wait({step, dying}, return_when=asyncio.FIRST_COMPLETED)
+                if dying.done():
+                    raise EngineDown(f"The replica {replica} has died.")
+                if not (block := step.result()):
+                    is_over = True
+                    return
+                yield block
+        finally:
+            self.given_up += not (is_over or dying.done())
+            for each in (dying, step):
+                if each is not None:
+                    each.cancel()
+                    await asyncio.gather(each, return_exceptions=True)
+            await answer.aclose()
+
+    async def close(self) -> None:
+        for name, engine in self.engines.items():
+            if name not in self.dead:
+                await engine.close()
+
+    def _of(self, replica: str) -> Engine:
+        if replica in self.dead or not self.engines:
+            self._tell()
+            raise EngineDown(f"The replica {replica} has died.")
+        return self.engines[replica or next(iter(self.engines))]
+
+
+@asynccontextmanager
+async def cluster(
+    *scripts: dict[str, Any], **values: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, LocalReplicas, ClusterFleet]]:
+    """A client of the app in front of a replica for each script."""
+    replicas = LocalReplicas(values)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(replicas.close)
+        for script in scripts:
+            await replicas.start(**script)
+        described = await replicas.describe("")
+        chosen = settings(**values)
+        fleet = ClusterFleet(chosen, described, [replicas])
+        app = create_app(chosen, deployment=described.deployment, fleet=fleet)
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60.0
+        )
+        yield await stack.enter_async_context(http), replicas, fleet
