@@ -112,6 +112,7 @@ def test_vendor_and_model(cpuinfo: str, vendor: str, model: str) -> None:
         ("Features\t: half thumb neon vfpv3", {"neon"}),
         ("Features\t: fp asimd sve svebf16 i8mm bf16", {"neon", "bf16"}),
         ("Features\t: fp asimd svebf16", {"neon"}),
+        ("Features\t: fp asimd asimdhp asimddp", {"neon", "dotprod"}),
         ("vmx flags\t: vnmi avx2", set()),
     ],
 )

@@ -9,7 +9,9 @@ import pytest
 from backend.core import MIB, Choice, Plan
 from backend.errors import BadSetting
 from backend.hardware.machine import GIB, Hardware
+from backend.hardware.measured import LEAST_KEPT
 from backend.hardware.pressure import RunningConfig
+from backend.serving.launch import worker_config
 from tests.computers import (
     A100,
     DEMO,
@@ -19,6 +21,7 @@ from tests.computers import (
     S1,
     SIZED,
     V100,
+    Given,
     computer,
     cpu_of,
     gpu_of,
@@ -75,7 +78,7 @@ def test_precision_and_quantization(machine: Hardware, precision: str, quantizat
     assert (made.precision.value, made.quantization.value) == (precision, quantization)
 
 
-def test_a_small_checkpoint_stays_as_it_is() -> None:
+def test_a_small_checkpoint_stays_as_it_is_where_int8_is_no_faster() -> None:
     for machine in (computer(I5, 8), computer(I5, 32, limit_gib=2), computer(I7, 32, RTX_3060)):
         made = plan_for(machine, DEMO)
         assert (made.quantization.value, made.quantization.source) == ("none", "checkpoint")
@@ -84,6 +87,18 @@ def test_a_small_checkpoint_stays_as_it_is() -> None:
     assert plan_for(computer(cpu), DEMO).precision == Choice(
         "fp32", "shoal-demo is small: bf16 would save too little", "checkpoint"
     )
+
+
+def test_a_small_checkpoint_is_held_in_int8_for_speed_alone() -> None:
+    cpu = cpu_of("Xeon", 8, features=frozenset({"avx2", "avx512", "vnni"}))
+    for limit_gib in (None, 2):  # never int4, nor a warning that it can be heard
+        made = plan_for(computer(cpu, 16, limit_gib=limit_gib), replace(DEMO, decoder_bytes=2))
+        assert (made.quantization.value, made.quantization.source) == ("int8", "checkpoint")
+        assert made.notes == ("CPU-only with FP32 precision, INT8 quantization + kernels in C",)
+    told = worker_config(Given(), made)
+    assert (told.quantization, told.least_kept) == ("int8", LEAST_KEPT)
+    by_tier = worker_config(Given(), plan_for(computer(cpu, 16), SIZED))
+    assert (by_tier.quantization, by_tier.least_kept) == ("int8", 0)
 
 
 def test_int4_below_6_gib_of_limit_with_a_warning() -> None:

@@ -1,5 +1,6 @@
 """Verdicts of trials that the next start need not repeat."""
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,11 @@ import backend
 from backend.engine import agreement, ways
 from backend.engine.agreement import Agreement
 from backend.engine.frame import State, Way
+from backend.model import checkpoint
 from backend.worker import loaded
 from backend.worker.messages import WorkerConfig
 from backend.worker.trials import Trials
+from tests.monitored import logged
 from tests.tiny import tiny_checkpoint
 
 DEMO = Path(backend.__file__).parent / "checkpoints" / "demo"
@@ -71,3 +74,55 @@ def test_a_worker_tries_once_a_checkpoint(
     other = tiny_checkpoint(tmp_path / "other", seed=2)
     loaded.load(msgspec.structs.replace(config, model_dir=str(other)))
     assert len(compared) == 1
+
+
+def quantized(folder: Path, compiled: Path, least_kept: float) -> WorkerConfig:
+    return WorkerConfig(
+        str(folder),
+        device="cpu",
+        precision="fp32",
+        num_threads=1,
+        quantization="int8",
+        calibration_samples=4,
+        least_kept=least_kept,
+        try_compile=True,
+        compile_dir=str(compiled),
+    )
+
+
+def test_what_a_quantization_for_speed_keeps_is_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quantized(tiny_checkpoint(tmp_path / "tiny"), tmp_path / "compiled", 0.01)
+    first = loaded.load(config).info
+    assert first.quantization == "int8" and first.quality_cost is not None
+
+    def again(*_: object) -> None:
+        raise AssertionError("it is measured once more")
+
+    monkeypatch.setattr(checkpoint, "calibrate_", again)
+    assert loaded.load(config).info.quality_cost == first.quality_cost
+    assert not list((tmp_path / "compiled").glob("*.safetensors")), "packing it takes no time"
+
+
+def test_weights_are_held_in_full_where_quantization_keeps_too_few_codes(tmp_path: Path) -> None:
+    folder, compiled = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "compiled"
+    with logged("WARNING") as lines:
+        info = loaded.load(quantized(folder, compiled, 1.01)).info
+    assert (info.quantization, info.way) == ("none", "native")
+    assert any("held in full: int8 keeps only" in line for line in lines)
+    assert loaded.load(quantized(folder, compiled, 0)).info.quantization == "int8", (
+        "it is asked for"
+    )
+
+
+def test_weights_are_held_in_full_where_no_kernels_make_it_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", f"{sys.executable} -c raise(SystemExit(1))")
+    folder, compiled = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "compiled"
+    info = loaded.load(quantized(folder, compiled, 0.01)).info
+    assert (info.quantization, info.way) == ("none", "eager")
+    assert loaded.load(quantized(folder, compiled, 0)).info.quantization == "int8", (
+        "it is asked for"
+    )

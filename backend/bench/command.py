@@ -79,7 +79,7 @@ def _make_random(settings: Settings, folder: Path) -> None:
 def _held(asked: Asked, folder: Path) -> tuple[list[Held], dict[str, str]]:
     """The ways of holding the weights that this machine has room for; why it has none for others.
 
-    A voice as small as the shipped one is spoken in fp32, which others are too large for.
+    A voice as small as the shipped one may be spoken in fp32, which others are too large for.
     """
     held: list[Held] = []
     troubles: dict[str, str] = {}

@@ -12,13 +12,13 @@ from backend.serving.launch import worker_command, worker_config, worker_environ
 from backend.settings import Precision, Settings, load_settings
 from backend.worker.messages import WorkerConfig
 
-WEIGHTS: dict[str, tuple[Precision, Quantization]] = {
+WEIGHTS: dict[str, tuple[Precision | None, Quantization]] = {
     "bf16": ("bf16", "none"),
-    "int8": ("bf16", "int8"),
-    "int4": ("bf16", "int4"),
+    "int8": (None, "int8"),
+    "int4": (None, "int4"),
     "fp32": ("fp32", "none"),
 }
-"""Ways of holding weights by their names, as the settings say them."""
+"""Ways of holding weights by their names, as the settings say them; None leaves it to the plan."""
 UPSTREAM = "upstream"
 _UPSTREAM_CONTEXT = 8192
 """Positions that the published package holds keys and values of, whatever is spoken."""

@@ -57,6 +57,7 @@ _FLAGS: dict[CpuFeature, frozenset[str]] = {
     "amx": frozenset({"amx_tile"}),
     "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
     "neon": frozenset({"neon", "asimd"}),
+    "dotprod": frozenset({"asimddp"}),
 }
 """Any of these flags of /proc/cpuinfo, or of macOS's machdep.cpu, means the feature."""
 _SYSCTL: dict[CpuFeature, tuple[str, ...]] = {
@@ -64,11 +65,13 @@ _SYSCTL: dict[CpuFeature, tuple[str, ...]] = {
     "avx512": ("hw.optional.avx512f",),
     "bf16": ("hw.optional.arm.FEAT_BF16",),
     "neon": ("hw.optional.neon", "hw.optional.AdvSIMD", "hw.optional.arm64"),
+    "dotprod": ("hw.optional.arm.FEAT_DotProd",),
 }
 _WINDOWS_FEATURES: dict[CpuFeature, frozenset[int]] = {
     "avx2": frozenset({40}),
     "avx512": frozenset({41}),
     "neon": frozenset({19}),
+    "dotprod": frozenset({43}),
 }
 """By the numbers of `IsProcessorFeaturePresent`, which knows no more of these."""
 _EFFICIENCY_CAPACITY = 0.8

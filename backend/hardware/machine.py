@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CoreKind = Literal["performance", "efficiency"]
-CpuFeature = Literal["avx2", "avx512", "vnni", "amx", "bf16", "neon"]
+CpuFeature = Literal["avx2", "avx512", "vnni", "amx", "bf16", "neon", "dotprod"]
 GIB = 1024**3
 
 

@@ -126,6 +126,11 @@ class CheckpointShape:
         """The checkpoint's name."""
         return self.info.name
 
+    @property
+    def has_kernels(self) -> bool:
+        """There is a compiler for the kernels in C, for which a CPU holds its weights."""
+        return self.decoder_bytes < CODEC_ELEMENT_BYTES
+
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Read `config.json`, `codec.json` and `shoal.json`; BadCheckpoint says what is wrong."""
@@ -164,7 +169,7 @@ class CheckpointShape:
         total += sum(_int8_bytes(*shape) for shape in (*fast, head))
         if quantization == "int8":
             return total + sum(_int8_bytes(*shape) for shape in slow)
-        if device == "cpu" and self.decoder_bytes < CODEC_ELEMENT_BYTES:
+        if device == "cpu" and self.has_kernels:
             return total + sum(_six_bit_bytes(*shape) for shape in slow)
         multiple = _PACKED_ROWS.get(device.partition(":")[0], 1)
         return total + sum(_int4_bytes(*shape, multiple) for shape in slow)
@@ -257,7 +262,7 @@ class CheckpointShape:
         self, element_bytes: int, device: str, quantization: Quantization
     ) -> CacheGeometry:
         """Of rows of keys and values, which kernels of our own read in few bits."""
-        if device == "cpu" and quantization != "none" and self.decoder_bytes < CODEC_ELEMENT_BYTES:
+        if device == "cpu" and quantization != "none" and self.has_kernels:
             return CacheGeometry.packed(self.model.slow, 8 if quantization == "int8" else 6)
         return CacheGeometry.of(self.model.slow, element_bytes)
 
@@ -297,14 +302,13 @@ class CheckpointShape:
     @property
     def _decode_workspace_bytes(self) -> int:
         """Of a CPU."""
-        if self.decoder_bytes == CODEC_ELEMENT_BYTES:
-            return self.codec.decode_workspace_bytes()
-        return self.codec.native_workspace_bytes()
+        if self.has_kernels:
+            return self.codec.native_workspace_bytes()
+        return self.codec.decode_workspace_bytes()
 
     @property
     def _first_use_bytes(self) -> int:
-        is_native = self.decoder_bytes != CODEC_ELEMENT_BYTES
-        return _NATIVE_FIRST_USE_BYTES if is_native else _FIRST_USE_BYTES
+        return _NATIVE_FIRST_USE_BYTES if self.has_kernels else _FIRST_USE_BYTES
 
     def decoding_need(self, voice_s: float, device: str = "cpu") -> RequestNeed:
         """What decoding so much of a voice adds: it goes on beside whatever is being spoken."""

@@ -170,13 +170,14 @@ def _wished(
     tier, tier_reason = tier_of(hardware, device)
     gpu, memory = _gpu_of(hardware, device), hardware.memory
     room = memory.limit_bytes - safety_margin_bytes(tier, memory.limit_bytes)
-    quantization = QuantizationStrategy().choose(tier, memory, device, settings, shape)
+    strategy, cpu = QuantizationStrategy(), hardware.cpu
+    quantization = strategy.choose(tier, cpu, memory, device, settings, shape)
     unmeasured = Placement(
         device=_device_choice(hardware, device, settings),
         gpu=gpu,
         tier=tier,
         tier_reason=tier_reason,
-        precision=choose_precision(tier, hardware.cpu, gpu, device, settings, shape),
+        precision=choose_precision(tier, cpu, gpu, device, settings, shape),
         quantization=quantization,
         max_batch=_choose_max_batch(gpu, settings),
         resident_bytes=0,

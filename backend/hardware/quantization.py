@@ -4,14 +4,18 @@ from typing import Literal
 
 from backend.core import Choice, Quantization
 from backend.errors import BadSetting
-from backend.hardware.machine import GIB, Memory
+from backend.hardware.machine import GIB, Cpu, Memory
 from backend.hardware.need import CheckpointShape
 from backend.hardware.tiers import Tier
 from backend.settings import Settings
 
 MB = 1_000_000
 SMALL_CHECKPOINT_BYTES = 256 * MB
-"""Weights of a checkpoint in fp32 up to which quantization saves nobody anything."""
+"""Weights of a checkpoint in fp32 up to which quantization saves nobody any memory."""
+_BYTE_PRODUCTS = {"avx2", "avx512", "vnni", "dotprod"}
+"""Features with any of which a CPU multiplies bytes many at a time. With them the kernels in C made
+5 to 10 times the frames of the shipped voice in int8 that they made in fp32, without 0.7 times
+(MDs/BENCHMARKS.md)."""
 LOW_MEMORY_BYTES = 6 * GIB
 """The changelog's: with less memory, CPUs get INT4."""
 STRONGER: dict[Quantization, tuple[Quantization, ...]] = {
@@ -42,6 +46,7 @@ class QuantizationStrategy:
     def choose(
         self,
         tier: Tier,
+        cpu: Cpu,
         memory: Memory,
         device: str,
         settings: Settings,
@@ -59,9 +64,7 @@ class QuantizationStrategy:
             return Choice("none", "the published package keeps its weights as they are", "machine")
         wanted, reason, source = self._by_memory(tier, memory, device)
         if wanted != "none" and is_small(shape):
-            saved = shape.weight_bytes("fp32", "none") - shape.weight_bytes("fp32", wanted)
-            reason = f"{tier.name} wants {wanted}, which would save {saved / MB:.0f} MB here"
-            return Choice("none", reason, "checkpoint")
+            return _of_small(shape, tier, wanted, _why_no_kernels(cpu, device, settings, shape))
         return Choice(wanted, reason, source)
 
     def _by_memory(
@@ -75,6 +78,34 @@ class QuantizationStrategy:
             return wanted, f"{tier.name} has memory enough for full quality", "tier"
         what = "CPU-only devices always use INT8" if kind_of(device) == "cpu" else tier.name
         return wanted, f"{what}: a quarter of the weights' bytes in fp32", "tier"
+
+
+def _of_small(
+    shape: CheckpointShape, tier: Tier, wanted: Quantization, without_kernels: str
+) -> Choice[Quantization]:
+    """Of a checkpoint of which nobody needs the bytes that `wanted` saves: what is fastest.
+
+    Never int4, which changes more codes and is hardly faster.
+    """
+    if not without_kernels:
+        reason = f"{shape.name} is small: int8 is for speed, kernels in C multiply bytes faster"
+        return Choice("int8", reason, "checkpoint")
+    saved = shape.weight_bytes("fp32", "none") - shape.weight_bytes("fp32", wanted)
+    saves = f"{tier.name} wants {wanted}, which would save {saved / MB:.0f} MB here"
+    return Choice("none", f"{saves} and no time: {without_kernels}", "checkpoint")
+
+
+def _why_no_kernels(cpu: Cpu, device: str, settings: Settings, shape: CheckpointShape) -> str:
+    """Why nothing multiplies bytes faster than floats on `device`; "" where kernels in C do."""
+    if kind_of(device) != "cpu":
+        return "kernels for bytes are a CPU's"
+    if settings.torch_compile == "off":
+        return "SHOAL_TORCH_COMPILE=off leaves kernels in C out"
+    if not shape.has_kernels:
+        return "there is no C compiler"
+    if not _BYTE_PRODUCTS & cpu.features:
+        return "this CPU multiplies bytes no faster than floats"
+    return ""
 
 
 def _refuse_impossible(settings: Settings) -> None:

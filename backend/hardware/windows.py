@@ -16,8 +16,8 @@ _CORE = struct.Struct("<BB20xH")
 """Flags, efficiency class and number of groups."""
 _GROUP = struct.Struct("<QH6x")
 """Mask of logical CPUs, and the group of up to 64 that they are in."""
-_FEATURES = (19, 40, 41)
-"""PF_ARM_NEON, PF_AVX2 and PF_AVX512F of winnt.h."""
+_FEATURES = (19, 40, 41, 43)
+"""PF_ARM_NEON, PF_AVX2, PF_AVX512F and PF_ARM_V82_DP of winnt.h."""
 _PROCESSOR_KEY = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 
 

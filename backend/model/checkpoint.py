@@ -135,9 +135,9 @@ def load_checkpoint(
     Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
     bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
     With a `pool` the transformer's matrices are held as its kernels read them, and `packed_dir`
-    keeps a large quantized one as it was packed, for the next start. With `codec_in_parts` the
-    codec stays in its file, its code books apart, until `stored_codec` is asked for it; so it does
-    on a CPU only.
+    keeps for the next start what that cost, and a large quantized one as it was packed. With
+    `codec_in_parts` the codec stays in its file, its code books apart, until `stored_codec` is
+    asked for it; so it does on a CPU only.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -164,15 +164,15 @@ def load_checkpoint(
         pool = None
     fingerprint = checkpoint_fingerprint(folder)
     is_large = config.parameters >= LEAST_PARAMETERS and config.tie_word_embeddings
-    path = None
-    if pool is not None and packed_dir is not None and quantization != "none" and is_large:
+    path = kept = None
+    if pool is not None and packed_dir is not None and quantization != "none":
         path = packed_path(packed_dir, fingerprint, dtype, quantization)
-    kept = None if path is None or pool is None else read_packed(model, path, quantization, pool)
+        kept = read_packed(model, path, quantization, pool) if is_large else None
     if kept is not None:
         model = kept
     else:
         _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
-        if path is not None:
+        if path is not None and is_large:
             write_packed(model, path)
     cost = None if path is None else read_cost(path)
     if cost is None and quantization != "none" and calibration_samples:

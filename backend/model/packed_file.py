@@ -27,8 +27,8 @@ _LAYOUT = 2
 """Of the file, and of packed matrices: another number where either changes."""
 LEAST_PARAMETERS = 100_000_000
 """A smaller transformer is packed in less than a second."""
-_KEPT = 2
-"""Files that a folder holds: each is half a gigabyte and more."""
+_KEPT, _KEPT_COSTS = 2, 16
+"""Files that a folder holds: a transformer is half a gigabyte and more, a cost a line."""
 
 
 def packed_path(
@@ -49,7 +49,7 @@ def write_packed(model: DualAR, path: Path) -> None:
         with partial.open("rb+") as file:  # power may fail: no name before its contents
             os.fsync(file.fileno())
         partial.replace(path)
-        _prune(path.parent)
+        _prune(path.parent, "*.safetensors", _KEPT)
     except (OSError, SafetensorError) as error:
         logger.warning("Packed weights are not kept for the next start: {}", error)
         partial.unlink(missing_ok=True)
@@ -73,12 +73,14 @@ def read_packed(
 
 
 def write_cost(cost: QualityCost, path: Path) -> None:
-    """Keep what the quantization of what `path` keeps cost."""
+    """Keep what the quantization cost of the transformer that `path` is for, kept or not."""
     kept = _cost_path(path)
     partial = kept.with_name(f"{kept.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(asdict(cost)), "utf-8")
         partial.replace(kept)
+        _prune(kept.parent, f"*-v{_LAYOUT}.json", _KEPT_COSTS)
 
 
 def read_cost(path: Path) -> QualityCost | None:
@@ -124,9 +126,8 @@ def _packed(
     )
 
 
-def _prune(folder: Path) -> None:
-    """Remove all but the last that were wanted."""
-    files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-    for old in files[:-_KEPT]:
+def _prune(folder: Path, files: str, kept: int) -> None:
+    """Remove all of `files` but the last that were wanted."""
+    by_age = sorted(folder.glob(files), key=lambda path: path.stat().st_mtime)
+    for old in by_age[:-kept]:
         old.unlink(missing_ok=True)
-        _cost_path(old).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence as ManyOf
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -76,18 +77,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     codec_device = torch.device("cpu") if config.codec_on_cpu else place.device
     library = _compiled(config, codec_device, compile_dir)
     pool = _pool_of(library) if place.device.type == "cpu" else None
-    # The codec's encoder stays in float32: codes of a voice are the same on every machine.
-    checkpoint = load_checkpoint(
-        Path(config.model_dir),
-        device=place.device,
-        dtype=place.dtype,
-        codec_dtype=torch.float32,
-        quantization=config.quantization,
-        calibration_samples=config.calibration_samples,
-        pool=pool,
-        packed_dir=Path(config.compile_dir) if config.compile_dir else None,
-        codec_in_parts=codec_device.type == "cpu",
-    )
+    checkpoint = _read(config, place, pool, codec_in_parts=codec_device.type == "cpu")
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
     cache_bytes = (
@@ -99,7 +89,7 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     settled = Settled("eager", "")
     trials = Trials(compile_dir)
     tried = f"{_kernels(place.device, library)} {checkpoint.fingerprint}"
-    frames = f"{tried} frames {place.precision} {config.quantization}"
+    frames = f"{tried} frames {place.precision} {checkpoint.quantization}"
     sound = f"{_kernels(codec_device, library)} {checkpoint.fingerprint} codec"
     if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
         settled = settle(
@@ -153,6 +143,36 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
         way_detail=settled.detail,
     )
     return Loaded(checkpoint, place, engine, stage, info)
+
+
+def _read(
+    config: WorkerConfig, place: Place, pool: NativePool | None, *, codec_in_parts: bool
+) -> Checkpoint:
+    """The checkpoint, its weights held as `config` says, or in full where it leaves that open."""
+    read = partial(
+        load_checkpoint,
+        Path(config.model_dir),
+        device=place.device,
+        dtype=place.dtype,
+        # The codec's encoder stays in float32: codes of a voice are the same on every machine.
+        codec_dtype=torch.float32,
+        calibration_samples=config.calibration_samples,
+        pool=pool,
+        packed_dir=Path(config.compile_dir) if config.compile_dir else None,
+        codec_in_parts=codec_in_parts,
+    )
+    if config.least_kept and pool is None:
+        return read(quantization="none")
+    checkpoint = read(quantization=config.quantization)
+    cost = checkpoint.quality_cost
+    if cost is None or cost.greedy_agreement >= config.least_kept:
+        return checkpoint
+    logger.warning(
+        "Weights are held in full: {} keeps only {:.1%} of the most probable codes.",
+        config.quantization,
+        cost.greedy_agreement,
+    )
+    return read(quantization="none")
 
 
 def _compiled(config: WorkerConfig, device: torch.device, folder: Path) -> Path | None:

@@ -43,6 +43,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantization: Quantization = "none"
     calibration_samples: int = 0
     """Texts that choose clipping scales and measure the quality cost; 0 skips both."""
+    least_kept: float = 0.0
+    """Quantize for speed alone: where kernels in C multiply on a CPU, and no smaller share of the
+    most probable codes is kept; else hold the weights in full. 0 quantizes whatever comes of it."""
     try_compile: bool = False
     """Try code that is compiled here: on a GPU Triton's, on a CPU kernels in C."""
     compile_dir: str = ""
