@@ -8,7 +8,6 @@ import torch
 
 from backend.core import Quantization
 from backend.model import checkpoint as checkpoint_module
-from backend.model import packed_file
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from tests.kernels_in_c import native_pool
 from tests.monitored import logged
@@ -59,7 +58,7 @@ def test_the_next_start_has_the_same(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it is packed once more")
 
-    monkeypatch.setattr(checkpoint_module, "_fill_transformer", never)
+    monkeypatch.setattr(checkpoint_module, "_filled", never)
     monkeypatch.setattr(checkpoint_module, "calibrate_", never)
     assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == first.quality_cost
     assert_alike(load(folder, tmp_path / "kept", quantization, dtype, samples=4), first)
@@ -91,11 +90,12 @@ def test_what_differs_is_kept_apart_and_the_oldest_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "another shape"])
 def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
     folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
-    first = load(folder, kept)
+    first = load(folder, tmp_path / "other")  # it is mapped
+    load(folder, kept)
     (file,) = kept.iterdir()
     whole = file.read_bytes()
     if damage == "another shape":
-        load(tiny_checkpoint(tmp_path / "other", dim=32), tmp_path / "kept2")
+        load(tiny_checkpoint(tmp_path / "wide", dim=32), tmp_path / "kept2")
         file.write_bytes(next((tmp_path / "kept2").iterdir()).read_bytes())
     else:
         cut = {"cut": whole[:-100], "garbage": b"\xff" * 1000, "empty": b""}
@@ -107,15 +107,18 @@ def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: object, path: Path) -> None:
-        path.write_bytes(b"the beginning")
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed_file, "save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
+    folder = tiny_checkpoint(tmp_path / "tiny")
     with logged("WARNING") as lines:
-        load(tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept")
+        first = load(folder, tmp_path / "kept")
     assert [line for line in lines if "No space left" in line]
     assert list((tmp_path / "kept").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+    assert_alike(load(folder, tmp_path / "kept"), first)
 
 
 def test_nothing_is_kept_that_is_packed_at_once(
