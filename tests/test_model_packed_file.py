@@ -1,12 +1,13 @@
 """A packed transformer that is kept for the next start."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from backend.core import Quantization
+from backend.core import QualityCost, Quantization
 from backend.model import checkpoint as checkpoint_module
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from tests.kernels_in_c import native_pool
@@ -36,6 +37,14 @@ def load(
     )
 
 
+def measured(checkpoint: Checkpoint) -> QualityCost:
+    """What its quantization cost, which is told once it was measured."""
+    assert checkpoint.quality_cost is None and checkpoint.measuring is not None
+    *steps, cost = checkpoint.measuring
+    assert cost is not None and steps and not any(steps)
+    return cost
+
+
 def assert_alike(one: Checkpoint, other: Checkpoint) -> None:
     ours, theirs = one.model.state_dict(), other.model.state_dict()
     assert ours.keys() == theirs.keys()
@@ -53,24 +62,26 @@ def test_the_next_start_has_the_same(
 ) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", attention_qkv_bias=True, fast_dim=32)
     first = load(folder, tmp_path / "kept", quantization, dtype, samples=4)
-    assert first.quality_cost is not None
+    cost = measured(first)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it is packed once more")
 
     monkeypatch.setattr(checkpoint_module, "_filled", never)
-    monkeypatch.setattr(checkpoint_module, "calibrate_", never)
-    assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == first.quality_cost
-    assert_alike(load(folder, tmp_path / "kept", quantization, dtype, samples=4), first)
+    monkeypatch.setattr(checkpoint_module, "calibrating", never)
+    again = load(folder, tmp_path / "kept", quantization, dtype, samples=4)
+    assert again.quality_cost == cost and again.measuring is None
+    assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == cost
+    assert_alike(replace(again, quality_cost=None), first)
 
 
 def test_the_cost_is_measured_when_it_is_first_asked_for(tmp_path: Path) -> None:
     folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
     assert load(folder, kept).quality_cost is None
-    cost = load(folder, kept, samples=4).quality_cost
-    assert cost is not None
+    cost = measured(load(folder, kept, samples=4))
     next(kept.glob("*.json")).write_text("{")
     assert load(folder, kept).quality_cost is None
+    assert measured(load(folder, kept, samples=4)) == cost
     assert load(folder, kept, samples=4).quality_cost == cost
 
 

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
-from backend.model.calibration import calibrate_
+from backend.model.calibration import calibrate_, calibrating
 from backend.model.config import (
     CheckpointInfo,
     CodecConfig,
@@ -75,6 +75,9 @@ class Checkpoint:
     """As `checkpoint_fingerprint` tells it of the files."""
     stored_codec: StoredCodec | None = None
     """Reads the parts of the codec that are not in memory; None where all are."""
+    measuring: Iterator[QualityCost | None] | None = None
+    """Where `quality_cost` takes long and is not known yet: to be asked step by step, while nobody
+    wants the model; the last is the cost."""
 
     @property
     def parameters(self) -> int:
@@ -131,7 +134,8 @@ def load_checkpoint(
     Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
     bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
     With a `pool` the transformer's matrices are held as its kernels read them, and `packed_dir`
-    keeps a large quantized one as it was packed, for the next start. With `codec_in_parts` the
+    keeps a large quantized one as it was packed, for the next start; its cost is measured later
+    (`Checkpoint.measuring`). With `codec_in_parts` the
     codec stays in its file, its code books apart, until `stored_codec` is asked for it; so it does
     on a CPU only.
     """
@@ -175,12 +179,13 @@ def load_checkpoint(
         deque(filling, maxlen=0)
     else:
         model = kept
-    cost = None if path is None else read_cost(path)
+    cost, measuring = None if path is None else read_cost(path), None
     if cost is None and quantization != "none" and calibration_samples:
-        # Of what is packed nothing is fitted to what is said: it is only measured.
-        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
-        if path is not None:
-            write_cost(cost, path)
+        asked = (model, tokenizer, weights, calibration_samples, info.languages)
+        if path is None:
+            cost = calibrate_(*asked)
+        else:  # of what is packed nothing is fitted to what is said: it is only measured
+            measuring = _measuring(calibrating(*asked), path)
     stored_codec = None
     if codec_in_parts:
         stored_codec = StoredCodec(codec, sounds)
@@ -197,7 +202,18 @@ def load_checkpoint(
         cost,
         fingerprint,
         stored_codec,
+        measuring,
     )
+
+
+def _measuring(
+    calibrating: Iterator[QualityCost | None], path: Path
+) -> Iterator[QualityCost | None]:
+    """The cost that comes last is kept for the next start."""
+    for cost in calibrating:
+        if cost is not None:
+            write_cost(cost, path)
+        yield cost
 
 
 def _packed_parts(

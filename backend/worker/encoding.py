@@ -46,6 +46,11 @@ class VoiceEncoding:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._wanted
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits for an answer."""
+        return not self._wanted
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
