@@ -3,17 +3,19 @@
 import dataclasses
 import os
 import platform
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.codec import cpu_way
 from backend.codec.cpu_way import NATIVE, read_decoder_
 from backend.codec.native import NativePart
-from backend.codec.native_parts import NativeDecoder, native_part
+from backend.codec.native_parts import NativeDecoder, encoding_stages, native_part
 from backend.codec.one_by_one import decode_codes
 from backend.codec.reference import encode_reference
 from backend.codec.way import LEAST_SNR_DB, PLAIN, snr_of
@@ -23,7 +25,7 @@ from backend.model.codec_layout import decoding_parts
 from backend.model.dac import DAC
 from backend.model.layers import stored_bytes
 from backend.model.stored_codec import DECODING, ENCODING
-from backend.model.stream import Stream
+from backend.model.stream import Stream, StreamSequential
 from backend.native.codec import FILTER, CodecKernels
 from backend.native.compiler import CannotCompile, compile_library, find_compiler
 from backend.settings import SHIPPED_VOICE_DIR
@@ -82,7 +84,11 @@ def use_kernels_(codec: DAC, names: tuple[str, ...], kernels: CodecKernels) -> N
     for name in names:
         plain = codec.get_submodule(name)
         whole = stored_bytes(plain)
-        codec.set_submodule(name, native_part(kernels, plain, codec.config))
+        if name in ENCODING:
+            made = StreamSequential(*encoding_stages(kernels, codec.config, plain))
+            codec.set_submodule(name, made)
+        else:
+            codec.set_submodule(name, native_part(kernels, plain, codec.config))
         assert stored_bytes(plain) < whole / 5, "it was taken apart"
 
 
@@ -196,9 +202,9 @@ def test_what_decodes_takes_half_the_memory_and_what_encodes_none(
     assert now < 0.75 * decoding
     assert stored_bytes(checkpoint.codec.encoder) == 0
     encoded = stored_bytes(checkpoint.codec)
-    stored.read_encoder_()
-    assert stored_bytes(checkpoint.codec.encoder) >= stored_bytes(whole.encoder)
-    stored.let_go_of_encoder_()
+    parts = (whole.encoder, whole.quantizer.downsample, whole.quantizer.pre_module)
+    stages = [stored_bytes(stage) for stage in stored.encoding_stages()]
+    assert sum(stages) >= sum(stored_bytes(part) for part in parts)
     assert stored_bytes(checkpoint.codec) == encoded
 
 
@@ -214,13 +220,46 @@ def test_codes_of_a_recording_are_those_of_the_whole_codec(
     audio = torch.randn(4000, generator=torch.Generator().manual_seed(1)).numpy()
     wanted = encode_reference(load_checkpoint(folder).codec, audio)
     for _ in range(2):
-        stored.read_encoder_()
-        assert torch.equal(encode_reference(checkpoint.codec, audio), wanted)
-        stored.let_go_of_encoder_()
+        found = encode_reference(checkpoint.codec, audio, stages=stored.encoding_stages())
+        assert torch.equal(found, wanted)
     assert type(checkpoint.codec.encoder).__name__ == "Encoder", "plain, and nowhere in memory"
     (folder / "codec.safetensors").unlink()
     with pytest.raises(BadCheckpoint, match=r"codec\.safetensors"):
-        stored.read_encoder_()
+        list(stored.encoding_stages())
+
+
+def test_no_stage_is_in_memory_beside_another(tmp_path: Path, library: Path) -> None:
+    layers = {"pre": dataclasses.replace(TINY_CODEC["pre"], n_layer=3)}
+    checkpoint = in_parts(tiny_checkpoint(tmp_path, codec=layers))
+    stored, living = checkpoint.stored_codec, list[weakref.ref[nn.Module]]()
+    assert stored is not None
+    read_decoder_(stored, library)
+
+    def stages() -> Iterator[nn.Module]:
+        made = stored.encoding_stages()
+        while True:
+            assert not [stage for stage in living if stage() is not None]
+            stage = next(made, None)
+            if stage is None:
+                return
+            living.append(weakref.ref(stage))
+            held = [stage]
+            del stage
+            yield held.pop()
+
+    encode_reference(checkpoint.codec, np.zeros(4000, np.float32), stages=stages())
+    assert len(living) == 5
+
+
+def test_the_plan_knows_the_largest_stage(tmp_path: Path, library: Path) -> None:
+    checkpoint = in_parts(tiny_checkpoint(tmp_path, codec=TRANSFORMED | FILTERED))
+    stored, config = checkpoint.stored_codec, checkpoint.codec_config
+    assert stored is not None
+    plain = max(stored_bytes(stage) for stage in stored.encoding_stages())
+    assert plain == 4 * config.encoding_stage_parameters(is_native=False)
+    read_decoder_(stored, library)
+    native = max(stored_bytes(stage) for stage in stored.encoding_stages())
+    assert native == pytest.approx(4 * config.encoding_stage_parameters(is_native=True), rel=0.05)
 
 
 def test_where_rounding_can_be_heard_the_kernels_compute_in_float32(

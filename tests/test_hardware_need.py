@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,12 +274,16 @@ def test_a_recording_is_encoded_beside_what_is_spoken() -> None:
 def test_a_recording_is_counted_by_what_is_used_and_by_its_file() -> None:
     ten, twenty = (S1.encoding_need(s) for s in (10.0, 20.0))
     samples = 10 * S1.codec.sample_rate_hz
-    assert twenty.own_bytes - ten.own_bytes == 8 * samples, "as decoded, and filled up"
+    # As decoded, and filled up; between two stages 512 channels of a column for 64 samples.
+    grows = (8 + 4 * 512 // 64) * samples
+    assert twenty.own_bytes - ten.own_bytes == grows
     file = S1.encoding_need(10.0, 50 * MIB)
     assert file.own_bytes == ten.own_bytes + 50 * MIB
     workspace = S1.codec.encode_workspace_bytes()
-    encoder = 4 * S1.codec.encoding_parameters
-    assert ten.own_bytes == encoder + workspace + 8 * samples, "the encoder is read for it"
+    stage = 4 * S1.codec.encoding_stage_parameters(is_native=False)
+    assert ten.own_bytes == stage + workspace + grows, "a stage is read for it"
+    native = replace(S1, decoder_bytes=2).encoding_need(10.0)
+    assert native.own_bytes < ten.own_bytes - 128 * 1000**2, "of smaller stages"
     assert S1.encoding_need(10.0, 50 * MIB, "cuda:0").own_bytes == 2 * workspace
 
 

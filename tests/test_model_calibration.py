@@ -1,5 +1,6 @@
 """Calibration: what is said for it, what it chooses, and what it says that quantization cost."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,9 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         said = calibration._speak
 
-        def speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
-            self.tokens, self.codes = tokens, said(model, tokens, frames)
+        def speak(model: DualAR, tokens: Tensor, frames: int) -> Generator[None, None, Tensor]:
+            self.tokens = tokens
+            self.codes: Tensor = yield from said(model, tokens, frames)
             return self.codes
 
         monkeypatch.setattr(calibration, "_speak", speak)

@@ -1,14 +1,14 @@
 """A packed transformer that is kept for the next start."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from backend.core import Quantization
+from backend.core import QualityCost, Quantization
 from backend.model import checkpoint as checkpoint_module
-from backend.model import packed_file
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from tests.kernels_in_c import native_pool
 from tests.monitored import logged
@@ -37,6 +37,14 @@ def load(
     )
 
 
+def measured(checkpoint: Checkpoint) -> QualityCost:
+    """What its quantization cost, which is told once it was measured."""
+    assert checkpoint.quality_cost is None and checkpoint.measuring is not None
+    *steps, cost = checkpoint.measuring
+    assert cost is not None and steps and not any(steps)
+    return cost
+
+
 def assert_alike(one: Checkpoint, other: Checkpoint) -> None:
     ours, theirs = one.model.state_dict(), other.model.state_dict()
     assert ours.keys() == theirs.keys()
@@ -54,24 +62,26 @@ def test_the_next_start_has_the_same(
 ) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", attention_qkv_bias=True, fast_dim=32)
     first = load(folder, tmp_path / "kept", quantization, dtype, samples=4)
-    assert first.quality_cost is not None
+    cost = measured(first)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it is packed once more")
 
-    monkeypatch.setattr(checkpoint_module, "_fill_transformer", never)
-    monkeypatch.setattr(checkpoint_module, "calibrate_", never)
-    assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == first.quality_cost
-    assert_alike(load(folder, tmp_path / "kept", quantization, dtype, samples=4), first)
+    monkeypatch.setattr(checkpoint_module, "_filled", never)
+    monkeypatch.setattr(checkpoint_module, "calibrating", never)
+    again = load(folder, tmp_path / "kept", quantization, dtype, samples=4)
+    assert again.quality_cost == cost and again.measuring is None
+    assert load(folder, tmp_path / "kept", quantization, dtype).quality_cost == cost
+    assert_alike(replace(again, quality_cost=None), first)
 
 
 def test_the_cost_is_measured_when_it_is_first_asked_for(tmp_path: Path) -> None:
     folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
     assert load(folder, kept).quality_cost is None
-    cost = load(folder, kept, samples=4).quality_cost
-    assert cost is not None
+    cost = measured(load(folder, kept, samples=4))
     next(kept.glob("*.json")).write_text("{")
     assert load(folder, kept).quality_cost is None
+    assert measured(load(folder, kept, samples=4)) == cost
     assert load(folder, kept, samples=4).quality_cost == cost
 
 
@@ -91,11 +101,12 @@ def test_what_differs_is_kept_apart_and_the_oldest_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "another shape"])
 def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
     folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
-    first = load(folder, kept)
+    first = load(folder, tmp_path / "other")  # it is mapped
+    load(folder, kept)
     (file,) = kept.iterdir()
     whole = file.read_bytes()
     if damage == "another shape":
-        load(tiny_checkpoint(tmp_path / "other", dim=32), tmp_path / "kept2")
+        load(tiny_checkpoint(tmp_path / "wide", dim=32), tmp_path / "kept2")
         file.write_bytes(next((tmp_path / "kept2").iterdir()).read_bytes())
     else:
         cut = {"cut": whole[:-100], "garbage": b"\xff" * 1000, "empty": b""}
@@ -107,15 +118,18 @@ def test_a_damaged_file_is_made_anew(damage: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: object, path: Path) -> None:
-        path.write_bytes(b"the beginning")
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed_file, "save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
+    folder = tiny_checkpoint(tmp_path / "tiny")
     with logged("WARNING") as lines:
-        load(tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept")
+        first = load(folder, tmp_path / "kept")
     assert [line for line in lines if "No space left" in line]
     assert list((tmp_path / "kept").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+    assert_alike(load(folder, tmp_path / "kept"), first)
 
 
 def test_nothing_is_kept_that_is_packed_at_once(

@@ -50,6 +50,21 @@ def test_a_product_is_that_of_the_weights(kind: torch.dtype | Bits, rows: int) -
         assert_multiplies(native_pool(), kind, rows, wide)
 
 
+@pytest.mark.parametrize("bits", [8, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_are_rounded_as_by_torch(bits: Bits, dtype: torch.dtype) -> None:
+    chance = torch.Generator().manual_seed(bits)
+    weight = torch.randn(37, 96, generator=chance)
+    weight[3], weight[5, 7] = 0.0, -9.0  # the largest of a row may be on either side
+    weight[6] = torch.tensor([-1.0, 1.0]).repeat(48)
+    weight[8] = torch.arange(96) * 0.5 - 24  # halves of a step
+    weight[9] *= 1e-30
+    weight = weight.to(dtype)
+    wanted = PackedLinear.of(quantize_matrix(weight, bits), None, native_pool())
+    found = PackedLinear.rounded(weight, bits, None, native_pool())
+    assert torch.equal(found.packed, wanted.packed)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_and_small_numbers_beside_each_other(kind: torch.dtype | Bits) -> None:
     """A row's scale is its largest number's: what is 10,000 times smaller keeps two digits."""

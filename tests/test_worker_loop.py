@@ -14,9 +14,10 @@ import torch
 
 from backend.audio.read import read_reference
 from backend.codec.one_by_one import OneByOne
-from backend.core import EngineInfo, ReferenceCodes, SamplingParams, VoicePrompt
+from backend.core import EngineInfo, QualityCost, ReferenceCodes, SamplingParams, VoicePrompt
 from backend.engine.engine import Engine, Progress
 from backend.engine.runner import Runner
+from backend.errors import BadCheckpoint
 from backend.worker import loop
 from backend.worker.device import resolve
 from backend.worker.loaded import Loaded, stage_of
@@ -35,6 +36,7 @@ from backend.worker.messages import (
     Failed,
     FromWorker,
     Load,
+    Measured,
     Pcm,
     Shutdown,
     Speak,
@@ -446,6 +448,47 @@ def test_what_will_be_wanted_is_made_ready_while_there_is_nothing_to_do(
     assert names == ["engine"] * 4 + ["stage"] * 2
     assert spoken_after == [2]
     worker.leave()
+
+
+def test_what_nobody_waits_for_is_measured_between_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "MEASURING_AFTER_S", 0.0)
+    cost, steps = QualityCost(0.01, 0.99, 4), queue.SimpleQueue[None]()
+
+    def measuring() -> Iterator[QualityCost | None]:
+        for _ in range(3):
+            steps.get(timeout=WAIT_S)
+            yield None
+        yield cost
+
+    held = loaded()
+    worker = Worker(replace(held, checkpoint=replace(held.checkpoint, measuring=measuring())))
+    for _ in range(3):
+        worker.inbox.put(request("one", "Hello."))
+        steps.put(None)
+        assert isinstance(worker.answers("one")["one"][-1], Done)
+    while not isinstance(message := worker.said.get(timeout=WAIT_S), Measured):
+        assert isinstance(message, Load)
+    assert message.cost == cost
+    assert isinstance(worker.speak("Hello.")[-1], Done)
+    worker.leave()
+
+
+def test_what_cannot_be_measured_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MEASURING_AFTER_S", 0.0)
+
+    def measuring() -> Iterator[QualityCost | None]:
+        yield None
+        raise BadCheckpoint("its file is another one now")
+
+    held = loaded()
+    with logged("WARNING") as lines:
+        worker = Worker(replace(held, checkpoint=replace(held.checkpoint, measuring=measuring())))
+        while not any("another one" in line for line in lines):
+            assert isinstance(worker.speak("Hello.")[-1], Done)
+        worker.leave()
+    assert len(lines) == 1
 
 
 def test_what_cannot_be_made_ready_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
-from backend.codec.native_parts import native_part
+from backend.codec.native_parts import encoding_stages, native_part
 from backend.codec.way import LEAST_SNR_DB, PLAIN, Way, snr_of, some_codes
 from backend.model.codec_layout import DecodingParts, use_decoding_parts_
 from backend.model.stored_codec import DECODING, StoredCodec
@@ -59,8 +59,7 @@ def _natively(stored: StoredCodec, library: Path, known_snr_db: float | None) ->
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
                 wide = CodecKernels(library, is_wide=True)
-                lay_out = partial(native_part, wide, config=stored.codec.config)
-                stored.lay_out_encoding_part = lay_out
+                stored.stages_of = partial(encoding_stages, wide, stored.codec.config)
                 return tried
             slower = "" if is_faster else ", and slower than torch's kernels"
             logger.info("The codec is not computed in {}{}.", tried, slower)

@@ -1,7 +1,8 @@
 """The parts of a codec in kernels of our own: the same weights, the same sound, the same codes."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -102,9 +103,11 @@ class _Part(NativePart):
             Step(MIX, source, None, rounded, None, numbers, tensors, source.width, room_bytes)
         )
 
-    def _transform(self, plain: WindowTransformer, sums: Rows) -> None:
-        """The layers of a transformer, in place."""
-        for layer in plain.layers:
+    def _transform(
+        self, plain: WindowTransformer, sums: Rows, begin: int = 0, end: int | None = None
+    ) -> None:
+        """Layers of a transformer, in place."""
+        for layer in list(plain.layers)[begin:end]:
             self._layer(cast(WindowBlock, layer), plain, sums)
 
     def _layer(self, layer: WindowBlock, plain: WindowTransformer, sums: Rows) -> None:
@@ -202,19 +205,32 @@ class NativeDownsample(_Part):
 
 
 class NativeTransformer(_Part):
-    """`WindowTransformer`: x [B, C, T] -> [B, C, T]."""
+    """Layers of a `WindowTransformer`, and what is before the first and behind the last of them.
+
+    x [B, C, T] -> [B, C, T].
+    """
 
     may_leave_gaps = True
 
-    def __init__(self, kernels: CodecKernels, plain: WindowTransformer, channels: int) -> None:
+    def __init__(
+        self,
+        kernels: CodecKernels,
+        plain: WindowTransformer,
+        channels: int,
+        begin: int,
+        end: int,
+    ) -> None:
+        """Layers `begin` to `end`."""
         super().__init__(kernels)
         dim = plain.config.dim
         sums = self._rows("x", dim)
-        if isinstance(plain.input_proj, nn.Linear):
+        if begin == 0 and isinstance(plain.input_proj, nn.Linear):
             source, rounded = self._rows("y", channels), self._rows("a", channels)
             self._round(source, rounded)
             self._linear(plain.input_proj, rounded, output=sums)
-        self._transform(plain, sums)
+        self._transform(plain, sums, begin, end)
+        if end < len(plain.layers):
+            return
         if isinstance(plain.output_proj, nn.Linear):
             rounded = self._rows("a", dim)
             self._norm(plain.norm, sums, rounded=rounded)
@@ -277,27 +293,36 @@ class NativeEncoder(_Part):
             self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
 
-def native_part(
-    kernels: CodecKernels, plain: nn.Module, config: CodecConfig
-) -> NativePart | StreamSequential:
-    """The same as a `plain` part, which is taken apart; ValueError for shapes it does not know.
+def native_part(kernels: CodecKernels, plain: nn.Module, config: CodecConfig) -> NativePart:
+    """The same as a `plain` part that decodes, which is taken apart; ValueError for shapes it does
+    not know.
 
-    Where there are many columns few frames are computed together, so that they stay in the cache;
-    where there are few, many, so that weights are seldom read.
+    Where there are many columns few frames are computed together, so that they stay in the cache.
+    """
+    if isinstance(plain, WindowTransformer):
+        return NativeTransformer(kernels, plain, config.latent_dim, 0, len(plain.layers))
+    if isinstance(plain, Decoder):
+        return NativeDecoder(kernels, plain, NATIVE_FRAMES * math.prod(config.downsample_factor))
+    return NativeUpsample(kernels, cast(StreamSequential, plain))
+
+
+def encoding_stages(
+    kernels: CodecKernels, config: CodecConfig, plain: nn.Module
+) -> Iterator[NativePart]:
+    """The same as a `plain` part that encodes, stage by stage, as `native_part`.
+
+    A stage is made, and its part of the weights read, when it is asked for: at
+    openaudio-s1-mini's size each is a quarter of them. Where there are few columns, many are
+    computed together, so that weights are seldom read.
     """
     latents = math.prod(config.downsample_factor)
-    if isinstance(plain, WindowTransformer):
-        return NativeTransformer(kernels, plain, config.latent_dim)
-    if isinstance(plain, Decoder):
-        return NativeDecoder(kernels, plain, NATIVE_FRAMES * latents)
     if isinstance(plain, Encoder):
         blocks, stride = len(config.encoder_rates), config.encoder_rates[-1]
-        return StreamSequential(
-            NativeEncoder(kernels, plain, 0, blocks - 1, NATIVE_FRAMES * latents * stride),
-            NativeEncoder(kernels, plain, blocks - 1, blocks, ENCODE_FRAMES * latents),
-        )
-    assert isinstance(plain, StreamSequential)
-    first = cast(StreamSequential, plain[0])[0]
-    if isinstance(first, CausalConv):
-        return NativeDownsample(kernels, plain)
-    return NativeUpsample(kernels, plain)
+        yield NativeEncoder(kernels, plain, 0, blocks - 1, NATIVE_FRAMES * latents * stride)
+        yield NativeEncoder(kernels, plain, blocks - 1, blocks, ENCODE_FRAMES * latents)
+    elif isinstance(plain, WindowTransformer):
+        layers = len(plain.layers)
+        for begin, end in itertools.pairwise(sorted({0, (layers + 1) // 2, layers})):
+            yield NativeTransformer(kernels, plain, config.latent_dim, begin, end)
+    else:
+        yield NativeDownsample(kernels, cast(StreamSequential, plain))

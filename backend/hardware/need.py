@@ -295,8 +295,10 @@ class CheckpointShape:
         if device.startswith("cuda"):  # the recording lies in main memory, which is not leased then
             own = _CUDA_HOLDS * encoding
         else:
-            encoder = self.codec.encoding_parameters * CODEC_ELEMENT_BYTES
-            own = encoder + encoding + samples * _RECORDING_BYTES + decoding_bytes
+            is_native = self.decoder_bytes != CODEC_ELEMENT_BYTES
+            stage = self.codec.encoding_stage_parameters(is_native) * CODEC_ELEMENT_BYTES
+            between = int(recording_s * self.codec.encoding_row_bytes)
+            own = stage + between + encoding + samples * _RECORDING_BYTES + decoding_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)
 
     @property

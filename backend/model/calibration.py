@@ -8,7 +8,7 @@ four bits round it; at the end both streams' logits are compared. Only one layer
 full.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -45,7 +45,6 @@ _TEMPERATURE = _TOP_P = 0.7
 speech in use ever goes."""
 
 
-@torch.no_grad()
 def calibrate_(
     model: DualAR,
     tokenizer: Tokenizer,
@@ -57,6 +56,20 @@ def calibrate_(
 
     The cost is that against the same weights unquantized, in the precision it computes in.
     """
+    *_, cost = calibrating(model, tokenizer, weights, samples, languages)
+    assert cost is not None
+    return cost
+
+
+@torch.no_grad()
+def calibrating(
+    model: DualAR,
+    tokenizer: Tokenizer,
+    weights: Weights,
+    samples: int,
+    languages: Collection[str] = (),
+) -> Iterator[QualityCost | None]:
+    """The same step by step, a layer or a frame each: None after all but the last."""
     texts = calibration_texts(samples, languages)
     control = tokenizer.control(INTERLEAVE) + tokenizer.control(SPEAKER)
     prompts = [control + tokenizer.encode(text) for text in texts]
@@ -64,8 +77,8 @@ def calibrate_(
     # All of one length, so that no position is padding; what is cut off would be said later.
     tokens = torch.tensor([prompt[:length] for prompt in prompts])
     tokens = tokens.to(model.embeddings.weight.device)
-    codes = _speak(model, tokens, frames)
-    return _Calibration(model, weights).run(tokens, codes)
+    codes = yield from _speak(model, tokens, frames)
+    yield from _Calibration(model, weights).run(tokens, codes)
 
 
 def _affordable(config: DualARConfig, texts: int, longest: int) -> tuple[int, int]:
@@ -77,7 +90,7 @@ def _affordable(config: DualARConfig, texts: int, longest: int) -> tuple[int, in
     return length, max(3, min(frames, MOST_FRAMES, config.max_seq_len - length))
 
 
-def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
+def _speak(model: DualAR, tokens: Tensor, frames: int) -> Generator[None, None, Tensor]:
     """The first `frames` frames [B, F, N] that `model` says to prompts [B, T]."""
     rows, length = tokens.shape
     books = model.config.num_codebooks
@@ -92,7 +105,8 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
         place = (ordered / _TEMPERATURE + noise.to(logits.device)).masked_fill(unlikely, -torch.inf)
         return order.gather(-1, place.argmax(-1, keepdim=True))[:, 0]
 
-    fast, hidden = FastFrame(model), _prefill(model, tokens, cache)
+    hidden = yield from _prefill(model, tokens, cache)
+    fast = FastFrame(model)
     said: list[Tensor] = []
     for step in range(frames):
         if said:
@@ -106,10 +120,11 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
             logits = fast.start(hidden, drawn[0]) if book == 1 else fast.step(book - 1, drawn[-1])
             drawn.append(draw(logits[:, : model.config.residual_codebook_size]))
         said.append(torch.stack(drawn, dim=1))
+        yield
     return torch.stack(said, dim=1)
 
 
-def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
+def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Generator[None, None, Tensor]:
     """Read prompts [B, T] all at once into as many new rows; their last hidden states [B, dim]."""
     length = tokens.shape[1]
     for row in range(len(tokens)):
@@ -125,6 +140,7 @@ def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Tensor:
             return causal(q, k, v)
 
         x = layer(x, rope, attend)
+        yield
     return x[:, -1]
 
 
@@ -137,7 +153,7 @@ class _Calibration:
         is_packed = not isinstance(model.head, QuantizedLinear)
         self._dtype = torch.float32 if is_packed else model.embeddings.weight.dtype
 
-    def run(self, tokens: Tensor, codes: Tensor) -> QualityCost:
+    def run(self, tokens: Tensor, codes: Tensor) -> Iterator[QualityCost | None]:
         """Put prompts [B, T] and the frames [B, F, N] said to them through both streams."""
         model, (rows, length) = self._model, tokens.shape
         # The last frame is only to be guessed.
@@ -156,9 +172,10 @@ class _Calibration:
             for inner, linear in linears(block, name):
                 self._quantize(linear, inner, importance[inner])
             quantized = block(quantized, rope)
+            yield None
         # From the last of the text on, each position guesses a frame.
         full, quantized = (x[:, length - 1 :].flatten(0, 1) for x in (full, quantized))
-        return self._compare(model.norm(full), model.norm(quantized), rows)
+        yield self._compare(model.norm(full), model.norm(quantized), rows)
 
     def _quantize(self, linear: nn.Linear, name: str, importance: Tensor) -> None:
         """Let `linear` multiply as the model's module of that name does, once that is fitted."""

@@ -6,21 +6,24 @@ Two layouts are read. The official one (`openaudio-s1-mini`): `config.json`, `mo
 may hold our two JSON files as well.
 """
 
+import copy
 import json
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from loguru import logger
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
-from backend.model.calibration import calibrate_
+from backend.model.calibration import calibrate_, calibrating
 from backend.model.config import (
     CheckpointInfo,
     CodecConfig,
@@ -31,7 +34,7 @@ from backend.model.config import (
 from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
-from backend.model.packed import PackedLinear, compute_in_float32_, pack_linears_, refusal
+from backend.model.packed import compute_in_float32_, pack_head_, pack_linears_, refusal
 from backend.model.packed_file import (
     LEAST_PARAMETERS,
     packed_path,
@@ -40,14 +43,7 @@ from backend.model.packed_file import (
     write_cost,
     write_packed,
 )
-from backend.model.quantize import (
-    Make,
-    held_in,
-    notes,
-    quantize_head_,
-    quantize_linears_,
-    quantized_linear,
-)
+from backend.model.quantize import held_in, notes, quantize_head_, quantize_linears_
 from backend.model.stored_codec import StoredCodec
 from backend.model.tokenizer import Tokenizer
 from backend.model.weights import (
@@ -79,6 +75,9 @@ class Checkpoint:
     """As `checkpoint_fingerprint` tells it of the files."""
     stored_codec: StoredCodec | None = None
     """Reads the parts of the codec that are not in memory; None where all are."""
+    measuring: Iterator[QualityCost | None] | None = None
+    """Where `quality_cost` takes long and is not known yet: to be asked step by step, while nobody
+    wants the model; the last is the cost."""
 
     @property
     def parameters(self) -> int:
@@ -135,9 +134,9 @@ def load_checkpoint(
     Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
     bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
     With a `pool` the transformer's matrices are held as its kernels read them, and `packed_dir`
-    keeps for the next start what that cost, and a large quantized one as it was packed. With
-    `codec_in_parts` the codec stays in its file, its code books apart, until `stored_codec` is
-    asked for it; so it does on a CPU only.
+    keeps for the next start what that cost, and a large quantized one as it was packed, the cost of
+    which is measured later (`Checkpoint.measuring`). With `codec_in_parts` the codec stays in its
+    file, its code books apart, until `stored_codec` is asked for it; so it does on a CPU only.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -167,19 +166,26 @@ def load_checkpoint(
     path = kept = None
     if pool is not None and packed_dir is not None and quantization != "none":
         path = packed_path(packed_dir, fingerprint, dtype, quantization)
-        kept = read_packed(model, path, quantization, pool) if is_large else None
-    if kept is not None:
-        model = kept
+        if is_large:
+            kept = read_packed(model, path, quantization, pool)
+            if kept is None:
+                packing = _packed_parts(model, weights, dtype, quantization, pool)
+                if write_packed(packing, 2 * len(model.state_dict()), path):
+                    kept = read_packed(model, path, quantization, pool)
+    if kept is None:
+        filling = _filled(model, weights, torch.device(device), dtype, quantization, pool)
+        deque(filling, maxlen=0)
     else:
-        _fill_transformer(model, weights, torch.device(device), dtype, quantization, pool)
-        if path is not None and is_large:
-            write_packed(model, path)
-    cost = None if path is None else read_cost(path)
+        model = kept
+    cost, measuring = None if path is None else read_cost(path), None
     if cost is None and quantization != "none" and calibration_samples:
-        # Of what is packed nothing is fitted to what is said: it is only measured.
-        cost = calibrate_(model, tokenizer, weights, calibration_samples, info.languages)
-        if path is not None:
-            write_cost(cost, path)
+        asked = (model, tokenizer, weights, calibration_samples, info.languages)
+        if path is not None and is_large:  # of what is packed nothing is fitted to what is said
+            measuring = _measuring(calibrating(*asked), path)
+        else:
+            cost = calibrate_(*asked)
+            if path is not None:
+                write_cost(cost, path)
     stored_codec = None
     if codec_in_parts:
         stored_codec = StoredCodec(codec, sounds)
@@ -196,39 +202,84 @@ def load_checkpoint(
         cost,
         fingerprint,
         stored_codec,
+        measuring,
     )
 
 
-def _fill_transformer(
+def _measuring(
+    calibrating: Iterator[QualityCost | None], path: Path
+) -> Iterator[QualityCost | None]:
+    """The cost that comes last is kept for the next start."""
+    for cost in calibrating:
+        if cost is not None:
+            write_cost(cost, path)
+        yield cost
+
+
+def _packed_parts(
+    empty: DualAR,
+    weights: Weights,
+    dtype: torch.dtype,
+    quantization: Quantization,
+    pool: NativePool,
+) -> Iterator[dict[str, Tensor]]:
+    """What a packed model like `empty` holds, part by part; each goes as the next is asked for."""
+    model = copy.deepcopy(empty)
+    for name in _filled(model, weights, torch.device("cpu"), dtype, quantization, pool):
+        part = model.get_submodule(name)
+        yield {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
+        part.to("meta")
+
+
+def _filled(
     model: DualAR,
     weights: Weights,
     device: torch.device,
     dtype: torch.dtype,
     quantization: Quantization,
     pool: NativePool | None,
-) -> None:
-    """Part by part, each brought into its final form before the next one is read."""
-    make: Make = quantized_linear if pool is None else partial(PackedLinear.of, pool=pool)
-    for name in _parts(model):
-        part = model.get_submodule(name)
+) -> Iterator[str]:
+    """Part by part, each brought into its final form: their names, as they are.
+
+    For the native kernels as many parts are made side by side as there are threads; else each
+    before the next one is read.
+    """
+
+    def make(name: str) -> list[str]:
+        part, made = model.get_submodule(name), [name]
         fill_(part, name, weights, device, dtype)
         bits = held_in(name, quantization, is_packed=pool is not None)
-        if bits is not None:
-            quantize_linears_(model, name, bits, make)
-        elif pool is not None:
+        if pool is not None:
             if name != "output":  # of which the legal rows are packed, as the head
-                pack_linears_(model, name, pool)
+                pack_linears_(model, name, pool, bits)
+            compute_in_float32_(part)
+        elif bits is not None:
+            quantize_linears_(model, name, bits)
         elif device.type == "cpu":
             lay_out_for_cpu_(part)
-    if quantization == "none":
-        model.freeze_head_()
-        if pool is not None:
-            model.head = PackedLinear.of(model.head_weight(), None, pool)
-            model.legal_head = torch.empty(0)
-    else:
-        quantize_head_(model, make=make)
-    if pool is not None:
-        compute_in_float32_(model)
+        if name == ("embeddings" if model.config.tie_word_embeddings else "output"):
+            if pool is not None:
+                pack_head_(model, pool, None if quantization == "none" else 8)
+            elif quantization == "none":
+                model.freeze_head_()
+            else:
+                quantize_head_(model)
+            made += ["head"] if model.head is not None else []
+        return made
+
+    if pool is None:
+        for name in _parts(model):
+            yield from make(name)
+        return
+    # Torch counts each thread's threads apart.
+    count, begun = torch.get_num_threads(), deque[Future[list[str]]]()
+    with ThreadPoolExecutor(count, "pack", torch.set_num_threads, (1,)) as threads:
+        for name in _parts(model):
+            begun.append(threads.submit(make, name))
+            if len(begun) > count:
+                yield from begun.popleft().result()
+        for part in begun:
+            yield from part.result()
 
 
 def _parts(model: DualAR) -> list[str]:

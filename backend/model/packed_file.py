@@ -8,13 +8,16 @@ import contextlib
 import copy
 import json
 import os
+import struct
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from loguru import logger
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.core import QualityCost, Quantization
@@ -27,6 +30,11 @@ _LAYOUT = 2
 """Of the file, and of packed matrices: another number where either changes."""
 LEAST_PARAMETERS = 100_000_000
 """A smaller transformer is packed in less than a second."""
+_LENGTH = struct.Struct("<Q")
+_HEADER_BYTES = 192
+"""Of a file's header for each tensor, at most."""
+_ALIGNED_BYTES = 64
+_TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8"}
 _KEPT, _KEPT_COSTS = 2, 16
 """Files that a folder holds: a transformer is half a gigabyte and more, a cost a line."""
 
@@ -40,19 +48,55 @@ def packed_path(
     return folder / f"{'-'.join(parts)}-v{_LAYOUT}.safetensors"
 
 
-def write_packed(model: DualAR, path: Path) -> None:
-    """Keep `model`, which is packed; what cannot be written is one warning."""
+def write_packed(parts: Iterable[Mapping[str, Tensor]], keys: int, path: Path) -> bool:
+    """Keep a model that is packed part by part, of which no more than one is ever in memory.
+
+    `parts` are made as they are asked for, at most `keys` tensors in all. False where they could
+    not be written, which is one warning.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(model.state_dict(), partial)
-        with partial.open("rb+") as file:  # power may fail: no name before its contents
-            os.fsync(file.fileno())
+        with partial.open("wb") as file, ThreadPoolExecutor(1) as syncing:
+            _write(parts, keys, file, syncing)
         partial.replace(path)
         _prune(path.parent, "*.safetensors", _KEPT)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         logger.warning("Packed weights are not kept for the next start: {}", error)
         partial.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _write(
+    parts: Iterable[Mapping[str, Tensor]], keys: int, file: BinaryIO, syncing: Executor
+) -> None:
+    """As the format safetensors says: a header's length, the header in JSON, then all tensors."""
+    header: dict[str, Any] = {}
+    room = -(-(_LENGTH.size + keys * _HEADER_BYTES) // _ALIGNED_BYTES) * _ALIGNED_BYTES
+    file.seek(room)
+    at = 0
+    synced: Future[object] = syncing.submit(bool)
+    for part in parts:
+        for key, tensor in part.items():
+            header[key] = {
+                "dtype": _TYPES[tensor.dtype],
+                "shape": list(tensor.shape),
+                "data_offsets": [at, at + tensor.nbytes],
+            }
+            file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+            at += tensor.nbytes
+        if synced.done():  # the disk takes what there is while more is packed
+            file.flush()
+            synced = syncing.submit(os.fsync, file.fileno())
+    synced.result()
+    text = json.dumps(header).encode().ljust(room - _LENGTH.size)
+    if len(text) + _LENGTH.size > room:
+        raise OSError(f"a header of {len(text)} bytes is larger than was expected")
+    file.seek(0)
+    file.write(_LENGTH.pack(len(text)) + text)
+    file.flush()
+    os.fsync(file.fileno())  # power may fail: no name before its contents
 
 
 def read_packed(

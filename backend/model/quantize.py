@@ -9,7 +9,7 @@ Where torch has no fast kernel, the matrix is unpacked for each call: less memor
 
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -304,20 +304,16 @@ def held_in(name: str, quantization: Quantization, *, is_packed: bool = False) -
     return 6 if is_packed else 4
 
 
-Make = Callable[[QuantizedMatrix, Tensor | None], nn.Module]
-"""A matrix and its bias to the module that multiplies by it."""
-
-
-def quantize_linears_(model: DualAR, name: str, bits: Bits, make: Make = quantized_linear) -> None:
+def quantize_linears_(model: DualAR, name: str, bits: Bits) -> None:
     """Quantize every Linear of `model`'s submodule `name`, one after another."""
     for inner, linear in list(linears(model.get_submodule(name), name)):
-        replace_(model, inner, make(quantize_matrix(linear.weight, bits), linear.bias))
+        replace_(model, inner, quantized_linear(quantize_matrix(linear.weight, bits), linear.bias))
 
 
-def quantize_head_(model: DualAR, make: Make = quantized_linear) -> None:
+def quantize_head_(model: DualAR) -> None:
     """Quantize the head's legal rows; the embeddings they are copied from stay."""
     matrix = quantize_matrix(model.head_weight(), 8)
-    model.head = make(matrix, None)
+    model.head = quantized_linear(matrix)
     model.legal_head = matrix.scales.new_empty(0)
 
 

@@ -96,7 +96,11 @@ class Quantizer(nn.Module):
 
     def encode(self, z: Tensor, stream: Stream | None = None) -> Tensor:
         """Encoder output [B, C, T·factor] -> codes [B, N, T]."""
-        semantic, left = self.semantic_quantizer.encode(self.latent(z, stream))
+        return self.quantise(self.latent(z, stream))
+
+    def quantise(self, latent: Tensor) -> Tensor:
+        """Latents [B, C, T] -> codes [B, N, T]."""
+        semantic, left = self.semantic_quantizer.encode(latent)
         residual, _ = self.quantizer.encode(left)
         return torch.cat((semantic, residual), dim=1)
 

@@ -3,7 +3,7 @@
 What encodes is as large as what decodes, and most workers never encode.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -24,11 +24,11 @@ class StoredCodec:
     def __init__(self, codec: DAC, weights: Weights) -> None:
         """The code books are read at once, in float32; BadCheckpoint where a file cannot be."""
         self.codec = codec
-        self.lay_out_encoding_part: Callable[[nn.Module], nn.Module] | None = None
-        """What computes as a plain part that encodes does, if not torch: it copies its weights."""
+        self.stages_of: Callable[[nn.Module], Iterator[nn.Module]] | None = None
+        """What computes as a plain part that encodes does, if not torch: stages that copy its
+        weights as they are asked for."""
         self._weights = weights
         self._plain = {name: codec.get_submodule(name) for name in (*DECODING, *ENCODING)}
-        self._can_encode = False
         for name in _ALWAYS:
             self._fill_(name)
 
@@ -48,23 +48,18 @@ class StoredCodec:
         self._plain[name].to("meta")
         self.codec.set_submodule(name, self._plain[name])
 
-    def read_encoder_(self) -> None:
-        """Have what encodes in memory; BadCheckpoint where its file is not what it was."""
-        if not self._can_encode:
-            for name in ENCODING:
-                if self.lay_out_encoding_part is None:
-                    self.read_(name)
-                else:
-                    made = self.lay_out_encoding_part(self.lend_(name))
-                    self.let_go_(name)
-                    self.codec.set_submodule(name, made)
-            self._can_encode = True
+    def encoding_stages(self) -> Iterator[nn.Module]:
+        """What encodes, from the waveform on: each is in memory until the next is asked for.
 
-    def let_go_of_encoder_(self) -> None:
-        """Give its memory back."""
-        if self._can_encode:
-            self._can_encode = False
-            for name in ENCODING:
+        BadCheckpoint where its file is not what it was.
+        """
+        for name in ENCODING:
+            try:
+                if self.stages_of is None:
+                    yield self.read_(name)
+                else:
+                    yield from self.stages_of(self.lend_(name))
+            finally:
                 self.let_go_(name)
 
     def _fill_(self, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.native.structs import MOST_ROWS, QUERIES, Pool, Scratch, declare
+from backend.native.structs import MOST_ROWS, QUERIES, TILE, Pool, Scratch, declare
 
 MOST_THREADS = 32
 """As many as `announce` has bits for."""
@@ -59,6 +59,19 @@ class NativePool:
                 if parked >> helper & 1:
                     self._events[helper - 1].set()
             self._library.lead(pool)
+
+    def pack(self, weight: Tensor, kind: int, bits: int) -> Tensor:
+        """`weight` [outputs, inputs] of `kind`, rounded to so many bits: uint8 [tiles, bytes].
+
+        As `quantize_matrix` rounds. The calling thread does it, beside whatever job is done.
+        """
+        (outputs, inputs), tiles = weight.shape, -(-weight.shape[0] // TILE)
+        weight = weight.detach().contiguous()
+        packed = torch.empty(tiles, TILE * (inputs * bits // 8 + 4), dtype=torch.uint8)
+        self._library.pack_tiles(
+            weight.data_ptr(), kind, outputs, inputs, bits, 0, tiles, packed.data_ptr()
+        )
+        return packed
 
     def _equip(self, thread: int) -> None:
         """Give a thread its memory, and begin it unless it is the one that leads."""

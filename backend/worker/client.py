@@ -34,9 +34,11 @@ from backend.worker.messages import (
     Failed,
     FromWorker,
     Load,
+    Measured,
     Pcm,
     Ready,
     Speak,
+    Starting,
     WayState,
 )
 from backend.worker.transport import Patience, Transport, WorkerState
@@ -245,7 +247,7 @@ class WorkerClient:
                     asked.set_result(message)
             case Pcm() | Done() | Encoded() | Decoded() | Failed():
                 self._deliver(message)
-            case Ready() | Beat():
+            case Starting() | Ready() | Beat() | Measured():
                 pass
 
     def lose(self, error: ShoalError) -> None:

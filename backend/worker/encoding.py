@@ -46,6 +46,11 @@ class VoiceEncoding:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._wanted
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody waits for an answer."""
+        return not self._wanted
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
@@ -81,9 +86,6 @@ class VoiceEncoding:
         except Exception as error:  # noqa: BLE001 - the request's boundary
             answer = failed(asked.request_id, error)
         self._answer(answer)
-        stored = self._loaded.checkpoint.stored_codec
-        if stored is not None and self._waiting.empty():
-            stored.let_go_of_encoder_()
         return True
 
     def _work(self, asked: EncodeVoice | DecodeCodes) -> Encoded | Decoded | Failed:
@@ -99,9 +101,9 @@ class VoiceEncoding:
     def _encode(self, asked: EncodeVoice, before_piece: Callable[[], None]) -> Encoded:
         info, checkpoint = self._loaded.info, self._loaded.checkpoint
         recording = read_reference(asked.audio, info.sample_rate_hz, info.max_reference_s)
-        if checkpoint.stored_codec is not None:
-            checkpoint.stored_codec.read_encoder_()
-        codes = encode_reference(checkpoint.codec, recording.samples, before_piece)
+        stored = checkpoint.stored_codec
+        stages = None if stored is None else stored.encoding_stages()
+        codes = encode_reference(checkpoint.codec, recording.samples, before_piece, stages)
         wired = wire_codes(codes, checkpoint.codec_config, info.codec_id, recording.warnings)
         return Encoded(asked.request_id, wired)
 

@@ -19,7 +19,7 @@ from backend.codec.pieces import FIRST_FRAMES
 from backend.codec.slots import SlotDecoder
 from backend.codec.stage import CodecStage
 from backend.codec.way import Way, take_fastest_, ways
-from backend.core import MIB, EngineInfo, SamplingParams
+from backend.core import MIB, EngineInfo, QualityCost, SamplingParams
 from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
@@ -232,12 +232,17 @@ def _quantized(checkpoint: Checkpoint) -> str:
         f"Weights held in {checkpoint.quantization}: {checkpoint.weight_bytes / MIB:.0f} MiB "
         f"instead of {checkpoint.unquantized_weight_bytes / MIB:.0f}."
     ]
-    if (cost := checkpoint.quality_cost) is not None:
-        parts.append(
-            f"On {cost.samples} calibration samples {cost.greedy_agreement:.1%} of the most "
-            f"probable codes stayed the same (KL divergence {cost.kl_divergence:.4f} nats)."
-        )
+    if checkpoint.quality_cost is not None:
+        parts.append(told_cost(checkpoint.quality_cost))
     return " ".join((*parts, *checkpoint.quantization_notes))
+
+
+def told_cost(cost: QualityCost) -> str:
+    """What quantization cost, for the log."""
+    return (
+        f"On {cost.samples} calibration samples {cost.greedy_agreement:.1%} of the most "
+        f"probable codes stayed the same (KL divergence {cost.kl_divergence:.4f} nats)."
+    )
 
 
 def _warm_up(checkpoint: Checkpoint, engine: Engine, stage: CodecStage) -> float:

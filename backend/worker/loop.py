@@ -16,7 +16,7 @@ from backend.model.out_of_memory import told_of
 from backend.worker.device import use_threads
 from backend.worker.encoding import VoiceEncoding
 from backend.worker.failure import failed
-from backend.worker.loaded import Loaded, load
+from backend.worker.loaded import Loaded, load, told_cost
 from backend.worker.messages import (
     Abort,
     Asked,
@@ -29,6 +29,7 @@ from backend.worker.messages import (
     EncodeVoice,
     FromWorker,
     Load,
+    Measured,
     Shutdown,
     Speak,
     ToWorker,
@@ -39,6 +40,8 @@ from backend.worker.pipe import Send
 from backend.worker.process_memory import give_back_unused, held_of_gpu_bytes, reset_peak
 from backend.worker.speech import SpeechJob
 
+MEASURING_AFTER_S = 2.0
+"""Without a message, before that begins which nobody waits for."""
 _LOAD_STEPS = 32
 """Between two looks at what is held while the same number of sequences is spoken."""
 
@@ -62,6 +65,7 @@ class WorkerLoop:
         self._told = Load(0, 0)
         self._steps, self._busy_with = 0, ""
         self._is_prepared = False
+        self._measuring = loaded.checkpoint.measuring
 
     @property
     def info(self) -> EngineInfo:
@@ -95,11 +99,15 @@ class WorkerLoop:
         self._busy_with = "" if is_idle else "taking in messages"
         while is_idle and self._inbox.empty() and self._prepare():
             pass
+        patience_s = MEASURING_AFTER_S
         while True:
             try:
-                message = self._inbox.get(block=is_idle)
+                message = self._inbox.get(is_idle, patience_s if self._measuring else None)
             except queue.Empty:
-                return True
+                if not is_idle:
+                    return True
+                patience_s = self._measure()
+                continue
             is_idle, self._busy_with = False, "taking in messages"
             match message:
                 case None | Shutdown():
@@ -127,6 +135,27 @@ class WorkerLoop:
             give_back_unused(self._loaded.place.device)  # what was passed through on the way
         self._is_prepared = not more
         return more
+
+    def _measure(self) -> float:
+        """Go on measuring what quantization cost; seconds without a message until the next step.
+
+        A message that comes meanwhile waits for the step, which takes less than a second.
+        """
+        assert self._measuring is not None
+        if not self._encoding.is_idle:
+            return MEASURING_AFTER_S
+        try:
+            cost = next(self._measuring)
+        except (ShoalError, RuntimeError) as error:  # its files are being replaced, say
+            logger.warning("What quantization cost is not measured: {}", error)
+        else:
+            if cost is None:
+                return 0.0
+            logger.info("{}", told_cost(cost))
+            self._send(Measured(cost))
+        self._measuring = None
+        give_back_unused(self._loaded.place.device)
+        return 0.0
 
     def _admit(self, asked: Asked) -> None:
         request_id = asked.request_id

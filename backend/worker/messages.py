@@ -1,8 +1,8 @@
 """What the HTTP process and the worker say to each other: msgpack, typed, nothing pickled.
 
 A frame on the pipe is a four-byte little-endian length and that many bytes of msgpack. The first
-message from a worker is `Ready` or `Failed` with `request_id` "". Any program that speaks this can
-be a worker, under whatever interpreter.
+message from a worker, but for `Starting`, is `Ready` or `Failed` with `request_id` "". Any program
+that speaks this can be a worker, under whatever interpreter.
 """
 
 import struct
@@ -13,6 +13,7 @@ import msgspec
 from backend.core import (
     MIB,
     EngineInfo,
+    QualityCost,
     Quantization,
     ReferenceCodes,
     SamplingParams,
@@ -205,6 +206,19 @@ class WayState(msgspec.Struct, frozen=True, tag="way_state"):
         return self.name in ("fused", "native")
 
 
+class Starting(msgspec.Struct, frozen=True, tag="starting"):
+    """What the worker does before it is ready, each time that this changes."""
+
+    doing: str
+    """In words for a user, after "it is"."""
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """What quantization cost, where that was not known at the start."""
+
+    cost: QualityCost
+
+
 class Load(msgspec.Struct, frozen=True, tag="load"):
     """How busy the worker is, sent whenever it changes."""
 
@@ -221,7 +235,9 @@ Asked = Speak | EncodeVoice | DecodeCodes
 ToWorker = Asked | Abort | Configure | ClearCaches | Shutdown
 Answer = Pcm | Done | Encoded | Decoded
 """What a request is answered with; nothing follows any but `Pcm`."""
-FromWorker = Ready | Beat | Answer | Failed | Load | Configured | Cleared | WayState
+FromWorker = (
+    Starting | Ready | Beat | Answer | Failed | Load | Configured | Cleared | WayState | Measured
+)
 
 T = TypeVar("T")
 

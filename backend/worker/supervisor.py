@@ -8,7 +8,7 @@ of any death. One that beats and is busy, but makes no step for `unresponsive_s`
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from loguru import logger
@@ -25,7 +25,7 @@ from backend.errors import (
 )
 from backend.logs import log_fault
 from backend.worker.client import WorkerClient
-from backend.worker.messages import Failed, Ready, ToWorker, frame
+from backend.worker.messages import Failed, Measured, Ready, Starting, ToWorker, frame
 from backend.worker.process import (
     MessageReader,
     WorkerLog,
@@ -259,7 +259,8 @@ class Supervisor:
         reader = MessageReader(process.stdout)
         try:
             async with asyncio.timeout(self._patience.start_timeout_s):
-                first = await reader.first()
+                while isinstance(first := await reader.first(), Starting):
+                    self._set_state(self._state.phase, f"it is {first.doing}")
             if isinstance(first, Failed):
                 raise error_from_code(first.code, first.message)
             if not isinstance(first, Ready):
@@ -300,6 +301,8 @@ class Supervisor:
         while messages := await reader.read():
             for message in messages:
                 self._pulse.hear(message)
+                if isinstance(message, Measured) and self._info is not None:
+                    self._info = replace(self._info, quality_cost=message.cost)
                 if self._state.phase == "silent" and not self._kill_reason:
                     logger.info("The worker speaks again.")
                     self._set_state("ready", "")

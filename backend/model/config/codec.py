@@ -27,6 +27,8 @@ _KERNEL, _DILATIONS = 7, (1, 3, 9)
 """Of the residual units' convolutions."""
 _FILTER_ROWS = 28 * 12
 """Tiles of a piece of work, each at all points."""
+_FILTER_NUMBERS = 12 - _KERNEL
+"""Of a filter of that many taps beside them, where kernels of our own evaluate it beforehand."""
 _STAGE_TENSORS = 4
 """Activations of a residual unit that live at once where its convolutions are fused: its input, the
 snake behind its past, and the outputs of both convolutions."""
@@ -138,19 +140,48 @@ class CodecConfig:
         post = self.post.parameters(self.latent_dim)
         return post + self._resampling_parameters + self._decoder_parameters
 
+    def encoding_stage_parameters(self, is_native: bool) -> int:
+        """Those of the largest stage of encoding, of which one is in memory at a time.
+
+        Kernels of our own have more and smaller ones than torch, and more numbers in some filters.
+        """
+        *blocks, last = self._encoder_blocks()
+        pre = self.pre.parameters(self.latent_dim)
+        if not is_native:
+            return max(sum(blocks) + last, self._resampling_parameters, pre)
+        layers = self.pre.n_layer
+        half = pre * ((layers + 1) // 2) // layers
+        channels = self.encoder_dim << (len(self.encoder_rates) - 1)
+        filters = 3 * _FILTER_NUMBERS * channels * channels
+        return max(sum(blocks), last + filters, self._resampling_parameters, half)
+
+    @property
+    def encoding_row_bytes(self) -> int:
+        """Of a second of a recording between two stages, where it takes most."""
+        channels = self.encoder_dim << (len(self.encoder_rates) - 1)
+        columns_s = self.sample_rate_hz / math.prod(self.encoder_rates[:-1])
+        return int(columns_s * channels * _ELEMENT_BYTES)
+
     @property
     def _encoder_parameters(self) -> int:
-        half, total = self.encoder_dim, _conv(1, self.encoder_dim, _KERNEL)
+        return sum(self._encoder_blocks())
+
+    def _encoder_blocks(self) -> list[int]:
+        """Weights of each block, what is before the first and behind the last one included."""
+        half, found = self.encoder_dim, list[int]()
         for stride, n_layer in zip(
             self.encoder_rates, self.encoder_transformer_layers, strict=True
         ):
             channels = 2 * half
-            total += 3 * _residual_unit(half) + half + _conv(half, channels, 2 * stride)
+            block = 3 * _residual_unit(half) + half + _conv(half, channels, 2 * stride)
             if n_layer:
                 transformer = WindowConfig.of_encoder(channels, n_layer, self.encoder_window)
-                total += transformer.parameters(channels)
+                block += transformer.parameters(channels)
+            found.append(block)
             half = channels
-        return total + half + _conv(half, self.latent_dim, 3)
+        found[0] += _conv(1, self.encoder_dim, _KERNEL)
+        found[-1] += half + _conv(half, self.latent_dim, 3)
+        return found
 
     @property
     def _decoder_parameters(self) -> int:
