@@ -53,6 +53,7 @@ def census() -> dict[str, float]:
     libc.mallinfo2.restype = _Mallinfo
     info, maps = libc.mallinfo2(), psutil.Process().memory_maps()
     return {
+        "cpu_s": sum(psutil.Process().cpu_times()[:2]),
         "resident_mb": psutil.Process().memory_info().rss / MIB,
         "files_mb": sum(each.rss for each in maps if each.path.startswith("/")) / MIB,
         "malloc_used_mb": (info.uordblks + info.hblkhd) / MIB,

@@ -18,6 +18,7 @@ from backend.serving.launch import worker_process
 from backend.serving.quiet import Quiet
 from backend.serving.shortage import until
 from backend.serving.tasks import end
+from backend.serving.tidying import Tidying
 from backend.settings import Settings
 
 
@@ -46,6 +47,7 @@ class Fleet:
             quiet=self.quiet,
         )
         self.foresight = Foresight(settings, lambda: self.lead.deployment, self.quiet)
+        self._tidying = Tidying(self.quiet)
         each = deployment.each()
         self.lanes: tuple[Lane, ...] = tuple(
             Lane(
@@ -81,6 +83,7 @@ class Fleet:
         for lane in self.lanes:
             lane.start()
         self.foresight.start()
+        self._tidying.start()
         if len(self.lanes) > 1:
             self._starting = {
                 asyncio.create_task(self._attend(lane), name=f"worker {number} starting")
@@ -128,6 +131,7 @@ class Fleet:
         self.admission.close()
         await end(*self._starting, *self._waking.values())
         await self.foresight.close()
+        await self._tidying.close()
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property
