@@ -2,7 +2,8 @@
 
     python -m benchmarks.stability --limits-mb 512 1024 2048 --control on off --into FILE.json
     python -m benchmarks.stability --model-dir CHECKPOINT --spoken-characters 12 --into FILE.json
-    python -m benchmarks.stability --draw FILE.json --picture MDs/pictures/stability.svg
+    python -m benchmarks.stability --draw FILE.json --page MDs/BENCHMARKS.md \\
+        --picture MDs/pictures/stability.svg
 
 One fixed mix: texts of 10 to 5,000 characters, in waves of 1 to 8 at once, every fifth in the voice
 of a recording, every second streamed, every tenth of a client that leaves. At most
@@ -267,20 +268,42 @@ def _logged(folder: Path) -> dict[str, str]:
 
 
 _SHOWN = (
-    *("checkpoint", "limit_mb", "control", "requests", "spoken_characters", *OUTCOMES),
-    *("spoken_of_admitted_pct", "oom_kills", "worker_restarts", "steps_down", "peak_mb", "seconds"),
+    *("checkpoint", "limit, MB", "memory control", "requests", "characters"),
+    *("spoken (of them say so)", "refused", "left", "failed", "no answer", "% of admitted spoken"),
+    *("kills", "peak MB", "s"),
 )
+_BEGIN, _END = "<!-- what benchmarks.stability says -->\n\n", "\n<!-- so far -->\n"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """`rows` in Markdown."""
-    lines = ["| " + " | ".join(name.replace("_", " ") for name in _SHOWN) + " |"]
-    lines.append("| --- " * len(_SHOWN) + "|")
-    for row in rows:
-        lines.append("| " + " | ".join(str(row.get(name, "–")) for name in _SHOWN) + " |")
-        if "at_start" in row:
-            lines.append(f"|  | at the start: {row['at_start']} " + "| " * (len(_SHOWN) - 2) + "|")
+    """`rows` in Markdown, by checkpoint and limit."""
+    lines = [_line(_SHOWN), "| --- " * len(_SHOWN) + "|"]
+    for row in sorted(rows, key=lambda row: (row["checkpoint"], row["limit_mb"])):
+        of = (row[name] for name in ("limit_mb", "control", "requests", "spoken_characters"))
+        bits = "" if (bits := row.get("quantization", "none")) == "none" else f", {bits}"
+        found: Sequence[object] = ("does not start", *[""] * 5)
+        if "at_start" not in row:
+            says_so = row["spoken and says so"]
+            found = (
+                f"{row['spoken'] + says_so} ({says_so})",
+                *(row[name] for name in ("refused", "left", "failed", "unanswered")),
+                row["spoken_of_admitted_pct"],
+            )
+        ends = row.get("oom_kills", ""), row.get("peak_mb", ""), row.get("seconds", "")
+        lines.append(_line((row["checkpoint"] + bits, *of, *found, *ends)))
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def fill(page: str, rows: Sequence[dict[str, Any]]) -> str:
+    """`page` with the table of `rows` between its marks."""
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    assert after, "the page has no marks for a table"
+    return f"{before}{_BEGIN}{table(rows)}\n{_END}{after}"
 
 
 def kept(file: Path | None) -> list[dict[str, Any]]:
@@ -306,6 +329,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path)
     parser.add_argument("--draw", type=Path, help="only draw the rows in this file")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--page", type=Path, help="whose table it is, between its marks")
     arguments = parser.parse_args()
     rows = kept(arguments.draw or arguments.into)
     if arguments.draw is None:
@@ -321,6 +345,8 @@ def main() -> None:
                     arguments.into.write_text(json.dumps(rows, indent=1), "utf-8")
     if arguments.picture:
         arguments.picture.write_text(picture(rows), "utf-8")
+    if arguments.page:
+        arguments.page.write_text(fill(arguments.page.read_text("utf-8"), rows), "utf-8")
     print(table(rows))
     print(json.dumps({"measure": "stability", "rows": rows}))
 

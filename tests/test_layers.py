@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKER_MAIN = {"engine", "codec", "model", "native", "audio", "hardware.affinity"}
+WORKER_MAIN = {"engine", "codec", "model", "native", "audio", "hardware.affinity", "heap"}
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     "errors": set(),
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "logs": set(),
     "watch": set(),
+    "heap": set(),
     "pdh": set(),
     "thermometer": {"pdh"},
     "nvml": {"watch"},
@@ -81,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.fair_thread": set(),
     "serving.quiet": set(),
     "serving.tasks": set(),
+    "serving.tidying": {"heap"},
     "serving.slots": {"core", "errors", "hardware", "worker.messages"},
     "serving.stations": {"errors", "hardware"},
     "serving.spoken_voices": {"core"},

@@ -68,6 +68,7 @@ class ClusterFleet(Fleet):
         for replicas in self._kinds:
             replicas.watch(partial(self._see, replicas))
         self.foresight.start()
+        self._tidying.start()
 
     async def ready(self) -> EngineInfo:
         """Wait until one can speak."""

@@ -18,6 +18,7 @@ from backend.serving.launch import worker_process
 from backend.serving.quiet import Quiet
 from backend.serving.shortage import until
 from backend.serving.tasks import end
+from backend.serving.tidying import Tidying
 from backend.settings import Settings
 
 
@@ -46,6 +47,7 @@ class Fleet:
             quiet=self.quiet,
         )
         self.foresight = Foresight(settings, lambda: self.lead.deployment, self.quiet)
+        self._tidying = Tidying(self.quiet)
         self.lanes = self._made(settings, deployment, command, start_attempts)
         self._number = {lane: number for number, lane in enumerate(self.lanes)}
         self._starting: set[asyncio.Task[None]] = set()
@@ -92,6 +94,7 @@ class Fleet:
         for lane in self.lanes:
             lane.start()
         self.foresight.start()
+        self._tidying.start()
         if len(self.lanes) > 1:
             self._starting = {
                 asyncio.create_task(self._attend(lane), name=f"worker {number} starting")
@@ -139,6 +142,7 @@ class Fleet:
         self.admission.close()
         await end(*self._starting, *self._waking.values())
         await self.foresight.close()
+        await self._tidying.close()
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     @property

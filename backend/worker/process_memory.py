@@ -1,7 +1,6 @@
 """How much memory the worker takes, has taken, and may take for keys and values."""
 
 import contextlib
-import ctypes
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import psutil
 import torch
 
 from backend.core import MIB
+from backend.heap import give_back
 
 if sys.platform != "win32":
     import resource
@@ -34,8 +34,8 @@ def give_back_unused(device: torch.device) -> None:
     """Return memory that is kept for reuse to the system, as far as the allocator can."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    elif sys.platform == "linux" and hasattr(_libc := ctypes.CDLL(None), "malloc_trim"):
-        _libc.malloc_trim(0)  # glibc keeps what was freed in its arenas; musl has no such call
+    else:
+        give_back()
 
 
 def reset_peak(device: torch.device) -> None:

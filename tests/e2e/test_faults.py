@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from backend.serving.sentence import WORKERS
 from backend.settings import SHIPPED_VOICE_DIR
+from backend.worker.process import oom_kills
 from tests.e2e.serving import Served, serving
 from tests.monitored import logged
 from tests.test_monitoring_csv_log import largest_file_bytes
@@ -39,15 +42,47 @@ def speak(server: Served, **fields: Any) -> httpx.Response:
     return httpx.post(f"{server.url}/tts", data=data, files=files, timeout=120)
 
 
-def worker_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait until what `/health` says of the worker is so."""
+def health_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until what `/health` says is so."""
     never = threading.Event()
     for _ in range(1200):
-        worker: dict[str, Any] = httpx.get(f"{server.url}/health").json()["worker"]
-        if is_so(worker):
-            return worker
+        health: dict[str, Any] = httpx.get(f"{server.url}/health").json()
+        if is_so(health):
+            return health
         never.wait(0.05)
-    raise AssertionError(worker)
+    raise AssertionError(health)
+
+
+def worker_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until what `/health` says of the worker is so."""
+    worker: dict[str, Any] = health_is(server, lambda health: is_so(health["worker"]))["worker"]
+    return worker
+
+
+def ready_after(restarts: int) -> Callable[[dict[str, Any]], bool]:
+    """The worker is ready again, for so many times."""
+    return lambda worker: worker["state"] == "ready" and worker["restarts"] == restarts
+
+
+# -- the worker -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(oom_kills() is None, reason="no kernel tells who was killed for memory")
+def test_a_request_outlives_more_kills_than_a_sentence_has_lives() -> None:
+    """Each worker dies as soon as it is heard to speak; what it said was sent to nobody."""
+    text = " ".join(SAID for _ in range(12))
+    with serving(SHOAL_MAX_BATCH="1", SHOAL_RESTART_DELAY_S="0.1") as server:
+        before = speak(server, text=text).content
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(speak, server, text=text)
+            for kills in range(WORKERS + 1):
+                worker_is(server, ready_after(kills))
+                health_is(server, lambda health: bool(health["queue"]["speaking"]) or asked.done())
+                assert not asked.done(), asked.result().text
+                server.worker().kill()
+            answer = asked.result()
+        assert answer.status_code == 200 and answer.content == before
+        worker_is(server, ready_after(WORKERS + 1))
 
 
 # -- the checkpoint -------------------------------------------------------------------------------

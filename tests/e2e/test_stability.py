@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.inside import limited
-from benchmarks.stability import MOST_TOGETHER, measure, mix, table, waves
+from benchmarks.stability import MOST_TOGETHER, fill, measure, mix, table, waves
 from benchmarks.stability_picture import OUTCOMES, picture
 
 ARGUMENTS = argparse.Namespace(requests=50, spoken_characters=30, model_dir=None, data_dir=None)
@@ -42,9 +42,24 @@ def test_the_mix_is_the_same_each_time() -> None:
 
 def test_what_was_measured_is_drawn(tmp_path: Path) -> None:
     row = {"checkpoint": "demo", "limit_mb": 512, "control": "on", "requests": 10}
-    spoken = {name: number for number, name in enumerate(OUTCOMES)}
+    row |= {"spoken_characters": 60, "oom_kills": 0, "peak_mb": 336}
+    spoken: dict[str, object] = {name: number for number, name in enumerate(OUTCOMES)}
+    spoken |= {"spoken_of_admitted_pct": 12.5}
     refused = row | {"control": "off", "at_start": "It takes <more> memory."}
     drawn = picture([row | spoken, refused])
     assert drawn.count("<title>") == len(OUTCOMES)
     assert "&lt;more&gt;" in drawn
-    assert "| demo | 512 | on | 10 | 0 | 1 |" in table([row | spoken, refused])
+    shown = table([row | spoken, refused])
+    assert "| demo | 512 | on | 10 | 60 | 1 (1) | 2 | 3 | 4 | 5 | 12.5 | 0 | 336 |  |" in shown
+    assert "| demo | 512 | off | 10 | 60 | does not start |" in shown
+
+
+def test_the_table_goes_between_its_marks() -> None:
+    row = {"checkpoint": "demo", "limit_mb": 512, "control": "on", "requests": 10}
+    row |= {"spoken_characters": 60, "at_start": "It takes more memory."}
+    page = (
+        "# Before\n\n<!-- what benchmarks.stability says -->\n\nold\n\n<!-- so far -->\n\nAfter.\n"
+    )
+    once = fill(page, [row])
+    assert once.startswith("# Before") and once.endswith("After.\n") and "old" not in once
+    assert table([row]) in once and fill(once, [row]) == once
