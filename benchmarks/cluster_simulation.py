@@ -13,7 +13,6 @@ one JSON line. How they go about it: MDs/SCALING.md.
 """
 
 import argparse
-import itertools
 import json
 import math
 import random
@@ -21,15 +20,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import simpy
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fitted import Run, alone, fitted
 from benchmarks.listening import percentile
 from benchmarks.simulated import (
+    FULL_SHARE,
     Autoscaler,
     Figures,
     Host,
@@ -42,8 +42,6 @@ from benchmarks.simulated import (
     clients,
 )
 
-Run = dict[str, Any]
-"""A line of what `benchmarks.workers --record` keeps."""
 WITHIN = 0.10
 """Of what was measured, before anything is made of it."""
 COMPARED = ("frames_per_s", "sentences_per_s", "rtf_p50", "first_audio_p50_ms")
@@ -82,67 +80,6 @@ KINDS = {
         measured="`check`: the shipped voice, one core of an EPYC",
     ),
 }
-
-
-# -- the figures of a replica, from runs of one ----------------------------------------------------
-
-
-def fitted(runs: Sequence[Run]) -> tuple[Figures, Host]:
-    """What `runs` of one worker say of it: its step as it depends on the rows, and how long a
-    sentence takes beside; and what the server takes of the machine's cores for a frame."""
-    shares = [spent_beside(answer, run) for run in runs for answer in run["answers"]]
-    frames = np.array([answer["frames"] for run in runs for answer in run["answers"]], float)
-    widest = max(len(each) for each in shares)
-    spent_s = np.array([np.pad(each, (0, widest - len(each))) for each in shares])
-    rows = np.arange(1, widest + 1)
-    step_s, row_step_s = 0.01, 0.002
-    for _ in range(100):  # Gauss and Newton: frames = sum of seconds / (step + rows * row_step)
-        speed = 1 / (step_s + rows * row_step_s)
-        slopes = np.stack([-spent_s @ speed**2, -spent_s @ (rows * speed**2)], axis=1)
-        change = np.linalg.lstsq(slopes, frames - spent_s @ speed, rcond=None)[0]
-        step_s = max(1e-6, step_s + 0.5 * change[0])
-        row_step_s = max(1e-6, row_step_s + 0.5 * change[1])
-    delay_s, first_frames = first_audio(runs, step_s, row_step_s)
-    serving = statistics.median(
-        (run["server_cpu_pct"] + run["clients_cpu_pct"]) / 100 / run["frames_per_s"] for run in runs
-    )
-    figures = Figures(step_s, row_step_s, runs[0]["rows"], delay_s, first_frames)
-    return figures, Host(math.inf, serving)
-
-
-def alone(runs: Sequence[Run]) -> list[Run]:
-    """Those of one worker that had its core to itself."""
-    return [run for run in runs if run["workers"] == 1 and run["worker_cpu_pct"] >= 95]
-
-
-def spent_beside(answer: dict[str, float], run: Run) -> list[float]:
-    """Seconds that a sentence was spoken with 0, 1, 2 … others beside it."""
-    begun = [each["began_s"] + each["queue_s"] for each in run["answers"]]
-    ended = [each["ended_s"] for each in run["answers"]]
-    from_s, to_s = answer["began_s"] + answer["queue_s"], answer["ended_s"]
-    moments = sorted({from_s, to_s, *(t for t in (*begun, *ended) if from_s < t < to_s)})
-    spent = [0.0] * len(run["answers"])
-    for one, next_ in itertools.pairwise(moments):
-        at_s = (one + next_) / 2
-        beside = sum(b < at_s < e for b, e in zip(begun, ended, strict=True)) - 1
-        spent[beside] += next_ - one
-    while spent and not spent[-1]:
-        spent.pop()
-    return spent
-
-
-def first_audio(runs: Sequence[Run], step_s: float, row_step_s: float) -> tuple[float, float]:
-    """Seconds and frames until a sentence is heard, from the medians of runs."""
-    steps, heard = [], []
-    for run in runs:
-        busy = min(run["rows"], run["clients"])
-        steps.append(step_s + busy * row_step_s)
-        waits = [each["first_s"] - each["began_s"] - each["queue_s"] for each in run["answers"]]
-        heard.append(statistics.median(waits))
-    if len(set(steps)) < 2:
-        return 0.0, statistics.fmean(heard) / steps[0]
-    first_frames, delay_s = np.polyfit(steps, heard, 1)
-    return max(0.0, float(delay_s)), max(1.0, float(first_frames))
 
 
 # -- runs and what becomes of them -----------------------------------------------------------------
@@ -205,7 +142,7 @@ def simulated(run: Run, figures: Figures, serving_s: float, cores: float) -> lis
 def others_cores(run: Run) -> float:
     """What neither server nor workers nor clients took."""
     ours = (run["server_cpu_pct"], run["worker_cpu_pct"], run["clients_cpu_pct"])
-    return max(0.0, float(run["machine_cpu_pct"] - sum(ours)) / 100)
+    return max(0.0, float(run.get("machine_cpu_pct", sum(ours)) - sum(ours)) / 100)
 
 
 def drawn_from(frames: Sequence[float]) -> Lengths:
@@ -322,7 +259,9 @@ def ramp(arguments: argparse.Namespace) -> None:
     kind, over_s, stay_s = KINDS[arguments.replica], arguments.over_s, arguments.seconds
     queue = Queue(simpy.Environment())
     cold_s = kind.cold_start_s + arguments.machine_s
-    scaling = Scaling(arguments.least, arguments.most, cold_s)
+    scaling = Scaling(
+        arguments.least, arguments.most, cold_s, arguments.up_after_s, full_share=arguments.full
+    )
     scaler = Autoscaler(queue, kind.figures, scaling)
     few, many = arguments.from_listeners, arguments.listeners[0]
     lengths = sentences_of(kind)
@@ -380,6 +319,8 @@ def main() -> None:
     ramping.add_argument("--over-s", type=float, default=60.0, help="that the rise takes")
     ramping.add_argument("--least", type=int, default=1)
     ramping.add_argument("--most", type=int, default=100)
+    ramping.add_argument("--up-after-s", type=float, default=30.0, help="Serve's upscale_delay_s")
+    ramping.add_argument("--full", type=float, default=FULL_SHARE, help="share of rows")
     ramping.add_argument("--machine-s", type=float, default=0.0, help="until a machine is there")
     arguments = parser.parse_args()
     arguments.work(arguments)

@@ -17,7 +17,8 @@ import simpy
 KEPT_VOICES = 64
 """Voices that a replica is known to have spoken in (`serving/spoken_voices.py`)."""
 FULL_SHARE, WAIT_S = 0.75, 1.0
-"""Of rows that may be taken, and the wait of a newcomer, past which another replica is started."""
+"""Of rows that may be taken, and the wait of a newcomer, past which the cluster's autoscaler asks
+for another replica."""
 _NOTHING = 1e-6
 """Of a frame: what adding up small numbers leaves."""
 LOOK_S = 1.0
@@ -234,9 +235,11 @@ def soonest(replicas: Sequence[Replica], voice: int | None) -> Replica | None:
     return min(free, key=lambda each: each.after(voice), default=None)
 
 
-def wanted(running: int, rows: float, inside: float, wait_s: float) -> int:
+def wanted(
+    running: int, rows: float, inside: float, wait_s: float, full_share: float = FULL_SHARE
+) -> int:
     """Replicas that the cluster's autoscaler asks for, of `rows` each, for so many inside."""
-    needed = math.ceil(inside / (FULL_SHARE * rows))
+    needed = math.ceil(inside / (full_share * rows))
     return max(needed, running + 1) if wait_s > WAIT_S else needed
 
 
@@ -249,6 +252,7 @@ class Scaling:
     cold_start_s: float
     up_after_s: float = 30.0
     down_after_s: float = 600.0
+    full_share: float = FULL_SHARE
 
 
 class Autoscaler:
@@ -270,7 +274,7 @@ class Autoscaler:
             there = len(staying) + self._starting
             self.counted.append(len(self._queue.replicas) + self._starting)
             inside, wait_s = self._queue.inside(), self._queue.wait_s()
-            asked = wanted(there, self._figures.rows, inside, wait_s)
+            asked = wanted(there, self._figures.rows, inside, wait_s, scaling.full_share)
             asked = min(max(asked, scaling.least), scaling.most)
             over_s = over_s + LOOK_S if asked > there else 0.0
             under_s = under_s + LOOK_S if asked < there else 0.0

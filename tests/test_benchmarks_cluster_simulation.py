@@ -9,15 +9,12 @@ import pytest
 from benchmarks.cluster_simulation import (
     KINDS,
     WITHIN,
-    Run,
-    alone,
     as_sentences,
-    fitted,
     most_listeners,
     simulated,
-    spent_beside,
     told,
 )
+from benchmarks.fitted import Run, alone, fitted, spent_beside
 from benchmarks.simulated import Figures
 
 RECORDED = Path(__file__).parent / "machines" / "two_workers.jsonl"
