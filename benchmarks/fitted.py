@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.simulated import Figures, Host
 
+_ALONE = 0.95
 Run = dict[str, Any]
 """A line of what `benchmarks.workers --record` keeps."""
 
@@ -68,9 +69,11 @@ def spent_beside(answer: dict[str, float], run: Run) -> list[float]:
 
 
 def first_audio(runs: Sequence[Run], step_s: float, row_step_s: float) -> tuple[float, float]:
-    """Seconds and frames until a sentence is heard, from the medians of runs."""
+    """Seconds and frames until a sentence is heard, from the medians of runs; of those in which
+    workers had their cores, if there are any: the server waits for its own too."""
     steps, heard = [], []
-    for run in runs:
+    free = [run for run in runs if share_of_core(run) > _ALONE]
+    for run in free or runs:
         busy = min(run["rows"], run["clients"])
         steps.append((step_s + busy * row_step_s) / share_of_core(run))
         waits = [each["first_s"] - each["began_s"] - each["queue_s"] for each in run["answers"]]
