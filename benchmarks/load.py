@@ -63,6 +63,8 @@ class Computed:
     wall_s: float
     server_s: float
     worker_s: float
+    machine_s: float
+    """Of everybody on this machine."""
     gpu_pct: list[float]
 
 
@@ -139,13 +141,15 @@ class Watch:
         """Wait for `begin_s`, then look until `end_s`."""
         time.sleep(max(0.0, begin_s - time.monotonic()))
         before, began_s, gpu_pct = self._cpu_s(), time.monotonic(), []
+        busy_s = _busy_s()
         while (left_s := end_s - time.monotonic()) > 0:
             if (busy_pct := self._gpu_pct()) is not None:
                 gpu_pct.append(busy_pct)
             time.sleep(min(_LOOK_S, left_s))
         after = self._cpu_s()
         server_s, worker_s = (now - then for now, then in zip(after, before, strict=True))
-        return Computed(time.monotonic() - began_s, server_s, worker_s, gpu_pct)
+        busy_s = _busy_s() - busy_s
+        return Computed(time.monotonic() - began_s, server_s, worker_s, busy_s, gpu_pct)
 
     def _cpu_s(self) -> tuple[float, float]:
         server, workers = self._server.cpu_times(), [each.cpu_times() for each in self._workers]
@@ -156,6 +160,12 @@ class Watch:
             return None if self._card is None else self._card.read().utilization_pct
         except NvmlUnavailable:
             return None
+
+
+def _busy_s() -> float:
+    """CPU seconds that this machine has spent since it was started."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0)
 
 
 def figures(
@@ -181,6 +191,7 @@ def figures(
         "server_cpu_pct": _percent(computed.server_s, computed.wall_s),
         "worker_cpu_pct": _percent(computed.worker_s, computed.wall_s),
         "clients_cpu_pct": _percent(sum(each.cpu_s for each in told), computed.wall_s),
+        "machine_cpu_pct": _percent(computed.machine_s, computed.wall_s),
         "frames_per_server_cpu_s": round(frames / computed.server_s) if computed.server_s else None,
     }
     if computed.gpu_pct:

@@ -7,7 +7,8 @@
 As `benchmarks.load`: every client has streamed speech of a sentence, then asks for the next, and
 what comes is counted for `--seconds`. Each number has a server of its own, started `--repeats`
 times in turns; the median is told. `--s1-mini` makes random weights of openaudio-s1-mini's size
-(2.2 GB). Prints a table, then one JSON line.
+(2.2 GB). Prints a table, then one JSON line. `--record` keeps each run with every answer, when it
+was asked for, heard and over: what `benchmarks.cluster_simulation` reads.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.bench.random_checkpoint import random_checkpoint
-from benchmarks.load import Watch, figures, heard, parts, rates_of, served_by
+from benchmarks.load import Rates, Watch, figures, heard, parts, rates_of, served_by
+from benchmarks.load_client import Told
 
 READY_S = 300.0
 """For the last of the workers to be ready."""
@@ -60,13 +63,50 @@ def measured(number: int, arguments: argparse.Namespace) -> dict[str, Any]:
         found = figures(told, computed, rates, arguments.seconds)
         restarts = sum(each["restarts"] for each in workers_of(served.url))
         devices = [each["device"] for each in workers]
-        return {"workers": number, "devices": devices, "restarts": restarts, **found}
+        run = {"workers": number, "devices": devices, "restarts": restarts, **found}
+        if arguments.record:
+            rows = arguments.rows or arguments.clients[0]
+            setup = {"clients": arguments.clients[0], "rows": rows, "seconds": arguments.seconds}
+            keep(arguments.record, {**run, **setup, "answers": listed(told, rates)})
+        return run
+
+
+def listed(told: Sequence[Told], rates: Rates) -> list[dict[str, float]]:
+    """Every answer of speech, by when it was asked for; seconds from the first."""
+    spoken = sorted(
+        (answer for each in told for answer in each.answers if answer.outcome == "200"),
+        key=lambda answer: answer.began_s,
+    )
+    return [
+        {
+            "began_s": answer.began_s - spoken[0].began_s,
+            "first_s": answer.first_s - spoken[0].began_s,
+            "ended_s": answer.ended_s - spoken[0].began_s,
+            "queue_s": answer.queue_ms / 1000,
+            "frames": round(answer.audio_bytes / rates.frame_bytes),
+        }
+        for answer in spoken
+    ]
+
+
+def keep(file: Path, run: dict[str, Any]) -> None:
+    """Add `run` to what is recorded in `file`, a line each."""
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(run) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """`rows` as they are printed."""
     names = ("frames_per_s", "times", "requests_per_s", "first_audio_p50_ms", "first_audio_p95_ms")
-    more = ("rtf_p50", "server_cpu_pct", "worker_cpu_pct", "outcomes", "restarts", "devices")
+    more = (
+        "rtf_p50",
+        "server_cpu_pct",
+        "worker_cpu_pct",
+        "machine_cpu_pct",
+        "outcomes",
+        "restarts",
+        "devices",
+    )
     drawn = Table(title="workers")
     drawn.add_column("")
     for row in rows:
@@ -107,6 +147,7 @@ def main() -> None:
     parser.add_argument("--s1-mini", action="store_true", help="random weights of its size")
     parser.add_argument("--costless", type=float, default=0.0, help="frames a second of each")
     parser.add_argument("--piece-frames", type=int, default=4, help="of a costless worker")
+    parser.add_argument("--record", type=Path, help="file to which each run's answers are added")
     parser.set_defaults(requests=None, arrival_ms=0.0)
     arguments = parser.parse_args()
     with ExitStack() as stack:

@@ -318,6 +318,31 @@ def test_while_it_does_not_answer_nobody_asks_but_one_in_the_background(
     assert attempts == [threading.current_thread().name]
 
 
+def test_a_store_that_refuses_to_be_looked_at_is_found_all_the_same(
+    s3: S3, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    server = Server(s3.bucket(), clock)
+    anna = server.voices.create("Anna", CODES)
+    info = server.store._system.info
+
+    def refused(path: str, **more: Any) -> Any:
+        info(path, **more)  # it answers, or does not
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(server.store._system, "info", refused)
+    s3.stop()
+    with pytest.raises(StorageDown):
+        server.voices.create("Ben", CODES)
+    s3.start()
+    clock.now_s += RETRY_S
+    server.voices.get("Anna")
+    clock.now_s += SEEN_S
+    with pytest.raises(UnknownVoice):
+        server.voices.get("Ben")
+    assert server.voices.list() == (anna,)
+
+
 def test_a_refusal_is_told_and_keeps_nobody_from_asking(s3: S3) -> None:
     server = Server(s3.bucket())
     server.voices.create("Anna", CODES)

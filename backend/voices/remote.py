@@ -40,6 +40,10 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "crea
 """What the protocols call the mark and the time of a change."""
 
 
+class Silent(Unreachable):
+    """It does not answer at all."""
+
+
 class Store:
     """What lies at `url`, which `setting` names; raises `BadSetting` where it can never be used."""
 
@@ -128,19 +132,20 @@ class Store:
             is_silent = not isinstance(error, OSError) or isinstance(
                 error, ConnectionError | TimeoutError
             )
-            if is_silent and not self._problem:
+            if not is_silent:
+                raise Unreachable(problem) from None
+            if not self._problem:
                 self._problem, self._looked_s = problem, self.clock()
                 logger.warning("{} does not answer: {}.", self.where, problem)
-            raise Unreachable(problem) from None
+            raise Silent(problem) from None
 
     def _see_whether_it_answers(self) -> None:
         try:
             self._attempt("info", self.root)
-        except Unreachable:
-            if self._problem:
-                return
-        except FileNotFoundError:
-            pass  # which is an answer
+        except Silent:
+            return
+        except (Unreachable, FileNotFoundError):
+            pass  # which are answers
         self._problem = ""
         logger.info("{} answers again.", self.where)
 

@@ -1,0 +1,99 @@
+"""A replica's figures are found in runs of one, and runs of two follow from them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cluster_simulation import (
+    KINDS,
+    WITHIN,
+    as_sentences,
+    most_listeners,
+    simulated,
+    told,
+)
+from benchmarks.fitted import Run, alone, fitted, spent_beside
+from benchmarks.simulated import Figures
+
+RECORDED = Path(__file__).parent / "machines" / "two_workers.jsonl"
+"""What `python -m benchmarks.workers --record` kept of the shipped voice on two cores."""
+
+
+def run_of(figures: Figures, clients: int, workers: int = 1, rows: int = 16) -> Run:
+    """What `benchmarks.workers --record` would keep of replicas with these figures."""
+    serving = {"server_cpu_pct": 5.0, "clients_cpu_pct": 1.0, "frames_per_s": 600.0}
+    busy = {"worker_cpu_pct": 100.0, "machine_cpu_pct": 106.0}
+    asked: Run = {
+        **serving,
+        **busy,
+        "workers": workers,
+        "rows": rows,
+        "clients": clients,
+        "answers": [{"frames": frames, "began_s": 20.0} for frames in (80, 120, 160)],
+    }
+    spoken = simulated(asked, figures, 0.0, cores=8.0)
+    answers = [
+        {
+            "began_s": each.asked_s,
+            "first_s": each.first_s,
+            "ended_s": each.ended_s,
+            "queue_s": each.begun_s - each.asked_s,
+            "frames": each.frames,
+        }
+        for each in spoken
+    ]
+    return {**asked, "answers": answers}
+
+
+def test_the_figures_of_a_replica_are_found_in_its_runs() -> None:
+    true = Figures(step_s=0.008, row_step_s=0.0015, rows=16, first_frames=3.0)
+    runs = [run_of(true, clients) for clients in (2, 6, 16)]
+    found, host = fitted(runs)
+    assert found.step_s == pytest.approx(true.step_s, rel=0.02)
+    assert found.row_step_s == pytest.approx(true.row_step_s, rel=0.02)
+    assert found.first_frames == pytest.approx(true.first_frames, rel=0.15)
+    assert host.serving_s == pytest.approx(0.06 / 600)
+
+
+def test_time_is_told_apart_by_how_many_speak() -> None:
+    answers = [
+        {"began_s": 0.0, "queue_s": 1.0, "ended_s": 5.0},
+        {"began_s": 2.0, "queue_s": 0.0, "ended_s": 4.0},
+        {"began_s": 3.0, "queue_s": 0.0, "ended_s": 9.0},
+    ]
+    run: Run = {"answers": answers}
+    assert spent_beside(answers[0], run) == pytest.approx([1.0, 2.0, 1.0])
+    assert spent_beside(answers[2], run) == pytest.approx([4.0, 1.0, 1.0])
+
+
+def test_two_workers_are_what_was_measured() -> None:
+    runs: list[Run] = [json.loads(line) for line in RECORDED.read_text("utf-8").splitlines()]
+    figures, host = fitted(alone(runs))
+    several = [run for run in runs if run["workers"] > 1]
+    assert several
+    for run in several:
+        last_s = max(each["began_s"] for each in run["answers"])
+        between = (last_s - run["seconds"], last_s)
+        rate_hz = KINDS["cpu"].frame_rate_hz
+        there = told(as_sentences(run), *between, rate_hz)
+        here = told(simulated(run, figures, host.serving_s, cores=2.0), *between, rate_hz)
+        for name in ("frames_per_s", "rtf_p50"):
+            assert here[name] == pytest.approx(there[name], rel=WITHIN), (run["rows"], name)
+
+
+def test_the_figures_of_a_cpu_are_those_that_were_recorded() -> None:
+    runs: list[Run] = [json.loads(line) for line in RECORDED.read_text("utf-8").splitlines()]
+    found, _ = fitted(alone(runs))
+    kept = KINDS["cpu"].figures
+    assert kept.step_s == pytest.approx(found.step_s, rel=0.02)
+    assert kept.row_step_s == pytest.approx(found.row_step_s, rel=0.02)
+
+
+def test_twice_the_replicas_speak_to_twice_the_listeners_and_a_few_more() -> None:
+    kind = replace(KINDS["cpu"], figures=Figures(0.005, 0.002, rows=8, first_frames=3))
+    one, _ = most_listeners(kind, 1, first_ms=500, seconds=200)
+    two, heard = most_listeners(kind, 2, first_ms=500, seconds=200)
+    assert 2 * one <= two <= 2 * kind.figures.frames_per_s(8) / kind.frame_rate_hz
+    assert heard["first_audio_p95_ms"] <= 500 and heard["rtf_p95"] <= 1.0
