@@ -23,7 +23,9 @@ VOICE = CheckpointShape.from_folder(SHIPPED_VOICE_DIR)
 """The shipped voice: what it is made of, and what it says of itself."""
 RATE_HZ = VOICE.codec.sample_rate_hz
 """Of what it speaks."""
-START_S = 120.0
+START_S = 240.0
+CLUSTER = ("--cluster",) if os.environ.get("E2E_CLUSTER") else ()
+"""Set, every test's server speaks through a replica of Ray Serve."""
 _compiled = tempfile.TemporaryDirectory(prefix="shoal-compiled-")
 """The kernels that the first server compiled, and what it tried of them: later ones begin with
 them, which spares each some ten seconds."""
@@ -47,9 +49,11 @@ class Served:
 def serving(*command: str, **environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end.
 
-    `command` starts another server in the place of `shoal serve`.
+    `command` starts another server in the place of `shoal serve`; options alone are added to it.
     """
-    command = command or (sys.executable, "-m", "backend.cli", "serve")
+    if not command or command[0].startswith("--"):
+        options = command or CLUSTER
+        command = (sys.executable, "-m", "backend.cli", "serve", *options)
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     compiled = Path(environment.get("SHOAL_DATA_DIR", kept.name)) / "compiled"
     if not compiled.exists():
