@@ -23,6 +23,10 @@ _CALLS = 10_000
 """Calls of one replica together: its rows are the queue's affair."""
 DRAIN_S = 600.0
 """A replica that is to end may finish what it speaks for so long."""
+UPSCALE_S, DOWNSCALE_S = 2.0, 60.0
+"""For so long the queue must need another replica, or one less: to start one takes seconds."""
+LOOK_BACK_S = 4.0
+"""What was told in so long is averaged."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 """Of Serve's log: what becomes of requests, the app logs."""
 ROUTER = "backend.cluster.router.NamedReplica"
@@ -117,7 +121,7 @@ def engines(name: str, settings: Settings, actor: Mapping[str, Any], most: int) 
         .options(
             name=name,
             num_replicas=number if number is not None else "auto",
-            autoscaling_config=None if number is not None else scaling(most),
+            autoscaling_config=None if number is not None else _scaling(settings, most),
             ray_actor_options=dict(actor),
             max_ongoing_requests=_CALLS,
             graceful_shutdown_wait_loop_s=0.5,
@@ -130,11 +134,18 @@ def engines(name: str, settings: Settings, actor: Mapping[str, Any], most: int) 
     )
 
 
-def scaling(most: int, least: int = 1) -> AutoscalingConfig:
-    """By the queue, with Serve's own delays."""
+def _scaling(settings: Settings, most: int) -> AutoscalingConfig:
+    """By the queue; to none at all where SHOAL_UNLOAD_AFTER_S lets a worker end."""
+    rest_s = settings.unload_after_s
     return AutoscalingConfig(
-        min_replicas=least,
+        min_replicas=0 if rest_s else 1,
+        initial_replicas=1,
         max_replicas=most,
+        upscale_delay_s=UPSCALE_S,
+        downscale_delay_s=min(DOWNSCALE_S, rest_s or DOWNSCALE_S),
+        downscale_to_zero_delay_s=rest_s or None,
+        metrics_interval_s=1.0,
+        look_back_period_s=LOOK_BACK_S,
         policy=AutoscalingPolicy(policy_function=POLICY),
     )
 

@@ -5,6 +5,8 @@ Ray: `deployments` makes a deployment of it.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
@@ -42,6 +44,8 @@ from backend.worker.messages import (
 _INGRESS = "ingress"
 """Whose turn it is, ingresses decide; here all they ask for is one client's."""
 _ALL_ROWS, _ALL_WAIT = 1024, 10_000
+PRESSURE_S = 10.0
+"""What an ingress told earlier counts no more: it may be gone."""
 
 Say = Callable[[FromWorker], None]
 """Hands a message on, without waiting."""
@@ -69,7 +73,7 @@ class Engine:
         for level, line in self._deployment.plan.log_lines:
             logger.log(level, "{}", line)
         self._fleet = Fleet(settings, self._deployment, command)
-        self._pressure = Pressure(0, 0.0)
+        self._pressure, self._pressed_s = Pressure(0, 0.0), -math.inf
 
     async def start(self) -> None:
         """Wait until it can speak; `EngineDown` once it is clear that it never will."""
@@ -160,14 +164,16 @@ class Engine:
 
     def take(self, pressure: Pressure) -> None:
         """Know how much an ingress has to do."""
-        self._pressure = pressure
+        self._pressure, self._pressed_s = pressure, time.monotonic()
 
     def stats(self) -> dict[str, float]:
         """What the autoscaler goes by, see `scaling`."""
+        is_told = time.monotonic() - self._pressed_s < PRESSURE_S
+        pressure = self._pressure if is_told else Pressure(0, 0.0)
         return {
             "rows": float(self._lane.rows),
-            "inside": float(self._pressure.inside),
-            "wait_s": self._pressure.wait_s,
+            "inside": float(pressure.inside),
+            "wait_s": pressure.wait_s,
         }
 
     # -- what it does -----------------------------------------------------------------------------

@@ -108,7 +108,12 @@ class ClusterFleet(Fleet):
     def _status(self, lane: Lane) -> dict[str, Any]:
         assert isinstance(lane, ReplicaLane)
         told = super()._status(lane)
-        return told | {"replica": lane.replica, "node": lane.node, "is_leaving": lane.is_leaving}
+        return told | {
+            "replica": lane.replica,
+            "kind": lane.kind,
+            "node": lane.node,
+            "rows_at_work": lane.worker.load.running,
+        }
 
     # -- replicas come and go ---------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ RATE_HZ = VOICE.codec.sample_rate_hz
 """Of what it speaks."""
 START_S = 300.0
 """Large weights are read and packed; a machine may be busy."""
+CLUSTER = ("--cluster",) if os.environ.get("E2E_CLUSTER") else ()
+"""Set, every test's server speaks through a replica of Ray Serve."""
 _compiled = tempfile.TemporaryDirectory(prefix="shoal-compiled-")
 """The kernels that the first server compiled, and what it tried of them: later ones begin with
 them, which spares each some ten seconds."""
@@ -48,10 +50,12 @@ class Served:
 def serving(*command: str, **environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end.
 
-    `command` starts another server in the place of `shoal serve`. RuntimeError with
-    its log where that cannot speak after `START_S`.
+    `command` starts another server in the place of `shoal serve`; options alone are added to it.
+    RuntimeError with its log where that cannot speak after `START_S`.
     """
-    command = command or (sys.executable, "-m", "backend.cli", "serve")
+    if not command or command[0].startswith("--"):
+        options = command or CLUSTER
+        command = (sys.executable, "-m", "backend.cli", "serve", *options)
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
     compiled = Path(environment.get("SHOAL_DATA_DIR", kept.name)) / "compiled"
     if not compiled.exists():

@@ -1,0 +1,103 @@
+"""The shipped voice spoken by replicas of Ray Serve on this machine, which come, die and go."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.serving import Served, serving
+
+pytestmark = pytest.mark.timeout(400)  # Ray, and two workers that compile, on two cores
+TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep."
+LONG = f"{TEXT} " * 10
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serving("--cluster", SHOAL_WORKERS="2", NUM_THREADS="1") as server:
+        _until(server.url, lambda workers: len(workers) == 2)
+        yield server
+
+
+def _workers(url: str) -> list[dict[str, Any]]:
+    return list(httpx.get(f"{url}/system-status", timeout=30.0).json()["workers"])
+
+
+def _until(url: str, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    deadline_s = time.monotonic() + 90.0
+    while time.monotonic() < deadline_s:
+        if is_so(workers := _workers(url)):
+            return workers
+        time.sleep(0.2)
+    raise AssertionError(f"not in time: {workers}")
+
+
+def test_it_speaks_streams_and_says_who_is_there(served: Served) -> None:
+    with httpx.Client(base_url=served.url, timeout=60.0) as http:
+        whole = http.post("/tts", data={"text": TEXT, "seed": "5"})
+        assert whole.status_code == 200
+        assert "X-Worker-Start-Ms" not in whole.headers
+        told = {"text": TEXT, "seed": "5", "stream": "true", "response_format": "pcm"}
+        with http.stream("POST", "/tts", data=told) as answer:
+            pieces = list(answer.iter_bytes())
+        assert len(pieces) > 2
+        assert http.get("/health").json()["worker"]["state"] == "ready"
+        metrics = http.get("/metrics/prometheus").text
+        for number in ("0", "1"):
+            assert f'shoal_each_worker_up{{device="cpu",worker="{number}"}} 1.0' in metrics
+
+
+def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
+    told = {"text": LONG, "long_text": "split", "stream": "true", "response_format": "pcm"}
+    with (
+        httpx.Client(base_url=served.url, timeout=60.0) as http,
+        http.stream("POST", "/tts", data=told) as answer,
+    ):
+        next(answer.iter_bytes())
+        _until(served.url, lambda workers: any(each["rows_at_work"] for each in workers))
+    # As the replicas tell it of their workers: nobody computes what nobody hears.
+    _until(served.url, lambda workers: not any(each["rows_at_work"] for each in workers))
+
+
+def test_one_killed_under_twenty_requests_costs_nobody_an_answer(served: Served) -> None:
+    async def speak() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=served.url, timeout=240.0) as http:
+            told = {"text": TEXT, "seed": "5"}
+            posts = [asyncio.create_task(http.post("/tts", data=told)) for _ in range(20)]
+            while True:
+                workers = (await http.get("/system-status")).json()["workers"]
+                if len(workers) == 2 and all(each["speaking"] for each in workers):
+                    break
+                await asyncio.sleep(0.02)
+            replica = psutil.Process(workers[1]["pid"]).parent()
+            assert replica is not None
+            replica.kill()
+            return await asyncio.gather(*posts)
+
+    before = _until(served.url, lambda workers: len(workers) == 2)
+    answers = asyncio.run(speak())
+    assert {answer.status_code for answer in answers} == {200}
+    sizes = {len(answer.content) for answer in answers}
+    assert max(sizes) < 1.2 * min(sizes), "nothing of any is missing"
+    names = {each["replica"] for each in before}
+    after = _until(served.url, lambda workers: _are_others(workers, names))
+    assert len(names & {each["replica"] for each in after}) == 1, "Serve has started another"
+
+
+def _are_others(workers: list[dict[str, Any]], before: set[str]) -> bool:
+    now = {each["replica"] for each in workers if each["state"] == "ready"}
+    return len(now) == 2 and now != before
+
+
+def test_none_is_left_where_nobody_asks_and_the_next_request_has_one_started() -> None:
+    with serving("--cluster", NUM_THREADS="1", SHOAL_UNLOAD_AFTER_S="2") as server:
+        _until(server.url, lambda workers: workers[0]["state"] == "unloaded")
+        told = {"text": "Good morning.", "seed": "5"}
+        answer = httpx.post(f"{server.url}/tts", data=told, timeout=90.0)
+        assert answer.status_code == 200
+        assert float(answer.headers["X-Worker-Start-Ms"]) > 500.0, "a cold one says so"
+        _until(server.url, lambda workers: workers[0]["state"] == "unloaded")
