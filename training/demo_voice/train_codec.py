@@ -24,6 +24,8 @@ CODES_FILE = "codec_codes.safetensors"
 START_FILE = "codec_start.safetensors"
 """An earlier run's codec, to begin with instead of fresh weights."""
 _PITCHED_BOOKS = 3
+_READ_STEPS = 100
+"""After so many, as many shards are read; to look what there is takes a tenth of a second."""
 CODEC_FILE = "codec.safetensors"
 
 
@@ -181,8 +183,8 @@ def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log, begun: bo
     averages = CodeBookAverages(books)
     sums, last_s = torch.zeros(8, device=device), time.monotonic()
     while progress.next():
-        if progress.step % 20 == 0:
-            shards.read_new(limit=8)
+        if progress.step % _READ_STEPS == 0:
+            shards.read_new(limit=_READ_STEPS)
         x, phones, pitches = shards.crops(plan.batch, samples)
         drop = torch.rand(plan.batch, device=device) < 0.4
         keep = torch.where(drop, torch.randint(1, count + 1, (plan.batch,), device=device), count)
@@ -276,8 +278,8 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
     window = plan.critic_frames * recipe.codec.frame_samples
     sums, last_s, saved_s = torch.zeros(6, device=device), time.monotonic(), time.monotonic()
     while progress.next():
-        if progress.step % 20 == 0:
-            shards.read_new(limit=8)
+        if progress.step % _READ_STEPS == 0:
+            shards.read_new(limit=_READ_STEPS)
         polishes = progress.fraction > 1 - plan.polish
         x, *_ = shards.crops(plan.batch, samples, plan.default_share if polishes else None)
         with torch.autocast(device.type, torch.bfloat16):
