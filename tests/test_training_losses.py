@@ -12,11 +12,14 @@ from backend.model.config import CodecConfig, DualARConfig
 from backend.model.dac import DAC
 from tests.recordings import speech_like
 from tests.tiny import TINY, TINY_CODEC, randomize_
+from training.demo_voice.codec_losses import SpectralLoss
+from training.demo_voice.codec_start import books_of, fit_books_, init_codec_
+from training.demo_voice.encoding import Encode, encode_all
 from training.demo_voice.recipe import Recipe, TransformerTraining, demo_tokenizer
 from training.demo_voice.rows import Rows
 from training.demo_voice.shards import Shards, Utterance
-from training.demo_voice.train_codec import CodeBookAverages, CodecTrainee, books_of, init_codec_
-from training.demo_voice.train_transformer import Encode, TransformerRun, encode_all
+from training.demo_voice.train_codec import CodeBookAverages, CodecTrainee
+from training.demo_voice.train_transformer import TransformerRun
 
 CPU = torch.device("cpu")
 CODEC = CodecConfig(**TINY_CODEC)
@@ -40,7 +43,7 @@ def tiny(wrong_codes: float = 0.04) -> Recipe:
 
 def speech(folder: Path, lengths: list[int]) -> Shards:
     """Sentences of so many frames, the second half of them by a speaker who is not the default."""
-    shards = Shards(folder, 0.0, FRAME, CPU)
+    shards = Shards([folder], 0.0, FRAME, CPU)
     shards.samples = sum(lengths) * FRAME
     voice = speech_like(shards.samples / 8000 + 0.1, 8000, 150.0)[: shards.samples]
     shards.audio[: shards.samples] = torch.from_numpy((voice * 6000).astype(np.int16))
@@ -86,6 +89,7 @@ class TestTransformer:
         torch.manual_seed(0)
         run.codes = torch.randint(0, 60, (400, 4))
         run.phones = (run.codes[:, 0] // 4 + 1).to(torch.uint8)
+        run.pitches = (run.codes[:, 1] // 4 + 1).to(torch.uint8)
         return run
 
     @pytest.fixture
@@ -114,15 +118,33 @@ class TestTransformer:
         weights = list(run.trainee.parameters())
         optimizer = torch.optim.AdamW(weights, 3e-3)
         for _ in range(30):
-            semantic, _, other, phoneme = run.losses(batch)
+            semantic, _, other, phoneme, pitch = run.losses(batch)
             optimizer.zero_grad()
-            torch.autograd.backward(semantic + other + phoneme)
+            torch.autograd.backward(semantic + other + phoneme + pitch)
             optimizer.step()
         after = run.exam(batch)
         for was, is_ in zip(before[::2], after[::2], strict=True):
             assert is_ < 0.9 * was
         assert after[1] > before[1]
         assert after[3] < before[3]
+
+    def test_no_text_token_is_likely_where_a_code_is_due(
+        self, run: TransformerRun, rows: Rows
+    ) -> None:
+        batch = next(rows.batches(2))
+        optimizer = torch.optim.AdamW(run.trainee.parameters(), 3e-3)
+        for _ in range(30):
+            optimizer.zero_grad()
+            torch.autograd.backward(run.losses(batch)[0])
+            optimizer.step()
+        run.trainee.eval()
+        tokens, frames = batch.tokens.long(), batch.frames.long()
+        codes = run.codes[frames.clamp(min=0)] * (frames >= 0)[..., None]
+        with torch.no_grad():
+            hidden = run.model.slow(tokens[:, :-1], codes[:, :-1])
+            chances = nn.functional.linear(run.model.norm(hidden), run.model.embeddings.weight)
+        text = chances.softmax(-1)[..., :256].sum(-1)
+        assert float(text[batch.learnt].max()) < 0.15, "256 of 1,283 were a fifth"
 
     def test_the_exam_leaves_nothing_to_chance(self, run: TransformerRun, rows: Rows) -> None:
         batch = next(rows.batches(2))
@@ -154,19 +176,48 @@ class TestCodec:
         optimizer = torch.optim.AdamW([p for p in trainee.parameters() if p.requires_grad], 2e-3)
         losses = []
         for step in range(40):
-            made, commitment, residue, read, codes, points = trainee(
-                wave[:, None], keep, bypass, phones
+            made, commitment, residue, read, pitch, codes, points = trainee(
+                wave[:, None], keep, bypass, phones, phones
             )
             assert made.shape == wave.shape
             assert codes.shape == (4, BOOKS, 8)
-            loss = (made - wave).square().mean() * 10 + 0.1 * commitment + residue + read
-            losses.append([loss.item(), read.item()])
+            loss = (made - wave).square().mean() * 10 + 0.1 * commitment + residue + read + pitch
+            losses.append([loss.item(), read.item(), residue.item(), pitch.item()])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             averages.update(codes, points, revive=step < 20)
         assert losses[-1][0] < 0.7 * losses[0][0]
         assert losses[-1][1] < 0.9 * losses[0][1], "the first book tells the phonemes"
+        assert losses[-1][2] < 0.7, "books take away more than they add"
+        assert losses[-1][3] < 0.9 * losses[0][3], "the first three tell the pitch"
+
+    def test_fitted_books_leave_less_and_less_over(self) -> None:
+        torch.manual_seed(0)
+        codec = DAC(CODEC)
+        randomize_(codec, 2)
+        books, dim = books_of(codec), CODEC.latent_dim
+        latents = torch.randn(3000, dim) * torch.logspace(0, -2, dim) + 0.3
+        kept = [books[0].codebook.weight.clone(), books[0].in_proj.weight.clone()]
+        before = books[0].nearest(books[0].in_proj(latents.T[None]))
+        shares = fit_books_(codec, latents)
+        assert shares == sorted(shares, reverse=True)
+        assert shares[-1] < 0.5 * shares[0] < 0.5
+        assert torch.equal(kept[0], books[0].codebook.weight), "the first book's codes stay"
+        assert torch.equal(before, books[0].nearest(books[0].in_proj(latents.T[None])))
+        codes = codec.quantizer.semantic_quantizer.encode(latents.T[None])
+        rest, _ = codec.quantizer.quantizer.encode(codes[1])
+        found = codec.quantizer.look_up(torch.cat((codes[0], rest), 1))[0].T
+        left = float((latents - found).square().mean() / latents.square().mean())
+        assert left == pytest.approx(shares[-1], rel=0.05), "as the codec itself encodes"
+
+    def test_colour_is_what_stays_when_words_change(self) -> None:
+        loss, hz = SpectralLoss(), 24_000
+        one, same = (torch.randn(1, hz) * 0.1 for _ in range(2))
+        duller = torch.cumsum(same, 1)
+        duller = (duller - duller.mean()) * 0.1 / duller.std()
+        assert float(loss(same, one)[2]) < 0.3 * float(loss(duller, one)[2])
+        assert float(loss(one, one)[2]) == 0
 
     def test_its_codes_are_those_it_ships_with(self, crops: tuple[Tensor, Tensor]) -> None:
         codec = DAC(CODEC)
@@ -174,5 +225,6 @@ class TestCodec:
         wave, phones = crops
         with torch.inference_mode():
             keep = torch.full((4,), BOOKS)
-            *_, codes, _ = CodecTrainee(codec)(wave[:, None], keep, keep < 0, phones)
+            trainee = CodecTrainee(codec)
+            *_, codes, _ = trainee(wave[:, None], keep, keep < 0, phones, phones)
             assert torch.equal(codes, codec.encode(wave))

@@ -52,6 +52,18 @@ def test_others_are_learnt_behind_a_reference_only() -> None:
         assert 3 * FRAME_RATE_HZ <= int(unlearnt.sum()) <= 15 * FRAME_RATE_HZ + 60
 
 
+def test_made_up_languages_are_followed_and_never_learnt() -> None:
+    utterances = [Utterance(f"Line {n}.", 7, 60 * n, 60, foreign=n < 4) for n in range(40)]
+    rows = Rows(utterances, np.zeros(40 * 60, np.int16), WIDTH, FRAME_RATE_HZ, seed=0)
+    batches = rows.batches(4)
+    followed = 0
+    for made in (next(batches) for _ in range(20)):
+        foreign = (made.frames[:, 1:] >= 0) & (made.frames[:, 1:] < 4 * 60)
+        assert not (foreign & made.learnt).any()
+        followed += int(foreign.any(1).sum())
+    assert 4 <= followed <= 28, "about 15 % of 80 rows"
+
+
 def test_the_recipe_is_what_ships() -> None:
     recipe = Recipe()
     for name, part in (("config", recipe.transformer), ("codec", recipe.codec)):

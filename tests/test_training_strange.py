@@ -68,3 +68,15 @@ def test_the_same_seed_gives_the_same(clean: Tensor) -> None:
     torch.manual_seed(5)
     assert torch.equal(strange(clean[:4]), once)
     assert math.isfinite(float(once.sum()))
+
+
+def test_some_of_it_comes_over_a_telephone() -> None:
+    torch.manual_seed(6)
+    heard = strange(0.1 * torch.randn(400, 12_000))
+    power = torch.fft.rfft(heard).abs().square()
+    hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, power.shape[1])
+    inside = power[:, (hz > 400) & (hz < 2_900)].sum(1)
+    # Noise and companding come after the line, and fill what it took away.
+    outside = power[:, (hz < 150) | (hz > 4_500)].sum(1)
+    share = float((outside < 0.05 * inside).float().mean())
+    assert 0.05 < share < 0.3

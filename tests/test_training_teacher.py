@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from training.demo_voice.corpus import held_out_filter, held_out_sentences, random_words
+from training.demo_voice.intonation import PITCHES, pitch_numbers
 from training.demo_voice.speakers import (
     DEFAULT_SPEAKER,
     FIRST_NUMBERED_ID,
+    LOW_HZ,
     NAMED_SPEAKERS,
     find_speaker,
     random_speaker,
@@ -39,7 +42,8 @@ def recording(level: float, seconds: float, hz: float = 200.0) -> Recording:
     steps = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     pcm = (level * np.sin(2 * math.pi * hz * steps)).astype(np.float32)
     thirds = np.array([0.0, 0.1, 0.5, 1.0, 1.0]) * pcm.size
-    return Recording(pcm, b"\x05\x06\x07", thirds)
+    f0_at = np.array([0.25, 0.75, 1.0]) * pcm.size
+    return Recording(pcm, b"\x05\x06\x07", thirds, np.array([0.0, hz, 2 * hz], np.float32), f0_at)
 
 
 def test_lines_come_back_as_they_were(tmp_path: Path) -> None:
@@ -99,6 +103,30 @@ def test_every_speaker_is_a_blend() -> None:
     assert low / len(others) == pytest.approx(0.22, abs=0.06)
 
 
+def test_more_of_the_readers_are_low() -> None:
+    readers = [reader(shard) for shard in range(1000)]
+    others = [speaker for speaker, number in readers if number >= FIRST_NUMBERED_ID]
+    low = sum(speaker.f0_hz is not None and speaker.f0_hz < LOW_HZ for speaker in others)
+    assert 0.22 < low / len(others) < 0.40
+
+
+def test_numbered_speakers_begin_in_a_language_of_their_own() -> None:
+    lines = [(f"The cat sat on mat {n}.", b"\x51\x10\x35\x45") for n in range(64)]
+    index = next(n for n in range(99) if reader(n)[1] >= FIRST_NUMBERED_ID)
+    shard, plain = shard_at(index, lines), [lines[(16 * index + n) % 64] for n in range(16)]
+    assert shard.foreign == 3
+    assert list(shard.lines[3:]) == plain[3:]
+    for own, english in zip(shard.lines[:3], plain[:3], strict=True):
+        assert own[0] != english[0] and own[1] != english[1]
+
+
+def test_pitches_are_numbered_in_steps_below_a_semitone() -> None:
+    hertz = np.array([0.0, 49.0, 55.0, 110.0, 220.0, 2_000.0])
+    assert pitch_numbers(hertz).tolist() == [0, 0, 1, 21, 41, PITCHES - 1]
+    steps = pitch_numbers(100.0 * 2 ** (np.arange(13) / 12)).astype(int)
+    assert (np.diff(steps) >= 1).all()
+
+
 def test_a_speaker_is_levelled_and_utterances_stay_near_each_other() -> None:
     made = levelled([recording(level, 1.0) for level in (0.9, 0.5, 0.2, 0.6)])
     level_db = [10 * np.log10(np.mean((pcm / 32768.0) ** 2)) for pcm in made]
@@ -115,23 +143,30 @@ def test_peaks_stay_below_the_limit() -> None:
 
 
 def test_a_shard_holds_whole_frames_and_a_phoneme_for_each(tmp_path: Path) -> None:
-    lines = [(f"Line {number}.", b"\x05\x06\x07") for number in range(40)]
-    shard = shard_at(1, lines)
-    assert shard.lines[0][0] == "Line 32." and shard.lines[8][0] == "Line 0."
-    silent = Recording(np.zeros(0, np.float32), b"", np.zeros(2))
-    read = [silent, *[recording(0.5, 0.5 + 0.01 * number) for number in range(31)]]
+    lines = [(f"Line {number}.", b"\x05\x06\x07") for number in range(20)]
+    index = next(n for n in range(1, 99) if reader(n)[1] == 0)
+    shard = replace(shard_at(index, lines), index=1)
+    begin = 16 * index
+    assert shard.lines[0][0] == f"Line {begin % 20}." and shard.foreign == 0
+    assert shard.lines[15][0] == f"Line {(begin + 15) % 20}."
+    none = np.zeros(0)
+    silent = Recording(none.astype(np.float32), b"", np.zeros(2), none.astype(np.float32), none)
+    read = [silent, *[recording(0.5, 0.5 + 0.01 * number) for number in range(15)]]
     samples = write_shard(tmp_path, shard, read)
     pcm = np.load(tmp_path / "00001.npy")
     phones = np.load(tmp_path / "00001.phones.npy")
+    pitches = np.load(tmp_path / "00001.pitches.npy")
     entry = json.loads((tmp_path / "00001.json").read_text())
     assert pcm.dtype == np.int16 and phones.dtype == np.uint8 and pcm.size == samples
-    assert [text for text, _ in entry["items"]] == [text for text, _ in shard.lines[1:]]
+    assert [text for text, *_ in entry["items"]] == [text for text, _ in shard.lines[1:]]
     frames = entry["items"][0][1]
-    assert sum(count for _, count in entry["items"]) * FRAME_SAMPLES == pcm.size
-    assert phones.size * FRAME_SAMPLES == pcm.size
+    assert sum(count for _, count, _ in entry["items"]) * FRAME_SAMPLES == pcm.size
+    assert phones.size * FRAME_SAMPLES == pitches.size * FRAME_SAMPLES == pcm.size
     centres = (np.arange(frames) + 0.5) * FRAME_SAMPLES / (0.5 * RATE_HZ)
     wanted = np.select([centres < 0.1, centres < 0.5, centres < 1.0], [5, 6, 7], 0)
     np.testing.assert_array_equal(phones[:frames], wanted)
+    hertz = np.select([centres <= 0.25, centres <= 0.75], [0.0, 200.0], 400.0)
+    np.testing.assert_array_equal(pitches[:frames], pitch_numbers(hertz))
     assert entry["speaker_id"] == shard.speaker_id
 
 

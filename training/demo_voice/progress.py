@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -16,18 +17,19 @@ class Progress:
         self.step = done
         self._steps, self._seconds, self._warmup = steps, seconds, warmup_steps
         self._resumed_at, self._began_s = done, 0.0
+        self.fraction = 0.0
+        """0 at the first step, 1 at the end."""
 
-    @property
-    def fraction(self) -> float:
-        """0 at the first step, 1 at the end. The clock starts with the second step: compiling
-        is not training."""
+    def reached(self) -> float:
+        """The fraction now. The clock starts with the second step: compiling is not training."""
         elapsed_s = time.monotonic() - self._began_s if self._began_s else 0.0
-        return max(self.step / self._steps, elapsed_s / self._seconds)
+        return max((self.step + 1) / self._steps, elapsed_s / self._seconds)
 
-    def next(self) -> bool:
-        """Count a step; False when the plan is done."""
+    def next(self, agreed: Callable[[float], float] = lambda reached: reached) -> bool:
+        """Count a step; False when the plan is done. `agreed` says how far that is for all."""
         if self.step == self._resumed_at + 1:
             self._began_s = time.monotonic()
+        self.fraction = agreed(self.reached())
         self.step += 1
         return self.fraction < 1
 

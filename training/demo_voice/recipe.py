@@ -94,11 +94,17 @@ class CodecTraining:
     """Share of the default speaker in the speech of those."""
     decoder_average: float = 0.99
     """Decay of the running average of the decoder's weights, which is what ships."""
-    strange: float = 0.3
-    """Share of crops that the encoder hears as another room, microphone or line would give them,
-    while the decoder shall give them back clean."""
     phones: float = 2.0
     """Weight of telling, from the first code book alone, which phoneme is spoken."""
+    pitch: float = 1.0
+    """Weight of telling its pitch from the first three."""
+    residue: float = 4.0
+    """Weight of what the books leave over of what they are to say, on average."""
+    colour: float = 10.0
+    """Weight of each band's mean and deviation over a crop."""
+    fitted_frames: int = 40_000
+    """Of speech, that an earlier codec's books are fitted to."""
+    log_steps: int = 100
     peak_lr: float = 8e-4
     decoder_lr: float = 3e-4
     polish_lr: float = 1e-4
@@ -113,7 +119,7 @@ class CodecTraining:
 class TransformerTraining:
     """Rows of one speaker's sentences under plain causal attention."""
 
-    steps: int = 20_000
+    steps: int = 60_000
     seconds: float = float("inf")
     rows: int = 96
     row_tokens: int = 768
@@ -129,6 +135,8 @@ class TransformerTraining:
     stays right: speech must go on after a slip."""
     phones: float = 0.3
     """Weight of telling which phoneme comes next."""
+    pitch: float = 0.3
+    """Weight of telling at which pitch."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what ships."""
     heldout_sentences: int = 800
@@ -136,6 +144,8 @@ class TransformerTraining:
     """Wall clock the encoding may take; what is not encoded by then is not used."""
     encode_samples: int = 1 << 25
     """Samples of speech encoded at once."""
+    log_steps: int = 200
+    """After so many the held-out sentences are asked, too."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,8 @@ class Recipe:
     codec_training: CodecTraining = field(default_factory=CodecTraining)
     transformer_training: TransformerTraining = field(default_factory=TransformerTraining)
     hours: float = 150.0
+    shards_at_once: int = 64
+    """That the teacher reads together."""
     compile: bool = True
     seed: int = 0
     card: CheckpointInfo = field(
@@ -174,6 +186,8 @@ def rehearsal() -> Recipe:
             crop_frames=16,
             critic_frames=8,
             first_hours=0.005,
+            fitted_frames=2_000,
+            log_steps=2,
         ),
         transformer_training=TransformerTraining(
             steps=8,
@@ -183,8 +197,10 @@ def rehearsal() -> Recipe:
             heldout_sentences=8,
             warmup_steps=2,
             encode_samples=1 << 18,
+            log_steps=4,
         ),
         hours=0.04,
+        shards_at_once=1,
         compile=False,
     )
 

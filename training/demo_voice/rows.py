@@ -21,8 +21,10 @@ from training.demo_voice.shards import Utterance
 
 REFERENCE_S = (3.0, 15.0)
 WITHOUT_TRANSCRIPT = 0.2
-STRANGE = 0.5
+STRANGE = 0.4
 """Share of references that were made strange before they were encoded."""
+FOREIGN = 0.15
+"""Share of references in a made-up language, where the speaker has one."""
 MERGED = 0.12
 """Share of items that join two sentences, as the server joins short ones."""
 IGNORE = -1
@@ -53,8 +55,10 @@ class Rows:
         """`semantic` holds the semantic code of every frame of the speech; from `strange_begin` on,
         if it is not 0, those of the same speech made strange."""
         self._by_speaker: dict[int, list[Utterance]] = {}
+        self._foreign: dict[int, list[Utterance]] = {}
         for utterance in utterances:
-            self._by_speaker.setdefault(utterance.speaker_id, []).append(utterance)
+            kind = self._foreign if utterance.foreign else self._by_speaker
+            kind.setdefault(utterance.speaker_id, []).append(utterance)
         tokenizer = demo_tokenizer()
         self._tokenizer, self._semantic, self._width = tokenizer, semantic, row_tokens + 1
         self._frame_rate_hz, self._random = frame_rate_hz, random.Random(seed)
@@ -96,7 +100,11 @@ class Rows:
         while queue and width < self._width:
             if is_reference:
                 wanted_s = self._random.uniform(*REFERENCE_S)
-                item = self._take(queue, wanted_s)
+                foreign = self._foreign.get(speaker, [])
+                if foreign and self._random.random() < FOREIGN:
+                    item = self._take(self._random.sample(foreign, len(foreign)), wanted_s)
+                else:
+                    item = self._take(queue, wanted_s)
                 begin = self._strange_begin if self._random.random() < STRANGE else 0
                 part = self._item(item, False, self._random.random() < WITHOUT_TRANSCRIPT, begin)
                 is_reference = False

@@ -1,5 +1,6 @@
 """The speakers of the training speech: blends of the teacher's voices, nobody's own."""
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ MAX_SHIFT = 7 / 12
 FIRST_NUMBERED_ID = 10
 DEFAULT_SHARE, NAMED_SHARE = 0.40, 0.012
 """Of all lines: the default speaker's, and each named one's."""
+MORE_LOW, LOW_HZ = 0.15, 100.0
+"""Share of the other readers who are drawn until their pitch lies below that: low voices are what
+a recording is followed worst in."""
 
 
 def _blend(name: str, parts: dict[str, float], **manner: float) -> Speaker:
@@ -107,7 +111,11 @@ def reader(shard: int) -> tuple[Speaker, int]:
     place = int((draw - DEFAULT_SHARE) / NAMED_SHARE)
     if place < len(NAMED_SPEAKERS):
         return NAMED_SPEAKERS[place], place + 1
-    return random_speaker(str(shard)), FIRST_NUMBERED_ID + shard
+    speaker = random_speaker(str(shard))
+    if random.Random(f"low/{shard}").random() < MORE_LOW:
+        others = (random_speaker(f"{shard}/{n}") for n in itertools.count())
+        speaker = next(s for s in others if s.f0_hz is not None and s.f0_hz < LOW_HZ)
+    return speaker, FIRST_NUMBERED_ID + shard
 
 
 def find_speaker(name: str) -> Speaker:

@@ -1,22 +1,27 @@
 """Speech for training the demo voice, read by a teacher: ``python -m training.demo_voice.speech
 --teacher DIR --out DIR --hours H``, on a GPU or, slowly, on the CPU.
 
-Each shard holds 32 lines read by one speaker: ``NNNNN.npy`` (int16, mono, 24,000 Hz, utterances one
+Each shard holds 16 lines read by one speaker: ``NNNNN.npy`` (int16, mono, 24,000 Hz, utterances one
 after another, each whole frames long), ``NNNNN.phones.npy`` (uint8, the teacher's phoneme at each
-frame's centre, 0 for none) and ``NNNNN.json``, which appears last: ``{"speaker": {...},
-"speaker_id": 0, "items": [[text, n_frames], ...]}``; speaker 0 is the default one, 1 to 9 are the
-named ones. An empty file ``DONE`` ends the run. The same arguments on the same machine give the
-same lines, speakers and lengths. ``--probe SECONDS`` measures instead each way of computing.
-Needs torch and numpy only, and the folder that ``teacher_files.py`` made.
+frame's centre, 0 for none), ``NNNNN.pitches.npy`` (uint8, its pitch there as `intonation.py`
+numbers it) and ``NNNNN.json``, which appears last: ``{"speaker": {...}, "speaker_id": 0, "items":
+[[text, n_frames, foreign], ...]}``; speaker 0 is the default one, 1 to 9
+are the named ones, and the first lines of the others are in a made-up language (`tongues.py`). An
+empty file ``DONE`` ends the run. ``--first`` begins further on, with other readers; ``--part 1 3``
+makes the second of three parts. The same arguments on the same machine give the same lines,
+speakers and lengths. ``--probe SECONDS`` measures instead each way of computing. Needs torch and
+numpy only, and the folder that ``teacher_files.py`` made.
 """
 
 import argparse
+import itertools
 import json
 import queue
+import random
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +30,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.demo_voice.kokoro import SAMPLE_RATE_HZ, WAYS
-from training.demo_voice.speakers import Speaker, reader
+from training.demo_voice.speakers import FIRST_NUMBERED_ID, Speaker, reader
 from training.demo_voice.teacher import Line, Reading, Recording, Teacher
 from training.demo_voice.teacher_lines import LINES_FILE, load_lines
+from training.demo_voice.tongues import tongue
 
-LINES_PER_SHARD = 32
+LINES_PER_SHARD = 16
+FOREIGN_LINES = 3
+"""Of those, the first ones, where a numbered speaker reads: said and spelled as no language is."""
 FRAME_SAMPLES = 1024
 LEVEL_DBFS = -22.0
 """RMS level of every speaker, trimmed speech, re a full-scale constant (32,768)."""
@@ -48,12 +56,22 @@ class Shard:
     speaker_id: int
     lines: tuple[tuple[str, bytes], ...]
 
+    @property
+    def foreign(self) -> int:
+        """How many of them, from the first on, are in a made-up language."""
+        return FOREIGN_LINES if self.speaker_id >= FIRST_NUMBERED_ID else 0
+
 
 def shard_at(index: int, lines: Sequence[tuple[str, bytes]]) -> Shard:
     """Lines are read in order; once used up they start over, with other speakers."""
     begin = index * LINES_PER_SHARD
-    chosen = tuple(lines[i % len(lines)] for i in range(begin, begin + LINES_PER_SHARD))
-    return Shard(index, *reader(index), chosen)
+    chosen = [lines[i % len(lines)] for i in range(begin, begin + LINES_PER_SHARD)]
+    shard = Shard(index, *reader(index), tuple(chosen))
+    if shard.foreign:
+        own, rng = tongue(str(index)), random.Random(f"order/{index}")
+        for place, line in enumerate(chosen[: shard.foreign]):
+            chosen[place] = own.say(*line, rng)
+    return replace(shard, lines=tuple(chosen))
 
 
 def read_shards(teacher: Teacher, shards: Sequence[Shard]) -> Reading:
@@ -82,17 +100,19 @@ def levelled(recordings: Sequence[Recording]) -> list[NDArray[np.int16]]:
 
 def write_shard(out_dir: Path, shard: Shard, recordings: Sequence[Recording]) -> int:
     """Its length in samples."""
-    heard = [(line, r) for line, r in zip(shard.lines, recordings, strict=True) if r.pcm.size]
-    items, audio, phones = [], [], []
-    for ((text, _), recording), pcm in zip(heard, levelled([r for _, r in heard]), strict=True):
+    heard = [(n, r) for n, r in enumerate(recordings) if r.pcm.size]
+    items, audio, phones, pitches = [], [], [], []
+    for (number, recording), pcm in zip(heard, levelled([r for _, r in heard]), strict=True):
         frames = -(-pcm.size // FRAME_SAMPLES)
-        items.append((text, frames))
+        items.append((shard.lines[number][0], frames, number < shard.foreign))
         audio.append(np.pad(pcm, (0, frames * FRAME_SAMPLES - pcm.size)))
         phones.append(recording.phonemes_of_frames(frames, FRAME_SAMPLES))
+        pitches.append(recording.pitches_of_frames(frames, FRAME_SAMPLES))
     name = out_dir / f"{shard.index:05d}"
     joined = np.concatenate(audio)
     np.save(name.with_suffix(".npy"), joined)
     np.save(name.with_suffix(".phones.npy"), np.concatenate(phones))
+    np.save(name.with_suffix(".pitches.npy"), np.concatenate(pitches))
     entry = {"speaker": asdict(shard.speaker), "speaker_id": shard.speaker_id, "items": items}
     partial = name.with_suffix(".tmp")
     partial.write_text(json.dumps(entry))
@@ -145,20 +165,24 @@ class _Writer:
 
 
 def generate(
-    teacher: Teacher, lines: Sequence[tuple[str, bytes]], out_dir: Path, hours: float, group: int
+    teacher: Teacher,
+    lines: Sequence[tuple[str, bytes]],
+    out_dir: Path,
+    hours: float,
+    group: int,
+    numbers: Iterator[int],
 ) -> float:
-    """Fill the empty folder `out_dir` with shards, `group` read at a time, until there are `hours`;
-    the hours made."""
+    """Fill the empty folder `out_dir` with the shards of those `numbers`, `group` read at a time,
+    until there are `hours`; the hours made."""
     out_dir.mkdir(parents=True, exist_ok=True)
     if any(out_dir.iterdir()):
         raise FileExistsError(f"{out_dir} is not empty")
     writer = _Writer(out_dir, hours)
-    began_s, index = time.monotonic(), 0
+    began_s = time.monotonic()
     try:
         while not writer.enough:
-            shards = [shard_at(i, lines) for i in range(index, index + group)]
+            shards = [shard_at(i, lines) for i in itertools.islice(numbers, group)]
             writer.put(shards, read_shards(teacher, shards))
-            index += group
             made_s = writer.samples / SAMPLE_RATE_HZ
             speed = made_s / (time.monotonic() - began_s)
             print(f"speech: {made_s / 3600:.2f} h, {speed:.0f} x real time", flush=True)
@@ -224,7 +248,10 @@ def main() -> None:
     parser.add_argument("--hours", type=float, help="hours of speech, about")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--way", choices=WAYS, help="instead of the fastest for the device")
-    parser.add_argument("--group", type=int, default=32, help="shards read at a time")
+    parser.add_argument("--first", type=int, default=0, help="number of the first shard")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"),
+                        help="make every OF-th shard, from the I-th on")  # fmt: skip
+    parser.add_argument("--group", type=int, default=64, help="shards read at a time")
     parser.add_argument("--batch-seconds", type=float, default=400.0, help="of speech at once")
     parser.add_argument("--probe", type=float, metavar="SECONDS", help="measure each way")
     arguments = parser.parse_args()
@@ -241,7 +268,9 @@ def main() -> None:
     way = WAYS[arguments.way or ("fused" if device.type == "cuda" else "plain")]
     teacher = Teacher(arguments.teacher, device, way, arguments.batch_seconds)
     lines = load_lines(arguments.teacher / LINES_FILE)
-    hours = generate(teacher, lines, arguments.out, arguments.hours, arguments.group)
+    part, parts = arguments.part
+    numbers = itertools.count(arguments.first + part, parts)
+    hours = generate(teacher, lines, arguments.out, arguments.hours, arguments.group, numbers)
     print(f"{hours:.2f} h in {arguments.out}")
 
 

@@ -9,13 +9,18 @@ from training.demo_voice.recipe import SAMPLE_RATE_HZ
 
 _BANDS, _LOWEST_HZ = 8, 50.0
 _ROOM_S = 0.35
+_EQUALISER_DB = 2.0
+"""Spread of the steps from one of its bands to the next. More would teach that the colour of a
+recording says nothing of who speaks."""
+_TELEPHONE = 0.12
+"""Share of what comes over a telephone line."""
 
 
 def strange(clean: Tensor) -> Tensor:
     """Speech [B, samples], each row made strange in ways of its own, about as loud as before.
 
-    Equaliser, band limits, room, noise, a neighbour's voice, 8-bit companding, clipping: each with
-    a chance of its own.
+    Equaliser, band limits, a telephone's band, room, noise, a neighbour's voice, 8-bit companding,
+    clipping: each with a chance of its own.
     """
     count, samples = clean.shape
     device = clean.device
@@ -33,6 +38,9 @@ def strange(clean: Tensor) -> Tensor:
     response = response * torch.where(chance(0.4), (1 + (low_hz / hz) ** 8).rsqrt(), 1.0)
     high_hz = between(2_600, 9_000)
     response = response * torch.where(chance(0.45), (1 + (hz / high_hz) ** 16).rsqrt(), 1.0)
+    on_line = chance(_TELEPHONE)
+    band = (1 + (between(200, 350) / hz) ** 24 + (hz / between(3_000, 3_700)) ** 48).rsqrt()
+    response = response * torch.where(on_line, band, 1.0)
     spectrum = torch.fft.rfft(clean, length) * response
     spectrum = torch.where(chance(0.4), spectrum * _room(count, length, device), spectrum)
     heard = torch.fft.irfft(spectrum, length)[:, :samples]
@@ -51,7 +59,7 @@ def strange(clean: Tensor) -> Tensor:
     coarse = torch.sign(heard) * torch.log1p(255 * heard.abs()) / math.log(256)
     coarse = (coarse * 127).round() / 127
     coarse = torch.sign(coarse) * (256 ** coarse.abs() - 1) / 255
-    heard = torch.where(chance(0.12), coarse, heard)
+    heard = torch.where(chance(0.12) | on_line & chance(0.6), coarse, heard)
     limit = between(0.3, 0.8)
     heard = torch.where(chance(0.05), torch.minimum(heard, limit).maximum(-limit), heard)
     wanted = clean.square().mean(1, keepdim=True).sqrt() * between(0.7, 1.3)
@@ -60,7 +68,7 @@ def strange(clean: Tensor) -> Tensor:
 
 def _equaliser(count: int, hz: Tensor) -> Tensor:
     """Smooth random gains [count, frequencies], some decibels up and down."""
-    steps = torch.randn(count, _BANDS, device=hz.device) * 3.0
+    steps = torch.randn(count, _BANDS, device=hz.device) * _EQUALISER_DB
     gains_db = steps.cumsum(1) - steps.cumsum(1).mean(1, keepdim=True)
     place = (hz / _LOWEST_HZ).log2().clamp(min=0) / math.log2(SAMPLE_RATE_HZ / 2 / _LOWEST_HZ)
     place = (place * (_BANDS - 1)).clamp(max=_BANDS - 1.001)

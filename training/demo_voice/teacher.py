@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.demo_voice.intonation import UNVOICED_HZ, pitch_numbers
 from training.demo_voice.kokoro import FRAME_SAMPLES, SAMPLE_RATE_HZ, STYLE_SIZE, Kokoro, Way
 from training.demo_voice.speakers import MAX_SHIFT, Speaker
 from training.demo_voice.teacher_styles import Styles
@@ -25,7 +26,6 @@ _SOUND_RATIO = 0.008  # of the utterance's peak: -42 dB
 _LEAST_PEAK = 1e-4
 _HIGH_PASS_HZ = 40.0
 _SINC_TAPS = 16
-_SPEECH_HZ = 50.0
 _MAX_STRAY = 0.7
 """Natural logarithm: beyond an octave from the mean a curve is on its way into silence."""
 _PEAK = 30_000
@@ -50,6 +50,16 @@ class Recording:
     pcm: NDArray[np.float32]
     phonemes: bytes
     phoneme_end: NDArray[np.float64]
+    f0_hz: NDArray[np.float32]
+    """The pitch at `f0_at`, below 50 Hz where no voice is."""
+    f0_at: NDArray[np.float64]
+    """Until which sample of `pcm`."""
+
+    def pitches_of_frames(self, frames: int, frame_samples: int) -> NDArray[np.uint8]:
+        """`pitch_numbers` at the centre of each frame."""
+        centres = (np.arange(frames) + 0.5) * frame_samples
+        places = np.searchsorted(self.f0_at, centres).clip(max=self.f0_hz.size - 1)
+        return pitch_numbers(self.f0_hz[places])
 
     def phonemes_of_frames(self, frames: int, frame_samples: int) -> NDArray[np.uint8]:
         """The phoneme at the centre of each frame, 0 where there is none."""
@@ -61,30 +71,33 @@ class Recording:
 class _Arriving:
     """A batch of recordings on its way from the device."""
 
-    def __init__(self, rows: list[int], pcm: Tensor, span: Tensor) -> None:
+    def __init__(self, rows: list[int], pcm: Tensor, span: Tensor, f0_hz: Tensor) -> None:
         self._rows, self._event = rows, None
         if pcm.is_cuda:
-            self._pcm, self._span = (
+            self._pcm, self._span, self._f0_hz = (
                 torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
-                for x in (pcm, span)
+                for x in (pcm, span, f0_hz)
             )
             self._event = torch.cuda.Event()
             self._event.record()
         else:
-            self._pcm, self._span = pcm, span
+            self._pcm, self._span, self._f0_hz = pcm, span, f0_hz
 
-    def trimmed(self) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Waits; of each row its number, where it was cut, and the samples that are kept."""
+    def trimmed(
+        self,
+    ) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.float32]]]:
+        """Waits; of each row its number, where it was cut, the samples that are kept, and the curve
+        of its pitch as it was before its throat was stretched."""
         if self._event is not None:
             self._event.synchronize()
         fade = np.linspace(0, 1, int(_FADE_S * SAMPLE_RATE_HZ), dtype=np.float32)
-        pcm, span = self._pcm.numpy(), self._span.numpy()
-        for row, samples, (begin, end) in zip(self._rows, pcm, span, strict=True):
+        pcm, span, f0_hz = self._pcm.numpy(), self._span.numpy(), self._f0_hz.numpy()
+        for row, samples, (begin, end), curve in zip(self._rows, pcm, span, f0_hz, strict=True):
             kept = samples[begin:end].astype(np.float32) / 32_768
             if kept.size > 2 * fade.size:
                 kept[: fade.size] *= fade
                 kept[-fade.size :] *= fade[::-1]
-            yield row, int(begin), kept
+            yield row, int(begin), kept, curve
 
 
 class Reading:
@@ -99,10 +112,16 @@ class Reading:
         """In the order of the lines."""
         made: dict[int, Recording] = {}
         for batch in self._batches:
-            for row, begin, pcm in batch.trimmed():
+            for row, begin, pcm, curve in batch.trimmed():
                 line = self._lines[row]
-                ends = np.cumsum(self._frames[row, : len(line.phonemes) + 2]) * FRAME_SAMPLES
-                made[row] = Recording(pcm, line.phonemes, ends / line.speaker.stretch - begin)
+                stretch = line.speaker.stretch
+                frames = np.cumsum(self._frames[row, : len(line.phonemes) + 2])
+                f0_hz = (curve * np.float32(stretch))[: 2 * int(frames[-1])]
+                halves = np.arange(1, f0_hz.size + 1) / 2
+                ends, f0_at = (
+                    n.astype(np.float64) * FRAME_SAMPLES / stretch - begin for n in (frames, halves)
+                )
+                made[row] = Recording(pcm, line.phonemes, ends, f0_hz, f0_at)
         return [made[row] for row in range(len(self._lines))]
 
 
@@ -140,7 +159,7 @@ class Teacher:
                 states, f0_hz, energy, self._to_device(totals[rows]), styles[here], generator
             )
             stretch = [lines[row].speaker.stretch for row in rows.tolist()]
-            arriving.append(_Arriving(rows.tolist(), *_finished(sound, stretch)))
+            arriving.append(_Arriving(rows.tolist(), *_finished(sound, stretch), f0_hz))
         return Reading(lines, frames_cpu.numpy(), arriving)
 
     def _to_device(self, values: Tensor) -> Tensor:
@@ -197,7 +216,7 @@ class Teacher:
         ]
         means = []
         for owner, (f0_hz, _) in zip(owners, curves, strict=True):
-            voiced = f0_hz > _SPEECH_HZ
+            voiced = f0_hz > UNVOICED_HZ
             logs = torch.where(voiced, f0_hz.clamp_min(1).log(), 0).sum(1)
             counts = voiced.sum(1).float()
             total[0].index_add_(0, owner, logs)

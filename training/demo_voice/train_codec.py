@@ -10,84 +10,60 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.model.dac import DAC, ResidualUnit
+from backend.model.dac import DAC
 from backend.model.rvq import CodeBook
-from backend.model.stream import CausalConv, ConvNeXt, LayerScale
 from training.demo_voice.codec_losses import Critic, SpectralLoss, critic_loss, generator_loss
+from training.demo_voice.codec_start import books_of, fit_books_, init_codec_
+from training.demo_voice.intonation import PITCHES
 from training.demo_voice.progress import Log, Progress, save_weights
 from training.demo_voice.recipe import PHONES, Recipe
-from training.demo_voice.shards import Shards
-from training.demo_voice.strange import strange
+from training.demo_voice.shards import Shards, speech_folders
 
 CODES_FILE = "codec_codes.safetensors"
 """The codec once its codes are final; its decoder still improves."""
+START_FILE = "codec_start.safetensors"
+"""An earlier run's codec, to begin with instead of fresh weights."""
+_PITCHED_BOOKS = 3
+_READ_STEPS = 100
+"""After so many, as many shards are read; to look what there is takes a tenth of a second."""
 CODEC_FILE = "codec.safetensors"
-
-
-def init_codec_(codec: DAC) -> None:
-    """Variance-preserving: with torch's default init this codec collapses to silence."""
-    for module in codec.modules():
-        if isinstance(module, nn.Conv1d):
-            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-        elif isinstance(module, nn.ConvTranspose1d):
-            fan = module.weight.shape[0] * module.kernel_size[0] / module.stride[0]
-            nn.init.normal_(module.weight, std=fan**-0.5)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)
-        elif isinstance(module, ConvNeXt | LayerScale):
-            nn.init.constant_(module.gamma, 0.3)
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, Tensor):
-            nn.init.zeros_(bias)
-    for module in codec.modules():
-        if isinstance(module, ResidualUnit):
-            _scale_(module.block[3], 0.3)
-    _scale_(codec.encoder.block[0], 5.0)  # speech is quiet
-    _scale_(codec.decoder.model[-1], 0.03)
-
-
-@torch.no_grad()
-def _scale_(convolution: nn.Module, factor: float) -> None:
-    assert isinstance(convolution, CausalConv)
-    convolution.conv.weight.mul_(factor)
-
-
-def books_of(codec: DAC) -> list[CodeBook]:
-    """All code books, the semantic one first."""
-    quantizer = codec.quantizer
-    books = [*quantizer.semantic_quantizer.quantizers, *quantizer.quantizer.quantizers]
-    return [book for book in books if isinstance(book, CodeBook)]
 
 
 class CodecTrainee(nn.Module):
     """Runs the codec with straight-through codes, and tells what the code books need to learn.
 
     A reader that does not ship tells the phoneme from the first code book: what the slow
-    transformer predicts from text is then what was said, and the other books how.
+    transformer predicts from text is then what was said, and the other books how. Another tells the
+    pitch from the first three.
+
+    What each book leaves over is measured in units of what there was. As long as it was not, the
+    books added four times what they took away, and all but the first told again what was known.
     """
 
     def __init__(self, codec: DAC) -> None:
         super().__init__()
         self.codec = codec
         self.reader = nn.Conv1d(codec.config.latent_dim, PHONES, 3, padding=1)
+        self.pitch_reader = nn.Conv1d(codec.config.latent_dim, PITCHES, 3, padding=1)
 
     def forward(
-        self, x: Tensor, keep: Tensor, bypass: Tensor, phones: Tensor
+        self, x: Tensor, keep: Tensor, bypass: Tensor, phones: Tensor, pitches: Tensor
     ) -> tuple[Tensor, ...]:
-        """x [B, 1, S]; use `keep` [B] code books, or none at all where `bypass` [B]; `phones`
-        [B, T] are spoken.
+        """x [B, 1, S]; use `keep` [B] code books, or none at all where `bypass` [B]; `phones` and
+        `pitches` [B, T] are spoken.
 
-        Returns the waveform, commitment, quantisation and phoneme losses, codes [B, N, T] and the
-        points [B, N, T, D] that were looked up.
+        Returns the waveform; commitment, what the books leave over on average, phoneme and pitch
+        losses; codes [B, N, T], and the points [B, N, T, D] that were looked up.
         """
-        z = self.codec.quantizer.latent(self.codec.encoder(x))
-        left, kept, full = z, torch.zeros_like(z), torch.zeros_like(z)
-        commitment = z.new_zeros((), dtype=torch.float32)
-        read = commitment
+        z = self.codec.quantizer.latent(self.codec.encoder(x)).float()
+        left, kept, told = z, torch.zeros_like(z), torch.zeros_like(z)
+        commitment, residue = z.new_zeros(()), z.new_zeros(())
+        read = pitch = commitment
+        whole = z.square().mean() + 1e-9
         codes, points = [], []
         for index, book in enumerate(books_of(self.codec)):
             with torch.autocast(z.device.type, enabled=False):
-                projected = book.in_proj(left.float())
+                projected = book.in_proj(left)
                 code = book.nearest(projected.detach())
                 found = book.codebook(code).transpose(1, 2)
                 used = (index < keep).float()
@@ -95,18 +71,21 @@ class CodecTrainee(nn.Module):
                 commitment = commitment + (error * used).mean()
                 through = projected + (found - projected).detach()
                 part = book.out_proj(through)
+            if index < _PITCHED_BOOKS:
+                told = told + part
             if index == 0:
                 read = F.cross_entropy(self.reader(part).float(), phones)
+            elif index == _PITCHED_BOOKS - 1:
+                pitch = F.cross_entropy(self.pitch_reader(told).float(), pitches)
             kept = kept + part * used[:, None, None]
-            full = full + part
             left = left - part
+            residue = residue + left.square().mean() / whole
             codes.append(code)
             points.append(projected.detach().transpose(1, 2))
-        residue = (full.float() - z.detach().float()).square().mean()
-        chosen = torch.where(bypass[:, None, None], z, kept.to(z.dtype))
+        chosen = torch.where(bypass[:, None, None], z, kept)
         wave = self.codec.decoder(self.codec.quantizer.expand(chosen))
         coded = torch.stack(codes, 1), torch.stack(points, 1)
-        return wave[:, 0], commitment, residue, read, *coded
+        return wave[:, 0], commitment, residue / len(codes), read, pitch, *coded
 
 
 class CodeBookAverages:
@@ -162,13 +141,14 @@ def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     torch.manual_seed(recipe.seed)
     codec = DAC(recipe.codec)
     frame = recipe.codec.frame_samples
-    shards = Shards(work / "speech", min(plan.hours, recipe.hours), frame, device)
+    shards = Shards(speech_folders(work), min(plan.hours, recipe.hours), frame, device)
     init_codec_(codec)
-    if (work / CODES_FILE).exists():
-        codec.load_state_dict(load_file(work / CODES_FILE))
+    for name in (START_FILE, CODES_FILE):
+        if (work / name).exists():
+            codec.load_state_dict(load_file(work / name))
     codec.to(device)
     if not (work / CODES_FILE).exists():
-        _train_whole(recipe, codec, shards, log)
+        _train_whole(recipe, codec, shards, log, (work / START_FILE).exists())
         save_weights(codec.state_dict(), work / CODES_FILE)
         log(event="codes final")
     if (work / CODEC_FILE).exists():
@@ -178,12 +158,12 @@ def train_codec(recipe: Recipe, work: Path, device: torch.device) -> None:
     log(event="done")
 
 
-def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
+def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log, begun: bool) -> None:
     plan, device = recipe.codec_training, shards.audio.device
     books, spectra = books_of(codec), SpectralLoss().to(device)
     for book in books:
-        nn.init.normal_(book.codebook.weight).requires_grad_(False)
-    averages, clip = CodeBookAverages(books), NormClip()
+        book.codebook.requires_grad_(False)
+    clip = NormClip()
     trainee = CodecTrainee(codec).to(device)
     run = torch.compile(trainee) if recipe.compile else trainee
     weights = [p for p in trainee.parameters() if p.requires_grad]
@@ -197,24 +177,28 @@ def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
     codec.zero_grad(set_to_none=True)
     shards.wait_for(plan.first_hours)
     log(event="speech", hours=shards.hours)
-    sums, last_s = torch.zeros(6, device=device), time.monotonic()
+    if begun:
+        left_over = fit_books_(codec, _latents(codec, shards, plan.fitted_frames, samples))
+        log(event="books fitted", left_over=[round(share, 3) for share in left_over])
+    averages = CodeBookAverages(books)
+    sums, last_s = torch.zeros(8, device=device), time.monotonic()
     while progress.next():
-        if progress.step % 20 == 0:
-            shards.read_new(limit=8)
-        x, phones = shards.crops(plan.batch, samples)
+        if progress.step % _READ_STEPS == 0:
+            shards.read_new(limit=_READ_STEPS)
+        x, phones, pitches = shards.crops(plan.batch, samples)
         drop = torch.rand(plan.batch, device=device) < 0.4
         keep = torch.where(drop, torch.randint(1, count + 1, (plan.batch,), device=device), count)
         # The decoder first learns from unquantised latents: early codes say little.
-        bypass = torch.rand(plan.batch, device=device) < (400 - progress.step) / 250
-        heard = _heard(x, plan.strange)
+        unquantised = 0.0 if begun else (400 - progress.step) / 250
+        bypass = torch.rand(plan.batch, device=device) < unquantised
         with torch.autocast(device.type, torch.bfloat16):
-            wave, commitment, residue, read, codes, points = run(
-                heard[:, None], keep, bypass, phones
+            wave, commitment, residue, read, pitch, codes, points = run(
+                x[:, None], keep, bypass, phones, pitches
             )
-        mel, linear = spectra(wave.float(), x)
+        mel, linear, colour = spectra(wave.float(), x)
         ramp = min(1.0, progress.step / 500)
-        loss = 15 * mel + 4 * linear + 0.25 * ramp * commitment + 2 * residue
-        loss = loss + plan.phones * ramp * read
+        loss = 15 * mel + 4 * linear + plan.colour * colour + 0.25 * ramp * commitment
+        loss = loss + plan.residue * residue + ramp * (plan.phones * read + plan.pitch * pitch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip([w.grad for w in weights if w.grad is not None])
@@ -222,20 +206,28 @@ def _train_whole(recipe: Recipe, codec: DAC, shards: Shards, log: Log) -> None:
             group["lr"] = progress.lr(plan.peak_lr)
         optimizer.step()
         averages.update(codes, points, revive=progress.fraction < 0.7 and progress.step % 10 == 0)
-        sums += torch.stack((mel, linear, commitment, residue, read, loss)).detach()
-        if progress.step % 100 == 0:
-            mean = [round(v, 3) for v in (sums / 100).tolist()]
-            rate = 100 / (time.monotonic() - last_s)
-            log(step=progress.step, mel_linear_commit_residue_read_loss=mean, used=averages.used(),
-                steps_per_s=rate, fraction=progress.fraction, hours=shards.hours)  # fmt: skip
+        terms = (mel, linear, colour, commitment, residue, read, pitch, loss)
+        sums += torch.stack(terms).detach()
+        if progress.step % plan.log_steps == 0:
+            mean = [round(v, 3) for v in (sums / plan.log_steps).tolist()]
+            rate = plan.log_steps / (time.monotonic() - last_s)
+            log(step=progress.step, mel_linear_colour_commit_residue_phones_pitch_loss=mean,
+                used=averages.used(), steps_per_s=rate, fraction=progress.fraction,
+                hours=shards.hours)  # fmt: skip
             sums.zero_()
             last_s = time.monotonic()
 
 
-def _heard(x: Tensor, share: float) -> Tensor:
-    """The same crops, some of them made strange."""
-    count = round(len(x) * share)
-    return torch.cat((strange(x[:count]), x[count:])) if count else x
+@torch.no_grad()
+def _latents(codec: DAC, shards: Shards, frames: int, samples: int) -> Tensor:
+    """Of speech, [frames, latent_dim]."""
+    together = max(1, samples // codec.config.frame_samples)
+    found = []
+    for _ in range(-(-frames // (16 * together))):
+        x, *_ = shards.crops(16, samples)
+        latents = codec.quantizer.latent(codec.encoder(x[:, None]))
+        found.append(latents.transpose(1, 2).flatten(0, 1))
+    return torch.cat(found)
 
 
 def _warm_up(
@@ -247,8 +239,8 @@ def _warm_up(
     phones = torch.zeros(batch, frames, dtype=torch.long, device=device)
     with torch.autocast(device.type, torch.bfloat16):
         noise = 0.1 * torch.randn(batch, 1, samples, device=device)
-        wave, commitment, residue, read, *_ = run(noise, keep, keep < 0, phones)
-    (wave.mean() + commitment + residue + read).backward()
+        wave, *losses, _, _ = run(noise, keep, keep < 0, phones, phones)
+    torch.stack((wave.float().mean(), *losses)).sum().backward()
 
 
 def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: Path) -> None:
@@ -284,23 +276,23 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
     progress = Progress(plan.decoder_steps, plan.decoder_seconds, plan.warmup_steps)
     samples = plan.crop_frames * recipe.codec.frame_samples
     window = plan.critic_frames * recipe.codec.frame_samples
-    sums, last_s, saved_s = torch.zeros(5, device=device), time.monotonic(), time.monotonic()
+    sums, last_s, saved_s = torch.zeros(6, device=device), time.monotonic(), time.monotonic()
     while progress.next():
-        if progress.step % 20 == 0:
-            shards.read_new(limit=8)
+        if progress.step % _READ_STEPS == 0:
+            shards.read_new(limit=_READ_STEPS)
         polishes = progress.fraction > 1 - plan.polish
-        x, _ = shards.crops(plan.batch, samples, plan.default_share if polishes else None)
+        x, *_ = shards.crops(plan.batch, samples, plan.default_share if polishes else None)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 quantised = look_up(x)
             wave = run(quantised).float()
-        mel, linear = spectra(wave, x)
-        loss = 15 * mel + 4 * linear
+        mel, linear, colour = spectra(wave, x)
+        loss = 15 * mel + 4 * linear + plan.colour * colour
         if not polishes:
             passes, alike, verdict = _judge(critic, against, x, wave, window)
             ramp = min(1.0, progress.step / 300)
             loss = loss + ramp * (3 * passes + 6 * alike)
-            sums[2:] += torch.stack((passes, alike, verdict)).detach()
+            sums[3:] += torch.stack((passes, alike, verdict)).detach()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         clip([w.grad for w in weights if w.grad is not None])
@@ -311,11 +303,11 @@ def _train_decoder(recipe: Recipe, codec: DAC, shards: Shards, log: Log, work: P
             group["lr"] = rate
         optimizer.step()
         torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - plan.decoder_average)
-        sums[:2] += torch.stack((mel, linear)).detach()
-        if progress.step % 100 == 0:
-            mean = [round(v, 3) for v in (sums / 100).tolist()]
-            log(decoder_step=progress.step, mel_linear_passes_alike_critic=mean,
-                steps_per_s=100 / (time.monotonic() - last_s),
+        sums[:3] += torch.stack((mel, linear, colour)).detach()
+        if progress.step % plan.log_steps == 0:
+            mean = [round(v, 3) for v in (sums / plan.log_steps).tolist()]
+            log(decoder_step=progress.step, mel_linear_colour_passes_alike_critic=mean,
+                steps_per_s=plan.log_steps / (time.monotonic() - last_s),
                 fraction=progress.fraction)  # fmt: skip
             sums.zero_()
             last_s = time.monotonic()

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from backend.model.dac import DAC
 from backend.model.dual_ar import DualAR
-from backend.model.layers import causal
+from training.demo_voice.encoding import Encode, encode_all
 from training.demo_voice.progress import Log, Progress, save_weights
-from training.demo_voice.recipe import PHONES, Recipe, demo_tokenizer
+from training.demo_voice.recipe import Recipe, demo_tokenizer
 from training.demo_voice.rows import Batch, Rows
-from training.demo_voice.shards import Shards, Utterance
-from training.demo_voice.strange import strange
+from training.demo_voice.shards import Shards, Utterance, speech_folders
+from training.demo_voice.together import Together
 from training.demo_voice.train_codec import CODES_FILE
+from training.demo_voice.trainee import TransformerTrainee
 
 MODEL_FILE = "model.safetensors"
 STEP_FILE = "model.step"
@@ -34,146 +34,6 @@ Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 PACKERS = 3
 """Processes that pack rows, each a shuffle of its own."""
 
-ENCODE_FRAMES = (40, 64, 96, 128, 176, 256, 384)
-"""Lengths that utterances are filled up to with silence before they are encoded: as many shapes as
-a compiler makes apart. Longer ones go as they are, uncompiled."""
-ENCODE_TOGETHER = 16_384
-"""Utterances sorted by length and encoded before the clock is looked at."""
-
-
-class Encode:
-    """A codec's codes of whole waveforms, compiled: its layers of few channels are all memory."""
-
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        # Half precision halves the time; its eleven bits change hardly a code.
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self.codec = DAC(recipe.codec).to(device, self.dtype).eval()
-        self.frame_samples, self._device = recipe.codec.frame_samples, device
-        self._samples = recipe.transformer_training.encode_samples
-        self._compiled = torch.compile(self._codes, dynamic=False) if recipe.compile else None
-
-    def _codes(self, audio: Tensor) -> Tensor:
-        return self.codec.quantizer.encode(self.codec.encoder(audio[:, None]))
-
-    def together(self, frames: int) -> int:
-        """How many utterances of that length are encoded at once."""
-        return max(1, self._samples // (frames * self.frame_samples))
-
-    @torch.no_grad()
-    def warm_up(self) -> None:
-        """Compile."""
-        for frames in ENCODE_FRAMES if self._compiled else ():
-            self(torch.zeros(1, frames * self.frame_samples, device=self._device))
-
-    @torch.no_grad()
-    def __call__(self, audio: Tensor) -> Tensor:
-        """Waveform [B, samples], whole frames, to codes [B, frames, N] int16."""
-        frames = audio.shape[1] // self.frame_samples
-        count, audio = len(audio), audio.to(self.dtype)
-        if self._compiled is None or frames not in ENCODE_FRAMES:
-            codes = self._codes(audio)
-        else:
-            codes = self._compiled(F.pad(audio, (0, 0, 0, self.together(frames) - count)))
-        return codes[:count].transpose(1, 2).to(torch.int16)
-
-
-@torch.no_grad()
-def encode_all(encode: Encode, shards: Shards, seconds: float) -> tuple[Tensor, Tensor, int]:
-    """Codes [frames, N] int16 of the speech, the same where it was made strange first (of speakers
-    other than the default one), and how many utterances were done in `seconds`.
-
-    Each utterance is encoded apart. Those of like length go together; a shorter one is followed by
-    silence, which a causal codec does not hear until it is over.
-    """
-    frame, device = encode.frame_samples, shards.audio.device
-    shape = (shards.samples // frame, encode.codec.config.num_codebooks)
-    codes = torch.zeros(shape, dtype=torch.int16, device=device)
-    changed = torch.zeros(shape, dtype=torch.int16, device=device)
-    began_s, done = time.monotonic(), 0
-    while done < len(shards.utterances) and time.monotonic() - began_s < seconds:
-        together = shards.utterances[done : done + ENCODE_TOGETHER]
-        done += len(together)
-        for speakers, made, alter in (
-            (together, codes, False),
-            ([u for u in together if u.speaker_id], changed, True),
-        ):
-            ordered = sorted(speakers, key=lambda u: u.frames)
-            while ordered:
-                fits = [n for n in ENCODE_FRAMES if n >= ordered[0].frames]
-                longest = fits[0] if fits else ordered[-1].frames
-                alike = sum(u.frames <= longest for u in ordered)
-                count = min(alike, encode.together(longest))
-                group, ordered = ordered[:count], ordered[count:]
-                first = torch.tensor([u.begin_frame for u in group], device=device)
-                frames = torch.tensor([u.frames for u in group], device=device)
-                samples = torch.arange(longest * frame, device=device)
-                index = (first[:, None] * frame + samples).clamp(max=shards.audio.numel() - 1)
-                silent = samples >= frames[:, None] * frame
-                audio = (shards.audio[index] / 32768).masked_fill(silent, 0)
-                found = encode(strange(audio) if alter else audio)
-                places = first[:, None] + torch.arange(longest, device=device)
-                real = torch.arange(longest, device=device) < frames[:, None]
-                made[places[real]] = found[real]
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return codes, changed, done
-
-
-class TransformerTrainee(nn.Module):
-    """Losses of a batch: semantic codes and the end, the frames' other code books, and phonemes.
-
-    While it learns, part of what each slow layer adds is left out, and some of the codes that it
-    reads are wrong. The reader of phonemes does not ship.
-    """
-
-    def __init__(self, model: DualAR, dropout: float, wrong_codes: float) -> None:
-        super().__init__()
-        self.model, self._dropout, self._wrong = model, dropout, wrong_codes
-        self.reader = nn.Linear(model.config.slow.dim, PHONES)
-
-    def forward(
-        self, tokens: Tensor, codes: Tensor, target: Tensor, weight: Tensor, phones: Tensor,
-        chosen: Tensor, chosen_codes: Tensor, chosen_weight: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """tokens [B, T], codes [B, T, N], target legal columns [B·T], phonemes [B·T]; `chosen` [M]
-        positions of B·T whose next frame has `chosen_codes` [M, N].
-
-        Returns the semantic loss, its accuracy, the mean loss of the other code books, and that of
-        the phonemes.
-        """
-        model = self.model
-        read, fast_read = codes, chosen_codes
-        if self.training:
-            tokens, read = self._slip(tokens, codes)
-            wrong = torch.rand(fast_read.shape, device=fast_read.device) < self._wrong
-            fast_read = torch.where(wrong, fast_read.roll(1, 0), fast_read)
-        x = F.dropout(model.embed(tokens, read), self._dropout, self.training)
-        rope = model.slow_rope(torch.arange(tokens.shape[-1], device=tokens.device)[None])
-        for layer in model.layers:
-            x = x + F.dropout(layer(x, rope, causal) - x, self._dropout, self.training)
-        hidden = x.flatten(0, 1)
-        logits = model.slow_logits(hidden).float()
-        losses = F.cross_entropy(logits, target, reduction="none")
-        total = weight.sum().clamp(min=1)
-        right = ((logits.argmax(-1) == target).float() * weight).sum() / total
-        told = F.cross_entropy(self.reader(hidden).float(), phones, reduction="none")
-        fast = model.fast(hidden[chosen], fast_read)[:, 1:].float()
-        fast_losses = F.cross_entropy(
-            fast.flatten(0, 1), chosen_codes[:, 1:].flatten(), reduction="none"
-        ).view(len(chosen), -1)
-        other = (fast_losses.mean(1) * chosen_weight).sum() / chosen_weight.sum().clamp(min=1)
-        semantic, phoneme = ((loss * weight).sum() / total for loss in (losses, told))
-        return semantic, right, other, phoneme
-
-    def _slip(self, tokens: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with another frame's codes here and there."""
-        begin, size = self.model.semantic_begin_id, self.model.config.codebook_size
-        spoken = (tokens >= begin) & (tokens < begin + size)
-        elsewhere, others = tokens.roll(1, 0), codes.roll(1, 0)
-        both = spoken & (elsewhere >= begin) & (elsewhere < begin + size)
-        swap = both & (torch.rand(tokens.shape, device=tokens.device) < self._wrong)
-        return torch.where(swap, elsewhere, tokens), torch.where(swap[..., None], others, codes)
-
 
 class TransformerRun:
     """The model, its average, and how a batch becomes a loss."""
@@ -184,6 +44,8 @@ class TransformerRun:
         """Codes [frames, N] of the speech that batches point into."""
         self.phones = torch.zeros(1, dtype=torch.uint8, device=device)
         """Phonemes [frames] of the same."""
+        self.pitches = torch.zeros_like(self.phones)
+        """And the pitch."""
         tokenizer = demo_tokenizer()
         self._begin = tokenizer.semantic_begin_id
         torch.manual_seed(recipe.seed)
@@ -200,8 +62,8 @@ class TransformerRun:
         tokens = torch.full(shape, self._begin, dtype=torch.int16)
         frames, learnt = torch.zeros(shape, dtype=torch.int32), torch.ones(shape).bool()[:, 1:]
         batch = Batch(tokens, frames, learnt)
-        semantic, _, other, phoneme = self.losses(batch)
-        (semantic + other + phoneme).backward()
+        semantic, _, other, phoneme, pitch = self.losses(batch)
+        (semantic + other + phoneme + pitch).backward()
         self.trainee.zero_grad(set_to_none=True)
         self.exam(batch)
 
@@ -213,16 +75,14 @@ class TransformerRun:
         self.trainee.train()
         return losses
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(semantic loss, accuracy, loss of the other code books, loss of the phonemes)."""
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(semantic loss, accuracy, losses of the other code books, the phonemes, the pitch)."""
         plan, device = self._recipe.transformer_training, self._device
         tokens = batch.tokens.to(device).long()
         frames = batch.frames.to(device).long()
         codes = self.codes[frames.clamp(min=0)].long() * (frames >= 0)[..., None]
-        following = tokens[:, 1:]
         semantic = frames[:, 1:] >= 0
-        end = self.model.end_column
-        target = torch.where(semantic, following - self._begin, end).flatten()
+        target = tokens[:, 1:].flatten()
         learnt = batch.learnt.to(device)
         places = (semantic & learnt).flatten().nonzero()[:, 0]
         chosen = places[torch.randperm(len(places), device=device)[: plan.fast_frames]]
@@ -230,11 +90,14 @@ class TransformerRun:
         weight[: len(chosen)] = 1
         chosen = F.pad(chosen, (0, plan.fast_frames - len(chosen)))
         chosen_codes = codes[:, 1:].flatten(0, 1)[chosen]
-        phones = self.phones[frames[:, 1:].clamp(min=0)].long() * semantic
+        phones, pitches = (
+            (told[frames[:, 1:].clamp(min=0)].long() * semantic).flatten()
+            for told in (self.phones, self.pitches)
+        )
         with torch.autocast(device.type, torch.bfloat16):
-            losses: tuple[Tensor, Tensor, Tensor, Tensor] = self._run(
+            losses: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self._run(
                 tokens[:, :-1], codes[:, :-1], target, learnt.flatten().float(),
-                phones.flatten(), chosen, chosen_codes, weight,
+                phones, pitches, chosen, chosen_codes, weight,
             )  # fmt: skip
         return losses
 
@@ -270,15 +133,25 @@ def _split(utterances: list[Utterance], heldout: int) -> tuple[list[Utterance], 
     return [u for u in utterances if u.begin_frame not in kept], [*default, *others]
 
 
-def train_transformer(recipe: Recipe, work: Path, device: torch.device) -> None:
-    """Wait for speech and codes, encode, train; taken up where `work` says it stands."""
-    log, plan = Log(work / "transformer.log"), recipe.transformer_training
+def train_transformer(
+    recipe: Recipe, work: Path, device: torch.device, rank: int = 0, count: int = 1
+) -> None:
+    """Wait for speech and codes, encode, train; taken up where `work` says it stands.
+
+    As the `rank`-th of `count` processes: each encodes and learns from a part of the speech of its
+    own, and their gradients are averaged.
+    """
+    name = f"transformer-{rank}" if rank else "transformer"
+    log, plan = Log(work / f"{name}.log"), recipe.transformer_training
+    together = Together(rank, count, work / "meeting")
     run = TransformerRun(recipe, device)
+    torch.manual_seed(recipe.seed + rank)
     run.warm_up()
     encode = Encode(recipe, device)
     encode.warm_up()
     log(event="warm")
-    shards = Shards(work / "speech", recipe.hours, recipe.codec.frame_samples, device)
+    own = speech_folders(work)[rank::count]
+    shards = Shards(own, recipe.hours / count, recipe.codec.frame_samples, device)
     shards.read_all()
     log(event="speech", hours=shards.hours, utterances=len(shards.utterances))
     while not (work / CODES_FILE).exists():
@@ -287,8 +160,9 @@ def train_transformer(recipe: Recipe, work: Path, device: torch.device) -> None:
     codes, changed, done = encode_all(encode, shards, plan.encode_seconds)
     utterances, rate_hz = shards.utterances[:done], recipe.codec.frame_rate_hz
     length = utterances[-1].begin_frame + utterances[-1].frames
-    codes, changed, phones = codes[:length], changed[:length], shards.phones[:length]
-    run.codes, run.phones = torch.cat((codes, changed)), torch.cat((phones, phones))
+    codes, changed = codes[:length], changed[:length]
+    run.codes = torch.cat((codes, changed))
+    run.phones, run.pitches = shards.phones[:length].repeat(2), shards.pitches[:length].repeat(2)
     del shards, encode
     torch.cuda.empty_cache()
     counts = [
@@ -313,15 +187,22 @@ def train_transformer(recipe: Recipe, work: Path, device: torch.device) -> None:
         strange_begin=length,
     )
     exam = next(rows(heldout, seed=1).batches(plan.rows))
-    batches = _batches(training, rows, plan.rows, recipe.seed)
-    _train(recipe, run, batches, exam, work, log)
+    batches = _batches(training, rows, plan.rows, recipe.seed + PACKERS * rank)
+    _train(recipe, run, batches, exam, work, log, together)
+    together.close()
 
 
 def _train(
-    recipe: Recipe, run: TransformerRun, batches: Iterator[Batch], exam: Batch, work: Path, log: Log
+    recipe: Recipe,
+    run: TransformerRun,
+    batches: Iterator[Batch],
+    exam: Batch,
+    work: Path,
+    log: Log,
+    together: Together,
 ) -> None:
     plan, model = recipe.transformer_training, run.model
-    reader = list(run.trainee.reader.parameters())
+    reader = [*run.trainee.reader.parameters(), *run.trainee.pitch_reader.parameters()]
     done = 0
     if (work / MODEL_FILE).exists():
         model.load_state_dict(load_file(work / MODEL_FILE))
@@ -339,34 +220,37 @@ def _train(
     average = [p.detach().clone() for p in weights]
     best, best_loss = [p.clone() for p in average], float("inf")
     progress = Progress(plan.steps, plan.seconds, plan.warmup_steps, done)
-    sums = torch.zeros(4, device=weights[0].device)
+    sums = torch.zeros(5, device=weights[0].device)
     last_s = saved_s = time.monotonic()
 
     def save() -> None:
         save_weights(dict(zip(names, best, strict=True)), work / MODEL_FILE)
         (work / STEP_FILE).write_text(str(progress.step))
 
-    while progress.next():
-        semantic, right, other, phoneme = run.losses(next(batches))
+    while progress.next(together.agreed):
+        semantic, right, other, phoneme, pitch = run.losses(next(batches))
         optimizer.zero_grad(set_to_none=True)
-        (semantic + 2 * other + plan.phones * phoneme).backward()
+        (semantic + 2 * other + plan.phones * phoneme + plan.pitch * pitch).backward()
+        together.average_([p.grad for p in (*weights, *reader) if p.grad is not None])
         torch.nn.utils.clip_grad_norm_([*weights, *reader], 1.0)
         for group in optimizer.param_groups:
             group["lr"] = progress.lr(plan.peak_lr)
         optimizer.step()
+        if not together.leads:
+            continue
         # Early on the average must forget quickly.
         decay = min(plan.average, (progress.step - done) / (progress.step - done + 10))
         torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - decay)
-        sums += torch.stack((semantic, right, other, phoneme)).detach()
-        if progress.step % 200 == 0:
+        sums += torch.stack((semantic, right, other, phoneme, pitch)).detach()
+        if progress.step % plan.log_steps == 0:
             with _in_place_of(weights, average):
                 held = run.exam(exam)
             if held[0] + 2 * held[2] < best_loss:
                 best_loss = held[0] + 2 * held[2]
                 torch._foreach_copy_(best, average)
-            mean = [round(v, 3) for v in (sums / 200).tolist()]
-            rate = 200 / (time.monotonic() - last_s)
-            log(step=progress.step, semantic_right_other_phoneme=mean,
+            mean = [round(v, 3) for v in (sums / plan.log_steps).tolist()]
+            rate = plan.log_steps / (time.monotonic() - last_s)
+            log(step=progress.step, semantic_right_other_phoneme_pitch=mean,
                 heldout=[round(v, 3) for v in held], steps_per_s=rate,
                 fraction=progress.fraction)  # fmt: skip
             sums.zero_()
@@ -374,7 +258,8 @@ def _train(
         if time.monotonic() - saved_s > 60:
             save()
             saved_s = time.monotonic()
-    save()
+    if together.leads:
+        save()
     log(event="done", step=progress.step)
 
 
