@@ -26,7 +26,7 @@ from backend.model.dac import DAC
 from backend.model.layers import stored_bytes
 from backend.model.stored_codec import DECODING, ENCODING
 from backend.model.stream import Stream, StreamSequential
-from backend.native.codec import FILTER, CodecKernels
+from backend.native.codec import FILTER, CodecKernels, wide_kernels
 from backend.native.compiler import CannotCompile, compile_library, find_compiler
 from backend.settings import SHIPPED_VOICE_DIR
 from tests.tiny import TINY_CODEC, tiny_checkpoint
@@ -125,7 +125,7 @@ def test_kernels_encode_as_torch_does(
 ) -> None:
     folder = tiny_checkpoint(tmp_path, codec=changes)
     plain, codec = load_checkpoint(folder).codec, load_checkpoint(folder).codec
-    use_kernels_(codec, ENCODING, CodecKernels(library, is_wide=True))
+    use_kernels_(codec, ENCODING, wide_kernels(library))
     frame = codec.config.frame_samples
     audio = torch.randn(2, 90 * frame - 7, generator=torch.Generator().manual_seed(1))
     audio[1] *= torch.linspace(0, 0.1, audio.shape[1])
@@ -142,11 +142,13 @@ def test_kernels_encode_as_torch_does(
 def test_filters_are_made_for_any_cpu(tmp_path: Path, flags: list[str]) -> None:
     if flags and platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("instructions of another CPU")
-    library = compile_library(tmp_path / "library", [*find_compiler(), *flags])
+    compiler = [*find_compiler(), *flags]
+    library = compile_library(tmp_path / "library", compiler)
+    wide = compile_library(tmp_path / "library", compiler, is_wide=True)
     folder = tiny_checkpoint(tmp_path / "checkpoint", codec=FILTERED)
     plain, codec = load_checkpoint(folder).codec, load_checkpoint(folder).codec
     use_kernels_(codec, DECODING, CodecKernels(library))
-    use_kernels_(codec, ENCODING, CodecKernels(library, is_wide=True))
+    use_kernels_(codec, ENCODING, CodecKernels(wide, is_wide=True))
     for part in (codec.encoder, codec.decoder):
         steps = [s for m in part.modules() if isinstance(m, NativePart) for s in m._steps]
         assert any(step.kind == FILTER for step in steps)

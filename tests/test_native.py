@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,11 @@ def test_a_library_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     made = compile_library(tmp_path)
     assert compile_library(tmp_path) == made
     sources = sum(source.suffix == ".c" for source in SOURCES)
-    assert calls == ["ask", *["compile"] * sources, "link", "ask"]
+    assert calls == ["ask", *["compile"] * (sources - 1), "link", "ask"]
+    calls.clear()
+    wide = compile_library(tmp_path, is_wide=True)
+    assert compile_library(tmp_path, is_wide=True) == wide != made
+    assert calls == ["ask", "compile", "link", "ask"]
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
@@ -173,6 +178,17 @@ def test_old_libraries_are_removed(tmp_path: Path) -> None:
     assert made.name in left
     assert len(left) == 4
     assert "native-4.so" not in left
+
+
+def test_it_is_told_before_it_is_made_and_made_by_one_thread(tmp_path: Path) -> None:
+    told: list[str] = []
+    with ThreadPoolExecutor(4) as threads:
+        made = {
+            threads.submit(compile_library, tmp_path, before=lambda: told.append("made"))
+            for _ in range(4)
+        }
+    assert len({each.result() for each in made}) == 1
+    assert told == ["made"]
 
 
 def test_a_damaged_library_is_made_anew(tmp_path: Path) -> None:

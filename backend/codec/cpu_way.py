@@ -6,21 +6,23 @@ alike and are the faster ones, which they are wherever they were measured.
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from loguru import logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.codec.native_parts import encoding_stages, native_part
 from backend.codec.way import LEAST_SNR_DB, PLAIN, Way, snr_of, some_codes
 from backend.model.codec_layout import DecodingParts, use_decoding_parts_
+from backend.model.config import CodecConfig
 from backend.model.stored_codec import DECODING, StoredCodec
 from backend.model.stream import Stream, Streaming
-from backend.native.codec import CodecKernels
+from backend.native.codec import CodecKernels, wide_kernels
 
 NATIVE = (Way("bf16", "native"), Way("fp32", "native"))
 """The faster one first. In bf16 are its weights, and what is multiplied where the CPU multiplies
@@ -50,7 +52,8 @@ def _natively(stored: StoredCodec, library: Path, known_snr_db: float | None) ->
     """The first native way that is better, in which the codec is left; None if none is."""
     try:
         for way in NATIVE:
-            kernels = CodecKernels(library, is_wide=way.precision == "fp32")
+            is_wide = way.precision == "fp32"
+            kernels = wide_kernels(library) if is_wide else CodecKernels(library)
             if known_snr_db is None:
                 tried, parts, is_faster = _tried(stored, kernels, way)
             else:
@@ -58,14 +61,19 @@ def _natively(stored: StoredCodec, library: Path, known_snr_db: float | None) ->
                 parts = _made(stored, kernels)
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
-                wide = CodecKernels(library, is_wide=True)
-                stored.stages_of = partial(encoding_stages, wide, stored.codec.config)
+                stored.stages_of = _stages_of(library, stored.codec.config)
                 return tried
             slower = "" if is_faster else ", and slower than torch's kernels"
             logger.info("The codec is not computed in {}{}.", tried, slower)
     except ValueError as error:
         logger.info("The codec has shapes that our kernels do not know: {}", error)
     return None
+
+
+def _stages_of(library: Path, config: CodecConfig) -> Callable[[nn.Module], Iterator[nn.Module]]:
+    """Stages in kernels that are compiled when something is first encoded."""
+    wide = cache(partial(wide_kernels, library))
+    return lambda plain: encoding_stages(wide(), config, plain)
 
 
 def _made(stored: StoredCodec, kernels: CodecKernels) -> DecodingParts:

@@ -9,7 +9,7 @@ may hold our two JSON files as well.
 import copy
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,7 @@ def load_checkpoint(
     pool: NativePool | None = None,
     packed_dir: Path | None = None,
     codec_in_parts: bool = False,
+    on_packed: Callable[[float], None] = lambda share: None,
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
@@ -137,6 +138,7 @@ def load_checkpoint(
     keeps for the next start what that cost, and a large quantized one as it was packed, the cost of
     which is measured later (`Checkpoint.measuring`). With `codec_in_parts` the codec stays in its
     file, its code books apart, until `stored_codec` is asked for it; so it does on a CPU only.
+    `on_packed` is told which share is packed where that takes long.
     """
     if not folder.is_dir():
         raise BadCheckpoint(f"there is no checkpoint folder {folder}")
@@ -169,7 +171,7 @@ def load_checkpoint(
         if is_large:
             kept = read_packed(model, path, quantization, pool)
             if kept is None:
-                packing = _packed_parts(model, weights, dtype, quantization, pool)
+                packing = _packed_parts(model, weights, dtype, quantization, pool, on_packed)
                 if write_packed(packing, 2 * len(model.state_dict()), path):
                     kept = read_packed(model, path, quantization, pool)
     if kept is None:
@@ -222,10 +224,13 @@ def _packed_parts(
     dtype: torch.dtype,
     quantization: Quantization,
     pool: NativePool,
+    on_packed: Callable[[float], None],
 ) -> Iterator[dict[str, Tensor]]:
     """What a packed model like `empty` holds, part by part; each goes as the next is asked for."""
-    model = copy.deepcopy(empty)
-    for name in _filled(model, weights, torch.device("cpu"), dtype, quantization, pool):
+    model, count = copy.deepcopy(empty), len(_parts(empty)) + 1  # the head is one, too
+    filling = _filled(model, weights, torch.device("cpu"), dtype, quantization, pool)
+    for index, name in enumerate(filling):
+        on_packed(index / count)
         part = model.get_submodule(name)
         yield {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
         part.to("meta")

@@ -466,28 +466,37 @@ EXPORT void NAME(run)(Job *job) {
     wait_for(job, job->pieces);
 }
 
-INLINE Weight as_weight(float x) {
-#ifdef WIDE
-    return x;
-#else
-    return to_bfloat16(x);
-#endif
-}
-
 /* Weights of a product as `Operation` has them, from where each output, tap and input lies so many
-   numbers after the one before. A last block is filled up with zeros. */
-EXPORT void NAME(pack)(const float *from, int64_t by_output, int64_t by_tap, int64_t by_input, int32_t outputs,
-                       int32_t taps, int32_t inputs, Weight *to) {
-    const int64_t pair = 4 / (int64_t)sizeof(Weight), blocks = (outputs + BLOCK - 1) / BLOCK;
+   numbers after the one before. A last block is filled up with zeros. `is_wide` is a constant wherever this
+   is inlined. */
+INLINE void pack_weights(const float *from, int64_t by_output, int64_t by_tap, int64_t by_input, int32_t outputs,
+                         int32_t taps, int32_t inputs, void *to, const int is_wide) {
+    const int64_t pair = is_wide ? 1 : 2, blocks = (outputs + BLOCK - 1) / BLOCK;
+    int64_t first = 0;
     for (int64_t block = 0; block < blocks; block++)
-        for (int64_t tap = 0; tap < taps; tap++, to += (int64_t)inputs * BLOCK)
+        for (int64_t tap = 0; tap < taps; tap++, first += (int64_t)inputs * BLOCK)
             for (int64_t begin = 0; begin < inputs; begin += LINE) /* what is written stays in the cache */
                 for (int64_t n = 0; n < BLOCK; n++) {
                     const float *row = from + (block * BLOCK + n) * by_output + tap * by_tap;
                     const int is_there = block * BLOCK + n < outputs;
-                    for (int64_t i = begin; i < smaller(begin + LINE, inputs); i++)
-                        to[(i / pair * BLOCK + n) * pair + i % pair] = is_there ? as_weight(row[i * by_input]) : 0;
+                    for (int64_t i = begin; i < smaller(begin + LINE, inputs); i++) {
+                        const int64_t at = first + (i / pair * BLOCK + n) * pair + i % pair;
+                        const float weight = is_there ? row[i * by_input] : 0;
+                        if (is_wide) ((float *)to)[at] = weight;
+                        else ((uint16_t *)to)[at] = to_bfloat16(weight);
+                    }
                 }
+}
+
+EXPORT void NAME(pack)(const float *from, int64_t by_output, int64_t by_tap, int64_t by_input, int32_t outputs,
+                       int32_t taps, int32_t inputs, void *to) {
+    pack_weights(from, by_output, by_tap, by_input, outputs, taps, inputs, to, sizeof(Weight) == 4);
+}
+
+/* The same in float32, as filters have them. */
+EXPORT void NAME(pack_wide)(const float *from, int64_t by_output, int64_t by_tap, int64_t by_input, int32_t outputs,
+                            int32_t taps, int32_t inputs, void *to) {
+    pack_weights(from, by_output, by_tap, by_input, outputs, taps, inputs, to, 1);
 }
 
 /* Bytes that a thread needs of an operation's `keys` for a filter of so many inputs. */

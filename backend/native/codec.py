@@ -4,11 +4,15 @@ import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
+
+from backend.native.compiler import compile_library
 
 PRODUCT, ROUND, NORM, MIX, ATTEND, FILTER = range(6)
 AS_IT_IS, GELU, GATE = range(3)
@@ -72,7 +76,8 @@ class Program:
 class CodecKernels:
     """Those of the library at `path`, which `compile_library` made; OSError if it cannot be loaded.
 
-    To decode they round weights and what is multiplied; `is_wide` ones, to encode, do not.
+    To decode they round weights and what is multiplied; those of the wide library, to encode, do
+    not.
     """
 
     def __init__(self, path: Path, *, is_wide: bool = False) -> None:
@@ -86,7 +91,7 @@ class CodecKernels:
         self._pack = getattr(library, f"{name}_pack")
         self._pack.argtypes = (c_void_p, *(c_int64,) * 3, *(c_int32,) * 3, c_void_p)
         self._pack.restype = None
-        self._pack_wide = library.wide_pack
+        self._pack_wide = getattr(library, f"{name}_pack_wide")
         self._pack_wide.argtypes, self._pack_wide.restype = self._pack.argtypes, None
         self._filter_room = getattr(library, f"{name}_filter_room")
         self._filter_room.argtypes, self._filter_room.restype = (c_int32,), c_int64
@@ -102,18 +107,27 @@ class CodecKernels:
 
     def packed(self, weight: Tensor) -> Tensor:
         """`weight` [outputs, taps, inputs] as a product reads it; inputs are even."""
-        return self._packed(weight, self._pack, self.dtype)
+        return self._packed(weight, self._pack, self.dtype, weight.shape[1], Tensor.float)
 
     def packed_filter(self, weight: Tensor) -> Tensor:
         """`weight` [outputs, FILTER_TAPS, inputs] as a filter reads it, in float32."""
-        return self._packed(_evaluated(weight), self._pack_wide, torch.float32)
+        points = len(_POINTS) + 1
+        return self._packed(weight, self._pack_wide, torch.float32, points, _evaluated)
 
     def filter_room_bytes(self, inputs: int) -> int:
         """What filters of so many inputs work in, on all threads."""
         return (_HELPERS + 1) * int(self._filter_room(inputs))
 
-    def _packed(self, weight: Tensor, pack: Callable[..., None], dtype: torch.dtype) -> Tensor:
-        outputs, taps, inputs = weight.shape
+    def _packed(
+        self,
+        weight: Tensor,
+        pack: Callable[..., None],
+        dtype: torch.dtype,
+        taps: int,
+        made: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """What is `made` of some outputs of `weight` at a time, so many `taps`, in `dtype`."""
+        outputs, _, inputs = weight.shape
         blocks = -(-outputs // self.block)
         packed = torch.empty(blocks, self.block * taps * inputs, dtype=dtype)
 
@@ -122,7 +136,7 @@ class CodecKernels:
         def pack_some() -> None:
             for begin in begins:
                 first, last = begin * self.block, (begin + _PACKED_BLOCKS) * self.block
-                rows = weight[first:last].float()
+                rows = made(weight[first:last])
                 to = packed[begin].data_ptr()
                 pack(rows.data_ptr(), *rows.stride(), len(rows), taps, inputs, to)
 
@@ -131,6 +145,17 @@ class CodecKernels:
         for helper in helping:
             helper.result()
         return packed.flatten()
+
+
+def wide_kernels(library: Path) -> CodecKernels:
+    """Those that encode, compiled beside `library` if they were not; as `compile_library`."""
+    beside = library.parent
+    with nullcontext(str(beside)) if beside.is_dir() else _scratch() as folder:
+        return CodecKernels(compile_library(Path(folder), is_wide=True), is_wide=True)
+
+
+def _scratch() -> AbstractContextManager[str]:
+    return TemporaryDirectory(ignore_cleanup_errors=True)
 
 
 def _evaluated(weight: Tensor) -> Tensor:

@@ -9,40 +9,62 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
+WIDE = "codec_wide"
+"""The source of what only encodes, a library of its own: most workers never do."""
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 _TIMEOUT_S = 120.0
 _KEPT = 4
 """Libraries that a folder holds: of this version and a few before it."""
 _SUFFIX = ".dll" if sys.platform == "win32" else ".so"
+_making = threading.Lock()
 
 
 class CannotCompile(Exception):
     """There is no compiler, or it failed; the message says which."""
 
 
-def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path:
+def compile_library(
+    folder: Path,
+    compiler: Sequence[str] | None = None,
+    *,
+    is_wide: bool = False,
+    before: Callable[[], None] = lambda: None,
+) -> Path:
     """The library in `folder`, made there if there is none for this source and this CPU.
 
-    `compiler` is a command that takes what gcc takes; None looks for one. Raises `CannotCompile`.
+    That of `codec_wide.c` if it `is_wide`, else of all other sources. `compiler` is a command that
+    takes what gcc takes; None looks for one. `before` is called if it has to be made. One thread at
+    a time: another one that wants the same waits for it. Raises `CannotCompile`.
     """
+    with _making:
+        return _library(folder, compiler, is_wide, before)
+
+
+def _library(
+    folder: Path, compiler: Sequence[str] | None, is_wide: bool, before: Callable[[], None]
+) -> Path:
     command = [*(compiler or find_compiler()), *_flags()]
     # What a compiler defines tells which it is, and what it would make for this CPU.
     defined = _run([*command, "-dM", "-E", "-x", "c", "-"], folder)
     digest = hashlib.sha256(defined)
     for source in SOURCES:
         digest.update(source.read_bytes())
-    library = folder / f"native-{digest.hexdigest()[:24]}{_SUFFIX}"
+    kind = "wide" if is_wide else "native"
+    library = folder / f"{kind}-{digest.hexdigest()[:24]}{_SUFFIX}"
     if _can_be_loaded(library):
         return library
+    before()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name:
         made = Path(name) / library.name
-        sources = [source for source in SOURCES if source.suffix == ".c"]
+        every = [source for source in SOURCES if source.suffix == ".c"]
+        sources = [source for source in every if (source.stem == WIDE) == is_wide]
         objects = [str(made.with_name(f"{source.stem}.o")) for source in sources]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each waits for a process
             jobs = (
@@ -53,7 +75,7 @@ def compile_library(folder: Path, compiler: Sequence[str] | None = None) -> Path
         with made.open("rb+") as file:  # power may fail: half a library would end each worker
             os.fsync(file.fileno())
         made.replace(library)
-    _prune(folder)
+    _prune(folder, kind)
     return library
 
 
@@ -116,8 +138,8 @@ def _succeeds(command: Sequence[str]) -> bool:
         return False
 
 
-def _prune(folder: Path) -> None:
-    libraries = sorted(folder.glob(f"native-*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
+def _prune(folder: Path, kind: str) -> None:
+    libraries = sorted(folder.glob(f"{kind}-*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
     for old in libraries[:-_KEPT]:
         try:
             old.unlink()

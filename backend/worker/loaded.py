@@ -5,7 +5,9 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as ManyOf
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -61,13 +63,17 @@ class Loaded:
         return max(0, before - used_bytes(self.place.device))
 
 
-def load(config: WorkerConfig) -> Loaded:
+Tell = Callable[[str], None]
+"""Takes what is being done, in words for a user after "it is"."""
+
+
+def load(config: WorkerConfig, tell: Tell = lambda doing: None) -> Loaded:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        return _load(config, Path(config.compile_dir or scratch))
+        return _load(config, Path(config.compile_dir or scratch), tell)
 
 
-def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
+def _load(config: WorkerConfig, compile_dir: Path, tell: Tell) -> Loaded:
     began_s = time.perf_counter()
     place = resolve(config.device, config.precision, config.may_fall_back)
     threads = use_threads(config.num_threads)
@@ -77,7 +83,8 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     codec_device = torch.device("cpu") if config.codec_on_cpu else place.device
     library = _compiled(config, codec_device, compile_dir)
     pool = _pool_of(library) if place.device.type == "cpu" else None
-    checkpoint = _read(config, place, pool, codec_in_parts=codec_device.type == "cpu")
+    checkpoint = _read(config, place, pool, tell, codec_in_parts=codec_device.type == "cpu")
+    tell("trying how it speaks")
     if checkpoint.quantization != "none":
         logger.info(_quantized(checkpoint))
     cache_bytes = (
@@ -91,18 +98,26 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
     tried = f"{_kernels(place.device, library)} {checkpoint.fingerprint}"
     frames = f"{tried} frames {place.precision} {checkpoint.quantization}"
     sound = f"{_kernels(codec_device, library)} {checkpoint.fingerprint} codec"
-    if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
-        settled = settle(
-            engine,
-            may_use_triton=config.try_compile,
-            pool=pool,
-            agreed_before=lambda way: trials.find(f"{frames} {way}") is not None,
-        )
-        logger.info("{}", settled.detail)
+    codec_ways = NATIVE if checkpoint.stored_codec is not None else ways(codec_device)
+
+    def try_codec() -> Way:
+        use_threads(threads)  # torch counts each thread's apart
+        return _codec_way(checkpoint, codec_ways, library, trials.find(sound))
+
+    with ThreadPoolExecutor(1, "codec") as beside:
+        # On a CPU both trials are one thread's work for the most part.
+        trying = beside.submit(try_codec) if pool is not None else None
+        if pool is not None or (place.device.type == "cuda" and config.has_room_for_graphs):
+            settled = settle(
+                engine,
+                may_use_triton=config.try_compile,
+                pool=pool,
+                agreed_before=lambda way: trials.find(f"{frames} {way}") is not None,
+            )
+            logger.info("{}", settled.detail)
+        codec_way = try_codec() if trying is None else trying.result()
     if settled.name != "eager":
         trials.note(f"{frames} {settled.name}", 1)
-    codec_ways = NATIVE if checkpoint.stored_codec is not None else ways(codec_device)
-    codec_way = _codec_way(checkpoint, codec_ways, library, trials.find(sound))
     if replace(codec_way, snr_db=math.inf) in codec_ways[:1]:
         trials.note(sound, codec_way.snr_db)
     logger.info("The codec computes in {}.", codec_way)
@@ -146,7 +161,12 @@ def _load(config: WorkerConfig, compile_dir: Path) -> Loaded:
 
 
 def _read(
-    config: WorkerConfig, place: Place, pool: NativePool | None, *, codec_in_parts: bool
+    config: WorkerConfig,
+    place: Place,
+    pool: NativePool | None,
+    tell: Tell,
+    *,
+    codec_in_parts: bool,
 ) -> Checkpoint:
     """The checkpoint, its weights held as `config` says, or in full where it leaves that open."""
     read = partial(
@@ -160,6 +180,7 @@ def _read(
         pool=pool,
         packed_dir=Path(config.compile_dir) if config.compile_dir else None,
         codec_in_parts=codec_in_parts,
+        on_packed=_Packing(tell),
     )
     if config.least_kept and pool is None:
         return read(quantization="none")
@@ -173,6 +194,19 @@ def _read(
         cost.greedy_agreement,
     )
     return read(quantization="none")
+
+
+class _Packing:
+    """Tells at each quarter how far packing has come."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell, self._quarters = tell, -1
+
+    def __call__(self, share: float) -> None:
+        if (quarters := int(4 * share)) != self._quarters:
+            self._quarters = quarters
+            logger.info("Weights are packed for this CPU, once: {:.0%}.", quarters / 4)
+            self._tell(f"packing its weights for this CPU, once: {quarters / 4:.0%}")
 
 
 def _compiled(config: WorkerConfig, device: torch.device, folder: Path) -> Path | None:

@@ -32,6 +32,7 @@ from backend.worker.messages import (
     Measured,
     Shutdown,
     Speak,
+    Starting,
     ToWorker,
     WayState,
     WorkerConfig,
@@ -250,7 +251,7 @@ class WorkerLoop:
 
 def start(config: WorkerConfig, send: Send) -> WorkerLoop:
     """Load what `config` names; `BadCheckpoint` or `BadSetting` say what is wrong with it."""
-    loaded = load(config)
+    loaded = load(config, lambda doing: send(Starting(doing)))
     if loaded.info.way != "eager":
 
         def fell_back(error: RuntimeError) -> None:
