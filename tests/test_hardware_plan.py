@@ -9,7 +9,7 @@ import pytest
 from backend.core import MIB, Choice, Plan
 from backend.errors import BadSetting
 from backend.hardware.machine import GIB, Hardware
-from backend.hardware.measured import LEAST_KEPT
+from backend.hardware.measured import LEAST_KEPT_AT_LOAD
 from backend.hardware.pressure import RunningConfig
 from backend.serving.launch import worker_config
 from tests.computers import (
@@ -96,7 +96,7 @@ def test_a_small_checkpoint_is_held_in_int8_for_speed_alone() -> None:
         assert (made.quantization.value, made.quantization.source) == ("int8", "checkpoint")
         assert made.notes == ("CPU-only with FP32 precision, INT8 quantization + kernels in C",)
     told = worker_config(Given(), made)
-    assert (told.quantization, told.least_kept) == ("int8", LEAST_KEPT)
+    assert (told.quantization, told.least_kept) == ("int8", LEAST_KEPT_AT_LOAD)
     by_tier = worker_config(Given(), plan_for(computer(cpu, 16), SIZED))
     assert (by_tier.quantization, by_tier.least_kept) == ("int8", 0)
 

@@ -17,7 +17,7 @@ from backend.hardware.placement import (
     safety_margin_bytes,
 )
 from backend.hardware.pressure import LEAST_CACHE_MB
-from backend.hardware.quantization import is_small
+from backend.hardware.quantization import SMALL_CALIBRATION_SAMPLES, is_small
 from backend.hardware.tiers import Tier
 from backend.settings import Settings
 
@@ -38,6 +38,9 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
     compiled, compile_line = gate_for(hardware, placement, settings)
     is_light = placement.gpu is None and is_small(shape)
     threads = choose_threads(cpu, tier, settings, shape.name if is_light else "")
+    samples = tier.weights.calibration_samples
+    if is_small(shape):
+        samples = min(samples, SMALL_CALIBRATION_SAMPLES)
     text = _text_limit(tier, settings)
     intent = CPUAffinityManager.intent(cpu, tier)
     is_text_fixed = text.source == "user" or not settings.dynamic_text_limit
@@ -61,7 +64,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
         estimate_base_mb=tier.estimate.base_mb,
         estimate_per_100_tokens_mb=tier.estimate.per_100_tokens_mb,
         estimate_cache_overhead_mb=tier.estimate.cache_overhead_mb,
-        calibration_samples=tier.weights.calibration_samples,
+        calibration_samples=samples,
         expected_rtf=tier.expected.rtf,
         expected_memory_gb=tier.expected.memory_gb,
         thermal_throttle_cpu_pct=tier.cpu.thermal_throttle_pct,

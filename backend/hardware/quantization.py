@@ -16,6 +16,9 @@ _BYTE_PRODUCTS = {"avx2", "avx512", "vnni", "dotprod"}
 """Features with any of which a CPU multiplies bytes many at a time. With them the kernels in C made
 5 to 10 times the frames of the shipped voice in int8 that they made in fp32, without 0.7 times
 (MDs/BENCHMARKS.md)."""
+SMALL_CALIBRATION_SAMPLES = 16
+"""Texts that tell what a quantization keeps of a small checkpoint's codes, in a second or two, as
+well as more would: its first start waits for it."""
 LOW_MEMORY_BYTES = 6 * GIB
 """The changelog's: with less memory, CPUs get INT4."""
 STRONGER: dict[Quantization, tuple[Quantization, ...]] = {

@@ -3,7 +3,7 @@
 from backend.core import Plan
 from backend.fish_worker.install import fish_worker_command
 from backend.hardware.ladder import Footing
-from backend.hardware.measured import LEAST_KEPT
+from backend.hardware.measured import LEAST_KEPT_AT_LOAD
 from backend.hardware.pressure import RunningConfig
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
@@ -50,7 +50,7 @@ def worker_config(
         quantization=plan.quantization.value,
         calibration_samples=plan.calibration_samples if is_quantized else 0,
         # What a small checkpoint is quantized for is speed; memory it would not want for.
-        least_kept=LEAST_KEPT if plan.quantization.source == "checkpoint" else 0.0,
+        least_kept=LEAST_KEPT_AT_LOAD if plan.quantization.source == "checkpoint" else 0.0,
         try_compile=plan.compile.value,
         compile_dir=str(settings.data_dir / "compiled"),
         has_room_for_graphs=plan.fast_mb > 0,

@@ -18,7 +18,7 @@ from backend.hardware.measurements import Measurements
 from backend.hardware.memory import MemoryBudgetManager, MemoryNow
 from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
-from backend.hardware.quantization import is_small
+from backend.hardware.quantization import SMALL_CALIBRATION_SAMPLES, is_small
 from backend.hardware.tuned import refusal, tuned_plan, verdict_on
 from backend.serving import launch
 from backend.settings import Settings
@@ -39,8 +39,6 @@ _SENTENCE, _SHORT_SENTENCE = "How fast does it go?", "Hello."
 """What is said with a small checkpoint, and with another: weights that do not end by themselves go
 on to the frame limit, which is 75 frames of the short one, and those take a slow machine seconds.
 """
-_CALIBRATION_SAMPLES = 16
-"""Texts that tell what a quantization keeps of a small checkpoint's codes, in a second or two."""
 
 FreeBytes = Callable[[Plan], int]
 """What is free now of the memory that a plan's worker would take."""
@@ -172,7 +170,7 @@ class Tuning:
         left_s, kept_codes = self.left_s, self._kept_codes(setup)
         # Of a large checkpoint it takes minutes, and makes nothing faster.
         is_calibrated = is_small(self.shape) and kept_codes is None
-        samples = _CALIBRATION_SAMPLES if is_calibrated else 0
+        samples = SMALL_CALIBRATION_SAMPLES if is_calibrated else 0
         try:
             async with asyncio.timeout(left_s):
                 tried = replace(plan, calibration_samples=samples)
