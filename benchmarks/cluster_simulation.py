@@ -26,7 +26,7 @@ import simpy
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fitted import Run, alone, fitted
+from benchmarks.fitted import Run, alone, fitted, share_of_core
 from benchmarks.listening import percentile
 from benchmarks.simulated import (
     FULL_SHARE,
@@ -44,6 +44,8 @@ from benchmarks.simulated import (
 
 WITHIN = 0.10
 """Of what was measured, before anything is made of it."""
+LEAST_SHARE = 0.85
+"""Of its core that a worker had: with less, others had its caches and memory too."""
 COMPARED = ("frames_per_s", "sentences_per_s", "rtf_p50", "first_audio_p50_ms")
 
 
@@ -72,7 +74,7 @@ KINDS = {
         measured="MDs/BENCHMARKS.md: openaudio-s1-mini's size, bf16, H100, under load by HTTP",
     ),
     "cpu": Kind(
-        Figures(step_s=2.23e-3, row_step_s=1.749e-3, rows=16, first_frames=4.2),
+        Figures(step_s=2.62e-3, row_step_s=1.791e-3, rows=16, first_frames=4.0),
         frame_rate_hz=24_000 / 1024,
         sample_rate_hz=24_000,
         server_frames_per_s=8_700,
@@ -166,14 +168,16 @@ def check(arguments: argparse.Namespace) -> None:
         there = told(as_sentences(run), *between, rate_hz)
         here = told(simulated(run, figures, host.serving_s, arguments.cores), *between, rate_hz)
         ratios = {name: here[name] / there[name] for name in COMPARED}
-        if run["workers"] > 1:
+        if run["workers"] > 1 and share_of_core(run) >= LEAST_SHARE:
             worst = max(worst, abs(ratios["frames_per_s"] - 1), abs(ratios["rtf_p50"] - 1))
         cells = (f"{there[n]:.3g} / {here[n]:.3g} ({ratios[n]:.2f})" for n in COMPARED)
         drawn.add_row(*(str(run[name]) for name in ("workers", "rows", "clients")), *cells)
         rows.append({"workers": run["workers"], "rows": run["rows"], "ratios": ratios})
     Console(width=140).print(drawn)
     is_within = bool(worst <= WITHIN)
-    print(f"frames/s and RTF of several workers are off by {worst:.1%} at most")
+    print(
+        f"frames/s and RTF of several workers that had their cores are off by {worst:.1%} at most"
+    )
     told_figures = asdict(figures) | {"serving_s_per_frame": host.serving_s}
     print(json.dumps({"measure": "check", "figures": told_figures, "runs": rows, "ok": is_within}))
 

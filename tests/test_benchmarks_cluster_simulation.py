@@ -5,17 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import simpy
 
 from benchmarks.cluster_simulation import (
     KINDS,
+    LEAST_SHARE,
     WITHIN,
     as_sentences,
     most_listeners,
+    sentences_of,
     simulated,
     told,
 )
-from benchmarks.fitted import Run, alone, fitted, spent_beside
-from benchmarks.simulated import Figures
+from benchmarks.fitted import Run, alone, fitted, share_of_core, spent_beside
+from benchmarks.simulated import Figures, Host, Queue, Replica, clients
 
 RECORDED = Path(__file__).parent / "machines" / "two_workers.jsonl"
 """What `python -m benchmarks.workers --record` kept of the shipped voice on two cores."""
@@ -71,7 +74,7 @@ def test_time_is_told_apart_by_how_many_speak() -> None:
 def test_two_workers_are_what_was_measured() -> None:
     runs: list[Run] = [json.loads(line) for line in RECORDED.read_text("utf-8").splitlines()]
     figures, host = fitted(alone(runs))
-    several = [run for run in runs if run["workers"] > 1]
+    several = [run for run in runs if run["workers"] > 1 and share_of_core(run) >= LEAST_SHARE]
     assert several
     for run in several:
         last_s = max(each["began_s"] for each in run["answers"])
@@ -89,6 +92,21 @@ def test_the_figures_of_a_cpu_are_those_that_were_recorded() -> None:
     kept = KINDS["cpu"].figures
     assert kept.step_s == pytest.approx(found.step_s, rel=0.02)
     assert kept.row_step_s == pytest.approx(found.row_step_s, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("asking", "frames_per_s", "first_ms"), [(64, 10_439, 45), (256, 11_961, 68)]
+)
+def test_an_h100_is_what_was_measured(asking: int, frames_per_s: int, first_ms: int) -> None:
+    """MDs/BENCHMARKS.md, "The engine on a GPU": each client had a row."""
+    kind = KINDS["h100"]
+    queue = Queue(simpy.Environment())
+    queue.join(Replica(queue.env, replace(kind.figures, rows=256), Host()))
+    clients(queue, asking, sentences_of(kind), 30.0, kind.figures.delay_s, seed=0)
+    queue.env.run()
+    heard = told(queue.spoken, 10.0, 30.0, kind.frame_rate_hz)
+    assert heard["frames_per_s"] == pytest.approx(frames_per_s, rel=0.03)
+    assert heard["first_audio_p50_ms"] == pytest.approx(first_ms, rel=0.3)
 
 
 def test_twice_the_replicas_speak_to_twice_the_listeners_and_a_few_more() -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -168,7 +169,7 @@ def test_a_listing_that_was_begun_before_a_voice_was_saved_does_not_hide_it(
 
 @pytest.mark.parametrize("is_url", [True, False])
 def test_of_servers_that_save_one_name_at_once_one_wins(
-    s3: S3, tmp_path: Any, is_url: bool, monkeypatch: pytest.MonkeyPatch
+    s3: S3, tmp_path: Path, is_url: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket, count = s3.bucket(), 6
     where = f"s3://{bucket}/ours" if is_url else str(tmp_path)
@@ -423,7 +424,7 @@ def test_what_is_held_and_what_is_fetched_together_is_bounded(
 # -- encoded recordings ----------------------------------------------------------------------------
 
 
-def test_what_one_server_encoded_the_others_find(s3: S3, tmp_path: Any) -> None:
+def test_what_one_server_encoded_the_others_find(s3: S3, tmp_path: Path) -> None:
     place = shared_place(f"s3://{s3.bucket()}/ours")
     assert place is not None
     one, other = (
@@ -493,7 +494,7 @@ def test_a_protocol_whose_package_is_missing_says_which(monkeypatch: pytest.Monk
         shared_place("s3://bucket/x")
 
 
-def test_a_folder_may_be_named_as_a_url(tmp_path: Any) -> None:
+def test_a_folder_may_be_named_as_a_url(tmp_path: Path) -> None:
     assert shared_place("") is None
     for where in (str(tmp_path / "a"), (tmp_path / "a").as_uri()):
         place = shared_place(where)
@@ -503,16 +504,20 @@ def test_a_folder_may_be_named_as_a_url(tmp_path: Any) -> None:
         assert files.where == str(tmp_path / "a" / "voices")
 
 
-@pytest.mark.parametrize("protocol", ["memory"])
-def test_another_protocol_keeps_them_as_well(protocol: str) -> None:
-    place = shared_place(f"{protocol}://test_voices_remote")
-    assert place is not None
-    one, other = (VoiceStore(place("voices", VOICE_SUFFIX), 100, LARGE) for _ in range(2))
+@pytest.mark.parametrize("protocol", ["memory", "file"])
+def test_another_protocol_keeps_them_as_well(protocol: str, tmp_path: Path) -> None:
+    """One whose calls have no deadline; with folders that have to be made, and without."""
+    where = f"{protocol}://{tmp_path.as_posix()}/ours"
+    one, other, anew = (
+        VoiceStore(RemoteFiles(Store(where, SETTING), "voices", VOICE_SUFFIX), 100, LARGE)
+        for _ in range(3)
+    )
     anna = one.create("Anna", CODES)
     assert other.list() == (anna,)
     with pytest.raises(VoiceConflict):
         other.create("anna", CODES)
-    other.update("Anna", name="Beth")
+    beth = other.update("Anna", name="Beth", transcript="Hello.")
+    assert anew.list() == (beth,)
+    assert anew.prompt("Beth", "codec a") == VoicePrompt(CODES, "Hello.")
     other.delete("Beth")
-    anew = VoiceStore(place("voices", VOICE_SUFFIX), 100, LARGE)
-    assert anew.list() == ()
+    assert VoiceStore(other._folder.files, 100, LARGE).list() == ()

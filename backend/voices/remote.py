@@ -99,9 +99,9 @@ class Store:
         """See once whether the store does refuse to create what is there; a warning if not."""
         if self._is_exclusive is None:
             path = f"{folder}/{secrets.token_hex(16)}.probe"
-            self.call("pipe_file", path, b"1", mode="create")
             try:
-                self.call("pipe_file", path, b"2", mode="create")
+                for data in (b"1", b"2"):
+                    self.call("pipe_file", path, data, mode="create")
                 self._is_exclusive = False
                 logger.warning(
                     "{} puts a file in the place of another though it is told not to: two servers "
@@ -222,11 +222,13 @@ class RemoteFiles:
 
     def write(self, name: str, data: bytes) -> Found:
         """As `Files` says."""
+        self._make_folder()
         self._put(name, data, "overwrite")
         return self._put_there(name, data)
 
     def create(self, name: str, data: bytes) -> Found:
         """As `Files` says, where the store can; a store that cannot is told of once."""
+        self._make_folder()
         self._store.check_exclusive(self._folder)
         try:
             self._put(name, data, "create")
@@ -283,10 +285,12 @@ class RemoteFiles:
         if found != self._listed:
             self._listed = found
 
-    def _put(self, name: str, data: bytes, mode: str) -> None:
-        self._coming = None  # begun before
+    def _make_folder(self) -> None:
         if self._store.has_folders:
             self._store.call("makedirs", self._folder, exist_ok=True)
+
+    def _put(self, name: str, data: bytes, mode: str) -> None:
+        self._coming = None  # begun before
         try:
             self._store.call("pipe_file", self._path(name), data, mode=mode)
         except FileNotFoundError:
