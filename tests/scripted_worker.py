@@ -41,10 +41,12 @@ from backend.worker.messages import (
     EncodeVoice,
     Failed,
     FromWorker,
+    Measured,
     Pcm,
     Ready,
     Shutdown,
     Speak,
+    Starting,
     frame,
     read_body,
     to_worker_decoder,
@@ -83,6 +85,10 @@ class Script:
     trial_rtf: float = 0.0
     beat_s: float = 0.0
     """How often it says that it lives; 0 is never."""
+    ready_file: str = ""
+    """It says that it is packing, and is ready once this file exists."""
+    measures: bool = False
+    """It tells later what quantization cost."""
     clear_file: str = ""
     """Caches are cleared once this file exists."""
     big_times: int = 0
@@ -297,7 +303,13 @@ def main() -> None:
     if SCRIPT.fail_code:
         send(Failed("", SCRIPT.fail_code, "the folder is empty"))
         return
+    if SCRIPT.ready_file:
+        send(Starting("packing, 25%"))
+        while not Path(SCRIPT.ready_file).exists():
+            time.sleep(0.01)
     send(Ready(info(), beats=SCRIPT.beat_s > 0))
+    if SCRIPT.measures:
+        send(Measured(QualityCost(0.01, 0.99, 8)))
     if SCRIPT.beat_s:
         threading.Thread(target=beat, daemon=True).start()
     while (body := read_body(sys.stdin.buffer)) is not None:

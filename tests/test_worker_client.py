@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backend.core import ReferenceCodes
+from backend.core import QualityCost, ReferenceCodes
 from backend.errors import Aborted, BadReference, EngineDown, EngineFailed
 from backend.worker.client import MAX_ANSWER_BYTES, Patience, WorkerClient
 from backend.worker.messages import (
@@ -77,6 +77,33 @@ async def until(client: WorkerClient, *, phase: str) -> None:
 async def until_logged(log: Path, line: str) -> None:
     while not log.exists() or line not in log.read_text().split():
         await asyncio.sleep(0.01)
+
+
+def test_what_a_starting_worker_does_is_known(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+
+    async def work() -> None:
+        async with worker(ready_file=str(ready)) as client:
+            while "packing" not in client.state.reason:
+                await asyncio.sleep(0.01)
+            assert client.state.reason == "it is packing, 25%"
+            with pytest.raises(EngineDown, match=r"The worker is starting: it is packing, 25%\."):
+                await spoken(client, "too early")
+            ready.touch()
+            await client.ready()
+            assert client.state.reason == ""
+
+    run(work())
+
+
+def test_what_quantization_cost_may_be_told_later() -> None:
+    async def work() -> None:
+        async with ready_worker(measures=True) as client:
+            await spoken(client, "hello")
+            assert client.info is not None
+            assert client.info.quality_cost == QualityCost(0.01, 0.99, 8)
+
+    run(work())
 
 
 def test_speaks() -> None:

@@ -105,7 +105,7 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Generator[None, None, 
         place = (ordered / _TEMPERATURE + noise.to(logits.device)).masked_fill(unlikely, -torch.inf)
         return order.gather(-1, place.argmax(-1, keepdim=True))[:, 0]
 
-    hidden = yield from _prefill(model, tokens, cache)
+    hidden = yield from _prefill(model, tokens, cache, length + frames)
     fast = FastFrame(model)
     said: list[Tensor] = []
     for step in range(frames):
@@ -124,11 +124,16 @@ def _speak(model: DualAR, tokens: Tensor, frames: int) -> Generator[None, None, 
     return torch.stack(said, dim=1)
 
 
-def _prefill(model: DualAR, tokens: Tensor, cache: KVCache) -> Generator[None, None, Tensor]:
-    """Read prompts [B, T] all at once into as many new rows; their last hidden states [B, dim]."""
+def _prefill(
+    model: DualAR, tokens: Tensor, cache: KVCache, most: int
+) -> Generator[None, None, Tensor]:
+    """Read prompts [B, T] all at once into as many new rows, which will come to hold `most`.
+
+    Their last hidden states [B, dim].
+    """
     length = tokens.shape[1]
     for row in range(len(tokens)):
-        cache.open(row, length)
+        cache.open(row, length, most)
         cache.extend([row], length)
     x = model.embed(tokens, tokens.new_zeros(*tokens.shape, model.config.num_codebooks))
     rope = model.slow_rope(torch.arange(length, device=tokens.device)[None])
