@@ -272,7 +272,7 @@ _SHOWN = (
     *("spoken (of them say so)", "refused", "left", "failed", "no answer", "% of admitted spoken"),
     *("kills", "peak MB", "s"),
 )
-_BEGIN, _END = "<!-- what benchmarks.stability says -->\n\n", "\n<!-- so far -->\n"
+_BEGIN, _END = "<!-- what benchmarks.stability says -->\n", "<!-- so far -->\n"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -303,7 +303,7 @@ def fill(page: str, rows: Sequence[dict[str, Any]]) -> str:
     before, _, rest = page.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     assert after, "the page has no marks for a table"
-    return f"{before}{_BEGIN}{table(rows)}\n{_END}{after}"
+    return f"{before}{_BEGIN}\n{table(rows)}\n\n{_END}{after}"
 
 
 def kept(file: Path | None) -> list[dict[str, Any]]:
