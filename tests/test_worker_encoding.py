@@ -16,7 +16,7 @@ from torch import Tensor
 from backend.core import ReferenceCodes, VoicePrompt
 from backend.engine.engine import Engine, Progress
 from backend.model.config import DECODE_FRAMES
-from backend.model.dac import DAC
+from backend.model.dac import DAC, Encoder
 from backend.model.stream import Stream
 from backend.worker.messages import (
     Abort,
@@ -34,7 +34,7 @@ from backend.worker.messages import (
 from backend.worker.pipe import Reader
 from tests.test_worker_loop import CODEC_ID, WAIT_S, Worker, loaded, recording, request, samples
 
-Encode = Callable[[DAC, Tensor, Stream | None], Tensor]
+Encode = Callable[[Encoder, Tensor, Stream | None], Tensor]
 
 
 BOOKS, KNOWN = 4, 64
@@ -56,21 +56,21 @@ class Gate:
         self.is_reached = threading.Event()
         self.pieces = 0
 
-    def encode(self, codec: DAC, audio: Tensor, stream: Stream | None = None) -> Tensor:
+    def encode(self, encoder: Encoder, audio: Tensor, stream: Stream | None = None) -> Tensor:
         self.pieces += 1
         self.is_reached.set()
         assert self.is_open.wait(WAIT_S)
-        return self._encode(codec, audio, stream)
+        return self._encode(encoder, audio, stream)
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(DAC.encode)
+    gate = Gate(Encoder.forward)
 
-    def encode(codec: DAC, audio: Tensor, stream: Stream | None = None) -> Tensor:
-        return gate.encode(codec, audio, stream)
+    def encode(encoder: Encoder, audio: Tensor, stream: Stream | None = None) -> Tensor:
+        return gate.encode(encoder, audio, stream)
 
-    monkeypatch.setattr(DAC, "encode", encode)
+    monkeypatch.setattr(Encoder, "forward", encode)
     yield gate
     gate.is_open.set()
 
@@ -125,7 +125,7 @@ def test_one_that_fails_harms_nobody_else(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(DAC, "encode", lambda *_: (_ for _ in ()).throw(error))
+        patch.setattr(Encoder, "forward", lambda *_: (_ for _ in ()).throw(error))
         failed = worker.encode(recording(1.5))
     assert isinstance(failed, Failed)
     wanted = "out_of_memory" if "memory" in says else "engine_failed"
