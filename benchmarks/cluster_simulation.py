@@ -26,10 +26,10 @@ import simpy
 from rich.console import Console
 from rich.table import Table
 
+from backend.cluster.scaling import FULL_SHARE, UPSCALE_S
 from benchmarks.fitted import Run, alone, fitted, share_of_core
 from benchmarks.listening import percentile
 from benchmarks.simulated import (
-    FULL_SHARE,
     Autoscaler,
     Figures,
     Host,
@@ -323,7 +323,9 @@ def main() -> None:
     ramping.add_argument("--over-s", type=float, default=60.0, help="that the rise takes")
     ramping.add_argument("--least", type=int, default=1)
     ramping.add_argument("--most", type=int, default=100)
-    ramping.add_argument("--up-after-s", type=float, default=30.0, help="Serve's upscale_delay_s")
+    ramping.add_argument(
+        "--up-after-s", type=float, default=UPSCALE_S, help="Serve's upscale_delay_s"
+    )
     ramping.add_argument("--full", type=float, default=FULL_SHARE, help="share of rows")
     ramping.add_argument("--machine-s", type=float, default=0.0, help="until a machine is there")
     arguments = parser.parse_args()

@@ -14,11 +14,10 @@ from typing import Any
 
 import simpy
 
+from backend.cluster.scaling import DOWNSCALE_S, FULL_SHARE, UPSCALE_S, wanted
+
 KEPT_VOICES = 64
 """Voices that a replica is known to have spoken in (`serving/spoken_voices.py`)."""
-FULL_SHARE, WAIT_S = 0.75, 1.0
-"""Of rows that may be taken, and the wait of a newcomer, past which the cluster's autoscaler asks
-for another replica."""
 _NOTHING = 1e-6
 """Of a frame: what adding up small numbers leaves."""
 LOOK_S = 1.0
@@ -235,23 +234,15 @@ def soonest(replicas: Sequence[Replica], voice: int | None) -> Replica | None:
     return min(free, key=lambda each: each.after(voice), default=None)
 
 
-def wanted(
-    running: int, rows: float, inside: float, wait_s: float, full_share: float = FULL_SHARE
-) -> int:
-    """Replicas that the cluster's autoscaler asks for, of `rows` each, for so many inside."""
-    needed = math.ceil(inside / (full_share * rows))
-    return max(needed, running + 1) if wait_s > WAIT_S else needed
-
-
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What the autoscaler may do, and how long it takes; the delays are Ray Serve's own."""
+    """What the autoscaler may do, and how long it takes; the delays are its own."""
 
     least: int
     most: int
     cold_start_s: float
-    up_after_s: float = 30.0
-    down_after_s: float = 600.0
+    up_after_s: float = UPSCALE_S
+    down_after_s: float = DOWNSCALE_S
     full_share: float = FULL_SHARE
 
 

@@ -26,7 +26,6 @@ from benchmarks.simulated import (
     arrivals,
     clients,
     soonest,
-    wanted,
 )
 
 SECONDS = Figures(step_s=1.0, row_step_s=0.0, rows=1)
@@ -162,13 +161,6 @@ def test_a_sentence_goes_where_the_servers_queue_sends_it() -> None:
         assert placed > 1000
 
     asyncio.run(compare())
-
-
-def test_the_autoscaler_asks_for_what_the_queue_needs() -> None:
-    assert wanted(1, 16, 0, 0.0) == 0
-    assert wanted(1, 16, 12, 0.0) == 1
-    assert wanted(1, 16, 13, 0.0) == 2
-    assert wanted(4, 16, 13, 1.5) == 5  # somebody waits all the same
 
 
 def test_replicas_come_after_their_start_and_go_once_they_are_done() -> None:

@@ -15,6 +15,7 @@ from backend.cluster.allotted import settings_for
 from backend.cluster.engine import Engine
 from backend.cluster.fleet import ClusterFleet
 from backend.cluster.handles import RayReplicas
+from backend.cluster.scaling import DOWNSCALE_S, UPSCALE_S
 from backend.cluster.told import Described, Pressure, Report
 from backend.logs import log_to_stderr
 from backend.settings import Settings
@@ -23,8 +24,6 @@ _CALLS = 10_000
 """Calls of one replica together: its rows are the queue's affair."""
 DRAIN_S = 600.0
 """A replica that is to end may finish what it speaks for so long."""
-UPSCALE_S, DOWNSCALE_S = 2.0, 60.0
-"""For so long the queue must need another replica, or one less: to start one takes seconds."""
 LOOK_BACK_S = 4.0
 """What was told in so long is averaged."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
