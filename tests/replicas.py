@@ -25,6 +25,8 @@ class LocalReplicas:
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         self.engines: dict[str, Engine] = {}
         self.dead: set[str] = set()
+        self.mute: set[str] = set()
+        """Those that answer no call about how they are."""
         self.pressures: list[Pressure] = []
         self.woken = 0
         self.given_up = 0
@@ -68,6 +70,8 @@ class LocalReplicas:
         return self._of(replica).describe()
 
     async def report(self, replica: str, pressure: Pressure) -> Report:
+        if replica in self.mute:
+            await asyncio.Event().wait()
         self.pressures.append(pressure)
         self._of(replica).take(pressure)
         return self._of(replica).report()

@@ -1,11 +1,18 @@
 """The cluster without Ray: the app in front of replicas that come, die and go."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
+import backend.cluster
+from backend.cluster.allotted import settings_for
+from backend.cluster.scaling import wanted
+from backend.errors import BadSetting
 from tests.replicas import cluster
-from tests.scripted import children
+from tests.scripted import children, settings
 
 TEXT = {"text": "Hello there."}
 
@@ -55,3 +62,137 @@ def test_one_that_dies_costs_no_sentence() -> None:
             await until(lambda: len(fleet.lanes) == 1)
 
     run(work())
+
+
+def test_one_that_is_to_end_finishes_what_it_speaks_and_gets_nothing_more() -> None:
+    async def work() -> None:
+        async with cluster({}, {}) as (http, replicas, fleet):
+            await until(lambda: len(fleet.lanes) == 2)
+            leaving = next(each for each in fleet.lanes if fleet.number(each) == 0)
+            slow = {"text": "slow"}
+            posts = [asyncio.create_task(http.post("/tts", data=slow)) for _ in range(4)]
+            await until(lambda: leaving.worker.is_at_work)
+            replicas.leave("r0")
+            await until(lambda: len(fleet.lanes) == 1)
+            assert leaving.worker.is_at_work
+            posts += [asyncio.create_task(http.post("/tts", data=TEXT)) for _ in range(4)]
+            answers = await asyncio.gather(*posts)
+            assert {answer.status_code for answer in answers} == {200}
+            assert replicas.given_up == 0
+            await until(lambda: leaving.worker.state.phase == "stopped")
+            assert fleet.lead.worker.state.phase == "ready"
+
+    run(work())
+
+
+def test_the_next_request_has_one_started_where_there_is_none_and_is_told() -> None:
+    async def work() -> None:
+        async with cluster({}) as (http, replicas, fleet):
+            await until(lambda: fleet.lead.is_able)
+            assert "X-Worker-Start-Ms" not in (await http.post("/tts", data=TEXT)).headers
+            replicas.leave("r0")
+            await replicas.kill("r0")
+            await until(lambda: fleet.lead.worker.state.phase == "unloaded")
+            assert (await http.get("/health")).json()["worker"]["state"] == "unloaded"
+            answers = await asyncio.gather(*(http.post("/tts", data=TEXT) for _ in range(3)))
+            assert {answer.status_code for answer in answers} == {200}
+            assert all(float(each.headers["X-Worker-Start-Ms"]) > 0 for each in answers)
+            assert replicas.woken == 1
+
+    run(work())
+
+
+def test_the_only_one_that_dies_is_followed_by_another_which_speaks_it_all() -> None:
+    async def work() -> None:
+        async with cluster({}) as (http, replicas, fleet):
+            await until(lambda: fleet.lead.is_able)
+            posts = [asyncio.create_task(http.post("/tts", data={"text": "slow"})) for _ in "12"]
+            await until(lambda: fleet.lead.worker.is_at_work)
+            await replicas.kill("r0")
+            answers = await asyncio.gather(*posts)
+            assert {answer.status_code for answer in answers} == {200}
+
+    run(work())
+
+
+def test_a_client_that_leaves_is_given_up_in_the_worker() -> None:
+    async def work() -> None:
+        async with cluster({}) as (http, replicas, fleet):
+            await until(lambda: fleet.lead.is_able)
+            post = asyncio.create_task(http.post("/tts", data={"text": "wait"}))
+            await until(lambda: fleet.lead.worker.is_at_work)
+            post.cancel()
+            await asyncio.gather(post, return_exceptions=True)
+            await until(lambda: replicas.given_up == 1)
+            await until(lambda: not fleet.lead.worker.is_at_work)
+            assert (await http.post("/tts", data=TEXT)).status_code == 200
+
+    run(work())
+
+
+def test_one_that_does_not_answer_is_passed_over_until_it_does() -> None:
+    async def work() -> None:
+        async with cluster({}, {}, worker_silent_s=1.0) as (http, replicas, fleet):
+            await until(lambda: len(fleet.lanes) == 2)
+            lane = next(each for each in fleet.lanes if fleet.number(each) == 0)
+            replicas.mute.add("r0")
+            await until(lambda: lane.worker.state.phase == "silent")
+            assert not lane.is_able
+            assert (await http.post("/tts", data=TEXT)).status_code == 200
+            replicas.mute.clear()
+            await until(lambda: lane.is_able)
+
+    run(work())
+
+
+def test_what_waits_is_told_to_the_autoscaler() -> None:
+    async def work() -> None:
+        async with cluster({}, max_batch=1) as (http, replicas, fleet):
+            await until(lambda: fleet.lead.is_able)
+            posts = [asyncio.create_task(http.post("/tts", data={"text": "slow"})) for _ in "1234"]
+            await until(lambda: any(each.inside == 4 for each in replicas.pressures))
+            told = replicas.engines["r0"].stats()
+            assert (told["rows"], told["inside"]) == (1.0, 4.0)
+            await asyncio.gather(*posts)
+            await until(lambda: replicas.engines["r0"].stats()["inside"] == 0.0)
+
+    run(work())
+
+
+def test_caches_are_cleared_in_every_replica() -> None:
+    async def work() -> None:
+        async with cluster({}, {}) as (http, _, fleet):
+            await until(lambda: len(fleet.lanes) == 2)
+            answer = await http.post("/optimize-for-hardware")
+            assert answer.status_code == 200, answer.text
+            assert await fleet.clear_caches() >= 0
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("running", "inside", "wait_s", "replicas"),
+    [
+        (1, 0, 0.0, 0),  # the config says whether none is allowed
+        (1, 12, 0.0, 1),  # three quarters of 16 rows
+        (1, 13, 0.0, 2),
+        (4, 13, 0.0, 2),
+        (2, 3, 1.5, 3),  # somebody would wait, whatever for
+    ],
+)
+def test_replicas_follow_the_queue(running: int, inside: int, wait_s: float, replicas: int) -> None:
+    assert wanted(running, 16, inside, wait_s) == replicas
+
+
+def test_a_replica_computes_with_the_cores_that_it_was_given() -> None:
+    told = settings_for(settings(), cpus=2.0, cpus_of_node=16.0)
+    assert (told.num_threads, told.cpu_affinity) == (2, "off")
+    assert settings_for(settings(num_threads=3), 2.0, 16.0).num_threads == 3
+    assert settings_for(settings(), 16.0, 16.0) == settings()
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "backend.cluster.application", raising=False)
+    with pytest.raises(BadSetting, match=r'pip install "shoal-tts\[cluster\]"'):
+        _ = backend.cluster.app

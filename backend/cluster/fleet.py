@@ -38,7 +38,7 @@ class ClusterFleet(Fleet):
         self._settings, self._described, self._kinds = settings, described, kinds
         self._known: dict[Replicas, frozenset[str]] = dict.fromkeys(kinds, frozenset())
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_there = asyncio.Event()
+        self._changed = asyncio.Event()
         self._waking_up: asyncio.Task[None] | None = None
         super().__init__(settings, described.deployment)
 
@@ -87,8 +87,8 @@ class ClusterFleet(Fleet):
         while not self.lead.is_able:
             if self._nobody in self.lanes and (self._waking_up is None or self._waking_up.done()):
                 self._waking_up = self._begin(self._kinds[0].wake(), "waking")
-            self._is_there.clear()
-            await self._is_there.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return asyncio.get_running_loop().time() - began_s
 
     async def close(self) -> None:
@@ -186,8 +186,7 @@ class ClusterFleet(Fleet):
                 if shares and other.node == lane.node and other is not lane
                 if not other.plan.device_uuid
             ]
-        if self.lead.is_able:
-            self._is_there.set()
+        self._changed.set()
         self.admission.look()
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
@@ -205,5 +204,5 @@ class ClusterFleet(Fleet):
 def _absent(described: Described) -> Described:
     """In the place of replicas where there are none: what they would be."""
     state = WorkerState("unloaded", "there is no replica; the next request has one started")
-    report = replace(described.report, state=state, info=None, pid=None, load=Load(0, 0))
+    report = replace(described.report, state=state, pid=None, load=Load(0, 0))
     return replace(described, replica="", node="", report=report)

@@ -43,6 +43,8 @@ class ReplicaTransport:
         self._ear: Ear | None = None
         self._state = WorkerState("starting", "it is not known yet")
         self._info: EngineInfo | None = None
+        self._known: EngineInfo | None = None
+        """What it had loaded, whatever has become of it."""
         self._pid: int | None = None
         self._changed = asyncio.Event()
         self._calls: dict[str, asyncio.Task[None]] = {}
@@ -74,12 +76,14 @@ class ReplicaTransport:
         """Nothing: its replica has started it."""
 
     async def ready(self) -> EngineInfo:
-        """Wait until the worker can speak; where its replica is gone, until another's can, and
-        raise `EngineDown`: what waits is to go there."""
+        """Wait until the worker can speak; where its replica is gone, until another's can: what is
+        asked here then fails at once, and goes there."""
         while self._state.phase not in ("ready", "unloaded", "stopped"):
             await self._changed.wait()
         if self._state.phase != "ready":
             await self._another()
+            if self._known is not None:
+                return self._known
         return self.loaded()
 
     def loaded(self) -> EngineInfo:
@@ -134,8 +138,10 @@ class ReplicaTransport:
         if self._state.phase == "stopped":
             return
         is_another = report.state.restarts != self._state.restarts
-        if report.info != self._info or is_another:  # the same object as long as it is the same
-            self._info = report.info
+        info = report.info if report.state.phase in ("ready", "silent") else None
+        if info != self._info or is_another:  # the same object as long as it is the same
+            self._info = info
+        self._known = report.info or self._known
         self._pid = report.pid
         self._set(report.state)
         self._hear(report.load)
