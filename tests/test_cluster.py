@@ -9,7 +9,6 @@ import pytest
 
 import backend.cluster
 from backend.cluster.allotted import settings_for
-from backend.cluster.scaling import wanted
 from backend.errors import BadSetting
 from tests.replicas import cluster
 from tests.scripted import children, settings
@@ -168,20 +167,6 @@ def test_caches_are_cleared_in_every_replica() -> None:
             assert await fleet.clear_caches() >= 0
 
     run(work())
-
-
-@pytest.mark.parametrize(
-    ("running", "inside", "wait_s", "replicas"),
-    [
-        (1, 0, 0.0, 0),  # the config says whether none is allowed
-        (1, 12, 0.0, 1),  # three quarters of 16 rows
-        (1, 13, 0.0, 2),
-        (4, 13, 0.0, 2),
-        (2, 3, 1.5, 3),  # somebody would wait, whatever for
-    ],
-)
-def test_replicas_follow_the_queue(running: int, inside: int, wait_s: float, replicas: int) -> None:
-    assert wanted(running, 16, inside, wait_s) == replicas
 
 
 def test_a_replica_computes_with_the_cores_that_it_was_given() -> None:
