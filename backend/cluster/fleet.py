@@ -136,8 +136,10 @@ class ClusterFleet(Fleet):
         self._join(lane)
         logger.info("The replica {} on {} speaks.", name, lane.node)
         silent_s = self._settings.worker_silent_s
-        while name in self._known[replicas]:
+        while True:
             await asyncio.sleep(REPORT_S)
+            if name not in self._known[replicas]:
+                return  # to ask one that is gone would have Serve start another
             try:
                 async with asyncio.timeout(silent_s):
                     lane.hear(await replicas.report(name, self.pressure))

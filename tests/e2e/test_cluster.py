@@ -94,7 +94,9 @@ def _are_others(workers: list[dict[str, Any]], before: set[str]) -> bool:
 
 
 def test_none_is_left_where_nobody_asks_and_the_next_request_has_one_started() -> None:
-    with serving("--cluster", NUM_THREADS="1", SHOAL_UNLOAD_AFTER_S="2") as server:
+    with serving(
+        "--cluster", SHOAL_WORKERS="auto", NUM_THREADS="1", SHOAL_UNLOAD_AFTER_S="2"
+    ) as server:
         _until(server.url, lambda workers: workers[0]["state"] == "unloaded")
         told = {"text": "Good morning.", "seed": "5"}
         answer = httpx.post(f"{server.url}/tts", data=told, timeout=90.0)
