@@ -6,7 +6,6 @@ from typing import Generic, Literal, TypeVar
 T = TypeVar("T")
 
 MIB = 1024 * 1024
-
 FinishReason = Literal["end", "frame_limit", "context_full"]
 
 LANGUAGES = (
@@ -292,8 +291,8 @@ class PcmChunk:
 class SpeechStats:
     """What one finished request cost, summed over its segments.
 
-    Times are seconds of wall clock in the worker. Segments that ran side by side each count their
-    own `prefill_s` and `decode_s`, so those may sum to more than `total_s`.
+    Times are seconds of wall clock in the worker; `prefill_s` and `decode_s` of segments that ran
+    side by side may sum to more than `total_s`.
     """
 
     prompt_tokens: int
@@ -324,6 +323,8 @@ class SpeechStats:
     """Sentences that were spoken again with another seed, because they ran away or were silent."""
     memory_step: str = ""
     """The last step that was taken under it because memory ran short; "" where none was."""
+    workers: tuple[str, ...] = ()
+    """Names of those that spoke it."""
 
     @property
     def frames_per_s(self) -> float:

@@ -59,6 +59,7 @@ class Stand:
     speaker: Any = None
     is_able: bool = True
     rtf: float = 1.0
+    name: str = "0"
     voices: set[int] = field(default_factory=set)
 
     def has_voice(self, voice: int) -> bool:

@@ -68,6 +68,7 @@ def test_one_that_is_to_end_finishes_what_it_speaks_and_gets_nothing_more() -> N
         async with cluster({}, {}) as (http, replicas, fleet):
             await until(lambda: len(fleet.lanes) == 2)
             leaving = next(each for each in fleet.lanes if fleet.number(each) == 0)
+            assert {lane.name for lane in fleet.lanes} == {"r0", "r1"}  # in the log of requests
             slow = {"text": "slow"}
             posts = [asyncio.create_task(http.post("/tts", data=slow)) for _ in range(4)]
             await until(lambda: leaving.worker.is_at_work)

@@ -278,6 +278,7 @@ def test_a_sentence_that_nobody_heard_is_spoken_again(tmp_path: Path) -> None:
             after = await http.post("/tts", data={"text": "And another."})
             assert "it is spoken with one row at a time" in after.headers["X-Warning"]
             assert [row.memory_step for row in rows] == ["one_row", "one_row"]
+            assert [row.workers for row in rows] == ["0", "0"]
             assert all(row.success for row in rows)
         assert log.read_text().split().count("Configure") == 2
         seeds = [json.loads(line)["seed"] for line in spoken.read_text().splitlines()]

@@ -58,6 +58,7 @@ class ReplicaLane(Lane):
             quiet,
             is_alone=False,
         )
+        self.name = described.replica
         self.hear(described.report)
 
     def hear(self, report: Report) -> None:

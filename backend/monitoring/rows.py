@@ -113,6 +113,8 @@ class SynthesisRow:
     language: str
     memory_step: str
     """The last step that was taken because memory ran short, before it or under it."""
+    workers: str
+    """Those that spoke it, by number or, in a cluster, by their replicas' names, joined by ";"."""
     beside: int
     """Requests that were spoken beside it, at most."""
     read_language: str

@@ -215,6 +215,7 @@ def synthesis_row(
         chunk_length=plan.chunk_length.value,
         language=start.language,
         memory_step=(stats and stats.memory_step) or plan.memory_step,
+        workers=";".join(stats.workers) if stats else "",
         beside=observed.beside,
         read_language=case.language if case else "",
         script=case.script if case else "",

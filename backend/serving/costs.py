@@ -54,6 +54,7 @@ def _together(costs: Sequence[SpeechStats]) -> SpeechStats:
         segments=sum(cost.segments for cost in costs),
         finish_reasons=tuple(reason for cost in costs for reason in cost.finish_reasons),
         retries=sum(cost.retries for cost in costs),
+        workers=tuple(dict.fromkeys(name for cost in costs for name in cost.workers)),
         memory_step=next((cost.memory_step for cost in costs[::-1] if cost.memory_step), ""),
         fish_generation_time_s=(
             None

@@ -50,6 +50,8 @@ class Fleet:
         self._tidying = Tidying(self.quiet)
         self.lanes = self._made(settings, deployment, command, start_attempts)
         self._number = {lane: number for number, lane in enumerate(self.lanes)}
+        for lane, number in self._number.items():
+            lane.name = str(number)
         self._starting: set[asyncio.Task[None]] = set()
         self._waking: dict[Lane, asyncio.Task[ShoalError | None]] = {}
 

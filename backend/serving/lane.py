@@ -61,6 +61,8 @@ class Lane:
         """
         self._settings, self._command, self._is_alone = settings, command, is_alone
         self.admission, self.foresight, self.quiet = admission, foresight, quiet
+        self.name = ""
+        """What its worker is called in the log of requests."""
         self.beside: Sequence[Lane] = ()
         """Others whose workers take the same memory."""
         self._voices = SpokenVoices()

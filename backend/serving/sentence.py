@@ -54,6 +54,8 @@ class RunningSentence:
         self.codes: ReferenceCodes | None = None
         """What was spoken, where that was asked for; once it is finished."""
         self.retries = 0
+        self.worker = ""
+        """The name of the one that spoke it."""
         self.memory_step = ""
         """The last step that was taken under it because memory ran short."""
         self.warnings: tuple[str, ...] = ()
@@ -204,6 +206,7 @@ class RunningSentence:
                 info = await speaker.ready()
                 if (info.checkpoint, info.codec_id) != (self._info.checkpoint, self._info.codec_id):
                     raise EngineDown("Another checkpoint was loaded meanwhile; send it again.")
+                self.worker = self._slot.station.name
                 try:
                     return await speaker.speak(speak, self._take)
                 except SteppedDown as error:  # the ladder ends

@@ -299,7 +299,8 @@ class SpeechSession:
         spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
         step = running.memory_step
-        self._costs.append(replace(running.stats, retries=running.retries, memory_step=step))
+        cost = replace(running.stats, retries=running.retries, memory_step=step)
+        self._costs.append(replace(cost, workers=(running.worker,)))
         self._warnings += running.warnings
         if step:
             self._warnings.append(

@@ -49,6 +49,10 @@ class Station(Protocol):
     """One worker as the queue sees it, as `Lane` is."""
 
     @property
+    def name(self) -> str:
+        """What it is called in the log of requests."""
+
+    @property
     def memory(self) -> Memory:
         """What it has for the sentences that are spoken there."""
 
