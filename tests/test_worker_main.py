@@ -26,6 +26,7 @@ from backend.worker.messages import (
     Ready,
     Shutdown,
     Speak,
+    Starting,
     ToWorker,
     WorkerConfig,
     frame,
@@ -61,12 +62,12 @@ class Process:
         self.stdin.flush()
 
     def read(self) -> FromWorker | None:
-        """The next message that is neither `Load` nor `Beat`; None at the end."""
+        """The next message but `Starting`, `Load` and `Beat`; None at the end."""
         while (body := read_body(self.stdout)) is not None:
             message: FromWorker = from_worker_decoder.decode(body)
             if isinstance(message, Beat):
                 self.beats.append(message)
-            elif not isinstance(message, Load):
+            elif not isinstance(message, Starting | Load):
                 return message
         return None
 
