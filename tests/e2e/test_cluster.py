@@ -13,7 +13,7 @@ from tests.e2e.serving import Served, serving
 
 pytestmark = pytest.mark.timeout(400)  # Ray, and two workers that compile, on two cores
 TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep."
-LONG = f"{TEXT} " * 10
+LONG = f"{TEXT} " * 60
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
         http.stream("POST", "/tts", data=told) as answer,
     ):
         next(answer.iter_bytes())
-        _until(served.url, lambda workers: any(each["rows_at_work"] for each in workers))
+        _until(served.url, lambda workers: any(each["speaking"] for each in workers))
     # As the replicas tell it of their workers: nobody computes what nobody hears.
     _until(served.url, lambda workers: not any(each["rows_at_work"] for each in workers))
 
