@@ -57,8 +57,10 @@ def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
         httpx.Client(base_url=served.url, timeout=60.0) as http,
         http.stream("POST", "/tts", data=told) as answer,
     ):
-        next(answer.iter_bytes())
-        _until(served.url, lambda workers: any(each["speaking"] for each in workers))
+        # Read on: with enough in hand nothing is spoken for a client that does not.
+        assert any(
+            any(each["speaking"] for each in _workers(served.url)) for _ in answer.iter_bytes()
+        )
     # As the replicas tell it of their workers: nobody computes what nobody hears.
     _until(served.url, lambda workers: not any(each["rows_at_work"] for each in workers))
 
