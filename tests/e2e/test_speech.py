@@ -122,7 +122,7 @@ def test_who_hangs_up_frees_the_row(server: Served) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{server.url}/tts",
-            data={"text": " ".join(SENTENCES)},
+            data={"text": " ".join(SENTENCES), "long_text": "split"},
             timeout=httpx.Timeout(30, read=1),
         )
     for _ in range(100):
