@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import backend.cluster
-from backend.cluster.allotted import settings_for
+from backend.cluster.allotted import kinds_in, settings_for
 from backend.errors import BadSetting
 from tests.replicas import cluster
 from tests.scripted import children, settings
@@ -175,6 +175,12 @@ def test_a_replica_computes_with_the_cores_that_it_was_given() -> None:
     assert (told.num_threads, told.cpu_affinity) == (2, "off")
     assert settings_for(settings(num_threads=3), 2.0, 16.0).num_threads == 3
     assert settings_for(settings(), 16.0, 16.0) == settings()
+
+
+def test_kinds_of_replicas_are_named_one_by_one_and_others_refused() -> None:
+    assert (kinds_in("gpu, cpu"), kinds_in("")) == (["gpu", "cpu"], [])
+    with pytest.raises(BadSetting, match="tpu is neither cpu nor gpu"):
+        kinds_in("gpu,tpu")
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.stations": {"errors", "hardware"},
     "serving.spoken_voices": {"core"},
     "serving.lives": {"errors"},
+    "serving.demand": {"core", "audio", "hardware", "model.reading", "worker.messages"},
     "serving.admission": {"core", "errors", "hardware"},
     "serving.foresight": {
         *("core", "errors", "settings", "hardware", "learning", "monitoring.rows"),
@@ -100,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.backlog": {"errors"},
     "serving.sentence": {"core", "errors", "audio", "hardware", "worker.messages"},
     "serving.session": {
-        *("core", "errors", "audio", "text", "hardware", "model.reading", "worker.messages"),
+        *("core", "errors", "audio", "text", "hardware", "worker.messages"),
         "learning.case",
     },
     "serving.launch": {
@@ -112,7 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("worker.client", "worker.messages"),
     },
     "serving.fleet": {"core", "errors", "settings", "hardware"},
-    "serving.recordings": {"core", "errors", "audio", "hardware", "worker.messages"},
+    "serving.recordings": {"core", "errors", "hardware", "worker.messages"},
     "serving.estimate": {"core", "hardware"},
     "serving.cpu_lane": {"errors", "settings", "hardware"},
     "serving.shortage": {"core", "errors", "hardware", "worker.client", "worker.messages"},

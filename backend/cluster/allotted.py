@@ -1,8 +1,21 @@
-"""What a replica may take of the machine that it lands on, as the plan is made for it."""
+"""Which kinds of replicas there are to be, and what each may take of the machine it lands on."""
 
 import math
+from typing import Literal, cast, get_args
 
+from backend.errors import BadSetting
 from backend.settings import Settings
+
+Kind = Literal["cpu", "gpu"]
+
+
+def kinds_in(told: str) -> list[Kind]:
+    """The kinds of replicas that `told` names, by commas; `BadSetting` where another is named."""
+    kinds = [part.strip() for part in told.split(",") if part.strip()]
+    for kind in kinds:
+        if kind not in get_args(Kind):
+            raise BadSetting(f"kinds: {kind} is neither cpu nor gpu.")
+    return cast(list[Kind], kinds)
 
 
 def settings_for(settings: Settings, cpus: float, cpus_of_node: float) -> Settings:

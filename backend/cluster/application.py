@@ -1,16 +1,14 @@
 """The application that Serve builds, from a command or from a config file."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 from ray.serve import Application
 
 from backend.api.guard import refuse_open
+from backend.cluster.allotted import Kind, kinds_in
 from backend.cluster.deployments import engines, ingress
 from backend.hardware.deployment import Deployment
 from backend.settings import Settings, load_settings
 
-Kind = Literal["cpu", "gpu"]
 MOST_REPLICAS = 8
 """Of each kind, where no config file says how many."""
 
@@ -32,12 +30,11 @@ def app(asked: Asked) -> Application:
     """
     settings = load_settings()
     refuse_open(settings)
-    kinds = [part.strip() for part in asked.kinds.split(",") if part.strip()]
-    bound = [kind_of(settings, kind) for kind in kinds] or [this_kind(settings)]
+    bound = [kind_of(settings, kind) for kind in kinds_in(asked.kinds)] or [this_kind(settings)]
     return ingress(settings, *bound)
 
 
-def kind_of(settings: Settings, kind: str) -> Application:
+def kind_of(settings: Settings, kind: Kind) -> Application:
     """Replicas of one kind, whatever the machine is that builds this."""
     if kind == "gpu":
         actor = {"num_gpus": 1, "num_cpus": 1}

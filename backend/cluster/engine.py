@@ -12,20 +12,19 @@ from dataclasses import replace
 
 from loguru import logger
 
-from backend.audio.container import decoding_bytes
 from backend.cluster.told import Described, Pressure, Report
 from backend.cluster.wire import asked, saying
-from backend.core import EngineInfo
 from backend.errors import EngineDown, EngineFailed, ShoalError
 from backend.hardware.deployment import Deployment
-from backend.hardware.memory import Demand
 from backend.logs import log_fault
-from backend.model.reading import wide_share
+from backend.serving.demand import demand_of, voice_of
 from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
 from backend.serving.slots import Work
+from backend.serving.tasks import end
 from backend.settings import Settings
 from backend.worker.messages import (
+    Asked,
     ClearCaches,
     Cleared,
     Configure,
@@ -121,8 +120,7 @@ class Engine:
                 elif task.done():
                     return
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def tell(self, message: bytes) -> bytes:
         """Change how the worker goes on, or clear its caches; its answer."""
@@ -180,7 +178,7 @@ class Engine:
 
     async def _answer(self, message: bytes, say: Say) -> None:
         request = asked(message)
-        assert isinstance(request, Speak | EncodeVoice | DecodeCodes)
+        assert isinstance(request, Asked)
         request_id = request.request_id
         try:
             say(await self._work(request, say))
@@ -190,12 +188,12 @@ class Engine:
             log_fault("A call has failed.", error=error)
             say(Failed(request_id, EngineFailed.code, f"{type(error).__name__}: {error}"))
 
-    async def _work(self, request: Speak | EncodeVoice | DecodeCodes, say: Say) -> FromWorker:
+    async def _work(self, request: Asked, say: Say) -> FromWorker:
         info = await self._lane.speaker.ready()
-        demand = _demand(request, info)
+        demand = demand_of(request, info)
         with self._fleet.admission.enter(_INGRESS, demand.characters) as admitted:
-            work: Work = "speak" if isinstance(request, Speak) else "encode"
-            with await admitted.slot(demand, work, _voice(request)) as slot:
+            work, voice = _turn(request)
+            with await admitted.slot(demand, work, voice) as slot:
                 speaker = slot.station.speaker
                 match request:
                     case Speak():
@@ -209,33 +207,10 @@ class Engine:
                         return Decoded(request.request_id)
 
 
+def _turn(request: Asked) -> tuple[Work, int | None]:
+    """In whose turn it is, and the voice whose prompt has to be read."""
+    return ("speak", voice_of(request)) if isinstance(request, Speak) else ("encode", None)
+
+
 def _pcm(request_id: str, say: Say) -> Callable[[bytes], None]:
     return lambda samples: say(Pcm(request_id, samples))
-
-
-def _voice(request: Speak | EncodeVoice | DecodeCodes) -> int | None:
-    """The voice whose prompt has to be read."""
-    references = request.references if isinstance(request, Speak) else ()
-    return hash(references) if references else None
-
-
-def _demand(request: Speak | EncodeVoice | DecodeCodes, info: EngineInfo) -> Demand:
-    match request:
-        case Speak(text=text, references=references):
-            frames = sum(each.codes.frames for each in references)
-            return Demand(
-                *(len(text), len(text)),
-                open_segments=1,
-                reference_s=frames / info.frame_rate_hz,
-                wide_share=wide_share(text),
-            )
-        case EncodeVoice(audio=audio):
-            return Demand(
-                *(1, 1),
-                open_segments=1,
-                encoded_s=info.max_reference_s,
-                decoding_bytes=decoding_bytes(audio),
-            )
-        case DecodeCodes(codes=codes):
-            decoded_s = codes.frames / info.frame_rate_hz
-            return Demand(1, 1, open_segments=1, decoded_s=decoded_s)

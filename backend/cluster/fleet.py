@@ -17,6 +17,7 @@ from backend.logs import log_fault
 from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
 from backend.serving.shortage import until
+from backend.serving.tasks import end
 from backend.settings import Settings
 from backend.worker.messages import Load
 from backend.worker.transport import WorkerState
@@ -63,12 +64,10 @@ class ClusterFleet(Fleet):
             self.quiet,
         )
 
-    def start(self) -> None:
-        """Take the replicas in that there are, and those that come; returns at once."""
+    def _start_workers(self) -> None:
+        """Take the replicas in that there are, and those that come."""
         for replicas in self._kinds:
             replicas.watch(partial(self._see, replicas))
-        self.foresight.start()
-        self._tidying.start()
 
     async def ready(self) -> EngineInfo:
         """Wait until one can speak."""
@@ -94,10 +93,7 @@ class ClusterFleet(Fleet):
     async def close(self) -> None:
         """Part from the replicas; Serve ends them."""
         await super().close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     @property
     def pressure(self) -> Pressure:

@@ -11,8 +11,10 @@ from backend.cluster.wire import asking, said
 from backend.core import EngineInfo
 from backend.errors import Aborted, EngineDown, EngineFailed, ShoalError, WorkerKilled
 from backend.logs import log_fault
+from backend.serving.tasks import end
 from backend.worker.messages import (
     Abort,
+    Asked,
     ClearCaches,
     Configure,
     DecodeCodes,
@@ -103,10 +105,7 @@ class ReplicaTransport:
     async def close(self, reason: str = "the server is stopping") -> None:
         """Say nothing more; what is under way is given up."""
         self._set(WorkerState("stopped", reason, self._state.restarts))
-        tasks = [*self._calls.values(), *([self._telling] if self._telling else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._calls.values(), self._telling)
         self._tell(Aborted(f"{reason[:1].upper()}{reason[1:]}."))
 
     def send(self, message: ToWorker) -> None:
@@ -160,7 +159,7 @@ class ReplicaTransport:
 
     # -- calls ------------------------------------------------------------------------------------
 
-    async def _ask(self, message: Speak | EncodeVoice | DecodeCodes) -> None:
+    async def _ask(self, message: Asked) -> None:
         is_over = False
         async with aclosing(self._replicas.ask(self._replica, asking(message))) as answer:
             try:

@@ -295,8 +295,7 @@ class CheckpointShape:
         if device.startswith("cuda"):  # the recording lies in main memory, which is not leased then
             own = _CUDA_HOLDS * encoding
         else:
-            is_native = self.decoder_bytes != CODEC_ELEMENT_BYTES
-            stage = self.codec.encoding_stage_parameters(is_native) * CODEC_ELEMENT_BYTES
+            stage = self.codec.encoding_stage_parameters(self.has_kernels) * CODEC_ELEMENT_BYTES
             between = int(recording_s * self.codec.encoding_row_bytes)
             own = stage + between + encoding + samples * _RECORDING_BYTES + decoding_bytes
         return RequestNeed(cache_bytes=0, longest_row_bytes=0, own_bytes=own, passing_bytes=0)

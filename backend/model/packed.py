@@ -86,9 +86,12 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def rounded(
-        cls, weight: Tensor, bits: Bits, bias: Tensor | None, pool: NativePool
+        cls, weight: Tensor, bits: Bits | None, bias: Tensor | None, pool: NativePool
     ) -> "PackedLinear":
-        """That of `quantize_matrix(weight, bits)`, in a tenth of the time."""
+        """That of `quantize_matrix(weight, bits)`, in a tenth of the time; of `weight` itself where
+        `bits` is None."""
+        if bits is None:
+            return cls.of(weight, bias, pool)
         outputs, inputs = weight.shape
         weight = weight if weight.dtype in KINDS else weight.float()
         packed = pool.pack(weight, KINDS[weight.dtype], bits)
@@ -195,18 +198,10 @@ def compute_in_float32_(module: nn.Module) -> None:
 def pack_linears_(model: nn.Module, name: str, pool: NativePool, bits: Bits | None = None) -> None:
     """Pack every Linear of `model`'s submodule `name`, one after another, rounded to `bits`."""
     for inner, linear in list(linears(model.get_submodule(name), name)):
-        if bits is None:
-            made = PackedLinear.of(linear.weight, linear.bias, pool)
-        else:
-            made = PackedLinear.rounded(linear.weight, bits, linear.bias, pool)
-        replace_(model, inner, made)
+        replace_(model, inner, PackedLinear.rounded(linear.weight, bits, linear.bias, pool))
 
 
 def pack_head_(model: DualAR, pool: NativePool, bits: Bits | None = None) -> None:
     """Pack the head's legal rows; the embeddings they are copied from stay."""
-    weight = model.head_weight()
-    if bits is None:
-        model.head = PackedLinear.of(weight, None, pool)
-    else:
-        model.head = PackedLinear.rounded(weight, bits, None, pool)
+    model.head = PackedLinear.rounded(model.head_weight(), bits, None, pool)
     model.legal_head = torch.empty(0)

@@ -93,10 +93,13 @@ class Fleet:
 
     def start(self) -> None:
         """Start the workers; returns at once."""
-        for lane in self.lanes:
-            lane.start()
+        self._start_workers()
         self.foresight.start()
         self._tidying.start()
+
+    def _start_workers(self) -> None:
+        for lane in self.lanes:
+            lane.start()
         if len(self.lanes) > 1:
             self._starting = {
                 asyncio.create_task(self._attend(lane), name=f"worker {number} starting")

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from backend.audio.container import decoding_bytes
 from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import EngineDown
 from backend.hardware.memory import Demand
+from backend.serving.demand import demand_of
 from backend.serving.lives import Lives
 from backend.serving.references import Encode
 from backend.serving.slots import AdmittedRequest, Speaker
@@ -22,14 +22,8 @@ def encoder(admitted: AdmittedRequest, request_id: str, info: EngineInfo) -> Enc
     """What encodes recordings for the request that was `admitted`."""
 
     async def encode(audio: bytes) -> ReferenceCodes:
-        # How long the recording is, the worker will know; it uses no more of it than this.
-        demand = Demand(
-            *(1, 1),
-            open_segments=1,
-            encoded_s=info.max_reference_s,
-            decoding_bytes=decoding_bytes(audio),
-        )
         message = EncodeVoice(request_id, audio)
+        demand = demand_of(message, info)
         return await _by_one(admitted, demand, lambda speaker: speaker.encode(message))
 
     return encode
@@ -37,9 +31,7 @@ def encoder(admitted: AdmittedRequest, request_id: str, info: EngineInfo) -> Enc
 
 async def decoded(admitted: AdmittedRequest, decode: DecodeCodes, info: EngineInfo) -> bytes:
     """The codes as float32 samples."""
-    decoded_s = decode.codes.frames / info.frame_rate_hz
-    demand = Demand(1, 1, open_segments=1, decoded_s=decoded_s)
-    return await _by_one(admitted, demand, lambda speaker: speaker.decode(decode))
+    return await _by_one(admitted, demand_of(decode, info), lambda speaker: speaker.decode(decode))
 
 
 async def _by_one(

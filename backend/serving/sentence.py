@@ -14,6 +14,7 @@ from backend.core import MAX_SEED, EngineInfo, ReferenceCodes, Sentence, SpeechS
 from backend.errors import EngineDown, ShoalError, SteppedDown
 from backend.hardware.memory import Demand
 from backend.serving.backlog import Backlog
+from backend.serving.demand import voice_of
 from backend.serving.lives import Lives
 from backend.serving.slots import AdmittedRequest
 from backend.serving.tasks import end
@@ -160,9 +161,7 @@ class RunningSentence:
             raise self._given_up from None
 
     async def _speak_in_turn(self) -> None:
-        references = self._speak.references
-        voice = hash(references) if references else None
-        self._slot = await self._admitted.slot(self._demand, voice=voice)
+        self._slot = await self._admitted.slot(self._demand, voice=voice_of(self._speak))
         try:
             if not self.begun.done():
                 self.begun.set_result(None)

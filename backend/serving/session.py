@@ -22,11 +22,10 @@ from backend.core import (
 )
 from backend.errors import TimedOut
 from backend.hardware.ladder import SAYS
-from backend.hardware.memory import Demand
 from backend.learning.case import Foreseen
-from backend.model.reading import wide_share
 from backend.serving.backlog import Backlog
 from backend.serving.costs import sum_of
+from backend.serving.demand import demand_of
 from backend.serving.sentence import RunningSentence
 from backend.serving.slots import AdmittedRequest
 from backend.text.markers import is_marked
@@ -298,9 +297,9 @@ class SpeechSession:
             self._levels.learn(sentence.voice, edges)
         spoken = SpokenSentence(sentence.text, start_s, self.audio_s, sentence.voice)
         self._spoken.append(spoken)
-        step = running.memory_step
-        cost = replace(running.stats, retries=running.retries, memory_step=step)
-        self._costs.append(replace(cost, workers=(running.worker,)))
+        step, by = running.memory_step, (running.worker,)
+        cost = replace(running.stats, retries=running.retries, memory_step=step, workers=by)
+        self._costs.append(cost)
         self._warnings += running.warnings
         if step:
             self._warnings.append(
@@ -339,19 +338,11 @@ class SpeechSession:
             references=prompts,
             return_codes=is_chance,
         )
-        demand = Demand(
-            len(text),
-            len(text),
-            open_segments=1,
-            # Not what is said of it: a voice's file may come from elsewhere.
-            reference_s=sum(prompt.codes.frames for prompt in prompts) / self.info.frame_rate_hz,
-            wide_share=wide_share(text),
-        )
         running = RunningSentence(
             *(sentence, speak, self._seed, index),
             info=self.info,
             admitted=self._admitted,
-            demand=demand,
+            demand=demand_of(speak, self.info),
             backlog=self._backlog,
             is_held=not self._request.is_streamed,
         )
