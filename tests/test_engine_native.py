@@ -15,12 +15,11 @@ from backend.core import Quantization, SamplingParams
 from backend.engine.agreement import compare
 from backend.engine.engine import Engine
 from backend.engine.frame import EagerWay, State, Way
-from backend.engine.native import NativeWay
+from backend.engine.native import GROUP_ROWS, NativeWay
 from backend.engine.prompt import Prompt
 from backend.engine.sequence import Sequence
 from backend.engine.ways import settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.native.structs import MOST_ROWS
 from tests.engines import GREEDY, sequence
 from tests.kernels_in_c import native_pool, packed
 from tests.spoken import drain, frames_of
@@ -145,6 +144,23 @@ def test_rows_of_any_slots_in_any_order() -> None:
         assert torch.equal(*kept), name
 
 
+def test_more_rows_than_the_kernels_take_at_once() -> None:
+    count = 2 * GROUP_ROWS + 3
+    model = packed().model
+    states = [State.of(model, count) for _ in range(2)]
+    ways: tuple[Way, Way] = EagerWay(states[0]), NativeWay(states[1], native_pool())
+    for way, state in zip(ways, states, strict=True):
+        open_rows(way, state, [4 + slot % 7 for slot in range(count)])
+    everyone = list(range(count))
+    for slots in (everyone, everyone[::-2], everyone):
+        (wanted, logits), (found, its_logits) = (
+            make(way, state, slots) for way, state in zip(ways, states, strict=True)
+        )
+        assert torch.equal(wanted, found)
+        for book, its_book in zip(logits, its_logits, strict=True):
+            torch.testing.assert_close(its_book, book, rtol=0, atol=2e-5)
+
+
 def test_what_is_no_number_stays_in_its_row() -> None:
     model = packed().model
     states = [State.of(model, 4) for _ in range(2)]
@@ -194,8 +210,6 @@ def test_settling_takes_it_and_tells() -> None:
 
 
 def test_what_it_is_not_made_for_is_left_to_others() -> None:
-    crowd = engine(packed(), is_native=False, max_batch=MOST_ROWS)
-    assert settle(crowd, pool=native_pool()).name == "eager"
     odd = packed(intermediate_size=120)  # no multiple of 16: not even packed
     assert type(odd.model.layers[0].feed_forward.w1) is torch.nn.Linear  # type: ignore[union-attr]
     assert settle(engine(odd, is_native=False), pool=native_pool()).name == "eager"

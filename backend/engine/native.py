@@ -1,7 +1,7 @@
 """Frames by kernels in C, a whole one in one call: the way of CPUs."""
 
 from collections.abc import Sequence
-from ctypes import pointer
+from ctypes import pointer, sizeof
 from typing import Any, cast
 
 import torch
@@ -30,6 +30,9 @@ from backend.native.structs import (
 MOST_POSITIONS = 1 << 16
 """Of which a sum of products with integers stays below 2^31."""
 
+GROUP_ROWS = MOST_ROWS // 2
+"""Rows whose frames are made together: the fast transformer begins with two places of each."""
+
 
 class NativeWay:
     """The model's matrices must be `PackedLinear`, its cache and embeddings on a CPU."""
@@ -37,11 +40,9 @@ class NativeWay:
     name = "native"
 
     def __init__(self, state: State, pool: NativePool) -> None:
-        """Raises ValueError where the kernels are not made for this model or so many rows."""
+        """Raises ValueError where the kernels are not made for this model."""
         self._state, self._pool, model = state, pool, state.model
         config, rows = model.config, state.slots.count + 1
-        if 2 * rows > MOST_ROWS:
-            raise ValueError(f"{rows} rows are more than {MOST_ROWS // 2}")
         if config.max_seq_len > MOST_POSITIONS:
             raise ValueError(f"{config.max_seq_len} positions are more than {MOST_POSITIONS}")
         self._kept: list[Any] = []
@@ -53,10 +54,13 @@ class NativeWay:
         self._logits = torch.zeros(config.num_codebooks, rows, width)
         slow, fast = config.slow, config.fast
         self._model = self._described()
-        past = (rows, fast.n_layer, 2, fast.n_local_heads, config.num_codebooks, fast.head_dim)
+        past = (
+            *(min(rows, GROUP_ROWS), fast.n_layer, 2),
+            *(fast.n_local_heads, config.num_codebooks, fast.head_dim),
+        )
         both = (slow, fast)
         qkv = max((c.n_head + 2 * c.n_local_heads) * c.head_dim for c in both)
-        self._buffers = Buffers(
+        buffers = Buffers(
             x=self._room(MOST_ROWS, slow.dim),
             fast_x=self._room(MOST_ROWS, fast.dim),
             qkv=self._room(MOST_ROWS, qkv),
@@ -67,13 +71,7 @@ class NativeWay:
             most_rows=rows,
             logits_width=width,
         )
-        self._job = {
-            "row_slots": self._slots.data_ptr(),
-            "spans": self._spans,
-            "made": self._made.data_ptr(),
-            "model": pointer(self._model),
-            "buffers": pointer(self._buffers),
-        }
+        self._groups = [self._job(buffers, begin) for begin in range(0, rows, GROUP_ROWS)]
         # Drawing takes two numbers a logit, and what QUERIES see two bytes a position.
         positions = config.max_seq_len + TILE
         inputs = max(slow.dim, 2 * width // MOST_ROWS + 1, QUERIES * positions // MOST_ROWS + 1)
@@ -94,7 +92,7 @@ class NativeWay:
             self._pool.run(
                 READ,
                 len(piece),
-                **self._job,
+                **self._groups[0],
                 tokens=piece.data_ptr(),
                 codes=codes[at:].data_ptr(),
             )
@@ -105,7 +103,8 @@ class NativeWay:
         for row, slot in enumerate(slots):
             self._slots[row] = slot
             self._spans[row] = Span(*cache.place(slot), cache.length(slot) - 1, 1)
-        self._pool.run(FRAME, len(slots), **self._job)
+        for group, begin in zip(self._groups, range(0, len(slots), GROUP_ROWS), strict=False):
+            self._pool.run(FRAME, min(GROUP_ROWS, len(slots) - begin), **group)
         return self._made[: len(slots)]
 
     def logits(self, slots: Sequence[int]) -> list[Tensor]:
@@ -114,6 +113,20 @@ class NativeWay:
         sizes = [config.codebook_size + 1]
         sizes += [config.residual_codebook_size] * (config.num_codebooks - 1)
         return [self._logits[book, :rows, :size] for book, size in enumerate(sizes)]
+
+    def _job(self, shared: Buffers, begin: int) -> dict[str, Any]:
+        """What a job of the rows from `begin` on works on; one group after another shares room."""
+        buffers = Buffers.from_buffer_copy(shared)
+        buffers.logits = self._logits[:, begin:].data_ptr()
+        return {
+            "row_slots": self._slots[begin:].data_ptr(),
+            "spans": (Span * (len(self._spans) - begin)).from_buffer(
+                self._spans, begin * sizeof(Span)
+            ),
+            "made": self._made[begin:].data_ptr(),
+            "model": pointer(self._model),
+            "buffers": pointer(buffers),
+        }
 
     def _heads(self) -> tuple[nn.Module | None, nn.Module]:
         return self._state.model.head, self._state.model.fast_output
