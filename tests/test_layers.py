@@ -153,7 +153,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cluster": {
         *("core", "errors", "settings", "logs", "audio", "model.reading", "thermometer"),
-        *("hardware", "serving", "app", "api.guard"),
+        *("hardware", "serving", "app", "api.guard", "api.rates"),
         *("worker.client", "worker.messages", "worker.transport"),
     },
     "cli": {

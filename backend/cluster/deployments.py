@@ -10,6 +10,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
+from backend.api.rates import tell_apart
 from backend.app import create_app
 from backend.cluster.allotted import settings_for
 from backend.cluster.engine import Engine
@@ -95,6 +96,9 @@ class Ingress:
         self, settings: Settings, *engines: DeploymentHandle
     ) -> None:
         log_to_stderr(settings.log_level)
+        ingresses = serve.get_replica_context().world_size
+        if ingresses > 1 and settings.rate_limit_per_minute and not settings.rate_store:
+            tell_apart(f"Of {ingresses} ingresses")
         self._settings = settings
         self._kinds = [RayReplicas(handle) for handle in engines]
         self._described = await self._kinds[0].describe("")
