@@ -117,7 +117,7 @@ async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Respon
     """What was spoken so far: JSON, or Prometheus text where `Accept` asks for it."""
     accepted = request.headers.get("accept", "")
     if "text/plain" in accepted or "openmetrics" in accepted:
-        return _prometheus(backend)
+        return await _prometheus(backend)
     return backend.metrics()
 
 
@@ -128,9 +128,9 @@ async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Respon
 )
 async def metrics_prometheus(backend: Backend) -> Response:
     """The same as Prometheus text."""
-    return _prometheus(backend)
+    return await _prometheus(backend)
 
 
-def _prometheus(backend: Backend) -> Response:
-    body, media_type = backend.prometheus()
+async def _prometheus(backend: Backend) -> Response:
+    body, media_type = await backend.prometheus()
     return Response(body, headers={"Content-Type": media_type})

@@ -16,6 +16,7 @@ from backend.cluster.allotted import settings_for
 from backend.cluster.engine import Engine
 from backend.cluster.fleet import ClusterFleet
 from backend.cluster.handles import RayReplicas
+from backend.cluster.nodes import ray_metrics
 from backend.cluster.scaling import DOWNSCALE_S, UPSCALE_S
 from backend.cluster.told import Described, Pressure, Report
 from backend.logs import log_to_stderr
@@ -109,7 +110,7 @@ class Ingress:
 
 def app_of(settings: Settings, described: Described, kinds: list[RayReplicas]) -> FastAPI:
     """The whole of the HTTP API in front of replicas, one of which is `described`."""
-    fleet = ClusterFleet(settings, described, kinds)
+    fleet = ClusterFleet(settings, described, kinds, ray_metrics)
     return create_app(settings, deployment=described.deployment, fleet=fleet)
 
 
