@@ -66,6 +66,8 @@ def create_app(
                 yield
             finally:
                 announcement.cancel()
+                if app.state.rates is not None:
+                    await app.state.rates.close()
 
     app = FastAPI(
         title="Shoal",

@@ -219,6 +219,10 @@ class Settings(BaseSettings):
     """Requests that change, speak, encode or decode something that one key, or one address without
     keys, may make a minute; 0 is no limit."""
 
+    rate_store: str = Field("", repr=False)
+    """URL of a store in which several servers count that together, redis://host:6379/0 say; empty,
+    each counts for itself."""
+
     cors_origins: str = ""
     """Comma-separated origins whose pages may call this server, or *; empty lets none."""
 

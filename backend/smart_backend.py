@@ -22,11 +22,11 @@ from backend.hardware.pressure import (
     throttling_risk,
 )
 from backend.hardware.quantization import QuantizationStrategy
-from backend.hardware.report import config_json, hardware_json, plan_json, workers_json
+from backend.hardware.report import config_json
 from backend.monitoring.gpu import busiest
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.retention import Retention
-from backend.monitoring.sample import Observed, WorkerNow
+from backend.monitoring.sample import Observed
 from backend.monitoring.synthesis import SynthesisStart
 from backend.serving.cpu_lane import CpuLane
 from backend.serving.estimate import estimate_json
@@ -38,6 +38,7 @@ from backend.serving.references import References
 from backend.serving.session import SpeechSession
 from backend.serving.tasks import end
 from backend.settings import Settings
+from backend.shown import health_json, machine_json, worker_now
 from backend.tuning.server import BackgroundTuning
 from backend.voices.store import VoiceStore
 from backend.worker.client import WorkerClient
@@ -276,48 +277,23 @@ class SmartBackend:
 
     def describe(self) -> dict[str, Any]:
         """The machine and the plan: the answer of `GET /hardware`."""
-        return {
-            "hardware_profile": hardware_json(self.lane.deployment.hardware),
-            "selected_configuration": plan_json(self.plan),
-            "workers": workers_json(self.deployment),
-            "running_configuration": {
-                **config_json(self.lane.config),
-                "way": self.lane.running_plan.way or None,
-            },
-            "measurement": self.tuning.status(),
-        }
+        return machine_json(self.fleet, self.deployment) | {"measurement": self.tuning.status()}
 
     def health(self) -> dict[str, Any]:
         """What `GET /health` says beside the worker's state; waits for nothing."""
-        way = self.worker.way_state
-        return {
-            "cache_stats": {
-                "kv_cache_mb": round(self.fleet.cache_bytes / MIB, 2),
-                "cache_limit_mb": self.lane.config.cache_limit_mb,
-                "leased_mb": round(self.fleet.leased_bytes / MIB, 2),
-                "reference_cache_mb": round(self.references.cache.held_bytes / MIB, 2),
-                "references_encoded": self.references.encoded,
-            },
-            "queue": {
-                "speaking": self.lane.admission.speaking,
-                "waiting": self.lane.admission.waiting,
-                "characters_ahead": self.lane.admission.characters_ahead,
-                "characters_per_s": round(self.lane.admission.characters_per_s, 1),
-            },
-            "hardware_profile": hardware_json(self.lane.deployment.hardware),
-            "current_resources": self.lane.usage.load(),
-            "smart_insights": [*self.plan.notes, *([way.detail] if way and way.detail else [])],
-        }
+        return health_json(self.fleet, self.plan, self.references)
 
     def metrics(self) -> dict[str, Any]:
         """What was spoken so far: the answer of `GET /metrics`."""
         self._tell()
         return self.monitoring.aggregates()
 
-    def prometheus(self) -> tuple[bytes, str]:
-        """The same as Prometheus text, and its media type."""
+    async def prometheus(self) -> tuple[bytes, str]:
+        """The same as Prometheus text, a cluster's own metrics with it, and its media type."""
+        of_cluster = await self.fleet.metrics()
         self._tell()
-        return self.monitoring.prometheus()
+        ours, media_type = self.monitoring.prometheus()
+        return ours + of_cluster, media_type
 
     # -- the machine and the worker ---------------------------------------------------------------
 
@@ -367,19 +343,7 @@ class SmartBackend:
             max(lane.shortage.level for lane in lanes),
             sum(lane.shortage.steps_down for lane in lanes),
         )
-        self.monitoring.set_workers([_now(lane, self.fleet) for lane in lanes])
-
-
-def _now(lane: Lane, fleet: Fleet) -> WorkerNow:
-    """How one of the workers is."""
-    return WorkerNow(
-        worker=fleet.number(lane),
-        device=lane.plan.device.value,
-        ready=lane.worker.state.phase == "ready",
-        restarts=lane.worker.state.restarts,
-        memory_mb=lane.memory_now().worker_bytes / MIB,
-        speaking=fleet.admission.at_work(lane),
-    )
+        self.monitoring.set_workers([worker_now(lane, self.fleet) for lane in lanes])
 
 
 def _admitted(

@@ -1,7 +1,7 @@
 """Replicas of the cluster without Ray: engines with scripted workers, in this process."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,9 @@ from backend.app import create_app
 from backend.cluster.engine import Engine
 from backend.cluster.fleet import ClusterFleet
 from backend.cluster.told import Described, Pressure, Report
+from backend.cluster.wire import said
 from backend.errors import EngineDown
+from backend.worker.messages import Pcm
 from tests.scripted import command, settings
 
 Told = Callable[[frozenset[str]], None]
@@ -91,8 +93,8 @@ class LocalReplicas:
                 if dying.done():
                     raise EngineDown(f"The replica {replica} has died.")
                 if not (block := step.result()):
-                    is_over = True
                     return
+                is_over = any(not isinstance(each, Pcm) for each in said(block))
                 yield block
         finally:
             self.given_up += not (is_over or dying.done())
@@ -116,7 +118,9 @@ class LocalReplicas:
 
 @asynccontextmanager
 async def cluster(
-    *scripts: dict[str, Any], **values: Any
+    *scripts: dict[str, Any],
+    metrics: Callable[[], Awaitable[bytes]] | None = None,
+    **values: Any,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, LocalReplicas, ClusterFleet]]:
     """A client of the app in front of a replica for each script."""
     replicas = LocalReplicas(values)
@@ -126,7 +130,7 @@ async def cluster(
             await replicas.start(**script)
         described = await replicas.describe("")
         chosen = settings(**values)
-        fleet = ClusterFleet(chosen, described, [replicas])
+        fleet = ClusterFleet(chosen, described, [replicas], metrics)
         app = create_app(chosen, deployment=described.deployment, fleet=fleet)
         await stack.enter_async_context(app.router.lifespan_context(app))
         http = httpx.AsyncClient(

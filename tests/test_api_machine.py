@@ -91,7 +91,7 @@ def test_system_status() -> None:
             assert set(told) == {
                 *("resources", "throttling_risk", "thermal"),
                 *("memory_budget_safe", "memory_ladder", "recommended_action"),
-                *("worker", "workers"),
+                *("worker", "workers", "rates"),
             }
             assert 0 <= told["resources"]["cpu_percent"] <= 100
             assert 0 < told["resources"]["memory_percent"] < 100

@@ -41,7 +41,10 @@ def test_both_speak_and_are_shown_everywhere() -> None:
             assert {each["memory_ladder"]["level"] for each in status} == {0}
             text = (await http.get("/metrics/prometheus")).text
             for number in ("0", "1"):
-                assert f'shoal_each_worker_up{{device="cpu",worker="{number}"}} 1.0' in text
+                where = f'device="cpu",node="node",replica="r{number}",worker="{number}"'
+                assert f"shoal_each_worker_up{{{where}}} 1.0" in text
+            workers = (await http.get("/metrics")).json()["workers"]
+            assert [(each["replica"], each["rows"]) for each in workers] == [("r0", 16), ("r1", 16)]
 
     run(work())
 
@@ -81,6 +84,8 @@ def test_one_that_is_to_end_finishes_what_it_speaks_and_gets_nothing_more() -> N
             assert replicas.given_up == 0
             await until(lambda: leaving.worker.state.phase == "stopped")
             assert fleet.lead.worker.state.phase == "ready"
+            text = (await http.get("/metrics/prometheus")).text
+            assert 'replica="r1"' in text and 'replica="r0"' not in text
 
     run(work())
 

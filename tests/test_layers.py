@@ -129,8 +129,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "smart_backend": {
         *("core", "errors", "settings", "voices", "hardware", "monitoring", "worker.client"),
-        *("serving", "tuning.server"),
+        *("serving", "shown", "tuning.server"),
     },
+    "shown": {"core", "hardware", "monitoring.sample", "serving"},
     "api": {
         *("core", "errors", "languages", "settings", "audio", "voices"),
         *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
@@ -153,7 +154,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cluster": {
         *("core", "errors", "settings", "logs", "audio", "model.reading", "thermometer"),
-        *("hardware", "serving", "app", "api.guard"),
+        *("hardware", "serving", "app", "api.guard", "api.rates"),
         *("worker.client", "worker.messages", "worker.transport"),
     },
     "cli": {
@@ -313,7 +314,7 @@ def test_neither_page_brings_the_other_along() -> None:
     assert needed <= gradio | streamlit, "a module that no page needs"
 
 
-RAY_MODULES = {"application", "command", "deployments", "handles", "router"}
+RAY_MODULES = {"application", "command", "deployments", "handles", "nodes", "router"}
 
 
 @pytest.mark.parametrize("module", MODULES)

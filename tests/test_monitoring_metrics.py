@@ -1,11 +1,13 @@
 """What Prometheus reads, by its own parser."""
 
+from typing import Any
+
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backend.monitoring.metrics import Metrics
-from backend.monitoring.sample import Observed
+from backend.monitoring.sample import Observed, WorkerNow
 from backend.monitoring.synthesis import Ending, synthesis_row
 from tests.monitored import monitored, run, start, stats
 
@@ -74,6 +76,37 @@ def test_gauges() -> None:
     assert told["shoal_queue_depth", ""] == 4
     resident = psutil.Process().memory_info().rss
     assert told["shoal_server_resident_memory_bytes", ""] == pytest.approx(resident, rel=0.2)
+
+
+def now(**values: Any) -> WorkerNow:
+    told: dict[str, Any] = {
+        **{"worker": 0, "device": "cpu", "ready": True, "restarts": 0, "memory_mb": 1.0},
+        **{"speaking": 0, "rows": 16, "cache_mb": 2.0, "leased_mb": 3.0},
+        **{"thermal_level": 0, "memory_level": 1},
+    }
+    return WorkerNow(**told | values)
+
+
+def test_each_worker_is_told_as_long_as_it_is_there() -> None:
+    metrics = Metrics()
+    metrics.set_workers([now(replica="a", node="n"), now(worker=1, replica="b", node="m")])
+    told = scraped(metrics)
+    assert told["shoal_each_worker_rows", "cpu,m,b,1"] == 16
+    assert told["shoal_each_worker_leased_bytes", "cpu,n,a,0"] == 3 * 1024**2
+    assert told["shoal_each_worker_memory_level", "cpu,n,a,0"] == 1
+    metrics.set_workers([now(worker=1, replica="b", node="m", restarts=2)])
+    told = scraped(metrics)
+    assert told["shoal_each_worker_restarts_total", "cpu,m,b,1"] == 2
+    assert not any("a" in labels.split(",") for _, labels in told)
+    metrics.set_workers([now()])
+    assert scraped(metrics)["shoal_each_worker_up", "cpu,0"] == 1
+
+
+def test_restarts_go_on_being_counted_once_a_replica_has_left() -> None:
+    metrics = Metrics()
+    for restarts in (3, 1, 2):
+        metrics.set_worker(is_ready=True, restarts=restarts, memory_mb=1.0)
+    assert scraped(metrics)["shoal_worker_restarts_total", ""] == 4
 
 
 def test_in_flight_through_monitoring() -> None:

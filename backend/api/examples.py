@@ -138,6 +138,7 @@ SYSTEM_STATUS: dict[str, Any] = {
     "worker": {"state": "ready", "reason": ""},
     "workers": [{"worker": 0, "device": "cpu", "state": "ready", "speaking": 3, "rows": 16}],
     "recommended_action": "OK",
+    "rates": {"per_minute": 60, "counted": "shared", "store": "redis", "problem": ""},
 }
 _TEXT_LIMIT = {
     "limit": 400,

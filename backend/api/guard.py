@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.api.cors import Pages
-from backend.api.pace import OPEN_PATHS, SAFE_METHODS, Pace, is_paced
+from backend.api.pace import OPEN_PATHS, SAFE_METHODS, is_paced
 from backend.api.paths import GET_SPEECH, LISTS
 from backend.api.peer import Network, parse_proxies, peer_name, put_client
+from backend.api.rates import Rates, rates_of
 from backend.api.shape import error_response, takes_response
 from backend.api.sites import check_host, check_link, check_origin, parse_hosts, parse_origins
 from backend.api.status import retry_headers, status_of
@@ -28,10 +29,11 @@ _POLICY_VIOLATION = 1008
 
 def protect(app: FastAPI, settings: Settings) -> None:
     """Check the name that requests call the server, ask for keys, keep other pages out but those
-    that `settings` name, and keep to the rate.
+    that `settings` name, and keep to the rate, which `app.state.rates` is from then on.
 
     Raises `BadSetting`. Add `RequestBoundary` after it, so that a refusal has its id too.
     """
+    app.state.rates = rates = rates_of(settings)
     origins, hosts = parse_origins(settings.cors_origins), parse_hosts(settings.allowed_hosts)
     app.add_middleware(
         Guard,
@@ -40,7 +42,7 @@ def protect(app: FastAPI, settings: Settings) -> None:
         hosts=hosts if hosts or is_loopback(settings.host) else None,
         origins=origins,
         proxies=parse_proxies(settings.forwarded_allow_ips),
-        pace=Pace(settings.rate_limit_per_minute) if settings.rate_limit_per_minute else None,
+        rates=rates,
         open_paths=OPEN_PATHS | (LISTS if settings.public_lists else frozenset()),
     )
     app.add_middleware(Pages, origins=origins)
@@ -100,13 +102,13 @@ class Guard:
         hosts: frozenset[str] | None,
         origins: frozenset[str],
         proxies: tuple[Network, ...],
-        pace: Pace | None,
+        rates: Rates | None,
         open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
         self._app = app
         self._open_paths = open_paths
         self._keys, self._hosts, self._origins = keys, hosts, origins
-        self._proxies, self._pace = proxies, pace
+        self._proxies, self._rates = proxies, rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one request or WebSocket."""
@@ -115,7 +117,7 @@ class Guard:
             return
         put_client(scope, self._proxies)
         try:
-            self._check(scope)
+            await self._check(scope)
         except ShoalError as error:
             if takes_response(scope):
                 await _refusal(scope, error)(scope, receive, send)
@@ -124,7 +126,7 @@ class Guard:
             return
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         """Raises what a request is refused for."""
         if self._hosts is not None:
             check_host(scope, self._hosts)
@@ -135,8 +137,8 @@ class Guard:
             check_origin(scope, self._origins)
         elif scope["method"] == "GET" and scope["path"] == GET_SPEECH:
             check_link(scope, self._origins)
-        if self._pace and (is_websocket or is_paced(scope["method"], scope["path"])):
-            _keep_to(self._pace, client)
+        if self._rates and (is_websocket or is_paced(scope["method"], scope["path"])):
+            await _keep_to(self._rates, client)
 
     def _client(self, scope: Scope) -> str:
         """The name of the client; `Unauthorized` if its key is wrong or missing."""
@@ -155,11 +157,11 @@ class Guard:
         return found
 
 
-def _keep_to(pace: Pace, client: str) -> None:
-    wait_s = math.ceil(pace.wait_s(client))
+async def _keep_to(rates: Rates, client: str) -> None:
+    wait_s = math.ceil(await rates.wait_s(client))
     if wait_s:
         raise RateLimited(
-            f"More than {pace.per_minute} requests in a minute; try again in {wait_s} s.", wait_s
+            f"More than {rates.per_minute} requests in a minute; try again in {wait_s} s.", wait_s
         )
 
 

@@ -9,6 +9,7 @@ from backend.api import examples
 from backend.api.dependencies import Backend, EstimateBody, NormalizeBody
 from backend.api.emotions import EMOTIONS
 from backend.api.openapi import JSON, MULTIPART, URLENCODED, errors, example, request_body
+from backend.api.rates import Rates
 from backend.api.schemas import EstimateFields, NormalizeFields, schema_of
 
 router = APIRouter(tags=["machine"])
@@ -25,9 +26,10 @@ async def hardware(backend: Backend) -> dict[str, Any]:
 
 
 @router.get("/system-status", responses=example(examples.SYSTEM_STATUS, "The load now."))
-async def system_status(backend: Backend) -> dict[str, Any]:
+async def system_status(request: Request, backend: Backend) -> dict[str, Any]:
     """How busy the machine is now, whether it is about to throttle, and what to do about it."""
-    return await backend.system_status()
+    rates: Rates | None = request.app.state.rates
+    return {**await backend.system_status(), "rates": rates.status() if rates else None}
 
 
 @router.post(
@@ -115,7 +117,7 @@ async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Respon
     """What was spoken so far: JSON, or Prometheus text where `Accept` asks for it."""
     accepted = request.headers.get("accept", "")
     if "text/plain" in accepted or "openmetrics" in accepted:
-        return _prometheus(backend)
+        return await _prometheus(backend)
     return backend.metrics()
 
 
@@ -126,9 +128,9 @@ async def metrics(request: Request, backend: Backend) -> dict[str, Any] | Respon
 )
 async def metrics_prometheus(backend: Backend) -> Response:
     """The same as Prometheus text."""
-    return _prometheus(backend)
+    return await _prometheus(backend)
 
 
-def _prometheus(backend: Backend) -> Response:
-    body, media_type = backend.prometheus()
+async def _prometheus(backend: Backend) -> Response:
+    body, media_type = await backend.prometheus()
     return Response(body, headers={"Content-Type": media_type})

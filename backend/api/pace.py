@@ -51,15 +51,25 @@ class Pace:
     def wait_s(self, client: str) -> float:
         """0.0 if `client` may ask now, which counts; else seconds until it may."""
         now_s = self._clock()
+        let_in_s = self._of(client, now_s)
+        if len(let_in_s) >= self.per_minute:
+            return let_in_s[-self.per_minute] + _MINUTE_S - now_s
+        let_in_s.append(now_s)
+        return 0.0
+
+    def let_in(self, client: str) -> None:
+        """Count what another count has let in."""
+        now_s = self._clock()
+        self._of(client, now_s).append(now_s)
+
+    def _of(self, client: str, now_s: float) -> deque[float]:
+        """When it was let in within the last minute; it is the one that asked last."""
         let_in_s = self._let_in_s.pop(client, deque())
         while let_in_s and let_in_s[0] <= now_s - _MINUTE_S:
             let_in_s.popleft()
         self._forget(now_s)
         self._let_in_s[client] = let_in_s
-        if len(let_in_s) >= self.per_minute:
-            return let_in_s[0] + _MINUTE_S - now_s
-        let_in_s.append(now_s)
-        return 0.0
+        return let_in_s
 
     def _forget(self, now_s: float) -> None:
         """Make room for one, and drop those of which nothing counts any more."""

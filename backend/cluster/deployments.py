@@ -10,11 +10,13 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
+from backend.api.rates import tell_apart
 from backend.app import create_app
 from backend.cluster.allotted import settings_for
 from backend.cluster.engine import Engine
 from backend.cluster.fleet import ClusterFleet
 from backend.cluster.handles import RayReplicas
+from backend.cluster.nodes import ray_metrics
 from backend.cluster.scaling import DOWNSCALE_S, UPSCALE_S
 from backend.cluster.told import Described, Pressure, Report
 from backend.logs import log_to_stderr
@@ -95,6 +97,9 @@ class Ingress:
         self, settings: Settings, *engines: DeploymentHandle
     ) -> None:
         log_to_stderr(settings.log_level)
+        ingresses = serve.get_replica_context().world_size
+        if ingresses > 1 and settings.rate_limit_per_minute and not settings.rate_store:
+            tell_apart(f"Of {ingresses} ingresses")
         self._settings = settings
         self._kinds = [RayReplicas(handle) for handle in engines]
         self._described = await self._kinds[0].describe("")
@@ -105,7 +110,7 @@ class Ingress:
 
 def app_of(settings: Settings, described: Described, kinds: list[RayReplicas]) -> FastAPI:
     """The whole of the HTTP API in front of replicas, one of which is `described`."""
-    fleet = ClusterFleet(settings, described, kinds)
+    fleet = ClusterFleet(settings, described, kinds, ray_metrics)
     return create_app(settings, deployment=described.deployment, fleet=fleet)
 
 

@@ -1,7 +1,7 @@
 """The replicas of the cluster behind one queue, as they come and go."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,11 +32,18 @@ class ClusterFleet(Fleet):
     """A lane for each replica. While there is none, one that nothing is sent to stands for all.
 
     `described` is any of them, `kinds` the ways to the replicas of each kind: those with a GPU and
-    those without, say.
+    those without, say. `metrics` reads the cluster's own, as Prometheus text.
     """
 
-    def __init__(self, settings: Settings, described: Described, kinds: Sequence[Replicas]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        described: Described,
+        kinds: Sequence[Replicas],
+        metrics: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> None:
         self._settings, self._described, self._kinds = settings, described, kinds
+        self._metrics = metrics
         self._known: dict[Replicas, frozenset[str]] = dict.fromkeys(kinds, frozenset())
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -100,6 +107,15 @@ class ClusterFleet(Fleet):
         """How much there is to do."""
         queue = self.admission
         return Pressure(queue.speaking + queue.waiting, queue.wait_s(""))
+
+    def place(self, lane: Lane) -> tuple[str, str]:
+        """The replica's name, and its machine's."""
+        assert isinstance(lane, ReplicaLane)
+        return lane.replica, lane.node
+
+    async def metrics(self) -> bytes:
+        """The cluster's own."""
+        return await self._metrics() if self._metrics else b""
 
     def _status(self, lane: Lane) -> dict[str, Any]:
         assert isinstance(lane, ReplicaLane)

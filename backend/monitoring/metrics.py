@@ -1,10 +1,11 @@
 """What Prometheus is told, in a registry of its own: two apps in one process do not meet."""
 
-from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from backend.core import MIB
 from backend.monitoring.rows import SynthesisRow
@@ -61,16 +62,8 @@ class Metrics:
         self._worker_memory = self._gauge(
             "worker_memory_bytes", "What the worker takes, on the GPU where it has one."
         )
-        each = ("worker", "device")
-        self._each_up = self._gauge("each_worker_up", "1 when it can speak, else 0.", *each)
-        self._each_memory = self._gauge("each_worker_memory_bytes", "What it takes.", *each)
-        self._each_speaking = self._gauge(
-            "each_worker_speaking", "Sentences and recordings that it has at work.", *each
-        )
-        self._each_restarts = self._counter(
-            "each_worker_restarts", "Times it was started again.", *each
-        )
-        self._each_restarts_told: Counts[int] = Counts()
+        self._each = _EachWorker()
+        self._registry.register(self._each)
         server = psutil.Process()
         self._gauge(
             "server_resident_memory_bytes", "Resident memory of the HTTP process."
@@ -99,30 +92,23 @@ class Metrics:
         self._worker_up.set(is_ready)
         self._worker_memory.set(memory_mb * MIB)
         self._restarts.inc(max(0, restarts - self._restarts_told))
-        self._restarts_told = max(restarts, self._restarts_told)
+        self._restarts_told = restarts  # less than before where a replica has left
 
     def set_workers(self, workers: Sequence[WorkerNow]) -> None:
         """How each worker is."""
-        for now in workers:
-            labels = (str(now.worker), now.device)
-            self._each_up.labels(*labels).set(now.ready)
-            self._each_memory.labels(*labels).set(now.memory_mb * MIB)
-            self._each_speaking.labels(*labels).set(now.speaking)
-            more = max(0, now.restarts - self._each_restarts_told[now.worker])
-            self._each_restarts.labels(*labels).inc(more)
-            self._each_restarts_told[now.worker] += more
+        self._each.workers = workers
 
     def set_thermal(self, level: int, steps_back: int) -> None:
         """Steps below the plan now, and how many were taken since the server's start."""
         self._thermal_level.set(level)
         self._steps_back.inc(max(0, steps_back - self._steps_back_told))
-        self._steps_back_told = max(steps_back, self._steps_back_told)
+        self._steps_back_told = steps_back
 
     def set_ladder(self, level: int, steps_down: int) -> None:
         """Steps below the plan now, and how many were taken since the server's start."""
         self._memory_level.set(level)
         self._memory_steps.inc(max(0, steps_down - self._memory_steps_told))
-        self._memory_steps_told = max(steps_down, self._memory_steps_told)
+        self._memory_steps_told = steps_down
 
     def text(self) -> bytes:
         """Everything, in the format of `CONTENT_TYPE`."""
@@ -136,3 +122,37 @@ class Metrics:
 
     def _histogram(self, name: str, says: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"shoal_{name}", says, buckets=buckets, registry=self._registry)
+
+
+class _EachWorker(Collector):
+    """How each of the workers is that there are now: of one that has left, nothing is told."""
+
+    def __init__(self) -> None:
+        self.workers: Sequence[WorkerNow] = ()
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing: the labels are known once there are workers."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Those of a cluster also by their replica and its machine."""
+        is_cluster = any(now.replica for now in self.workers)
+        names = ["worker", "device", *(("replica", "node") if is_cluster else ())]
+        each: tuple[tuple[str, str, Callable[[WorkerNow], float]], ...] = (
+            ("up", "1 when it can speak, else 0.", lambda now: now.ready),
+            ("memory_bytes", "What it takes.", lambda now: now.memory_mb * MIB),
+            ("cache_bytes", "Keys and values that it holds.", lambda now: now.cache_mb * MIB),
+            ("leased_bytes", "Promised to sentences.", lambda now: now.leased_mb * MIB),
+            ("speaking", "Sentences and recordings that it has at work.", lambda now: now.speaking),
+            ("rows", "Sentences that it speaks together, at most.", lambda now: now.rows),
+            ("thermal_level", "Steps below its plan for heat.", lambda now: now.thermal_level),
+            ("memory_level", "Steps below its plan for memory.", lambda now: now.memory_level),
+            ("restarts", "Times it was started again.", lambda now: now.restarts),
+        )
+        for name, says, figure in each:
+            kind = CounterMetricFamily if name == "restarts" else GaugeMetricFamily
+            family = kind(f"shoal_each_worker_{name}", says, labels=names)
+            for now in self.workers:
+                where = (now.replica, now.node) if is_cluster else ()
+                family.add_metric([str(now.worker), now.device, *where], figure(now))
+            yield family

@@ -37,6 +37,18 @@ class WorkerNow:
     """MiB, device memory on a GPU."""
     speaking: int
     """Sentences and recordings that it has at work."""
+    rows: int
+    """Sentences that it speaks together, at most."""
+    cache_mb: float
+    """MiB of keys and values that it holds."""
+    leased_mb: float
+    """MiB promised to sentences."""
+    thermal_level: int
+    memory_level: int
+    """Steps below its plan, because of heat and because memory ran short."""
+    replica: str = ""
+    node: str = ""
+    """Its name in a cluster, and its machine's."""
 
 
 @dataclass(slots=True)

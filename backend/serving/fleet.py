@@ -183,6 +183,14 @@ class Fleet:
         """By which it is known, from 0; it keeps it."""
         return self._number[lane]
 
+    def place(self, lane: Lane) -> tuple[str, str]:
+        """Of a worker elsewhere its name and its machine's; "" of those here."""
+        return "", ""
+
+    async def metrics(self) -> bytes:
+        """What Prometheus is told of what the workers run on, where that tells of itself."""
+        return b""
+
     def status(self) -> list[dict[str, Any]]:
         """How each worker is: `workers` of `GET /system-status`."""
         return [self._status(lane) for lane in self.lanes]
