@@ -1,5 +1,6 @@
 """For all tests."""
 
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,14 @@ from xdist.scheduler import LoadFileScheduling
 torch.set_num_threads(1)
 
 _PARITY = "tests/parity/"
+_FIRST = (
+    *("tests/parity/", "tests/clients/", "tests/e2e/test_cluster.py", "tests/e2e/test_tune.py"),
+    *("tests/e2e/test_heat.py", "tests/e2e/test_voice.py", "tests/browser/"),
+    *("tests/test_bench.py", "tests/test_engine_fused.py", "tests/test_engine_fused_compiled.py"),
+    *("tests/test_faults.py", "tests/test_faces.py", "tests/test_audio_container.py"),
+    *("tests/test_training_", "tests/test_codec_cpu_way.py", "tests/test_native.py"),
+)
+"""What takes long, however few its tests: begun last, it would leave the other processes idle."""
 
 
 class _Together(LoadFileScheduling):  # type: ignore[misc] # has no types
@@ -19,6 +28,20 @@ class _Together(LoadFileScheduling):  # type: ignore[misc] # has no types
 
     def _split_scope(self, nodeid: str) -> str:
         return _PARITY if nodeid.startswith(_PARITY) else str(super()._split_scope(nodeid))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means here: tests wait for processes and clients half of the time."""
+    return (os.cpu_count() or 2) * 3 // 2
 
 
 @pytest.hookimpl(optionalhook=True)
