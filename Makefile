@@ -72,7 +72,7 @@ test: lint
 	$(BIN)/pytest $(QUICK) $(WHOLE:%=--ignore=%) -n auto --maxprocesses 8 --dist loadfile
 
 test-all: oracle test
-	$(BIN)/pytest $(QUICK) $(WHOLE) -n 3 --dist loadfile
+	$(BIN)/pytest $(QUICK) $(WHOLE) -n 2 --dist loadfile
 
 # The fuzzers that `make test` runs for some twenty seconds, for five minutes.
 fuzz: $(VENV)/.installed-dev

@@ -1,6 +1,7 @@
 """For all tests."""
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ _FIRST = (
     *("tests/e2e/test_heat.py", "tests/e2e/test_voice.py", "tests/browser/"),
     *("tests/test_bench.py", "tests/test_engine_fused.py", "tests/test_engine_fused_compiled.py"),
     *("tests/test_faults.py", "tests/test_faces.py", "tests/test_audio_container.py"),
-    *("tests/test_training_", "tests/test_codec_cpu_way.py", "tests/test_native.py"),
+    *("tests/test_codec_cpu_way.py", "tests/test_native.py"),
 )
 """What takes long, however few its tests: begun last, it would leave the other processes idle."""
 
@@ -31,11 +32,19 @@ class _Together(LoadFileScheduling):  # type: ignore[misc] # has no types
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so have all
+    # children of theirs; what is handled here is theirs to handle.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.loadscopereorder = False  # xdist would begin with the files of most tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
+    def rank(item: pytest.Item) -> int:
+        found = (at for at, name in enumerate(_FIRST) if item.nodeid.startswith(name))
+        return next(found, len(_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.hookimpl(optionalhook=True)
