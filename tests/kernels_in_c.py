@@ -14,6 +14,13 @@ from backend.native.compiler import compile_library
 from backend.native.pool import NativePool
 from tests.tiny import tiny_checkpoint
 
+NARROWER = {
+    "avx512 without vnni": ["-mno-avx512vnni", "-mno-avxvnni"],
+    "avx2": ["-mno-avx512f", "-mno-avxvnni"],
+    "no vectors to speak of": ["-mno-avx", "-mno-avx2", "-mno-fma", "-mno-avx512f"],
+}
+"""What tells a compiler for x86 to make code for older processors than this one."""
+
 
 @functools.cache
 def native_pool() -> NativePool:

@@ -27,16 +27,6 @@ from backend.faces import GRADIO, Face, Page, api_environment, has_browser, make
 from backend.listening import listen
 from tests.scripted import children, settings
 
-
-@pytest.fixture(autouse=True)
-def _ctrl_c_reaches_children() -> Iterator[None]:
-    """Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so have all
-    children of theirs; what is handled here is theirs to handle."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 ROOT = Path(__file__).parent.parent
 CLI = ("-m", "backend.cli")
 SERVE = """

@@ -21,7 +21,7 @@ from backend.model.quantize import Bits, QuantizedMatrix, quantize_matrix
 from backend.native.compiler import SOURCES, CannotCompile, compile_library, find_compiler
 from backend.native.pool import NativePool
 from backend.native.structs import MOST_ROWS
-from tests.kernels_in_c import native_pool
+from tests.kernels_in_c import NARROWER, native_pool
 
 KINDS: tuple[torch.dtype | Bits, ...] = (torch.float32, torch.bfloat16, 8, 6)
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -91,13 +91,6 @@ def test_what_is_no_number_makes_none(kind: torch.dtype | Bits, value: float) ->
     sick = linear(x)
     assert not sick[1].isfinite().any()
     assert torch.equal(sick[[0, 2]], well[[0, 2]])
-
-
-NARROWER = {
-    "avx512 without vnni": ["-mno-avx512vnni", "-mno-avxvnni"],
-    "avx2": ["-mno-avx512f", "-mno-avxvnni"],
-    "no vectors to speak of": ["-mno-avx", "-mno-avx2", "-mno-fma", "-mno-avx512f"],
-}
 
 
 @pytest.mark.skipif(not IS_X86, reason="these are flags for x86")

@@ -1,6 +1,7 @@
 """Two processes that learn one model."""
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from training.demo_voice.progress import Progress
 from training.demo_voice.together import Together
+
+ROOT = Path(__file__).parent.parent
 
 
 def learn(rank: int, folder: Path) -> None:
@@ -30,13 +33,11 @@ def learn(rank: int, folder: Path) -> None:
 
 
 def test_both_end_with_the_same_step_and_weights(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=learn, args=(rank, tmp_path)) for rank in range(2)]
-    for each in both:
-        each.start()
-    for each in both:
-        each.join()
-        assert each.exitcode == 0
+    # Not by `multiprocessing`, which keeps a process of its own until this one ends: other tests
+    # look whether theirs have left any behind.
+    command = [sys.executable, "-m", "tests.test_training_together"]
+    both = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT) for rank in range(2)]
+    assert [each.wait() for each in both] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first[0] == second[0] == 12
     for one, other in zip(first[1:], second[1:], strict=True):
@@ -53,3 +54,7 @@ def test_one_alone_needs_nobody() -> None:
     assert together.agreed(0.25) == 0.25
     assert together.leads
     together.close()
+
+
+if __name__ == "__main__":
+    learn(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,5 +1,7 @@
 """What a browser keeps is from outside: only what can be is believed."""
 
+import sys
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -50,7 +52,9 @@ def session() -> None:
     st.text(kept.owner)
 
 
-def test_a_session_begins_once_and_is_found_again() -> None:
+def test_a_session_begins_once_and_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Streamlit leaves its script there, which a process that is spawned later would run.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     app = AppTest.from_function(session).run()
     owner = app.text[0].value
     assert len(owner) >= 32, "a secret that could be guessed is not believed"
