@@ -206,9 +206,12 @@ def quoted(value: object) -> str:
     return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[: _QUOTED_CHARACTERS - 3]}..."
 
 
-def error_from_code(code: str, message: str) -> ShoalError:
-    """The error of that `code`; an unknown code becomes `EngineFailed`."""
+def error_from_code(code: str, message: str, step: str = "") -> ShoalError:
+    """The error of that `code`, with the `step` of a `SteppedDown`; an unknown code becomes
+    `EngineFailed`."""
     kind = _BY_CODE.get(code, EngineFailed)
+    if issubclass(kind, SteppedDown):
+        return kind(message, step)
     return kind(message, 1.0) if issubclass(kind, RateLimited) else kind(message)
 
 

@@ -247,8 +247,8 @@ def save_voice(url: str) -> None:
 
 
 @contextmanager
-def served_by(arguments: argparse.Namespace, **more: str) -> Iterator[Served]:
-    """The server that the arguments ask for, with `more` in its environment."""
+def served_by(arguments: argparse.Namespace, *options: str, **more: str) -> Iterator[Served]:
+    """The server that the arguments ask for, with `options` and with `more` in its environment."""
     most = max(arguments.clients)
     environment = {
         "SHOAL_MAX_BATCH": str(arguments.rows or most),
@@ -258,14 +258,14 @@ def served_by(arguments: argparse.Namespace, **more: str) -> Iterator[Served]:
         "SHOAL_MAX_CONNECTIONS_PER_ADDRESS": "2000",
         **more,
     }
-    command: tuple[str, ...] = ()
+    command = options
     if arguments.model_dir:
         environment["MODEL_DIR"] = str(arguments.model_dir)
     if arguments.costless:
         speed = ("--frames-per-s", str(arguments.costless))
         piece = ("--piece-frames", str(arguments.piece_frames))
         module = (sys.executable, "-m", "benchmarks.costless_worker", "--serve")
-        command = (*module, *speed, *piece)
+        command = (*module, *speed, *piece, *options)
     with serving(*command, **(environment | os.environ)) as served:
         yield served
 

@@ -3,12 +3,14 @@
     python -m benchmarks.workers --workers 1 2 --clients 256 --s1-mini        # two GPUs
     python -m benchmarks.workers --workers 1 2 4 --clients 64 --device cpu    # the shipped voice
     python -m benchmarks.workers --workers 1 2 --clients 128 --costless 8000  # the server alone
+    python -m benchmarks.workers --workers 1 2 --servers plain cluster        # and under Ray Serve
 
 As `benchmarks.load`: every client has streamed speech of a sentence, then asks for the next, and
 what comes is counted for `--seconds`. Each number has a server of its own, started `--repeats`
-times in turns; the median is told. `--s1-mini` makes random weights of openaudio-s1-mini's size
-(2.2 GB). Prints a table, then one JSON line. `--record` keeps each run with every answer, when it
-was asked for, heard and over: what `benchmarks.cluster_simulation` reads.
+times in turns; the median is told. `--servers cluster` is `shoal serve --cluster` with so many
+replicas on this machine; beside `plain`, each is compared with it. `--s1-mini` makes random weights
+of openaudio-s1-mini's size (2.2 GB). Prints a table, then one JSON line. `--record` keeps each run
+with every answer, when it was asked for, heard and over: `benchmarks.cluster_simulation` reads it.
 """
 
 import argparse
@@ -31,39 +33,40 @@ from backend.bench.random_checkpoint import random_checkpoint
 from benchmarks.load import Rates, Watch, figures, heard, parts, rates_of, served_by
 from benchmarks.load_client import Told
 
+SERVERS = ("plain", "cluster")
 READY_S = 300.0
 """For the last of the workers to be ready."""
 
 
-def workers_of(url: str) -> list[dict[str, Any]]:
-    """Every worker, once all are ready."""
+def workers_of(url: str, number: int) -> list[dict[str, Any]]:
+    """Every worker, once so many are ready."""
     deadline_s = time.monotonic() + READY_S
     while True:
         told: list[dict[str, Any]] = httpx.get(f"{url}/system-status").json()["workers"]
-        if all(each["state"] == "ready" for each in told):
+        if [each["state"] for each in told] == ["ready"] * number:
             return told
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"not all workers became ready: {told}")
+            raise RuntimeError(f"{number} workers did not become ready: {told}")
         time.sleep(0.5)
 
 
-def measured(number: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures of a server with so many workers."""
+def measured(server: str, number: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a `server` with so many workers."""
     asked = {"SHOAL_WORKERS": str(number)}
     if arguments.device:
         asked["DEVICE"] = arguments.device
-    with served_by(arguments, **asked) as served:
-        workers = workers_of(served.url)
-        if len(workers) != number:
-            raise RuntimeError(f"{len(workers)} workers instead of {number}: {workers}")
+    options = ("--cluster",) if server == "cluster" else ()
+    with served_by(arguments, *options, **asked) as served:
+        workers = workers_of(served.url, number)
         rates = rates_of(served.url)
         watch = Watch(served.process, *(psutil.Process(each["pid"]) for each in workers))
         shares = parts(served.url, arguments.clients[0], rates, arguments, {})
         told, computed = heard(shares, watch)
         found = figures(told, computed, rates, arguments.seconds)
-        restarts = sum(each["restarts"] for each in workers_of(served.url))
+        restarts = sum(each["restarts"] for each in workers_of(served.url, number))
         devices = [each["device"] for each in workers]
-        run = {"workers": number, "devices": devices, "restarts": restarts, **found}
+        run = {"server": server, "workers": number, "devices": devices, "restarts": restarts}
+        run |= found
         if arguments.record:
             rows = arguments.rows or arguments.clients[0]
             setup = {"clients": arguments.clients[0], "rows": rows, "seconds": arguments.seconds}
@@ -98,6 +101,7 @@ def keep(file: Path, run: dict[str, Any]) -> None:
 def table(rows: list[dict[str, Any]]) -> Table:
     """`rows` as they are printed."""
     names = ("frames_per_s", "times", "requests_per_s", "first_audio_p50_ms", "first_audio_p95_ms")
+    beside = ("of_plain", "first_audio_p50_more_ms") if "of_plain" in rows[-1] else ()
     more = (
         "rtf_p50",
         "server_cpu_pct",
@@ -110,21 +114,27 @@ def table(rows: list[dict[str, Any]]) -> Table:
     drawn = Table(title="workers")
     drawn.add_column("")
     for row in rows:
-        drawn.add_column(str(row["workers"]), justify="right")
-    for name in (*names, *more):
-        drawn.add_row(name.replace("_", " "), *(str(row[name]) for row in rows))
+        drawn.add_column(f"{row['workers']} {row['server']}", justify="right")
+    for name in (*names, *beside, *more):
+        drawn.add_row(name.replace("_", " "), *(str(row.get(name, "")) for row in rows))
     return drawn
 
 
-def summed_up(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Of each number of workers the run of median frames a second, and how many times the first's
-    that are."""
-    middle = statistics.median_low([run["frames_per_s"] for run in runs[0]])
-    rows = []
-    for of_number in runs:
-        frames_per_s = statistics.median_low([run["frames_per_s"] for run in of_number])
-        row = next(run for run in of_number if run["frames_per_s"] == frames_per_s)
-        rows.append(row | {"times": round(frames_per_s / middle, 2)})
+def summed_up(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of each setup the run of median frames a second; how many times those of its server's first
+    that are, and what share of a plain server's with as many workers."""
+    rows: list[dict[str, Any]] = []
+    for of_setup in runs:
+        frames_per_s = statistics.median_low([run["frames_per_s"] for run in of_setup])
+        row = dict(next(run for run in of_setup if run["frames_per_s"] == frames_per_s))
+        first = next((each for each in rows if each["server"] == row["server"]), row)
+        row["times"] = round(frames_per_s / first["frames_per_s"], 2)
+        for plain in rows:
+            if plain["server"] == "plain" != row["server"] and plain["workers"] == row["workers"]:
+                row["of_plain"] = round(frames_per_s / plain["frames_per_s"], 3)
+                later_ms = row["first_audio_p50_ms"] - plain["first_audio_p50_ms"]
+                row["first_audio_p50_more_ms"] = round(later_ms, 1)
+        rows.append(row)
     return rows
 
 
@@ -134,6 +144,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=["plain"], help="in turns")
     parser.add_argument("--clients", type=int, nargs=1, default=[256])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20.0, help="counted, in each run")
@@ -150,14 +161,19 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="file to which each run's answers are added")
     parser.set_defaults(requests=None, arrival_ms=0.0)
     arguments = parser.parse_args()
+    setups = [
+        (each, n) for each in sorted(arguments.servers, reverse=True) for n in arguments.workers
+    ]
+    if arguments.costless and "cluster" in arguments.servers:
+        parser.error("a costless worker is a plain server's")
     with ExitStack() as stack:
         if arguments.s1_mini:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="shoal-workers-"))
             arguments.model_dir = random_checkpoint(Path(folder))
-        runs: list[list[dict[str, Any]]] = [[] for _ in arguments.workers]
+        runs: list[list[dict[str, Any]]] = [[] for _ in setups]
         for _ in range(arguments.repeats):
-            for number, of_number in zip(arguments.workers, runs, strict=True):
-                of_number.append(measured(number, arguments))
+            for (server, number), of_setup in zip(setups, runs, strict=True):
+                of_setup.append(measured(server, number, arguments))
     rows = summed_up(runs)
     Console(width=160).print(table(rows))
     print(json.dumps({"measure": "workers", "costless": arguments.costless, "runs": runs}))

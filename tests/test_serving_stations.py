@@ -273,3 +273,5 @@ async def test_the_queue_is_as_long_and_as_wide_as_all_of_them() -> None:
     assert admission.characters_per_s == pytest.approx(150)
     admission.part(stands[1])
     assert admission._places == 16 + 112
+    admission.expect(stands[1], 900.0)  # a sentence of it that ended meanwhile finds out how fast
+    assert admission.characters_per_s == pytest.approx(100)

@@ -45,9 +45,13 @@ def kind_of(settings: Settings, kind: Kind) -> Application:
 
 
 def this_kind(settings: Settings) -> Application:
-    """Replicas as the plan for this machine has them."""
-    plan = Deployment.look(settings.model_copy(update={"workers": "1"})).plan
-    actor = {"num_cpus": plan.num_threads.value}
-    if plan.device_uuid:
+    """Replicas as the plan for this machine has them, were one alone on it."""
+    return kind_on(Deployment.look(settings.model_copy(update={"workers": "1"})), settings)
+
+
+def kind_on(here: Deployment, settings: Settings) -> Application:
+    """Replicas as the first plan `here` has them."""
+    actor = {"num_cpus": here.plan.num_threads.value}
+    if here.plan.device_uuid:
         actor = {"num_gpus": 1, "num_cpus": 1}
     return engines("Engine", settings, actor, MOST_REPLICAS)

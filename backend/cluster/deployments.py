@@ -161,6 +161,7 @@ def ingress(settings: Settings, *bound: Any) -> Any:
         .options(
             name="Ingress",
             num_replicas=1,
+            max_surge_percent=100,  # in an update the next one is there before this one ends
             max_ongoing_requests=_CALLS,
             graceful_shutdown_timeout_s=DRAIN_S,
             ray_actor_options={"num_cpus": 0},

@@ -14,7 +14,7 @@ from loguru import logger
 
 from backend.cluster.told import Described, Pressure, Report
 from backend.cluster.wire import asked, saying
-from backend.errors import EngineDown, EngineFailed, ShoalError
+from backend.errors import EngineDown, EngineFailed, ShoalError, SteppedDown
 from backend.hardware.deployment import Deployment
 from backend.logs import log_fault
 from backend.serving.demand import demand_of, voice_of
@@ -99,8 +99,10 @@ class Engine:
     # -- what it is asked -------------------------------------------------------------------------
 
     async def ask(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        """Speak, encode or decode; what the worker says to it, in blocks. Closing this before its
-        end gives it up in the worker."""
+        """Speak, encode or decode; what the worker says to it, in blocks, and how busy it is.
+
+        Closing this before its end gives it up in the worker.
+        """
         made, waiting = asyncio.Event(), list[FromWorker]()
 
         def say(said: FromWorker) -> None:
@@ -114,7 +116,7 @@ class Engine:
                 await made.wait()
                 made.clear()
                 if waiting:
-                    block = saying(*waiting)
+                    block = saying(self._lane.worker.load, *waiting)
                     waiting.clear()
                     yield block
                 elif task.done():
@@ -182,6 +184,8 @@ class Engine:
         request_id = request.request_id
         try:
             say(await self._work(request, say))
+        except SteppedDown as error:
+            say(Failed(request_id, error.code, str(error), error.step))
         except ShoalError as error:
             say(Failed(request_id, error.code, str(error)))
         except Exception as error:  # noqa: BLE001 - the boundary of a call: it is answered

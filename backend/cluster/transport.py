@@ -21,6 +21,7 @@ from backend.worker.messages import (
     EncodeVoice,
     Failed,
     FromWorker,
+    Load,
     Pcm,
     Speak,
     ToWorker,
@@ -165,7 +166,7 @@ class ReplicaTransport:
             try:
                 async for block in answer:
                     for each in said(block):
-                        is_over = not isinstance(each, Pcm)
+                        is_over = not isinstance(each, Pcm | Load)
                         if isinstance(each, Failed) and each.code in _DEATHS:
                             self._unable("restarting", each.message)
                         self._hear(each)

@@ -64,6 +64,18 @@ def plan_workers(
     return Workers((first,), ONE)
 
 
+def computing_cores(hardware: Hardware, plan: Plan) -> int:
+    """Cores that may compute: the CPUs that this process may run on, a container's quota and the
+    user's list of CPUs considered."""
+    cpu, cpus = hardware.cpu, plan.cpu_affinity
+    most = [usable_performance_cores(cpu)]
+    if cpu.quota_cpus is not None:
+        most.append(max(1, int(cpu.quota_cpus)))
+    if cpus.source == "user" and cpus.value:
+        most.append(len(cpus.value))
+    return min(most)
+
+
 @dataclass(frozen=True, slots=True)
 class _Several:
     """What may be planned beside the plan of the `first`."""
@@ -121,14 +133,8 @@ class _Several:
 
     @property
     def cores(self) -> int:
-        """That may compute: a container's quota and the user's list of CPUs considered."""
-        cpu, cpus = self.hardware.cpu, self.first.cpu_affinity
-        most = [usable_performance_cores(cpu)]
-        if cpu.quota_cpus is not None:
-            most.append(max(1, int(cpu.quota_cpus)))
-        if cpus.source == "user" and cpus.value:
-            most.append(len(cpus.value))
-        return min(most)
+        """That may compute."""
+        return computing_cores(self.hardware, self.first)
 
     def on_cpu(self) -> Workers:
         """One, or several that share cores and memory."""

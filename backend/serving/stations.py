@@ -42,9 +42,10 @@ class Stations:
         del self._terms[station]
 
     def expect(self, station: Station, characters_per_s: float) -> None:
-        """Something better is known of its speed than what was planned."""
-        was = self._terms[station]
-        self._terms[station] = _Terms(was.rows, was.most_rows, characters_per_s)
+        """Something better is known of its speed than what was planned; of one that has parted
+        meanwhile, nothing."""
+        if (was := self._terms.get(station)) is not None:
+            self._terms[station] = _Terms(was.rows, was.most_rows, characters_per_s)
 
     @property
     def planned_rows(self) -> int:

@@ -272,7 +272,7 @@ class WorkerClient:
         if listener is None or listener.last.done():
             return  # it has hung up
         if isinstance(message, Failed):
-            listener.fail(error_from_code(message.code, message.message))
+            listener.fail(error_from_code(message.code, message.message, message.step))
         elif not isinstance(message, Pcm):
             listener.last.set_result(message)
         elif listener.audio_bytes + len(message.samples) <= MAX_ANSWER_BYTES:

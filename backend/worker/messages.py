@@ -177,6 +177,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     request_id: str
     code: str
     message: str
+    step: str = ""
+    """Of the ladder of a replica that goes on with less memory, see `errors.SteppedDown`."""
 
 
 class Configured(msgspec.Struct, frozen=True, tag="configured"):

@@ -14,6 +14,7 @@ from tests.e2e.serving import Served, serving
 pytestmark = pytest.mark.timeout(400)  # Ray, and two workers that compile, on two cores
 TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep."
 LONG = f"{TEXT} " * 60
+SHORT = "Good morning."
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,22 @@ def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
     _until(served.url, lambda workers: not any(each["rows_at_work"] for each in workers))
 
 
+def test_two_hundred_streams_at_once_are_whole_or_refused(served: Served) -> None:
+    async def speak() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=served.url, timeout=240.0, limits=limits) as http:
+            told = {"text": SHORT, "seed": "5", "stream": "true", "response_format": "pcm"}
+            return await asyncio.gather(*(http.post("/tts", data=told) for _ in range(200)))
+
+    answers = asyncio.run(speak())
+    whole = {len(each.content) for each in answers if each.status_code == 200}
+    assert len(whole) == 1, "what begins, ends"
+    refused = [each for each in answers if each.status_code != 200]
+    assert len(refused) < 100
+    assert {each.status_code for each in refused} <= {503}
+    assert all(int(each.headers["Retry-After"]) > 0 for each in refused)
+
+
 def test_one_killed_under_twenty_requests_costs_nobody_an_answer(served: Served) -> None:
     async def speak() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=served.url, timeout=240.0) as http:
@@ -95,13 +112,43 @@ def _are_others(workers: list[dict[str, Any]], before: set[str]) -> bool:
     return len(now) == 2 and now != before
 
 
-def test_none_is_left_where_nobody_asks_and_the_next_request_has_one_started() -> None:
+def test_none_is_left_where_nobody_asks_and_two_come_to_those_who_do() -> None:
     with serving(
         "--cluster", SHOAL_WORKERS="auto", NUM_THREADS="1", SHOAL_UNLOAD_AFTER_S="2"
     ) as server:
         _until(server.url, lambda workers: workers[0]["state"] == "unloaded")
-        told = {"text": "Good morning.", "seed": "5"}
-        answer = httpx.post(f"{server.url}/tts", data=told, timeout=90.0)
-        assert answer.status_code == 200
-        assert float(answer.headers["X-Worker-Start-Ms"]) > 500.0, "a cold one says so"
+
+        async def speak() -> list[httpx.Response]:
+            answers, are_two = list[httpx.Response](), asyncio.Event()
+
+            async def listen(http: httpx.AsyncClient) -> None:
+                while not are_two.is_set():
+                    told = {"text": f"{TEXT} " * 4, "seed": "5", "long_text": "split"}
+                    answers.append(await http.post("/tts", data=told))
+
+            async with httpx.AsyncClient(base_url=server.url, timeout=240.0) as http:
+                listeners = [asyncio.create_task(listen(http)) for _ in range(12)]
+                await asyncio.to_thread(_until, server.url, _are_two_at_work)
+                are_two.set()
+                await asyncio.gather(*listeners)
+            return answers
+
+        answers = asyncio.run(speak())
+        assert {answer.status_code for answer in answers} == {200}
+        assert {len(answer.content) for answer in answers} == {len(answers[0].content)}
+        started_ms = [float(each.headers.get("X-Worker-Start-Ms", 0)) for each in answers]
+        assert max(started_ms) > 500.0, "a cold one says so"
         _until(server.url, lambda workers: workers[0]["state"] == "unloaded")
+
+
+def _are_two_at_work(workers: list[dict[str, Any]]) -> bool:
+    return len(workers) == 2 and all(each["rows_at_work"] for each in workers)
+
+
+def test_more_replicas_than_cores_are_refused_at_once() -> None:
+    told = r"SHOAL_WORKERS=99: .* Set SHOAL_WORKERS=\d+, or auto"
+    with (
+        pytest.raises(RuntimeError, match=told),
+        serving("--cluster", SHOAL_WORKERS="99", NUM_THREADS="1"),
+    ):
+        pass
