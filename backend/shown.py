@@ -4,7 +4,7 @@ from typing import Any
 
 from backend.core import MIB, Plan
 from backend.hardware.deployment import Deployment
-from backend.hardware.report import config_json, hardware_json, plan_json, workers_json
+from backend.hardware.report import config_json, hardware_json, plan_json
 from backend.monitoring.sample import WorkerNow
 from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
@@ -17,7 +17,7 @@ def machine_json(fleet: Fleet, deployment: Deployment) -> dict[str, Any]:
     return {
         "hardware_profile": hardware_json(lane.deployment.hardware),
         "selected_configuration": plan_json(lane.plan),
-        "workers": workers_json(deployment),
+        **fleet.planned(deployment),
         "running_configuration": {
             **config_json(lane.config),
             "way": lane.running_plan.way or None,

@@ -39,8 +39,9 @@ class LocalReplicas:
 
     async def start(self, **script: Any) -> str:
         """One more; its name."""
-        name = f"r{next(self._numbers)}"
-        engine = Engine(settings(**self._values), name, "node", command(**script))
+        number = next(self._numbers)
+        name, node = f"r{number}", f"n{number}"
+        engine = Engine(settings(**self._values), name, node, command(**script))
         await engine.start()
         self.engines[name], self._died[name] = engine, asyncio.Event()
         self._tell()

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_both_speak_and_are_shown_everywhere() -> None:
             assert {each["memory_ladder"]["level"] for each in status} == {0}
             text = (await http.get("/metrics/prometheus")).text
             for number in ("0", "1"):
-                where = f'device="cpu",node="node",replica="r{number}",worker="{number}"'
+                where = f'device="cpu",node="n{number}",replica="r{number}",worker="{number}"'
                 assert f"shoal_each_worker_up{{{where}}} 1.0" in text
             workers = (await http.get("/metrics")).json()["workers"]
             assert [(each["replica"], each["rows"]) for each in workers] == [("r0", 16), ("r1", 16)]
@@ -171,6 +172,46 @@ def test_caches_are_cleared_in_every_replica() -> None:
             answer = await http.post("/optimize-for-hardware")
             assert answer.status_code == 200, answer.text
             assert await fleet.clear_caches() >= 0
+
+    run(work())
+
+
+def test_hardware_tells_each_replica_and_each_of_their_machines() -> None:
+    async def work() -> None:
+        async with cluster({}, {}) as (http, replicas, fleet):
+            await until(lambda: len(fleet.lanes) == 2)
+            told = (await http.get("/hardware")).json()
+            each = told["workers"]["each"]
+            assert (told["workers"]["count"], [one["worker"] for one in each]) == (2, [0, 1])
+            assert [(one["replica"], one["node"]) for one in each] == [("r0", "n0"), ("r1", "n1")]
+            assert {one["device"] for one in each} == {"cpu"}
+            assert set(told["machines"]) == {"n0", "n1"}
+            assert told["machines"]["n1"]["cpu"] == told["hardware_profile"]["cpu"]
+            for name in ("r0", "r1"):
+                replicas.leave(name)
+                await replicas.kill(name)
+            await until(lambda: fleet.lead.worker.state.phase == "unloaded")
+            told = (await http.get("/hardware")).json()
+            assert (told["workers"]["count"], told["workers"]["each"]) == (0, [])
+            assert told["machines"] == {}
+
+    run(work())
+
+
+def test_what_would_be_done_on_the_ingress_machine_is_refused() -> None:
+    async def work() -> None:
+        async with cluster({}, {}) as (http, _, fleet):
+            await until(lambda: len(fleet.lanes) == 2)
+            answer = await http.post("/optimize-for-hardware?measure=true")
+            assert answer.status_code == 422
+            assert "run `shoal tune` on each of their machines" in answer.json()["detail"]
+            forced = {**TEXT, "force_cpu": "true"}
+            assert (await http.post("/tts", data=forced)).status_code == 200, "all are on CPUs"
+            lane = fleet.lanes[1]
+            lane.deployment = replace(lane.deployment, plan=replace(lane.plan, device_uuid="GPU-1"))
+            answer = await http.post("/tts", data=forced)
+            assert answer.status_code == 422
+            assert "have replicas on CPUs alone" in answer.json()["detail"]
 
     run(work())
 

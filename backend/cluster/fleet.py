@@ -13,6 +13,7 @@ from backend.cluster.told import Described, Pressure, Replicas
 from backend.core import EngineInfo
 from backend.errors import EngineDown
 from backend.hardware.deployment import Deployment
+from backend.hardware.report import hardware_json, worker_json
 from backend.logs import log_fault
 from backend.serving.fleet import Fleet
 from backend.serving.lane import Lane
@@ -34,6 +35,8 @@ class ClusterFleet(Fleet):
     `described` is any of them, `kinds` the ways to the replicas of each kind: those with a GPU and
     those without, say. `metrics` reads the cluster's own, as Prometheus text.
     """
+
+    is_here = False
 
     def __init__(
         self,
@@ -117,6 +120,23 @@ class ClusterFleet(Fleet):
         """The cluster's own."""
         return await self._metrics() if self._metrics else b""
 
+    def planned(self, deployment: Deployment) -> dict[str, Any]:
+        """The replicas that there are, each as its own machine has planned it, and the machines."""
+        there = [each for each in self._replicas() if each is not self._nobody]
+        return {
+            "workers": {
+                "count": len(there),
+                "reason": "replicas that there are now",
+                "source": "tier" if self._settings.worker_count is None else "user",
+                "each": [
+                    {"replica": each.replica, "kind": each.kind, "node": each.node}
+                    | worker_json(self._number[each], each.plan)
+                    for each in there
+                ],
+            },
+            "machines": {each.node: hardware_json(each.deployment.hardware) for each in there},
+        }
+
     def _status(self, lane: Lane) -> dict[str, Any]:
         assert isinstance(lane, ReplicaLane)
         told = super()._status(lane)
@@ -191,7 +211,7 @@ class ClusterFleet(Fleet):
 
     def _look(self) -> None:
         """Something is different: who waits may go on."""
-        lanes = [each for each in self.lanes if isinstance(each, ReplicaLane)]
+        lanes = self._replicas()
         for lane in lanes:
             shares = not lane.plan.device_uuid
             lane.beside = [
@@ -202,6 +222,9 @@ class ClusterFleet(Fleet):
             ]
         self._changed.set()
         self.admission.look()
+
+    def _replicas(self) -> list[ReplicaLane]:
+        return [each for each in self.lanes if isinstance(each, ReplicaLane)]
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name=name)

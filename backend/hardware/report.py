@@ -83,11 +83,14 @@ def workers_json(deployment: Deployment) -> dict[str, Any]:
         "count": deployment.workers.value,
         "reason": deployment.workers.reason,
         "source": deployment.workers.source,
-        "each": [
-            {"worker": number, "device_uuid": one.plan.device_uuid}
-            | {name: _plain(choice.value) for name, choice in _choices(one.plan).items()}
-            for number, one in enumerate(deployment.each())
-        ],
+        "each": [worker_json(number, one.plan) for number, one in enumerate(deployment.each())],
+    }
+
+
+def worker_json(number: int, plan: Plan) -> dict[str, Any]:
+    """What one of several workers was planned with."""
+    return {"worker": number, "device_uuid": plan.device_uuid} | {
+        name: _plain(choice.value) for name, choice in _choices(plan).items()
     }
 
 

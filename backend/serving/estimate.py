@@ -24,7 +24,8 @@ async def estimate_json(
         advice = f"Send at most {longest} characters." if longest else "Close other programs."
         answer |= {"status": "warning", "recommendation": advice}
     mends = _mends(request, outlook, demand, estimate, lane)
-    if not estimate.safe and lane.plan.device_uuid and await cpu_lane.fits(demand):
+    is_beside = lane.plan.device_uuid and intake.is_here
+    if not estimate.safe and is_beside and await cpu_lane.fits(demand):
         mends["force_cpu"] = True
     told = [{"field": field, "value": value} for field, value in mends.items()]
     return answer | outlook.figures() | {"mends": told}

@@ -11,6 +11,7 @@ from backend.core import MIB, EngineInfo
 from backend.errors import EngineDown, ShoalError
 from backend.hardware.deployment import Deployment
 from backend.hardware.pressure import RunningConfig
+from backend.hardware.report import workers_json
 from backend.serving.admission import Admission
 from backend.serving.foresight import Foresight
 from backend.serving.lane import Lane
@@ -29,6 +30,9 @@ class Fleet:
     Each has a worker, memory, a ladder and heat of its own. Raises `NotEnoughMemory` where one of
     the workers would not fit what is free now.
     """
+
+    is_here = True
+    """Its workers are on this machine: another may be started beside them, and measured."""
 
     def __init__(
         self,
@@ -190,6 +194,10 @@ class Fleet:
     async def metrics(self) -> bytes:
         """What Prometheus is told of what the workers run on, where that tells of itself."""
         return b""
+
+    def planned(self, deployment: Deployment) -> dict[str, Any]:
+        """How many workers there are and with what: `workers` of `GET /hardware`."""
+        return {"workers": workers_json(deployment)}
 
     def status(self) -> list[dict[str, Any]]:
         """How each worker is: `workers` of `GET /system-status`."""

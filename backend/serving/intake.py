@@ -17,7 +17,7 @@ from backend.core import (
     TextLimit,
     VoicePrompt,
 )
-from backend.errors import BlankText
+from backend.errors import BadField, BlankText
 from backend.hardware.memory import Demand
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH
 from backend.learning.case import Foreseen
@@ -62,6 +62,11 @@ class Intake:
         self._backlog = Backlog(settings.max_unread_mb * MIB)
         self._texts = FairThread("texts")
         """Reads the texts of all requests: the longest takes a second."""
+
+    @property
+    def is_here(self) -> bool:
+        """A worker on the CPU may be started here, beside those on a GPU."""
+        return self._fleet.is_here
 
     def close(self) -> None:
         """Read no more texts."""
@@ -208,9 +213,14 @@ class Intake:
 
     @asynccontextmanager
     async def _fleet_for(self, request: SpeechRequest, deadline_s: float) -> AsyncIterator[Fleet]:
-        if not (request.force_cpu and self._fleet.lead.plan.device_uuid):
+        if not (request.force_cpu and any(lane.plan.device_uuid for lane in self._fleet.lanes)):
             yield self._fleet
             return
+        if not self._fleet.is_here:
+            raise BadField(
+                "force_cpu: this server speaks through replicas of a cluster, some with a GPU, and "
+                "starts no worker beside them; leave it out, or have replicas on CPUs alone."
+            )
         async with AsyncExitStack() as stack:
             yield await _in_time(stack.enter_async_context(self._cpu_lane.use()), deadline_s)
 

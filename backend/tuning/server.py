@@ -6,7 +6,7 @@ from typing import Any
 from loguru import logger
 
 from backend.core import Plan
-from backend.errors import ShoalError
+from backend.errors import BadField, ShoalError
 from backend.hardware.detect import read_memory
 from backend.logs import log_fault
 from backend.serving.fleet import Fleet
@@ -37,8 +37,14 @@ class BackgroundTuning:
     def start(self) -> dict[str, Any]:
         """Begin, unless it goes on already; where it stands.
 
-        Raises `EngineDown` while the worker is not ready, and what `Tuning` raises.
+        Raises `EngineDown` while the worker is not ready, `BadField` where the workers are on other
+        machines, and what `Tuning` raises.
         """
+        if not self._fleet.is_here:
+            raise BadField(
+                "measure: this server speaks through replicas of a cluster, which measure nothing "
+                "for it; run `shoal tune` on each of their machines, and start them again."
+            )
         self._fleet.lead.worker.loaded()
         if self._task is None or self._task.done():
             deployment = self._fleet.lead.deployment
