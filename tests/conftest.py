@@ -1,6 +1,5 @@
 """For all tests."""
 
-import os
 import signal
 from typing import Any
 
@@ -45,12 +44,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(_FIRST))
 
     items.sort(key=rank)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means here: tests wait for processes and clients half of the time."""
-    return (os.cpu_count() or 2) * 3 // 2
 
 
 @pytest.hookimpl(optionalhook=True)
