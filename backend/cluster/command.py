@@ -26,7 +26,10 @@ APPLICATION = "shoal"
 @contextmanager
 def cluster_app(settings: Settings) -> Iterator[FastAPI]:
     """The app in front of replicas, of the Ray cluster that RAY_ADDRESS names or else of one that
-    is started here, on 127.0.0.1 alone, and ended with it.
+    is started here, and ended with it.
+
+    Ray's processes know each other by 127.0.0.1, but listen on every address of the machine (seen
+    of Ray 2.60), and ask whoever comes for Ray's token.
 
     On a cluster whose replicas speak for another server already they are replaced, one after the
     other, and speak for both from then on; they end with the last server that is there.
