@@ -170,12 +170,15 @@ class SmartBackend:
         an unknown voice, a queue that is full. `on_queued` is told what is known of a text that is
         there as soon as it is in the queue.
         """
+        span = self.monitoring.arrive(request.trace_parent)
+        # What other processes make of it is a part of it; without a span of ours, nobody asks.
+        request = replace(request, trace_parent=span.trace_parent if span else "")
         start = SynthesisStart(
             request.request_id,
             self.lane.running_plan,
             len(request.text),
             language=request.language,
-            trace_parent=request.trace_parent,
+            span=span,
         )
         observed, is_admitted = Observed(), False
         try:

@@ -68,7 +68,7 @@ class Script:
     """The name of each message received is added to this file."""
     spoken_file: str = ""
     """Of each `Speak` a JSON object is added: text, seed, transcripts and hexadecimal codes of its
-    references."""
+    references, and the span that it belongs to."""
     start_s: float = 0.0
     pause_s: float = 0.05
     """Between the pieces of a slow text."""
@@ -275,6 +275,7 @@ def take(message: Speak) -> None:
     seed = message.sampling.seed
     voices = [(voice.transcript, voice.codes.codes.hex()) for voice in message.references]
     line = {"text": message.text, "seed": seed, "references": voices}
+    line["trace_parent"] = message.trace_parent
     note(SCRIPT.spoken_file, json.dumps(line))
     is_first_seed = _first_seeds.setdefault(message.text, seed) == seed
     threading.Thread(target=speak, args=(message, is_first_seed), daemon=True).start()

@@ -14,7 +14,7 @@ from loguru import logger
 
 from backend.cluster.told import Described, Pressure, Report
 from backend.cluster.wire import asked, saying
-from backend.errors import EngineDown, EngineFailed, ShoalError, SteppedDown
+from backend.errors import Aborted, EngineDown, EngineFailed, ShoalError, SteppedDown
 from backend.hardware.deployment import Deployment
 from backend.logs import log_fault
 from backend.serving.demand import demand_of, voice_of
@@ -23,6 +23,8 @@ from backend.serving.lane import Lane
 from backend.serving.slots import Work
 from backend.serving.tasks import end
 from backend.settings import Settings
+from backend.spans import open_spans
+from backend.worker.asked_span import begin
 from backend.worker.messages import (
     Asked,
     ClearCaches,
@@ -72,6 +74,7 @@ class Engine:
         for level, line in self._deployment.plan.log_lines:
             logger.log(level, "{}", line)
         self._fleet = Fleet(settings, self._deployment, command)
+        self._spans = open_spans()
         self._pressure, self._pressed_s = Pressure(0, 0.0), -math.inf
 
     async def start(self) -> None:
@@ -85,6 +88,8 @@ class Engine:
     async def close(self) -> None:
         """End the worker."""
         await self._fleet.close()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     def check_health(self) -> None:
         """Raise where it will never speak again."""
@@ -181,6 +186,23 @@ class Engine:
     async def _answer(self, message: bytes, say: Say) -> None:
         request = asked(message)
         assert isinstance(request, Asked)
+        request_id = request.request_id
+        if self._spans is None or not request.trace_parent:
+            await self._answer_to(request, say)
+            return
+        request, span = begin(self._spans, request, "replica", self._replica)
+
+        def traced(message: FromWorker) -> None:
+            span.tell(message)
+            say(message)
+
+        try:
+            await self._answer_to(request, traced)
+        except asyncio.CancelledError:
+            span.tell(Failed(request_id, Aborted.code, "It was given up."))
+            raise
+
+    async def _answer_to(self, request: Asked, say: Say) -> None:
         request_id = request.request_id
         try:
             say(await self._work(request, say))

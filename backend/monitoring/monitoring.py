@@ -22,8 +22,9 @@ from backend.monitoring.retention import Retention
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample, WorkerNow
 from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synthesis_row
-from backend.monitoring.tracing import RequestSpan, Tracing, open_tracing
+from backend.monitoring.tracing import RequestSpan, Tracing
 from backend.nvml import Card, WatchedCard
+from backend.spans import checked, open_spans
 
 _START_S = 1.0
 """A disk that does not answer holds the start up for so long."""
@@ -67,7 +68,7 @@ class Monitoring:
         self._hardware_specs, self._statuses = hardware_specs, statuses
         self._tracing = tracing
         self._metrics, self._aggregates = Metrics(), Aggregates()
-        self._running: dict[Synthesis, RequestSpan | None] = {}
+        self._running: set[Synthesis] = set()
         self._queue_depth = 0
         self._worker: dict[str, Any] = {"ready": False, "restarts": 0, "memory_mb": 0.0}
         self._workers: Sequence[WorkerNow] = ()
@@ -77,7 +78,8 @@ class Monitoring:
 
     async def __aenter__(self) -> Self:
         await self._monitor.open()
-        self._tracing = self._tracing or open_tracing()
+        if self._tracing is None and (spans := open_spans()) is not None:
+            self._tracing = Tracing(spans)
         if self._csv is not None:
             self._csv.start(self._hardware_specs)
             await self.written(_START_S)  # what machine it is can be read from the beginning
@@ -102,6 +104,11 @@ class Monitoring:
         """Where the CSV files are; None where nothing is logged."""
         return self._directory
 
+    def arrive(self, trace_parent: str) -> RequestSpan | None:
+        """The span of a request that is there now, where somebody asks for spans; of its client
+        that is the header `traceparent`."""
+        return self._tracing.arrive(checked(trace_parent)) if self._tracing else None
+
     def begin(self, start: SynthesisStart, observed: Observed | None = None) -> Synthesis:
         """`start` was admitted; every sample from now on is its own too, until it ends.
 
@@ -110,7 +117,9 @@ class Monitoring:
         observed = observed or Observed()
         synthesis = Synthesis(start, observed, self._ended, self._statuses)
         observed.beside = len(self._running)
-        self._running[synthesis] = self._span(start)
+        self._running.add(synthesis)
+        if start.span is not None:
+            start.span.admit(time.time(), start.queue_s)
         for other in self._running:
             other.observed.beside = max(other.observed.beside, observed.beside)
         self._monitor.watch(observed)
@@ -128,7 +137,7 @@ class Monitoring:
         client had left."""
         status = self._statuses.get(code) if is_answered else None
         ending = Ending("refused", 0.0, status, code, message)
-        self._report(start, ending, Observed(), self._span(start))
+        self._report(start, ending, Observed())
 
     def set_queue_depth(self, waiting: int) -> None:
         """How many requests wait for admission."""
@@ -185,11 +194,8 @@ class Monitoring:
         """Every metric as Prometheus reads it, and the content type of that."""
         return self._metrics.text(), CONTENT_TYPE
 
-    def _span(self, start: SynthesisStart) -> RequestSpan | None:
-        return self._tracing.begin(start, time.time()) if self._tracing else None
-
     def _ended(self, synthesis: Synthesis, ending: Ending) -> None:
-        span = self._running.pop(synthesis)
+        self._running.remove(synthesis)
         self._metrics.in_flight.set(len(self._running))
         self._monitor.release(synthesis.observed)
         if ending.stats is not None:
@@ -197,17 +203,15 @@ class Monitoring:
         if synthesis.observed.gpu_util_source != "none":
             peak_pct = synthesis.peak_gpu_util_pct
             logger.info("Peak GPU utilization during synthesis: {:.1f}%", peak_pct)
-        self._report(synthesis.start, ending, synthesis.observed, span)
+        self._report(synthesis.start, ending, synthesis.observed)
 
-    def _report(
-        self, start: SynthesisStart, ending: Ending, observed: Observed, span: RequestSpan | None
-    ) -> None:
+    def _report(self, start: SynthesisStart, ending: Ending, observed: Observed) -> None:
         at_s = time.time()
         row = synthesis_row(start, ending, observed, at_s)
         self._metrics.add(row)
         self._aggregates.add(row)
-        if span is not None:
-            span.end(row, at_s)
+        if start.span is not None:
+            start.span.end(row, at_s)
         if self._csv is not None:
             self._csv.append(row)
 

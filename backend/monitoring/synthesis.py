@@ -13,6 +13,7 @@ from backend.errors import Aborted, ShoalError
 from backend.learning.case import Foreseen
 from backend.monitoring.rows import SynthesisRow, timestamp
 from backend.monitoring.sample import Observed
+from backend.monitoring.tracing import RequestSpan
 
 Outcome = Literal["success", "failed", "refused", "aborted"]
 OUTCOMES: tuple[Outcome, ...] = ("success", "failed", "refused", "aborted")
@@ -41,8 +42,7 @@ class SynthesisStart:
     """Engine and checkpoint, as in `X-Engine`."""
     device: str | None = None
     """Where this request is computed, if not where the plan says."""
-    trace_parent: str = ""
-    """The client's W3C `traceparent` header."""
+    span: RequestSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)

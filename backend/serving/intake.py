@@ -246,7 +246,7 @@ class Intake:
     async def _recorded(
         self, request: SpeechRequest, admitted: AdmittedRequest, info: EngineInfo
     ) -> tuple[VoicePrompt, ...]:
-        encoding = encoder(admitted, request.request_id, info)
+        encoding = encoder(admitted, request.request_id, info, request.trace_parent)
         return tuple(
             [
                 await self._references.recorded(reference, info, encoding)

@@ -18,11 +18,13 @@ WORKERS = 2
 """How many workers may die under a recording: it may be what kills them, and those beside it."""
 
 
-def encoder(admitted: AdmittedRequest, request_id: str, info: EngineInfo) -> Encode:
+def encoder(
+    admitted: AdmittedRequest, request_id: str, info: EngineInfo, trace_parent: str = ""
+) -> Encode:
     """What encodes recordings for the request that was `admitted`."""
 
     async def encode(audio: bytes) -> ReferenceCodes:
-        message = EncodeVoice(request_id, audio)
+        message = EncodeVoice(request_id, audio, trace_parent)
         demand = demand_of(message, info)
         return await _by_one(admitted, demand, lambda speaker: speaker.encode(message))
 

@@ -337,6 +337,7 @@ class SpeechSession:
             sampling=self._request.sampling,
             references=prompts,
             return_codes=is_chance,
+            trace_parent=self._request.trace_parent,
         )
         running = RunningSentence(
             *(sentence, speak, self._seed, index),

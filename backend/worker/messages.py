@@ -85,6 +85,8 @@ class Speak(msgspec.Struct, frozen=True, tag="speak"):
     references: tuple[VoicePrompt, ...] = ()
     return_codes: bool = False
     """`Done` brings the codes that were spoken, so that what follows can be said in that voice."""
+    trace_parent: str = ""
+    """Of the span that it belongs to, as W3C writes it."""
 
 
 class EncodeVoice(msgspec.Struct, frozen=True, tag="encode_voice"):
@@ -92,6 +94,8 @@ class EncodeVoice(msgspec.Struct, frozen=True, tag="encode_voice"):
 
     request_id: str
     audio: bytes
+    trace_parent: str = ""
+    """Of the span that it belongs to, as W3C writes it."""
 
 
 class DecodeCodes(msgspec.Struct, frozen=True, tag="decode_codes"):
@@ -102,6 +106,8 @@ class DecodeCodes(msgspec.Struct, frozen=True, tag="decode_codes"):
 
     request_id: str
     codes: ReferenceCodes
+    trace_parent: str = ""
+    """Of the span that it belongs to, as W3C writes it."""
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):

@@ -21,8 +21,11 @@ from loguru import logger
 from backend.core import MIB, EngineInfo
 from backend.errors import BadCheckpoint, BadField, BadSetting, ShoalError
 from backend.logs import log_fault, log_to_stderr
+from backend.spans import open_spans
+from backend.worker.asked_span import WorkerSpans
 from backend.worker.messages import (
     BEAT_S,
+    Asked,
     Beat,
     Failed,
     FromWorker,
@@ -41,6 +44,8 @@ heard later, where the server is behind."""
 PIPE_BYTES = MIB
 """Held by the pipe itself where the system lets it: a piece of every row. By default it is 64 KiB,
 and the server wakes for each."""
+SPANS_S = 1.0
+"""The last spans get so long to reach the collector: the server waits for the worker's end."""
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTING, EXIT_BAD_CHECKPOINT, EXIT_BAD_MESSAGE = range(5)
 
 
@@ -143,9 +148,11 @@ class Outbox:
 class Reader(threading.Thread):
     """Delivers the messages of a pipe, so that the computing thread never waits for it."""
 
-    def __init__(self, pipe: BinaryIO, deliver: Deliver, send: Send) -> None:
+    def __init__(
+        self, pipe: BinaryIO, deliver: Deliver, send: Send, spans: WorkerSpans | None = None
+    ) -> None:
         super().__init__(name="messages in", daemon=True)
-        self._pipe, self._deliver, self._send = pipe, deliver, send
+        self._pipe, self._deliver, self._send, self._spans = pipe, deliver, send, spans
         self.exit_code = EXIT_OK
 
     def run(self) -> None:
@@ -171,6 +178,8 @@ class Reader(threading.Thread):
             if request_id := _request_id(body):
                 self._send(Failed(request_id, BadField.code, f"not a valid message: {error}"))
             return True
+        if self._spans is not None and isinstance(message, Asked):
+            self._spans.hear(message)
         self._deliver(message)
         return not isinstance(message, Shutdown)
 
@@ -194,25 +203,45 @@ def run_worker(start: Start, arguments: Sequence[str] | None = None) -> int:
     """Serve until stdin ends; the exit code. Messages alone go to stdout, the log to stderr."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then tells us
     outbox = Outbox(_take_stdout())
-    try:
-        return _run(start, outbox.send, arguments)
-    finally:
-        outbox.flush()
-
-
-def _run(start: Start, send: Send, arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True, help="WorkerConfig as JSON")
     argument = parser.parse_args(arguments).config
     try:
-        worker = start(_configured(argument), send)
+        return _run(start, outbox.send, argument)
+    finally:
+        outbox.flush()
+
+
+def _run(start: Start, send: Send, argument: str) -> int:
+    try:
+        config = _configured(argument)
+        opened = open_spans()
+        if opened is None:
+            return _serve(start, config, send, None)
+        spans = WorkerSpans(opened)
+        try:
+            return _serve(start, config, _traced(send, spans), spans)
+        finally:
+            opened.close(SPANS_S)
     except ShoalError as error:
         logger.error("Cannot start: {}", error)
         send(Failed("", error.code, str(error)))
         return EXIT_BAD_CHECKPOINT if isinstance(error, BadCheckpoint) else EXIT_BAD_SETTING
+
+
+def _traced(send: Send, spans: WorkerSpans) -> Send:
+    def say(*messages: FromWorker) -> None:
+        spans.say(*messages)
+        send(*messages)
+
+    return say
+
+
+def _serve(start: Start, config: WorkerConfig, send: Send, spans: WorkerSpans | None) -> int:
+    worker = start(config, send)
     send(Ready(worker.info, beats=True))
     Heart(worker.beat, send).start()
-    reader = Reader(sys.stdin.buffer, worker.deliver, send)
+    reader = Reader(sys.stdin.buffer, worker.deliver, send, spans)
     reader.start()
     try:
         worker.run()
