@@ -32,7 +32,7 @@ from backend.core import (
     SamplingParams,
     SpeechRequest,
 )
-from backend.errors import BadField, BadReference, ShoalError
+from backend.errors import BadField, BadReference
 from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_page, show
 from backend.fish_worker.install import add_engine, list_engines, remove_engine
 from backend.hardware.deployment import Deployment
@@ -41,8 +41,10 @@ from backend.languages import language_code
 from backend.listening import listen, local_url
 from backend.logs import LogBudget, log_to_stderr
 from backend.report.page import write_report
+from backend.server_status import ask, status_table, which
 from backend.settings import Settings, load_settings
 from backend.smart_backend import SmartBackend
+from backend.terminal import fail, one_line_errors, stderr
 from backend.tuning.terminal import tune_here
 
 app = typer.Typer(
@@ -51,7 +53,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_stderr = Console(stderr=True)
 _DEFAULTS = SamplingParams()
 _START_ATTEMPTS = 1
 """A command does not wait for a worker that failed to start: the second try would fail as well."""
@@ -64,19 +65,6 @@ OpensBrowser = Annotated[
     bool,
     typer.Option("--open/--no-open", help="Open the page in a browser, where one can be seen."),
 ]
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except ShoalError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    _stderr.print(f"shoal: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 def _log(level: str, bytes_per_minute: int = 0) -> None:
@@ -98,7 +86,7 @@ def serve(
 ) -> None:
     """Serve over HTTP until stopped."""
     with ExitStack() as stack:
-        with _one_line_errors():
+        with one_line_errors():
             settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)
             refuse_open(settings)
             listener = stack.enter_context(listen(settings.host, settings.port))
@@ -149,7 +137,7 @@ def say(
     device: Device = None,
 ) -> None:
     """Speak into a file, without a server."""
-    with _one_line_errors():
+    with one_line_errors():
         sampling = SamplingParams(temperature, top_p, repetition_penalty, seed)
         _check_sampling(sampling)
         output = AudioOutput(_format_of(out), speed=speed)
@@ -170,7 +158,7 @@ def say(
         try:
             asyncio.run(_say(settings, request, out, output))
         except KeyboardInterrupt:
-            _fail("stopped")
+            fail("stopped")
 
 
 def _check_sampling(sampling: SamplingParams) -> None:
@@ -198,7 +186,7 @@ def _format_of(out: Path) -> AudioFormat:
 
 async def _say(settings: Settings, request: SpeechRequest, out: Path, output: AudioOutput) -> None:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("loading")
         async with SmartBackend(settings, start_attempts=_START_ATTEMPTS) as backend:
             await backend.ready()
@@ -215,7 +203,7 @@ async def _say(settings: Settings, request: SpeechRequest, out: Path, output: Au
             total_s = time.perf_counter() - started_s
     audio_s = session.stats.audio_s / output.speed
     for warning in session.stats.warnings:
-        _stderr.print(f"shoal: {warning}", style="yellow", markup=False, highlight=False)
+        stderr.print(f"shoal: {warning}", style="yellow", markup=False, highlight=False)
     rtf = f", RTF {total_s / audio_s:.2f}" if audio_s else ""
     typer.echo(f"{out}: {audio_s:.2f} s of speech in {total_s:.2f} s{rtf}")
 
@@ -227,7 +215,7 @@ def _writable(out: Path) -> Iterator[BinaryIO]:
         with out.open("wb") as file:
             yield file
     except OSError as error:
-        _fail(f"{out} cannot be written: {error.strerror}")
+        fail(f"{out} cannot be written: {error.strerror}")
 
 
 @app.command()
@@ -238,7 +226,7 @@ def plan(
 ) -> None:
     """Say what was chosen for this machine, and why. Loads nothing."""
     logger.remove()
-    with _one_line_errors():
+    with one_line_errors():
         deployment = Deployment.look(load_settings(model_dir=model_dir, device=device))
     if as_json:
         described = {
@@ -251,7 +239,25 @@ def plan(
     of = (deployment.plan, deployment.hardware, deployment.shape, deployment.workers)
     Console().print(plan_table(*of))
     for level, line in deployment.plan.log_lines:
-        _stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
+        stderr.print(line, style="yellow" if level == "WARNING" else None, markup=False)
+
+
+@app.command()
+def status(
+    url: Annotated[str | None, typer.Argument(help="Of a server; else API_URL, or ours.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds to wait.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how a server is, with its workers or replicas. The exit code is 0 when it is ready."""
+    with one_line_errors():
+        settings = load_settings()
+        ours = local_url(settings.host, settings.port), first_key(settings.api_keys)
+        told = ask(*which(url, *ours), timeout)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        Console().print(status_table(told))
+    raise typer.Exit(0 if told["ready"] else 1)
 
 
 @app.command()
@@ -271,20 +277,20 @@ def bench(
     """Measure this machine: frames a second, codec, first audio, memory. The last line is JSON."""
     logger.remove()
     if demo and checkpoint is not None:
-        _fail("name --checkpoint or --demo, not both")
+        fail("name --checkpoint or --demo, not both")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with _one_line_errors(), Progress(*columns, console=_stderr, transient=True) as progress:
+    with one_line_errors(), Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("starting")
 
         def tell(line: str) -> None:
             progress.update(task, description=escape(line))
-            if not _stderr.is_terminal:
+            if not stderr.is_terminal:
                 typer.echo(line, err=True)
 
         try:
             found = run_bench(Asked(checkpoint, demo, device, upstream, quick), tell)
         except KeyboardInterrupt:
-            _fail("stopped")
+            fail("stopped")
     if not as_json:
         Console().print(found.table())
     typer.echo(found.line())
@@ -299,14 +305,14 @@ def tune(
 ) -> None:
     """Measure what this machine is fastest with; plans then go by it."""
     logger.remove()
-    with _one_line_errors():
+    with one_line_errors():
         settings = load_settings(model_dir=model_dir, device=device)
         try:
-            is_chosen = tune_here(settings, seconds, as_json, _stderr)
+            is_chosen = tune_here(settings, seconds, as_json, stderr)
         except KeyboardInterrupt:
-            _fail("stopped; what was chosen before stays")
+            fail("stopped; what was chosen before stays")
     if not is_chosen:
-        _fail("nothing was kept")
+        fail("nothing was kept")
 
 
 @app.command()
@@ -315,7 +321,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to.")] = None,
 ) -> None:
     """Draw the CSV files of a server as one HTML page and its pictures."""
-    with _one_line_errors():
+    with one_line_errors():
         written = write_report(directory, out)
     typer.echo(written.page)
 
@@ -351,7 +357,7 @@ def ui_streamlit(
 def _show(
     face: Face, host: str | None, port: int | None, api_url: str | None, opens_browser: bool
 ) -> NoReturn:
-    with _one_line_errors():
+    with one_line_errors():
         page = make_page(face, host, port, api_environment(api_url), opens_browser)
     _log("INFO")
     raise typer.Exit(show(page))
@@ -365,7 +371,7 @@ EngineArgument = Annotated[str, typer.Argument(help="fish-speech")]
 @engine_app.command("add")
 def engine_add(name: EngineArgument) -> None:
     """Install an engine; ENGINE=<name> then speaks through it."""
-    with _one_line_errors():
+    with one_line_errors():
         found = add_engine(name, load_settings().data_dir, typer.echo)
     typer.echo(f"{found.name} is ready in {found.folder}: ENGINE={found.name} shoal serve")
 
@@ -373,7 +379,7 @@ def engine_add(name: EngineArgument) -> None:
 @engine_app.command("list")
 def engine_list() -> None:
     """Say which engines there are, and how they are."""
-    with _one_line_errors():
+    with one_line_errors():
         for found in list_engines(load_settings().data_dir):
             size = f"{found.size_bytes / 2**20:.0f} MiB" if found.size_bytes else ""
             typer.echo(f"{found.name}: {found.state}  {found.package}  {size}  {found.folder}")
@@ -382,7 +388,7 @@ def engine_list() -> None:
 @engine_app.command("remove")
 def engine_remove(name: EngineArgument) -> None:
     """Delete an engine's environment."""
-    with _one_line_errors():
+    with one_line_errors():
         was_there = remove_engine(name, load_settings().data_dir)
     typer.echo(f"{name} is removed." if was_there else f"{name} was not there.")
 

@@ -143,6 +143,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connections": {"core", "errors", "settings", "listening", "faces", "api.arrival"},
     "listening": {"errors"},
     "tether": set(),
+    "terminal": {"errors"},
+    "server_status": {"errors", "listening", "logs"},
     "faces": {"errors", "listening"},
     "app": {
         "core",
@@ -164,6 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
         *("api.guard", "bench.command", "tuning.terminal"),
         *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
+        *("server_status", "terminal"),
     },
     "ui": set(),
 }
