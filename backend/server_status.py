@@ -148,7 +148,7 @@ def status_table(told: Answer) -> RenderableType:
     for name in ("rows busy", "memory", "restarts"):
         workers.add_column(name, justify="right")
     for each in told["workers"]:
-        who = (each["replica"], each["node"]) if is_cluster else (each["worker"],)
+        who = (each["replica"], each["node"][:12]) if is_cluster else (each["worker"],)
         cells = (*who, each["device"], _state(each), _plan_shown(each["plan"]))
         figures = (f"{each['speaking']}/{each['rows']}", _memory(each), each["restarts"])
         workers.add_row(*(Text(tame(str(cell))) for cell in (*cells, *figures)))

@@ -51,6 +51,9 @@ def test_it_speaks_streams_and_says_who_is_there(served: Served) -> None:
         metrics = http.get("/metrics/prometheus").text
         up = re.findall(r'shoal_each_worker_up{device="cpu",.*,worker="(\d)"} 1.0', metrics)
         assert sorted(up) == ["0", "1"]
+        assert 'shoal_ray_nodes{metrics="told"} 1' in metrics
+        assert "\nray_serve_" in metrics, "what Ray tells is in the same scrape"
+        assert len(http.get("/hardware").json()["machines"]) == 1
 
 
 def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
