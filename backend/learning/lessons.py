@@ -16,6 +16,8 @@ MAX_LESSONS = 2000
 """The newest that are learned from: what a machine was a long time ago says little."""
 PEAKS_BEGIN_ANEW = sys.platform == "linux"
 """Elsewhere a process tells the most it ever took, which says nothing of one request."""
+_LEAST_S = 1e-4
+"""The least that the log can say of seconds."""
 _LAST_BYTES = 4 << 20
 """Of each file of the log, what is read."""
 
@@ -89,7 +91,7 @@ def _lesson(row: dict[str, str]) -> Lesson | None:
             num_threads=int(row["num_threads"]),
         )
         formula = Formula(
-            seconds=_within(row["formula_s"], 1e-3, 1e6),
+            seconds=_within(row["formula_s"], _LEAST_S, 1e6),
             frames=_within(row["formula_frames"], 1, 1e7),
             memory_mb=_within(row["formula_memory_mb"], 1, 1e7),
         )
@@ -97,7 +99,7 @@ def _lesson(row: dict[str, str]) -> Lesson | None:
         frames = _within(row["generated_tokens"], 0, 1e7) - ends
         took: dict[Target, float] = {"frames": frames}
         if row["beside"] == "0":
-            took["seconds"] = _within(row["total_duration_s"], 1e-3, 1e6)
+            took["seconds"] = _within(row["total_duration_s"], _LEAST_S, 1e6)
             if PEAKS_BEGIN_ANEW or row["device"].startswith("cuda"):
                 took["memory"] = _within(row["worker_peak_memory_mb"], 1, 1e7)
     except (KeyError, ValueError):
