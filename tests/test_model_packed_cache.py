@@ -1,7 +1,7 @@
 """Keys and values in few bits: what is kept of them, and that kernels and torch write the same."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from backend.core import Quantization
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.native import NativeWay
-from backend.model.config import KV_BUCKET, TransformerConfig
+from backend.model.config import KEY_BITS, KV_BUCKET, VALUE_BITS, TransformerConfig
 from backend.model.kv_cache import KVCache
 from backend.model.packed_cache import PackedCache, cache_of
 from tests.engines import GREEDY
@@ -19,7 +19,6 @@ from tests.kernels_in_c import native_pool, packed
 SHAPE = TransformerConfig(
     dim=32, n_layer=2, n_head=6, n_local_heads=2, head_dim=48, intermediate_size=64
 )
-Bits = Literal[6, 8]
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +27,9 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def written(key_bits: Bits, *lengths: int) -> tuple[PackedCache, list[Tensor]]:
+def written(*lengths: int) -> tuple[PackedCache, list[Tensor]]:
     """Rows that were written in pieces of those lengths, and keys and values [2, KV, T, D]."""
-    cache, wrote = PackedCache(SHAPE, key_bits, 2), []
+    cache, wrote = PackedCache(SHAPE, 2), []
     for slot in range(2):
         cache.open(slot, 1)
         x = torch.randn(2, 2, sum(lengths), SHAPE.head_dim) * torch.rand(2, 2, sum(lengths), 1)
@@ -41,12 +40,13 @@ def written(key_bits: Bits, *lengths: int) -> tuple[PackedCache, list[Tensor]]:
     return cache, wrote
 
 
-@pytest.mark.parametrize("key_bits", [6, 8])
 @pytest.mark.parametrize("lengths", [(5, 1, 1, 60, 1, 100, 3), (1,), (16, 16), (200, 1)])
-def test_each_element_is_at_most_half_a_step_off(key_bits: Bits, lengths: tuple[int, ...]) -> None:
-    cache, wrote = written(key_bits, *lengths)
+def test_each_element_is_at_most_half_a_step_off(lengths: tuple[int, ...]) -> None:
+    cache, wrote = written(*lengths)
     for slot in range(2):
-        for x, found, bits in zip(wrote[slot], cache.past(1, slot), (key_bits, 6), strict=True):
+        for x, found, bits in zip(
+            wrote[slot], cache.past(1, slot), (KEY_BITS, VALUE_BITS), strict=True
+        ):
             assert found.shape == x.shape
             steps = x.abs().amax(-1, keepdim=True) / ((1 << bits - 1) - (bits == 8))
             # Of six bits the one that lacks a step is a whole one off at most.
@@ -54,18 +54,16 @@ def test_each_element_is_at_most_half_a_step_off(key_bits: Bits, lengths: tuple[
             assert (found - x).abs().mean() < 0.3 * steps.mean()
 
 
-@pytest.mark.parametrize("key_bits", [6, 8])
-def test_it_holds_what_the_geometry_says_and_less_than_16_bits_do(key_bits: Bits) -> None:
-    cache = PackedCache(SHAPE, key_bits, 2)
+def test_it_holds_what_the_geometry_says_and_less_than_16_bits_do() -> None:
+    cache = PackedCache(SHAPE, 2)
     cache.open(0, 100)
     assert cache.allocated_bytes == cache.geometry.row_bytes(cache.capacity(0))
     plain = KVCache(SHAPE, torch.bfloat16, torch.device("cpu"))
     assert cache.geometry.position_bytes < 0.6 * plain.geometry.position_bytes
 
 
-@pytest.mark.parametrize("key_bits", [6, 8])
-def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it(key_bits: Bits) -> None:
-    cache, _ = written(key_bits, 40)
+def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it() -> None:
+    cache, _ = written(40)
     wanted = [x[:, :21].clone() for x in cache.past(1, 0)]
     kept = cache.snapshot(0, 21)
     assert kept.nbytes == cache.geometry.row_bytes(32)
@@ -81,7 +79,7 @@ def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it(key_bits: Bi
 
 
 def test_what_is_no_number_makes_none_of_its_own_position_only() -> None:
-    cache, _ = written(8, 20)
+    cache, _ = written(20)
     cache.extend([0])
     sick = torch.ones(2, 1, SHAPE.head_dim)
     sick[0, 0, 3] = torch.nan
@@ -93,10 +91,9 @@ def test_what_is_no_number_makes_none_of_its_own_position_only() -> None:
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8", "int4"])
-def test_a_packed_model_has_keys_of_as_many_bits_as_its_layers(quantization: Quantization) -> None:
+def test_keys_and_values_are_packed_where_the_layers_are(quantization: Quantization) -> None:
     cache = cache_of(packed(quantization).model, 1)
-    bits = cache.key_bits if isinstance(cache, PackedCache) else 32
-    assert bits == {"none": 32, "int8": 8, "int4": 6}[quantization]
+    assert isinstance(cache, PackedCache) == (quantization != "none")
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])

@@ -269,9 +269,10 @@ def _bits(model: DualAR) -> dict[str, int]:
     return {name: bits for name, bits in held.items() if bits <= 8}
 
 
-def _wanted_bits(slow: int) -> dict[str, int]:
+def _wanted_bits(slow: int, last: int | None = None) -> dict[str, int]:
     return {
-        **{f"layers.{layer}.{name}": slow for layer in range(2) for name in MATRICES},
+        **{f"layers.0.{name}": slow for name in MATRICES},
+        **{f"layers.1.{name}": last or slow for name in MATRICES},
         **{f"fast_layers.{layer}.{name}": 8 for layer in range(2) for name in MATRICES},
         "fast_output": 8,
         "head": 8,
@@ -285,9 +286,9 @@ def test_what_is_quantized_and_what_is_not(folder: Path) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_the_native_kernels_have_six_bits_for_int4(folder: Path) -> None:
+def test_the_native_kernels_have_six_bits_for_int4_and_eight_in_the_last_layers(folder: Path) -> None:
     checkpoint = load_checkpoint(folder, quantization="int4", pool=native_pool())
-    assert _bits(checkpoint.model) == _wanted_bits(6)
+    assert _bits(checkpoint.model) == _wanted_bits(6, last=8)
     (note,) = checkpoint.quantization_notes
     assert "six bits" in note
     eight = load_checkpoint(folder, quantization="int8", pool=native_pool())

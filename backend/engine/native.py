@@ -11,7 +11,7 @@ from backend.engine.frame import State
 from backend.engine.slots import WINDOW
 from backend.model.config import TransformerConfig
 from backend.model.layers import Block, RMSNorm, rope_table
-from backend.model.packed import KIND_OF, KINDS, PackedLinear
+from backend.model.packed import KINDS, PackedLinear
 from backend.model.packed_cache import PackedCache
 from backend.native import structs
 from backend.native.pool import NativePool
@@ -135,7 +135,7 @@ class NativeWay:
         model, slots = self._state.model, self._state.slots
         config, kind = model.config, KINDS[model.embeddings.weight.dtype]
         cache = self._state.cache
-        cache_kind = KIND_OF[cache.key_bits] if isinstance(cache, PackedCache) else kind
+        cache_kind = structs.I8 if isinstance(cache, PackedCache) else kind
         head, fast_head = self._heads()
         project_in = model.fast_project_in
         books = config.num_codebooks

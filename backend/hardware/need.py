@@ -161,7 +161,8 @@ class CheckpointShape:
         head = (model.codebook_size + 1, model.slow.dim)
         if quantization == "none":
             return total + math.prod(head) * element
-        slow = model.slow.matrices * model.slow.n_layer
+        layer, layers = model.slow.matrices, model.slow.n_layer
+        slow = layer * layers
         fast = model.fast.matrices * model.fast.n_layer
         fast += ((model.codebook_size, model.fast.dim),)
         total -= sum(rows * columns for rows, columns in slow + fast) * element
@@ -170,7 +171,9 @@ class CheckpointShape:
         if quantization == "int8":
             return total + sum(_int8_bytes(*shape) for shape in slow)
         if device == "cpu" and self.has_kernels:
-            return total + sum(_six_bit_bytes(*shape) for shape in slow)
+            fine = model.slow.fine_layers
+            total += fine * sum(_int8_bytes(*shape) for shape in layer)
+            return total + (layers - fine) * sum(_six_bit_bytes(*shape) for shape in layer)
         multiple = _PACKED_ROWS.get(device.partition(":")[0], 1)
         return total + sum(_int4_bytes(*shape, multiple) for shape in slow)
 
@@ -263,7 +266,7 @@ class CheckpointShape:
     ) -> CacheGeometry:
         """Of rows of keys and values, which kernels of our own read in few bits."""
         if device == "cpu" and quantization != "none" and self.has_kernels:
-            return CacheGeometry.packed(self.model.slow, 8 if quantization == "int8" else 6)
+            return CacheGeometry.packed(self.model.slow)
         return CacheGeometry.of(self.model.slow, element_bytes)
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:
@@ -338,7 +341,7 @@ def _int8_bytes(rows: int, columns: int) -> int:
 
 
 def _six_bit_bytes(rows: int, columns: int) -> int:
-    """What int4 is where the kernels in C multiply: six bits a weight and a scale for each row."""
+    """What most of int4 is where the kernels in C multiply: six bits a weight, a scale a row."""
     return rows * (columns * 6 // 8 + 2 * _SCALE_BYTES)
 
 

@@ -253,7 +253,7 @@ def _filled(
     def make(name: str) -> list[str]:
         part, made = model.get_submodule(name), [name]
         fill_(part, name, weights, device, dtype)
-        bits = held_in(name, quantization, is_packed=pool is not None)
+        bits = held_in(name, quantization, model.config.slow, is_packed=pool is not None)
         if pool is not None:
             if name != "output":  # of which the legal rows are packed, as the head
                 pack_linears_(model, name, pool, bits)

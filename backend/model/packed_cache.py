@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor
 
-from backend.model.config import STEP_BYTES, VALUE_BITS, CacheGeometry, TransformerConfig
+from backend.model.config import (
+    KEY_BITS,
+    STEP_BYTES,
+    VALUE_BITS,
+    CacheGeometry,
+    TransformerConfig,
+)
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
 from backend.model.packed import PackedLinear, laid_out_for_kernels, laid_out_plainly
@@ -21,22 +27,20 @@ class PackedCache(KVCache):
     together = TILE
 
     def __init__(
-        self, config: TransformerConfig, key_bits: int, slots: int = 1, *, has_spare: bool = False
+        self, config: TransformerConfig, slots: int = 1, *, has_spare: bool = False
     ) -> None:
-        """Keys are held in 8 or 6 bits, values in 6."""
         super().__init__(config, torch.uint8, torch.device("cpu"), slots, has_spare=has_spare)
-        self.key_bits = key_bits
 
     @property
     def geometry(self) -> CacheGeometry:
         """What rows take."""
-        return CacheGeometry.packed(self._config, self.key_bits)
+        return CacheGeometry.packed(self._config)
 
     def past(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
         """Keys and values [KV, length, D] of one layer and row: float32, and a copy."""
         row = self._rows[slot]
         keys, values = (each[layer] for each in self._views(row.held, row.length))
-        k = self._opened(keys, self.key_bits, are_keys=True)
+        k = self._opened(keys, KEY_BITS, are_keys=True)
         v = self._opened(values, VALUE_BITS, are_keys=False)
         return k[:, : row.length], v[:, : row.length]
 
@@ -45,7 +49,7 @@ class PackedCache(KVCache):
         row = self._rows[slot]
         keys, values = (each[layer] for each in self._views(row.held, row.length))
         begin = row.length - k.shape[1]
-        self._write(keys, k.float(), begin, self.key_bits, are_keys=True)
+        self._write(keys, k.float(), begin, KEY_BITS, are_keys=True)
         self._write(values, v.float(), begin, VALUE_BITS, are_keys=False)
 
     def _opened(self, held: Tensor, bits: int, *, are_keys: bool) -> Tensor:
@@ -80,7 +84,7 @@ class PackedCache(KVCache):
     def _views(self, held: Tensor, positions: int) -> tuple[Tensor, ...]:
         """Keys and values, [layers, KV, blocks, bytes] each, of the blocks of those positions."""
         key, value = (
-            self._config.head_dim * bits // 8 + STEP_BYTES for bits in (self.key_bits, VALUE_BITS)
+            self._config.head_dim * bits // 8 + STEP_BYTES for bits in (KEY_BITS, VALUE_BITS)
         )
         end = held.shape[-1] * key // (key + value)
         return tuple(
@@ -108,7 +112,6 @@ def cache_of(model: DualAR, slots: int, *, has_spare: bool = False) -> KVCache:
     """An empty one for rows of `model`: of packed integers where its slow layers are."""
     config, weight = model.config.slow, model.embeddings.weight
     linears = [each for each in model.layers.modules() if isinstance(each, PackedLinear)]
-    bits = min((linear.bits for linear in linears), default=32)
-    if bits > 8:
+    if min((linear.bits for linear in linears), default=32) > 8:
         return KVCache(config, weight.dtype, weight.device, slots, has_spare=has_spare)
-    return PackedCache(config, bits, slots, has_spare=has_spare)
+    return PackedCache(config, slots, has_spare=has_spare)

@@ -26,7 +26,7 @@ from backend.model.packed import PackedLinear
 from backend.model.quantize import held_in, linears, replace_
 from backend.native.pool import NativePool
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of the file, and of packed matrices: another number where either changes."""
 LEAST_PARAMETERS = 100_000_000
 """A smaller transformer is packed in less than a second."""
@@ -143,7 +143,7 @@ def _fill(model: DualAR, path: Path, quantization: Quantization, pool: NativePoo
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for name, linear in list(linears(model, "")):
-        bits = held_in(name, quantization, is_packed=True)
+        bits = held_in(name, quantization, model.config.slow, is_packed=True)
         replace_(model, name, _packed(tensors, name, linear, bits, pool))
     head = nn.Linear(model.config.slow.dim, model.config.codebook_size + 1, device="meta")
     model.head = _packed(tensors, "head", head, 8, pool)

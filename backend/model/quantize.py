@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.core import Quantization
+from backend.model.config import TransformerConfig
 from backend.model.dual_ar import DualAR
 
 Bits = Literal[4, 6, 8]
@@ -289,19 +290,24 @@ def linears(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Linear]]:
             yield inner, child
 
 
-def held_in(name: str, quantization: Quantization, *, is_packed: bool = False) -> Bits | None:
-    """In how many bits the matrices of the part of a DualAR of that name are held; None is in full.
+def held_in(
+    name: str, quantization: Quantization, slow: TransformerConfig, *, is_packed: bool = False
+) -> Bits | None:
+    """In how many bits the matrices of the part of that name are held; None is in full.
 
     Of int4 only the slow layers are in less than 8: the fast ones and the heads are few weights,
     and fewer bits are heard there first. Where the native kernels multiply, those layers have six
-    bits, because with four too many codes are others (`benchmarks.quantization_quality`). Torch has
-    kernels for four and for eight only.
+    bits, because with four too many codes are others, and the last of them eight, where six cost
+    most (`benchmarks.quantization_quality`). Torch has kernels for four and for eight only.
     """
     if quantization == "none" or not name.startswith(("layers.", "fast_layers.", "fast_output")):
         return None
     if quantization == "int8" or not name.startswith("layers."):
         return 8
-    return 6 if is_packed else 4
+    if not is_packed:
+        return 4
+    index = int(name.split(".")[1])
+    return 8 if index >= slow.n_layer - slow.fine_layers else 6
 
 
 def quantize_linears_(model: DualAR, name: str, bits: Bits) -> None:
@@ -321,8 +327,8 @@ def notes(model: DualAR, quantization: Quantization) -> Iterator[str]:
     """What is not as `quantization` promises, one sentence each."""
     if any(getattr(module, "bits", None) == 6 for module in model.layers.modules()):
         yield (
-            "int4 is held in six bits a weight here: with four, 6 % of the most probable codes are "
-            "others, with six 2 % (MDs/BENCHMARKS.md)."
+            "int4 is held in six bits a weight here: with four, 9 % of the most probable codes are "
+            "others, with six 2.5 % (MDs/BENCHMARKS.md)."
         )
     slow = [m for m in model.layers.modules() if isinstance(m, QuantizedLinear)]
     wider = [linear for linear in slow if quantization == "int4" and linear.bits == 8]

@@ -13,7 +13,7 @@ INLINE Floats load_kind(const uint8_t *from, int64_t i, int32_t kind) {
 }
 
 /* Keys and values in few bits lie TILE positions together, first all of the keys of a head, then all of its values.
-   Keys are tiles of I8 or I6 whose outputs are positions. Values are in six bits: for each element, the sixteen
+   Keys are tiles of I8 whose outputs are positions. Values are in six bits: for each element, the sixteen
    positions as the sixteen inputs of a tile of I6. At the end are the TILE positions' scales in float32. */
 static int64_t block_bytes(int32_t size, int32_t kind) { return TILE * ((int64_t)size * (kind == I8 ? 8 : 6) / 8 + 4); }
 
@@ -33,7 +33,7 @@ static Past past_of(const Stack *stack, const Span *span, int32_t layer, int32_t
         uint8_t *keys = span->past + ((int64_t)layer * 2 * stack->key_heads + head) * bytes;
         return (Past){keys, keys + stack->key_heads * bytes};
     }
-    const int64_t blocks = span->capacity / TILE, keys_bytes = blocks * block_bytes(size, kind);
+    const int64_t blocks = span->capacity / TILE, keys_bytes = blocks * block_bytes(size, I8);
     const int64_t bytes = keys_bytes + blocks * block_bytes(size, I6);
     uint8_t *keys = span->past + ((int64_t)layer * stack->key_heads + head) * bytes;
     return (Past){keys, keys + keys_bytes};
@@ -71,14 +71,11 @@ static float round_head(const float *head, int32_t size, int32_t kind, uint8_t *
 }
 
 static void store_key(uint8_t *keys, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
-    const int32_t size = stack->head_dim, kind = stack->cache_kind, bytes = 4 * TILE;
-    const float scale = round_head(head, size, kind, room);
-    uint8_t *block = keys + position / TILE * block_bytes(size, kind), *lane = block + 4 * (position % TILE);
-    if (kind == I8)
-        for (int32_t i = 0; i < size; i += 4) memcpy(lane + i / 4 * bytes, room + i, 4);
-    else
-        for (int32_t i = 0; i < size; i++) place_six(lane + i / 16 * 3 * bytes, bytes, i % 16, room[i]);
-    memcpy(block + block_bytes(size, kind) - bytes + 4 * (position % TILE), &scale, 4);
+    const int32_t size = stack->head_dim, bytes = 4 * TILE;
+    const float scale = round_head(head, size, I8, room);
+    uint8_t *block = keys + position / TILE * block_bytes(size, I8), *lane = block + 4 * (position % TILE);
+    for (int32_t i = 0; i < size; i += 4) memcpy(lane + i / 4 * bytes, room + i, 4);
+    memcpy(block + block_bytes(size, I8) - bytes + 4 * (position % TILE), &scale, 4);
 }
 
 static void store_value(uint8_t *values, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
@@ -289,7 +286,6 @@ static void attend_some(const Query *queries, int32_t count, Past past, int32_t 
         CASES(F32, attend_floats);
         CASES(BF16, attend_floats);
         CASES(I8, attend_integers);
-        CASES(I6, attend_integers);
     }
 }
 

@@ -36,7 +36,7 @@ typedef struct {
     const Layer *layers;
     const float *rope; /* [positions, head_dim / 2, 2]: cosine and sine */
     int32_t layer_count, dim, heads, key_heads, head_dim, hidden;
-    int32_t cache_kind; /* F32, BF16, or I8 or I6 as `attention.c` tells */
+    int32_t cache_kind; /* F32, BF16, or I8: then as `attention.c` tells */
     float eps;
 } Stack;
 

@@ -6,6 +6,7 @@ in weights and in bytes is computed here too, and how long rows of keys and valu
 """
 
 from backend.model.config.cache import (
+    KEY_BITS,
     KV_BUCKET,
     STEP_BYTES,
     VALUE_BITS,
@@ -37,6 +38,7 @@ from backend.model.config.transformer import (
 __all__ = [
     "DECODE_FRAMES",
     "ENCODE_FRAMES",
+    "KEY_BITS",
     "KV_BUCKET",
     "MODEL_TYPES",
     "NATIVE_FRAMES",

@@ -13,8 +13,8 @@ from backend.model.config.transformer import TransformerConfig
 KV_BUCKET = 64
 """A row's capacity is a multiple of this many positions."""
 
-VALUE_BITS = 6
-"""Of an element of a value, where keys and values are packed."""
+KEY_BITS, VALUE_BITS = 8, 6
+"""Of an element of a key and of a value, where they are packed."""
 STEP_BYTES = 4
 """Of the size of the steps that a head's key or value is then rounded to."""
 
@@ -66,10 +66,10 @@ class CacheGeometry:
         return cls(slow.kv_bytes_per_position(element_bytes))
 
     @classmethod
-    def packed(cls, slow: TransformerConfig, key_bits: int) -> Self:
-        """The same where a CPU's kernels read a key in so many bits, a value in `VALUE_BITS`, and
-        of each the size of its steps."""
-        head = slow.head_dim * (key_bits + VALUE_BITS) // 8 + 2 * STEP_BYTES
+    def packed(cls, slow: TransformerConfig) -> Self:
+        """The same where a CPU's kernels read them in `KEY_BITS` and `VALUE_BITS`, and of each the
+        size of its steps."""
+        head = slow.head_dim * (KEY_BITS + VALUE_BITS) // 8 + 2 * STEP_BYTES
         return cls(slow.n_layer * slow.n_local_heads * head)
 
     def row_bytes(self, capacity: int) -> int:

@@ -53,6 +53,11 @@ class TransformerConfig:
             (self.dim, self.intermediate_size),
         )
 
+    @property
+    def fine_layers(self) -> int:
+        """The last blocks, which int4 holds in 8 bits where a CPU's kernels multiply."""
+        return -(-self.n_layer // 4)
+
     def kv_bytes_per_position(self, element_bytes: int) -> int:
         """Bytes of keys and values one position adds over all layers."""
         return 2 * self.n_layer * self.n_local_heads * self.head_dim * element_bytes
