@@ -6,6 +6,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -142,14 +143,14 @@ def _plan(planned: Mapping[str, Any]) -> Answer:
 def status_table(told: Answer) -> RenderableType:
     """`told` by `ask`, for a terminal."""
     is_cluster = any(each.get("replica") for each in told["workers"])
-    workers = Table()
+    workers = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in (*(("replica", "node") if is_cluster else ("worker",)), "device", "state", "plan"):
-        workers.add_column(name, overflow="fold")
-    for name in ("rows busy", "memory", "restarts"):
+        workers.add_column(name, no_wrap=name != "plan")
+    for name in ("rows", "memory, MB", "restarts"):
         workers.add_column(name, justify="right")
     for each in told["workers"]:
-        who = (each["replica"], each["node"][:12]) if is_cluster else (each["worker"],)
-        cells = (*who, each["device"], _state(each), _plan_shown(each["plan"]))
+        who = (each["replica"], each["node"][:8]) if is_cluster else (each["worker"],)
+        cells = (*who, each["device"], each["state"], _plan_shown(each["plan"]))
         figures = (f"{each['speaking']}/{each['rows']}", _memory(each), each["restarts"])
         workers.add_row(*(Text(tame(str(cell))) for cell in (*cells, *figures)))
     color = "green" if told["ready"] else "red"
@@ -157,20 +158,32 @@ def status_table(told: Answer) -> RenderableType:
         f"{told['url']}: ",
         ("ready" if told["ready"] else "not ready", color),
         "" if told["state"] == "ready" else f" ({tame(_state(told))})",
-        tame(f", Shoal {told['version']}, {told['engine'] or 'no engine'}, {told['checkpoint']}"),
     )
     return Group(head, workers, *(Text(tame(line)) for line in _lines(told)))
 
 
 def _lines(told: Answer) -> list[str]:
     queue, memory, requests = told["queue"], told["memory"], told["requests"]
+    since = timedelta(seconds=round(requests["uptime_s"]))
+    reasons = [
+        f"{each.get('replica') or 'worker ' + str(each['worker'])}: {_state(each)}"
+        for each in told["workers"]
+        if each["reason"] and each["reason"] != told["reason"]
+    ]
+    speaks = [f"Shoal {told['version']}", f"checkpoint {told['checkpoint']}"]
+    if told["engine"]:
+        speaks.append(f"engine {told['engine']}")
     lines = [
+        *reasons,
+        f"serves: {', '.join(speaks)}",
         f"queue: {queue['speaking']} spoken, {queue['waiting']} waiting, "
         f"{queue['characters_ahead']:,} characters ahead at {queue['characters_per_s']:,} a second",
         f"memory: {memory['memory_percent']:g} % of {memory['memory_total_mb']:,} MB taken",
         f"rates: {_rates(told['rates'])}",
-        f"requests: {requests['requests']:,} in {requests['uptime_s']:,.0f} s{_recent(told)}",
+        f"requests: {requests['requests']:,} since the start {since} ago",
     ]
+    if recent := _recent(told):
+        lines.append(f"speed: {recent}")
     if told["recommended_action"] != "OK":
         lines.append(f"do: {told['recommended_action']}")
     return lines
@@ -191,9 +204,9 @@ def _plan_shown(plan: Mapping[str, Any]) -> str:
 
 
 def _memory(worker: Mapping[str, Any]) -> str:
-    taken = f"{worker['memory_mb']:,.0f} MB"
+    taken = f"{worker['memory_mb']:,.0f}"
     if worker.get("gpu_memory_total_mb"):
-        return f"{taken} of {worker['gpu_memory_total_mb']:,}"
+        return f"{taken}/{worker['gpu_memory_total_mb']:,}"
     return taken
 
 
@@ -211,4 +224,4 @@ def _recent(told: Answer) -> str:
         figures = told["recent"].get(name) or {}
         if figures.get("p50") is not None:
             parts.append(f"{says} p50 {figures['p50']:.3g}{unit}, p95 {figures['p95']:.3g}{unit}")
-    return "".join(f"; {part}" for part in parts)
+    return "; ".join(parts)

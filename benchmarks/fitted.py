@@ -48,7 +48,12 @@ def alone(runs: Sequence[Run]) -> list[Run]:
 
 
 def share_of_core(run: Run) -> float:
-    """That each worker had of the one in which it computes: all of it, unless others wanted it."""
+    """That each worker had of the one in which it computes: all of it, unless others wanted it.
+
+    What a GPU computes does not wait for a core of its own.
+    """
+    if any(device.startswith("cuda") for device in run.get("devices", ())):
+        return 1.0
     return min(1.0, float(run["worker_cpu_pct"]) / 100 / int(run["workers"]))
 
 

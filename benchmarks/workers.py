@@ -70,6 +70,7 @@ def measured(server: str, number: int, arguments: argparse.Namespace) -> dict[st
         if arguments.record:
             rows = arguments.rows or arguments.clients[0]
             setup = {"clients": arguments.clients[0], "rows": rows, "seconds": arguments.seconds}
+            setup["cores"] = psutil.cpu_count()  # machine_cpu_pct counts all of them
             keep(arguments.record, {**run, **setup, "answers": listed(told, rates)})
         return run
 

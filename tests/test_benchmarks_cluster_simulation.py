@@ -109,6 +109,31 @@ def test_an_h100_is_what_was_measured(asking: int, frames_per_s: int, first_ms: 
     assert heard["first_audio_p50_ms"] == pytest.approx(first_ms, rel=0.3)
 
 
+def on_gpus(clients: int, workers: int = 1) -> Run:
+    """As `benchmarks.workers --record` on a machine of 32 cores, of which others take four: workers
+    wait for their GPUs for a third of the time."""
+    figures = Figures(step_s=0.001, row_step_s=0.0001, rows=64, first_frames=3.0)
+    ours = {"worker_cpu_pct": 65.0 * workers, "machine_cpu_pct": 65.0 * workers + 406.0}
+    run = run_of(figures, clients, workers, rows=64)
+    return {**run, **ours, "devices": [f"cuda:{n}" for n in range(workers)], "cores": 32}
+
+
+def test_workers_on_gpus_are_checked_as_others_are() -> None:
+    found, host = fitted([on_gpus(clients) for clients in (4, 16, 64)])
+    assert found.row_step_s == pytest.approx(0.0001, rel=0.05)
+    run = on_gpus(64, workers=2)
+    assert share_of_core(run) >= LEAST_SHARE
+    spoken = simulated(run, found, host.serving_s, cores=2.0)  # it says that it had more
+    assert len(spoken) == pytest.approx(len(run["answers"]), rel=WITHIN)
+
+
+def test_more_cores_than_there_are_cannot_be_taken() -> None:
+    run = on_gpus(4)
+    del run["cores"]
+    with pytest.raises(SystemExit, match=r"4\.0 cores .* machine of 2: --cores"):
+        simulated(run, Figures(0.001, 0.0001, rows=64), 0.0, cores=2.0)
+
+
 def test_twice_the_replicas_speak_to_twice_the_listeners_and_a_few_more() -> None:
     kind = replace(KINDS["cpu"], figures=Figures(0.005, 0.002, rows=8, first_frames=3))
     one, _ = most_listeners(kind, 1, first_ms=500, seconds=200)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from backend.native.codec import FILTER, CodecKernels, wide_kernels
 from backend.native.compiler import CannotCompile, compile_library, find_compiler
 from backend.settings import SHIPPED_VOICE_DIR
 from tests.kernels_in_c import NARROWER
+from tests.monitored import logged
 from tests.tiny import TINY_CODEC, tiny_checkpoint
 
 PROJECTED = {"post": dataclasses.replace(TINY_CODEC["post"], dim=48, n_head=3)}
@@ -232,6 +234,25 @@ def test_codes_of_a_recording_are_those_of_the_whole_codec(
         list(stored.encoding_stages())
 
 
+def test_torch_encodes_where_kernels_cannot_be_compiled_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_checkpoint(tmp_path / "checkpoint")
+    checkpoint, library = in_parts(folder), compile_library(tmp_path / "library")
+    stored = checkpoint.stored_codec
+    assert stored is not None
+    read_decoder_(stored, library)
+    monkeypatch.setenv("CC", f"{sys.executable} -c exit('error:disk-full')")
+    audio = torch.randn(4000, generator=torch.Generator().manual_seed(1)).numpy()
+    wanted = encode_reference(load_checkpoint(folder).codec, audio)
+    with logged("WARNING") as lines:
+        for _ in range(2):
+            found = encode_reference(checkpoint.codec, audio, stages=stored.encoding_stages())
+            assert torch.equal(found, wanted)
+    (told,) = lines
+    assert "encoded slowly" in told and "disk-full" in told
+
+
 def test_no_stage_is_in_memory_beside_another(tmp_path: Path, library: Path) -> None:
     layers = {"pre": dataclasses.replace(TINY_CODEC["pre"], n_layer=3)}
     checkpoint = in_parts(tiny_checkpoint(tmp_path, codec=layers))
@@ -279,7 +300,9 @@ def test_where_rounding_can_be_heard_the_kernels_compute_in_float32(
     assert snr_of(wanted, checkpoint.codec.decode(some_codes())) > 90
 
 
-@pytest.mark.parametrize("why", ["no compiler", "can be heard", "slower", "unknown shape"])
+@pytest.mark.parametrize(
+    "why", ["no compiler", "can be heard", "a full disk", "slower", "unknown shape"]
+)
 def test_without_kernels_that_are_better_torch_decodes(
     tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
@@ -287,8 +310,10 @@ def test_without_kernels_that_are_better_torch_decodes(
     checkpoint = in_parts(folder)
     stored = checkpoint.stored_codec
     assert stored is not None
-    if why == "can be heard":
+    if why in ("can be heard", "a full disk"):
         monkeypatch.setattr(cpu_way, "LEAST_SNR_DB", 1000.0)
+    if why == "a full disk":  # the kernels in float32 are compiled only now
+        monkeypatch.setenv("CC", "false")
     if why == "slower":
         clock = iter(range(1000))
         made = NativeDecoder.forward

@@ -242,6 +242,24 @@ def test_commands_exist(name: str) -> None:
     assert set(named) <= known
 
 
+MODULE_RUN = re.compile(r"python -m ((?:backend|benchmarks|training|ui)\.[\w.]+)([^`#|;)]*)")
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "LOG.md"])
+def test_modules_that_are_run_have_the_options_that_are_named(name: str) -> None:
+    """The log keeps commands as they were. What is no fenced line goes on in the next one."""
+    text = text_of(name)
+    lines = "\n".join(FENCE.findall(text)).replace("\\\n", " ").splitlines()
+    for found in (run for part in (*lines, prose_of(name)) for run in MODULE_RUN.finditer(part)):
+        file = ROOT / f"{found[1].rstrip('.').replace('.', '/')}.py"
+        assert file.exists(), f"{name} runs {found[1]}"
+        source = file.read_text("utf-8")
+        for option in re.findall(r"--[a-z][a-z-]*", found[2]):
+            # As it is declared, or as a key of a table of them.
+            declared = f'"{option}"', f'"{option.removeprefix("--")}": '
+            assert any(each in source for each in declared), f"{name} runs {found[1]} {option}"
+
+
 @pytest.mark.parametrize("version", CHANGELOG)
 def test_every_entry_of_the_changelog_has_its_row(version: str) -> None:
     (found,) = (each for each in tables("IMPLEMENTATION_SUMMARY.md") if each.heading == version)

@@ -202,6 +202,12 @@ def test_a_compiler_that_fails_is_told(command: list[str], says: str, tmp_path: 
         compile_library(tmp_path, command)
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotCompile, match="cannot be kept in"):
+        compile_library(tmp_path / "file" / "compiled")
+
+
 def test_which_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "ccache gcc")
     assert find_compiler() == ["ccache", "gcc"]

@@ -56,7 +56,7 @@ def test_a_server_that_is_ready_is_shown_with_its_workers() -> None:
             assert told["requests"]["requests"] == 1 and told["queue"]["waiting"] == 0
             shown = table.stdout
             for words in (
-                *(": ready, Shoal 0.1.0", "rows busy", "0/16", "1 thread"),
+                *(": ready\n", "serves: Shoal 0.1.0", "memory, MB", "0/16", "1 thread"),
                 *("60 a minute for each client, counted here", "RTF p50", "% of"),
             ):
                 assert words in shown, shown
@@ -164,8 +164,8 @@ def test_where_nobody_answers_is_told_in_one_line(monkeypatch: pytest.MonkeyPatc
 
 def test_replicas_of_a_cluster_are_shown_by_name_and_node() -> None:
     each = {
-        **{"worker": 0, "replica": "r0", "node": "n0", "device": "cuda:0", "state": "ready"},
-        **{"reason": "", "speaking": 3, "rows": 128, "memory_mb": 2048.4, "restarts": 1},
+        **{"worker": 0, "replica": "r0", "node": "n0", "device": "cuda:0", "state": "silent"},
+        **{"reason": "it hangs", "speaking": 3, "rows": 128, "memory_mb": 2048.4, "restarts": 1},
         **{"gpu_memory_total_mb": 80_000, "plan": {}},
     }
     told: dict[str, Any] = {
@@ -178,5 +178,46 @@ def test_replicas_of_a_cluster_are_shown_by_name_and_node() -> None:
     }
     shown = io.StringIO()
     Console(width=150, file=shown).print(status_table(told))
-    for words in ("replica", "n0", "3/128", "2,048 MB of 80,000", "it is down", "do: Wait"):
+    for words in (
+        "replica",
+        "n0",
+        "3/128",
+        "2,048/80,000",
+        "it is down",
+        "do: Wait",
+        "r0: silent: it hangs",
+    ):
         assert words in shown.getvalue(), shown.getvalue()
+
+
+def test_eighty_columns_are_enough() -> None:
+    """Of a reason, too, which no column of the table is wide enough for."""
+    each = {
+        **{"worker": 0, "device": "cuda:0", "state": "ready", "speaking": 12, "rows": 128},
+        **{"reason": "the worker was killed: memory ran short", "memory_mb": 12345.6},
+        **{"restarts": 10, "gpu_memory_total_mb": 81_920},
+        **{"plan": {"precision": "bf16", "quantization": "none", "num_threads": 1}},
+    }
+    told: dict[str, Any] = {
+        **{"url": "http://127.0.0.1:8000", "ready": False, "state": "restarting", "version": "1"},
+        **{"reason": "memory ran short", "engine": None, "checkpoint": "s1-mini"},
+        **{"workers": [each, each | {"worker": 1, "reason": ""}], "rates": None},
+        "queue": {"speaking": 12, "waiting": 3, "characters_ahead": 912, "characters_per_s": 308.7},
+        "memory": {"memory_percent": 95.5, "memory_total_mb": 524_288},
+        "requests": {"requests": 123_456, "uptime_s": 3 * 86_400.0 + 61},
+        "recent": {name: {"p50": 0.1031, "p95": 0.1212} for name in ("rtf", "first_audio_s")},
+        "recommended_action": "OK",
+    }
+    shown = io.StringIO()
+    Console(width=80, file=shown).print(status_table(told))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    rows = [line for line in lines if line.startswith(("0 ", "1 "))]
+    assert [row.split("  ")[0] for row in rows] == ["0", "1"]
+    assert all("bf16, 1 thread" in row and row.endswith("10") for row in rows), lines
+    for line in (
+        "worker 0: ready: the worker was killed: memory ran short",
+        "requests: 123,456 since the start 3 days, 0:01:01 ago",
+        "speed: RTF p50 0.103, p95 0.121; first audio p50 0.103 s, p95 0.121 s",
+        "queue: 12 spoken, 3 waiting, 912 characters ahead at 308.7 a second",
+    ):
+        assert line in lines, lines

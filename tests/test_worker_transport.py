@@ -9,7 +9,7 @@ from backend.core import EngineInfo
 from backend.errors import EngineDown, WorkerKilled
 from backend.worker.client import Patience, WorkerClient
 from backend.worker.messages import Abort, Done, FromWorker, Pcm, Speak, ToWorker
-from backend.worker.transport import Ear, WorkerState
+from backend.worker.transport import Ear, WorkerState, loaded
 from tests.monitored import stats
 from tests.scripted import speak
 from tests.test_serving_session import info
@@ -37,12 +37,7 @@ class Loopback:
         self.state, self.info = WorkerState("ready"), info()
 
     async def ready(self) -> EngineInfo:
-        return self.loaded()
-
-    def loaded(self) -> EngineInfo:
-        if self.info is None:
-            raise EngineDown(f"The worker is {self.state.phase}: {self.state.reason}.")
-        return self.info
+        return loaded(self)
 
     async def restart(self, reason: str) -> None:
         self.die(reason)

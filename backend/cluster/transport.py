@@ -26,7 +26,7 @@ from backend.worker.messages import (
     Speak,
     ToWorker,
 )
-from backend.worker.transport import Ear, Phase, WorkerState
+from backend.worker.transport import Ear, Phase, WorkerState, loaded
 
 _DEATHS = frozenset({EngineDown.code, WorkerKilled.code})
 """Errors of a request that say that the replica's worker has died, and is started again."""
@@ -87,15 +87,7 @@ class ReplicaTransport:
             await self._another()
             if self._known is not None:
                 return self._known
-        return self.loaded()
-
-    def loaded(self) -> EngineInfo:
-        """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
-        if self._state.phase != "ready" or self._info is None:
-            raise EngineDown(
-                f"The worker is {self._state.phase}: {self._state.reason}. Try again shortly."
-            )
-        return self._info
+        return loaded(self)
 
     async def restart(self, reason: str) -> None:
         """Nothing: its replica restarts it where that is needed."""

@@ -6,7 +6,6 @@ alike and are the faster ones, which they are wherever they were measured.
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,15 +13,16 @@ from typing import cast
 
 import torch
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.codec.native_parts import encoding_stages, native_part
 from backend.codec.way import LEAST_SNR_DB, PLAIN, Way, snr_of, some_codes
 from backend.model.codec_layout import DecodingParts, use_decoding_parts_
 from backend.model.config import CodecConfig
-from backend.model.stored_codec import DECODING, StoredCodec
+from backend.model.stored_codec import DECODING, Stages, StoredCodec
 from backend.model.stream import Stream, Streaming
 from backend.native.codec import CodecKernels, wide_kernels
+from backend.native.compiler import CannotCompile
 
 NATIVE = (Way("bf16", "native"), Way("fp32", "native"))
 """The faster one first. In bf16 are its weights, and what is multiplied where the CPU multiplies
@@ -61,19 +61,29 @@ def _natively(stored: StoredCodec, library: Path, known_snr_db: float | None) ->
                 parts = _made(stored, kernels)
             if tried.snr_db >= LEAST_SNR_DB and is_faster:
                 use_decoding_parts_(stored.codec, parts)
-                stored.stages_of = _stages_of(library, stored.codec.config)
+                # Tried once: a compiler that fails takes seconds to.
+                stored.find_stages = cache(partial(_stages, library, stored.codec.config))
                 return tried
             slower = "" if is_faster else ", and slower than torch's kernels"
             logger.info("The codec is not computed in {}{}.", tried, slower)
     except ValueError as error:
         logger.info("The codec has shapes that our kernels do not know: {}", error)
+    except CannotCompile as error:
+        logger.warning("Speech is decoded slowly: there are no kernels in float32: {}", error)
     return None
 
 
-def _stages_of(library: Path, config: CodecConfig) -> Callable[[nn.Module], Iterator[nn.Module]]:
-    """Stages in kernels that are compiled when something is first encoded."""
-    wide = cache(partial(wide_kernels, library))
-    return lambda plain: encoding_stages(wide(), config, plain)
+def _stages(library: Path, config: CodecConfig) -> Stages | None:
+    """Stages in kernels that are compiled now; None, which is told, where they cannot be."""
+    try:
+        return partial(encoding_stages, wide_kernels(library), config)
+    except (CannotCompile, OSError) as error:
+        logger.warning(
+            "Recordings are encoded slowly, and with more memory, until the worker starts anew: "
+            "their kernels cannot be made: {}",
+            error,
+        )
+        return None
 
 
 def _made(stored: StoredCodec, kernels: CodecKernels) -> DecodingParts:

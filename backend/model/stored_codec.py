@@ -18,15 +18,19 @@ ENCODING = ("encoder", "quantizer.downsample", "quantizer.pre_module")
 _ALWAYS = ("quantizer.semantic_quantizer", "quantizer.quantizer")
 
 
+Stages = Callable[[nn.Module], Iterator[nn.Module]]
+"""What computes as a plain part that encodes does: stages that copy its weights as they are asked
+for."""
+
+
 class StoredCodec:
     """Reads and lets go of parts of `codec`, whose tensors are on the meta device at first."""
 
     def __init__(self, codec: DAC, weights: Weights) -> None:
         """The code books are read at once, in float32; BadCheckpoint where a file cannot be."""
         self.codec = codec
-        self.stages_of: Callable[[nn.Module], Iterator[nn.Module]] | None = None
-        """What computes as a plain part that encodes does, if not torch: stages that copy its
-        weights as they are asked for."""
+        self.find_stages: Callable[[], Stages | None] = lambda: None
+        """Asked when something is encoded, for what computes then; None is torch."""
         self._weights = weights
         self._plain = {name: codec.get_submodule(name) for name in (*DECODING, *ENCODING)}
         for name in _ALWAYS:
@@ -53,12 +57,13 @@ class StoredCodec:
 
         BadCheckpoint where its file is not what it was.
         """
+        stages_of = self.find_stages()
         for name in ENCODING:
             try:
-                if self.stages_of is None:
+                if stages_of is None:
                     yield self.read_(name)
                 else:
-                    yield from self.stages_of(self.lend_(name))
+                    yield from stages_of(self.lend_(name))
             finally:
                 self.let_go_(name)
 

@@ -26,7 +26,7 @@ _making = threading.Lock()
 
 
 class CannotCompile(Exception):
-    """There is no compiler, or it failed; the message says which."""
+    """There is no compiler, it failed, or nothing can be written; the message says which."""
 
 
 def compile_library(
@@ -43,7 +43,10 @@ def compile_library(
     a time: another one that wants the same waits for it. Raises `CannotCompile`.
     """
     with _making:
-        return _library(folder, compiler, is_wide, before)
+        try:
+            return _library(folder, compiler, is_wide, before)
+        except OSError as error:  # a full disk, or one that is only read
+            raise CannotCompile(f"they cannot be kept in {folder}: {error}") from error
 
 
 def _library(

@@ -45,13 +45,12 @@ static void pack_row(const uint8_t *row, int64_t inputs, int32_t kind, int32_t b
     }
 }
 
-/* Tiles `begin` to `end` of a matrix [outputs, inputs] of `kind`, inputs being a multiple of 16, to where all of
-   them lie. Outputs that are not there have weights and a scale of zero. */
+/* The tiles of a matrix [outputs, inputs] of `kind`, inputs being a multiple of 16. Outputs that are not there
+   have weights and a scale of zero. */
 EXPORT void pack_tiles(const uint8_t *weights, int32_t kind, int64_t outputs, int64_t inputs, int32_t bits,
-                       int64_t begin, int64_t end, uint8_t *to) {
+                       uint8_t *to) {
     const int64_t size = TILE * inputs * bits / 8, row_bytes = inputs * (kind == F32 ? 4 : 2);
-    to += begin * (size + 4 * TILE);
-    for (int64_t tile = begin; tile < end; tile++, to += size + 4 * TILE) {
+    for (int64_t tile = 0; tile * TILE < outputs; tile++, to += size + 4 * TILE) {
         float scales[TILE] = {0};
         for (int64_t n = 0; n < TILE; n++) {
             const int64_t output = tile * TILE + n;

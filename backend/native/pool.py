@@ -68,9 +68,7 @@ class NativePool:
         (outputs, inputs), tiles = weight.shape, -(-weight.shape[0] // TILE)
         weight = weight.detach().contiguous()
         packed = torch.empty(tiles, TILE * (inputs * bits // 8 + 4), dtype=torch.uint8)
-        self._library.pack_tiles(
-            weight.data_ptr(), kind, outputs, inputs, bits, 0, tiles, packed.data_ptr()
-        )
+        self._library.pack_tiles(weight.data_ptr(), kind, outputs, inputs, bits, packed.data_ptr())
         return packed
 
     def _equip(self, thread: int) -> None:

@@ -126,14 +126,8 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     pool = POINTER(Pool)
     library.announce.argtypes, library.announce.restype = (pool,), c_int32
     library.lead.argtypes, library.lead.restype = (pool,), None
-    library.pack_tiles.argtypes = (
-        c_void_p,
-        c_int32,
-        *(c_int64,) * 2,
-        c_int32,
-        *(c_int64,) * 2,
-        c_void_p,
-    )
+    numbers = (c_int32, c_int64, c_int64, c_int32)
+    library.pack_tiles.argtypes = (c_void_p, *numbers, c_void_p)
     library.pack_tiles.restype = None
     library.serve.argtypes, library.serve.restype = (pool, c_int32, c_int32), c_int32
     return library

@@ -41,7 +41,7 @@ from backend.worker.messages import (
     Starting,
     WayState,
 )
-from backend.worker.transport import Patience, Transport, WorkerState
+from backend.worker.transport import Patience, Transport, WorkerState, loaded
 
 __all__ = ["Patience", "WorkerClient", "WorkerState"]
 
@@ -219,7 +219,7 @@ class WorkerClient:
 
     def loaded(self) -> EngineInfo:
         """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
-        return self._transport.loaded()
+        return loaded(self._transport)
 
     async def restart(self, reason: str) -> None:
         """End the worker; the next is started, which `ready` waits for."""

@@ -41,7 +41,7 @@ def begin_compiling(config: WorkerConfig, send: Send) -> None:
         send(Starting("compiling kernels for this CPU, once"))
 
     def make() -> None:
-        with suppress(CannotCompile, OSError):  # whoever wants them asks again, and is told
+        with suppress(CannotCompile):  # whoever wants them asks again, and is told
             compile_library(Path(config.compile_dir), before=tell)
 
     threading.Thread(target=make, name="compile", daemon=True).start()

@@ -37,7 +37,7 @@ from backend.worker.process import (
     start_process,
 )
 from backend.worker.pulse import Pulse
-from backend.worker.transport import Ear, Patience, Phase, WorkerState
+from backend.worker.transport import Ear, Patience, Phase, WorkerState, loaded
 
 _LOOKS = 5
 """How often a worker is looked at within `Patience.silent_s`."""
@@ -135,13 +135,7 @@ class Supervisor:
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
         await self._until(lambda: self._state.phase in ("ready", "stopped"))
-        return self.loaded()
-
-    def loaded(self) -> EngineInfo:
-        """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
-        if self._info is None or self._state.phase != "ready":
-            raise EngineDown(f"The worker is {self._state.phase}: {self._state.reason}.")
-        return self._info
+        return loaded(self)
 
     async def close(self, reason: str = "the server is stopping") -> None:
         """Stop the worker: ask, wait for the grace, terminate, kill. Leaves no process, no task.

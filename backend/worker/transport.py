@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from backend.core import EngineInfo
-from backend.errors import ShoalError
+from backend.errors import EngineDown, ShoalError
 from backend.worker.messages import FromWorker, ToWorker
 
 Phase = Literal["starting", "ready", "silent", "restarting", "unloaded", "stopped"]
@@ -80,9 +80,6 @@ class Transport(Protocol):
     async def ready(self) -> EngineInfo:
         """Wait until the worker can speak; `EngineDown` once it is clear that it never will."""
 
-    def loaded(self) -> EngineInfo:
-        """What the worker has loaded; `EngineDown` with the reason unless it is ready."""
-
     async def restart(self, reason: str) -> None:
         """End the worker; the next is started, which `ready` waits for."""
 
@@ -100,3 +97,11 @@ class Transport(Protocol):
 
     def kill(self, reason: str) -> None:
         """End the worker at once, as one that hangs; the next is started."""
+
+
+def loaded(transport: Transport) -> EngineInfo:
+    """What its worker has loaded; `EngineDown` with the reason unless it is ready."""
+    state, info = transport.state, transport.info
+    if state.phase != "ready" or info is None:
+        raise EngineDown(f"The worker is {state.phase}: {state.reason}.")
+    return info

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,6 @@ from tests.e2e.serving import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep. " * 3
-PORT = 18_123
 RAY = """
 import ray, sys
 print(ray.init(include_dashboard=False, num_cpus=6, object_store_memory=2**28,
@@ -71,6 +71,7 @@ async def replicas(http: httpx.AsyncClient) -> set[str]:
 
 
 async def are_two_others(http: httpx.AsyncClient, before: set[str]) -> None:
+    """Asked again and again: neither Serve nor a server that is not there yet tells by itself."""
     async with asyncio.timeout(240.0):
         while len(now := await replicas(http)) != 2 or now & before:
             await asyncio.sleep(0.5)
@@ -86,10 +87,15 @@ def client(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=240.0)
 
 
-def deploy(ray: dict[str, str], folder: Path, level: str) -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def deploy(ray: dict[str, str], folder: Path, port: int, level: str) -> None:
     """`deploy/serve.yaml` with two replicas, as a user deploys it."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text("utf-8"))
-    config["http_options"]["port"] = PORT
+    config["http_options"]["port"] = port
     (shoal,) = config["applications"]
     shoal["runtime_env"]["env_vars"] |= {
         "SHOAL_WORKERS": "2",
@@ -104,18 +110,18 @@ def deploy(ray: dict[str, str], folder: Path, level: str) -> None:
 
 
 def test_serve_replaces_ingress_and_replicas_and_fails_no_request(tmp_path: Path) -> None:
-    async def work(ray: dict[str, str]) -> list[httpx.Response]:
-        await asyncio.to_thread(deploy, ray, tmp_path, "INFO")
-        async with client(f"http://127.0.0.1:{PORT}") as http:
+    async def work(ray: dict[str, str], port: int) -> list[httpx.Response]:
+        await asyncio.to_thread(deploy, ray, tmp_path, port, "INFO")
+        async with client(f"http://127.0.0.1:{port}") as http:
             await are_two_others(http, set())
             before = await replicas(http)
             async with asked_all_the_time(http) as answers:
-                await asyncio.to_thread(deploy, ray, tmp_path, "WARNING")
+                await asyncio.to_thread(deploy, ray, tmp_path, port, "WARNING")
                 await are_two_others(http, before)
         return answers
 
     with ray_cluster() as ray:
-        none_is_missing(asyncio.run(work(ray)))
+        none_is_missing(asyncio.run(work(ray, free_port())))
 
 
 def test_a_server_that_follows_another_replaces_its_replicas_and_outlives_it() -> None:

@@ -189,12 +189,15 @@ def voice(server: Served, recording: bytes, name: str = "Anna") -> httpx.Respons
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="file sizes are limited on Linux")
 def test_a_disk_that_is_full_for_the_log_voices_recordings_and_takes(tmp_path: Path) -> None:
     logs = tmp_path / "metrics"
-    environment = {"SHOAL_METRICS_DIR": str(logs), "SHOAL_SHIPPED_VOICES": "false"}
-    with serving(SHOAL_METRICS="true", **environment) as server:
+    environment = {"SHOAL_METRICS_DIR": str(logs), "SHOAL_DATA_DIR": str(tmp_path / "data")}
+    environment |= {"SHOAL_METRICS": "true", "SHOAL_SHIPPED_VOICES": "false"}
+    with serving(**environment) as server:
         long = " ".join([SAID] * 4)
         recording = speak(server, text=long).content
         (log,) = logs.glob("synthesis_*.csv")
         rows = log.read_bytes()
+        for encoding in (tmp_path / "data/compiled").glob("wide-*"):
+            encoding.unlink()  # it is compiled when something is first encoded
         with full(server.process), full(server.worker()):
             refused = voice(server, recording)
             assert refused.status_code == 507 and refused.json()["detail"]
@@ -208,6 +211,7 @@ def test_a_disk_that_is_full_for_the_log_voices_recordings_and_takes(tmp_path: P
             asyncio.run(a_take(server.url, tmp_path, long))
         assert voice(server, recording).status_code == 201
         assert speak(server, voice="Anna").status_code == 200
+    assert sum("encoded slowly" in line for line in server.log) == 1
 
 
 async def a_take(url: str, folder: Path, text: str) -> None:
