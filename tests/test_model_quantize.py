@@ -286,7 +286,7 @@ def test_what_is_quantized_and_what_is_not(folder: Path) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_the_native_kernels_have_six_bits_for_int4_and_eight_in_the_last_layers(folder: Path) -> None:
+def test_the_native_kernels_have_six_bits_for_int4_and_eight_at_its_end(folder: Path) -> None:
     checkpoint = load_checkpoint(folder, quantization="int4", pool=native_pool())
     assert _bits(checkpoint.model) == _wanted_bits(6, last=8)
     (note,) = checkpoint.quantization_notes
