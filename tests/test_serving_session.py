@@ -565,6 +565,77 @@ def test_what_leaves_together_is_bounded() -> None:
     run(work)
 
 
+class Clocked(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still until it is put forward."""
+
+    now_s = 0.0
+
+    def time(self) -> float:
+        return self.now_s
+
+
+class Told(Voice):
+    """A worker that makes what it is told, and ends with nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def speak(self, speak: Speak, take: Callable[[bytes], None]) -> Done:
+        while piece := await self.pieces.get():
+            take(piece)
+        return Done(speak.request_id, stats())
+
+
+def test_a_stream_that_is_ahead_is_sent_large_pieces_but_never_too_late() -> None:
+    loop = Clocked()
+
+    async def work() -> None:
+        voice = Told()
+
+        async def sent() -> PcmChunk | None:
+            """What leaves without anything else to happen."""
+            following = asyncio.ensure_future(anext(it))
+            await settle(TURNS)
+            if following.done():
+                return following.result()
+            waiting.append(following)
+            return None
+
+        waiting: list[asyncio.Future[PcmChunk]] = []
+        async with session(voice, written(["one"])) as it:
+            for _ in range(3):  # nothing is in hand: each leaves at once
+                voice.pieces.put_nowait(TONE)
+                assert await sent() is not None
+            voice.pieces.put_nowait(SECOND)  # four seconds
+            assert await sent() is not None
+            voice.pieces.put_nowait(TONE)
+            assert await sent() is None, "a small piece, and much to play"
+            voice.pieces.put_nowait(LARGE)
+            assert len((await waiting.pop()).samples) == len(TONE) + len(LARGE), "both as one"
+            voice.pieces.put_nowait(TONE)
+            assert await sent() is None
+            loop.now_s = it.audio_s - 0.6
+            await settle(TURNS)
+            assert not waiting[0].done(), "there is enough to play"
+            loop.now_s += 0.2
+            await settle(TURNS)
+            assert waiting.pop().done(), "there is not"
+            voice.pieces.put_nowait(LARGE)
+            assert await sent() is not None
+            voice.pieces.put_nowait(TONE)
+            assert await sent() is None
+            voice.pieces.put_nowait(b"")
+            await settle(TURNS)
+            assert waiting.pop().done(), "it is whole"
+            await heard(it)
+            made = 6 * TONE + SECOND + 2 * LARGE
+            assert it.audio_s == pytest.approx(len(made) / 4 / RATE_HZ)
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(work())
+
+
 # -- a client that does not fetch ------------------------------------------------------------------
 
 SENTENCE_BYTES = 3 * len(TONE)

@@ -86,29 +86,21 @@ async def encoded(session: SpeechSession, output: AudioOutput) -> AsyncGenerator
     """The session's audio as `output` wants it, in pieces, as soon as it is made."""
     outlet = Outlet()
     with closing(AudioWriter(outlet, output, session.info.sample_rate_hz)) as writer:
-        async for _ in _write(writer, session):
+        async for chunk in session:
+            await write_chunk(writer, chunk, session.info)
             if data := outlet.take():
                 yield data
     if data := outlet.take():
         yield data
 
 
-async def _write(writer: AudioWriter, session: SpeechSession) -> AsyncIterator[None]:
-    async for chunk in session:
-        async for _ in write_chunk(writer, chunk, session.info):
-            yield
-
-
-async def write_chunk(
-    writer: AudioWriter, chunk: PcmChunk, info: EngineInfo
-) -> AsyncGenerator[None, None]:
+async def write_chunk(writer: AudioWriter, chunk: PcmChunk, info: EngineInfo) -> None:
     """Write `chunk`, a little at a time."""
     step = 4 * round(_ENCODED_S * info.sample_rate_hz)
     for start in range(0, len(chunk.samples), step):
         if start:
             await asyncio.sleep(0)
         writer.write(chunk.samples[start : start + step])
-        yield
 
 
 # -- in one piece ----------------------------------------------------------------------------------
@@ -157,8 +149,8 @@ async def _speak_into(
     async with backend.speak(speech) as session:
         rate_hz = session.info.sample_rate_hz
         with on_disk(), closing(AudioWriter(file, output, rate_hz)) as writer:
-            async for _ in _write(writer, session):
-                pass
+            async for chunk in session:
+                await write_chunk(writer, chunk, session.info)
     return session
 
 

@@ -132,9 +132,9 @@ class _Events:
                 for told in self._start(session):
                     yield told
                 index = chunk.segment
-                async for _ in write_chunk(writer, chunk, session.info):
-                    for told in self._take(index):
-                        yield told
+                await write_chunk(writer, chunk, session.info)
+                for told in self._take(index):
+                    yield told
                 if over is not None:  # this was the pause
                     yield self._end(session, over)
                 over = None if chunk.samples else index  # its last piece is empty

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
+import math
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import msgspec
@@ -26,15 +26,15 @@ ATTEMPTS = 3
 WORKERS = 3
 """How many workers may die under a sentence: it may be what kills them."""
 
-JOINED_BYTES = 64 * 1024
-"""Of pieces that are handed on as one, about: a third of a second at 44.1 kHz."""
+JOINED_BYTES = 128 * 1024
+"""Of pieces that are handed on as one, about: three quarters of a second at 44.1 kHz."""
 
 
 class RunningSentence:
     """Speaks `speak.text` in a task of its own from the moment it is made.
 
     `seed` is the request's; each sentence and each attempt draws its own from it. What is wrong
-    with it, `pieces` raises. It is spoken again where the outcome was bad or the worker died, as
+    with it, `piece` raises. It is spoken again where the outcome was bad or the worker died, as
     long as nothing of it was sent. Where it `is_held`, nothing is before it is known to be good.
     """
 
@@ -64,6 +64,8 @@ class RunningSentence:
         self._info, self._admitted, self._demand = info, admitted, demand
         self._backlog, self._is_held = backlog, is_held
         self._pieces: deque[bytes] = deque()
+        self._waiting_bytes, self._enough_bytes = 0, math.inf
+        """Of the pieces; with how many its reader is woken."""
         self._is_mute = True
         self._lives = Lives(WORKERS)
         self._given_up: ShoalError | None = None
@@ -101,49 +103,53 @@ class RunningSentence:
         """What of it waits to be fetched."""
         return b"".join(self._pieces)
 
-    async def made(self, until_s: float) -> None:
-        """Wait until it is whole or, where it is not held, something of it is made and that time
-        has come, of the loop's. What is wrong with it, `pieces` raises."""
-        if not self._is_held:
-            timeout_s = until_s - asyncio.get_running_loop().time()
-            await asyncio.wait({self._task}, timeout=max(0.0, timeout_s))
-            while not (self._pieces or self._task.done()):
-                self._changed.clear()
-                await self._changed.wait()
-        else:
-            await asyncio.wait({self._task})
+    async def made(self, until_s: float, enough_bytes: float = math.inf) -> None:
+        """Wait until it is whole or, where it is not held, so much of it waits to be fetched; from
+        `until_s` on, of the loop's time, anything is enough. What is wrong, `piece` raises."""
+        if self._is_held or until_s > asyncio.get_running_loop().time():
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(None if self._is_held else until_s):
+                    await self._until(math.inf if self._is_held else enough_bytes)
+        await self._until(1)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Float32 samples as they are made or, held, once the sentence is known to be good."""
+    async def _until(self, enough_bytes: float) -> None:
+        """Wait until so much of it waits to be fetched, or it is whole."""
+        self._enough_bytes = enough_bytes
+        while self._waiting_bytes < enough_bytes and not self._task.done():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def piece(self, until_s: float) -> bytes:
+        """What comes next of it, float32 samples, and b"" once it is over.
+
+        Held, it comes once the sentence is known to be good; else as it is made, but in large
+        pieces until `until_s`, of the loop's time: each costs more than the bytes in it.
+        """
         if self._is_held:
             await self.finished()
-        while True:
-            self._changed.clear()
-            while self._pieces:
-                self._is_sent = True
-                piece = self._waiting()
-                self._backlog.fetched(self, len(piece))
-                yield piece
-            if self._task.done():
-                break
-            await self._changed.wait()
+        await self.made(until_s, JOINED_BYTES)
+        if self._pieces:
+            self._is_sent = True
+            piece = self._fetched()
+            self._backlog.fetched(self, len(piece))
+            return piece
         if self._given_up is not None:
             raise self._given_up
         await self.finished()
+        return b""
 
-    def _waiting(self) -> bytes:
-        """What waits to be fetched, in one piece unless that is large: where a client is behind,
-        or many are served, each piece costs more than the bytes in it."""
+    def _fetched(self) -> bytes:
         joined, size = [], 0
         while self._pieces and size < JOINED_BYTES:
             joined.append(self._pieces.popleft())
             size += len(joined[-1])
+        self._waiting_bytes -= size
         return b"".join(joined)
 
     def give_up(self, error: ShoalError) -> None:
-        """Drop its audio; `pieces` raises `error`."""
+        """Drop its audio; `piece` raises `error`."""
         self._given_up = error
-        self._pieces.clear()
+        self._clear()
         self._task.cancel()
         self._changed.set()
 
@@ -222,15 +228,21 @@ class RunningSentence:
             return
         self._is_mute = self._is_mute and is_silent(samples)
         self._pieces.append(samples)
-        self._changed.set()
+        self._waiting_bytes += len(samples)
+        if self._waiting_bytes >= self._enough_bytes:
+            self._changed.set()
         if not self._is_held:
             self._backlog.add(self, len(samples))
 
     def _drop(self) -> None:
         """Forget what was made of it."""
-        self._pieces.clear()
+        self._clear()
         self._is_mute = True
         self._backlog.drop(self)
+
+    def _clear(self) -> None:
+        self._pieces.clear()
+        self._waiting_bytes = 0
 
     def _tell(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

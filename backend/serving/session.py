@@ -34,7 +34,8 @@ from backend.worker.messages import Speak
 T = TypeVar("T")
 
 _IN_HAND_S = 0.5
-"""Of audio that is left to play, with which a stream sends what is made of its next sentence."""
+"""Of audio that is left to play, with which a stream sends what there is. With more, large pieces
+and whole sentences are waited for."""
 SILENCE_S = 0.2
 """Sent where there is nothing to say: long enough for every player."""
 _UNSAID = (
@@ -248,7 +249,7 @@ class SpeechSession:
             start_s, self._speaking = self.audio_s, running.sentence
             pause = round(running.sentence.pause_s * self.info.sample_rate_hz)
             edges = self._levels.edges(running.sentence.voice, pause, await self._gain(running))
-            async for piece in running.pieces():
+            while piece := await running.piece(until_s=self._played_s - _IN_HAND_S):
                 if samples := edges.push(piece):
                     yield PcmChunk(samples, running.index)
             if samples := edges.finish():
