@@ -297,6 +297,9 @@ class Admission:
 
     def _first(self) -> AdmittedRequest | None:
         """The request whose turn it is, of those that ask for a slot that they may have now."""
+        asking = [each for each in self._requests if each.is_asking()]
+        if not asking:
+            return None  # as nearly always: what follows looks at every slot
         free = self._stations.free(self._slots)
         of_client = Counter(slot.request.client for slot in self._slots)
         rows = Counter(slot.request.client for slot in self._slots if slot.work == "speak")
@@ -311,8 +314,7 @@ class Admission:
             turns = self._last_turn[client], request.at_work, request.last_turn
             return is_new, of_client[client], *turns
 
-        asking = [each for each in self._requests if each.is_asking() and may_have_one(each)]
-        return min(asking, key=served, default=None)
+        return min(filter(may_have_one, asking), key=served, default=None)
 
     def _make_room(self, client: str) -> None:
         """Refuse a newcomer, unless another client fills the queue: then that one's latest."""
