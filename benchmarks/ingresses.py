@@ -108,9 +108,11 @@ def measured(ingresses: int, proxy: str, arguments: argparse.Namespace) -> dict[
                 replicas=arguments.replicas,
                 application="benchmarks.ingresses:app",
                 args={"frames_per_s": arguments.costless, "piece_frames": arguments.piece_frames},
-                SHOAL_MAX_BATCH=str(clients),
-                SHOAL_MAX_BATCH_PER_CLIENT=str(2 * clients),
-                SHOAL_QUEUE_LIMIT=str(2 * clients),
+                settings={
+                    "SHOAL_MAX_BATCH": str(clients),
+                    "SHOAL_MAX_BATCH_PER_CLIENT": str(2 * clients),
+                    "SHOAL_QUEUE_LIMIT": str(2 * clients),
+                },
             )
             url = f"http://127.0.0.1:{port}"
             are_ready(url, ingresses, arguments.replicas)

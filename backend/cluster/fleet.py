@@ -165,6 +165,7 @@ class ClusterFleet(Fleet):
             "kind": lane.kind,
             "node": lane.node,
             "rows_at_work": lane.worker.load.running,
+            "rows_elsewhere": lane.elsewhere,
         }
 
     # -- replicas come and go ---------------------------------------------------------------------

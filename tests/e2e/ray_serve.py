@@ -4,12 +4,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
+
+from tests.e2e.serving import begin_with_compiled
 
 ROOT = Path(__file__).parents[2]
 RAY = """
@@ -52,15 +55,16 @@ def deploy(
     replicas: int = 2,
     application: str = "backend.cluster:app",
     args: dict[str, Any] | None = None,
-    **settings: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """So many ingresses at `port` before so many replicas, with `settings`."""
+    begin_with_compiled(folder)
     config: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text("utf-8"))
     config["http_options"]["port"] = port
     (shoal,) = config["applications"]
     shoal["import_path"], shoal["args"] = application, args or shoal["args"]
     told = {"SHOAL_WORKERS": str(replicas), "SHOAL_DATA_DIR": str(folder)}
-    shoal["runtime_env"]["env_vars"] |= told | settings
+    shoal["runtime_env"]["env_vars"] |= told | dict(settings)
     front, engines = shoal["deployments"]
     front["num_replicas"] = ingresses
     engines.pop("autoscaling_config")

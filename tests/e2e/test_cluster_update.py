@@ -65,7 +65,9 @@ def test_serve_replaces_ingress_and_replicas_and_fails_no_request(tmp_path: Path
             await are_two_others(http, set())
             before = await replicas(http)
             async with asked_all_the_time(http) as answers:
-                await asyncio.to_thread(deploy, ray, tmp_path, port, SHOAL_LOG_LEVEL="WARNING")
+                await asyncio.to_thread(
+                    deploy, ray, tmp_path, port, settings={"SHOAL_LOG_LEVEL": "WARNING"}
+                )
                 await are_two_others(http, before)
         return answers
 
