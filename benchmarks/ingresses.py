@@ -13,7 +13,6 @@ line.
 import argparse
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from backend.cluster.application import MOST_REPLICAS
 from backend.cluster.deployments import engines, ingress
 from backend.settings import load_settings
 from benchmarks.load import Computed, figures, heard, parts, rates_of
-from tests.e2e.ray_serve import deploy, ray_cluster
+from tests.e2e.ray_serve import deploy, free_port, ray_cluster
 
 READY_S = 180.0
 KINDS = ("proxy", "ingress", "replica", "worker", "ray")
@@ -135,13 +134,6 @@ def are_ready(url: str, ingresses: int, replicas: int) -> None:
             return
         time.sleep(0.5)
     raise RuntimeError(f"not ready: {answer.text}")
-
-
-def free_port() -> int:
-    """One that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def table(rows: list[dict[str, Any]]) -> Table:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from backend.cluster import engine as engine_module
 from backend.cluster.exposition import told_by
 from backend.cluster.told import Pressure
-from tests.replicas import ingresses
-from tests.scripted import children
+from backend.cluster.wire import asking
+from tests.replicas import LocalReplicas, ingresses
+from tests.scripted import children, speak
 
 TEXT = {"text": "Hello there."}
 WAIT = {"text": "wait"}
@@ -61,6 +63,29 @@ def test_rows_of_a_replica_are_given_once_and_in_turns() -> None:
             await until(lambda: spoken.speaking == 0)
             both = await asyncio.gather(*(http.post("/tts", data=TEXT) for http, _ in fronts))
             assert {answer.status_code for answer in both} == {200}
+
+    run(work())
+
+
+def test_who_has_sent_more_than_fits_waits_for_the_turn_of_the_other() -> None:
+    async def heard(replicas: LocalReplicas, text: str, number: int) -> None:
+        async with aclosing(replicas.ask("r0", asking(speak(text, f"s{number}")))) as answer:
+            async for _ in answer:
+                pass
+
+    async def work() -> None:
+        async with ingresses(1, {}, max_batch=1) as (replicas, _):
+            spoken = replicas.engines["r0"]._fleet.admission
+            greedy = [asyncio.create_task(heard(replicas, "wait", n)) for n in range(3)]
+            await until(lambda: (spoken.speaking, spoken.waiting) == (1, 2))
+            modest = asyncio.create_task(heard(replicas.as_of("i1"), "Hello there.", 3))
+            await until(lambda: spoken.waiting == 3)
+            # The first was served before the other came; its next is, once, and then the other.
+            await give_up(greedy[0])
+            await until(lambda: (spoken.speaking, spoken.waiting) == (1, 2))
+            await give_up(greedy[1])
+            await asyncio.wait_for(modest, 20.0)
+            await give_up(greedy[2])
 
     run(work())
 

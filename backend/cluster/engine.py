@@ -126,11 +126,12 @@ class Engine:
             while True:
                 await made.wait()
                 made.clear()
+                is_over = task.done()  # looked at before the block is taken, which may take a while
                 if waiting:
                     block = saying(self._lane.worker.load, *waiting)
                     waiting.clear()
                     yield block
-                elif task.done():
+                if is_over:
                     return
         finally:
             await end(task)

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.ray_serve import deploy, ray_cluster
+from tests.e2e.ray_serve import deploy, free_port, ray_cluster
 from tests.e2e.serving import keep_compiled, serving
 from tests.redis_server import SERVER as REDIS
 from tests.redis_server import redis_server
@@ -24,7 +24,6 @@ LONG = f"{TEXT} " * 60
 SHORT = "Good morning."
 
 
-PORT, METRICS, STATS = 18_124, 18_125, 18_126
 RATE = 300
 """Requests of a key in a minute: more than all of these tests but one make together."""
 ANN, BOB = {"X-API-Key": "key-of-ann"}, {"X-API-Key": "key-of-bob"}
@@ -32,11 +31,12 @@ ANN, BOB = {"X-API-Key": "key-of-ann"}, {"X-API-Key": "key-of-bob"}
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, url = tmp_path_factory.mktemp("serve"), f"http://127.0.0.1:{PORT}"
+    folder, port = tmp_path_factory.mktemp("serve"), free_port()
+    url = f"http://127.0.0.1:{port}"
     haproxy = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(METRICS),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(STATS),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     }
     with (
         redis_server(folder) if REDIS else nullcontext() as store,
@@ -51,7 +51,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         }
         if store is not None:
             told["SHOAL_RATE_STORE"] = store.url
-        deploy(ray, folder, PORT, ingresses=2, settings=told)
+        deploy(ray, folder, port, ingresses=2, settings=told)
         _until(url, lambda workers: len(workers) == 2)
         keep_compiled(folder)
         yield url
