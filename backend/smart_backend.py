@@ -248,6 +248,7 @@ class SmartBackend:
             "throttling_risk": asdict(risk),
             "worker": {"state": self.worker.state.phase, "reason": self.worker.state.reason},
             "workers": self.fleet.status(),
+            **self.fleet.beside(),
             "thermal": self.lane.cooling.status(),
             "memory_budget_safe": self.lane.memory.is_safe,
             "memory_ladder": self.lane.shortage.status(),
@@ -293,10 +294,13 @@ class SmartBackend:
 
     async def prometheus(self) -> tuple[bytes, str]:
         """The same as Prometheus text, a cluster's own metrics with it, and its media type."""
-        of_cluster = await self.fleet.metrics()
+        ours, media_type = self.exposition()
+        return await self.fleet.exposition(ours), media_type
+
+    def exposition(self) -> tuple[bytes, str]:
+        """What this server alone tells Prometheus, and its media type."""
         self._tell()
-        ours, media_type = self.monitoring.prometheus()
-        return ours + of_cluster, media_type
+        return self.monitoring.prometheus()
 
     # -- the machine and the worker ---------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -105,7 +105,14 @@ def parts(
     ]
 
 
-def heard(shares: Sequence[Part], watch: "Watch") -> tuple[list[Told], Computed]:
+class Looks(Protocol):
+    """What is watched while clients listen."""
+
+    def between(self, begin_s: float, end_s: float) -> Computed:
+        """Wait for `begin_s`, then look until `end_s`."""
+
+
+def heard(shares: Sequence[Part], watch: Looks) -> tuple[list[Told], Computed]:
     """Have them all listen, while server and worker are watched."""
     context = multiprocessing.get_context("spawn")
     running = []

@@ -61,6 +61,7 @@ class Stand:
     rtf: float = 1.0
     name: str = "0"
     voices: set[int] = field(default_factory=set)
+    elsewhere: int = 0
 
     def has_voice(self, voice: int) -> bool:
         return voice in self.voices

@@ -1,6 +1,7 @@
 """Replicas of the cluster without Ray: engines with scripted workers, in this process."""
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -20,11 +21,13 @@ Told = Callable[[frozenset[str]], None]
 
 
 class LocalReplicas:
-    """The `told.Replicas` of engines that a test starts, ends and kills."""
+    """The `told.Replicas` of engines that a test starts, ends and kills, as the ingress `name` has
+    it."""
 
     kind = "Engine"
 
-    def __init__(self, values: dict[str, Any] | None = None) -> None:
+    def __init__(self, values: dict[str, Any] | None = None, name: str = "i0") -> None:
+        self.name = name
         self.engines: dict[str, Engine] = {}
         self.dead: set[str] = set()
         self.mute: set[str] = set()
@@ -33,7 +36,7 @@ class LocalReplicas:
         self.woken = 0
         self.given_up = 0
         self._values = values or {}
-        self._told: Told = lambda _: None
+        self._told: list[Told] = []
         self._died: dict[str, asyncio.Event] = {}
         self._numbers = iter(range(100))
 
@@ -55,14 +58,21 @@ class LocalReplicas:
 
     def leave(self, name: str) -> None:
         """Ask for nothing more there: it is to end."""
-        self._told(frozenset(self.engines) - self.dead - {name})
+        self._tell({name})
 
-    def _tell(self) -> None:
-        self._told(frozenset(self.engines) - self.dead)
+    def _tell(self, leaving: frozenset[str] | set[str] = frozenset()) -> None:
+        for told in self._told:
+            told(frozenset(self.engines) - self.dead - leaving)
 
     def watch(self, told: Told) -> None:
-        self._told = told
+        self._told.append(told)
         self._tell()
+
+    def as_of(self, name: str) -> "LocalReplicas":
+        """The same ones, as the ingress `name` has them."""
+        other = copy.copy(self)
+        other.name = name
+        return other
 
     async def wake(self) -> None:
         self.woken += 1
@@ -77,7 +87,7 @@ class LocalReplicas:
             await asyncio.Event().wait()
         self.pressures.append(pressure)
         self._of(replica).take(pressure)
-        return self._of(replica).report()
+        return self._of(replica).report(self.name)
 
     async def tell(self, replica: str, message: bytes) -> bytes:
         return await self._of(replica).tell(message)
@@ -85,7 +95,7 @@ class LocalReplicas:
     async def ask(self, replica: str, message: bytes) -> AsyncGenerator[bytes, None]:
         is_over = False
         dying = asyncio.create_task(self._died[replica].wait())
-        answer = self._of(replica).ask(message)
+        answer = self._of(replica).ask(message, self.name)
         step: asyncio.Future[bytes] | None = None
         try:
             while True:
@@ -124,17 +134,32 @@ async def cluster(
     **values: Any,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, LocalReplicas, ClusterFleet]]:
     """A client of the app in front of a replica for each script."""
+    async with ingresses(1, *scripts, metrics=metrics, **values) as (replicas, ((http, fleet),)):
+        yield http, replicas, fleet
+
+
+@asynccontextmanager
+async def ingresses(
+    number: int,
+    *scripts: dict[str, Any],
+    metrics: Callable[[], Awaitable[bytes]] | None = None,
+    **values: Any,
+) -> AsyncIterator[tuple[LocalReplicas, list[tuple[httpx.AsyncClient, ClusterFleet]]]]:
+    """Clients of so many apps, `i0`, `i1` and so on, in front of one replica for each script."""
     replicas = LocalReplicas(values)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(replicas.close)
         for script in scripts:
             await replicas.start(**script)
         described = await replicas.describe("")
-        chosen = settings(**values)
-        fleet = ClusterFleet(chosen, described, [replicas], metrics)
-        app = create_app(chosen, deployment=described.deployment, fleet=fleet)
-        await stack.enter_async_context(app.router.lifespan_context(app))
-        http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60.0
-        )
-        yield await stack.enter_async_context(http), replicas, fleet
+        chosen, fronts = settings(**values), []
+        for each in range(number):
+            seen = replicas.as_of(f"i{each}") if each else replicas
+            fleet = ClusterFleet(chosen, described, [seen], seen.name, metrics)
+            app = create_app(chosen, deployment=described.deployment, fleet=fleet)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60.0
+            )
+            fronts.append((await stack.enter_async_context(http), fleet))
+        yield replicas, fronts

@@ -122,7 +122,7 @@ def test_a_client_asks_again_once_it_has_heard_all() -> None:
 class Lane:
     """A station as the queue of the server sees it."""
 
-    is_able = True
+    is_able, elsewhere = True, 0
 
     def __init__(self, replica: Replica, at_work: int, voices: set[int]) -> None:
         self.rows, self.rtf = replica.figures.rows, replica.figures.rtf

@@ -44,7 +44,7 @@ def families(text: str) -> dict[str, dict[str, float]]:
 
 def test_each_metric_is_there_once_with_the_samples_of_all() -> None:
     texts = [node("a", 1.5).encode(), node("b", 2.5).encode(), b""]
-    found = families(merged(texts).decode())
+    found = families(merged(texts, b"ray_").decode())
     assert found["ray_node_mem_used"] == {"ray_node_mem_used,a": 1.5, "ray_node_mem_used,b": 2.5}
     assert len(found["ray_serve_replica_processing_latency_ms"]) == 8
     assert "python_info" not in found

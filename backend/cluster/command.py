@@ -28,7 +28,7 @@ def cluster_app(settings: Settings) -> Iterator[FastAPI]:
     """The app in front of replicas, of the Ray cluster that RAY_ADDRESS names or else of one that
     is started here, and ended with it.
 
-    Ray's processes know each other by 127.0.0.1, but listen on every address of the machine (seen
+    Ray's processes listen on every address of the machine, whatever `_node_ip_address` says (seen
     of Ray 2.60), and ask whoever comes for Ray's token.
 
     On a cluster whose replicas speak for another server already they are replaced, one after the
@@ -51,7 +51,8 @@ def cluster_app(settings: Settings) -> Iterator[FastAPI]:
         serve.start(proxy_location="Disabled", logging_config=QUIET)
         handle = serve.run(kind, name=APPLICATION, route_prefix=None)
         described = handle.describe.remote(to="").result()
-        yield app_of(settings, described, [RayReplicas(handle)])
+        name = f"server-{secrets.token_hex(4)}"
+        yield app_of(settings, described, [RayReplicas(handle, name)], name)
     finally:
         if ray.is_initialized():
             if is_ours or len(_servers()) <= 1:

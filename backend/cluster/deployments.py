@@ -1,11 +1,13 @@
 """The deployments of Serve: replicas that speak, and the ingress with the whole of the HTTP API."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import ray
 from fastapi import FastAPI
+from loguru import logger
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
@@ -15,7 +17,7 @@ from backend.app import create_app
 from backend.cluster.allotted import settings_for
 from backend.cluster.engine import Engine
 from backend.cluster.fleet import ClusterFleet
-from backend.cluster.handles import RayReplicas
+from backend.cluster.handles import RayReplicas, expositions
 from backend.cluster.nodes import ray_metrics
 from backend.cluster.scaling import DOWNSCALE_S, UPSCALE_S
 from backend.cluster.told import Described, Pressure, Report
@@ -37,24 +39,27 @@ POLICY = "backend.cluster.scaling:replicas"
 class EngineReplica:
     """`Engine` as Serve calls it."""
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc] # as Serve has it
+    async def __init__(  # type: ignore[misc] # as Serve has it
+        self, settings: Settings, command: tuple[str, ...] | None = None
+    ) -> None:
         log_to_stderr(settings.log_level)
         context, runtime = serve.get_replica_context(), ray.get_runtime_context()
         self._name = context.replica_id.unique_id
         node = runtime.get_node_id()
         cpus = float(runtime.get_assigned_resources().get("CPU", 0.0))
         settings = settings_for(settings, cpus, _cpus_of(node))
-        self._engine = Engine(settings, self._name, node)
+        self._engine = Engine(settings, self._name, node, command)
         try:
             await self._engine.start()
         except BaseException:
             await self._engine.close()
             raise
 
-    async def ask(self, message: bytes, *, to: str) -> AsyncGenerator[bytes, None]:
-        """Speak, encode or decode; nothing where another is meant, which is gone."""
+    async def ask(self, message: bytes, by: str, *, to: str) -> AsyncGenerator[bytes, None]:
+        """Speak, encode or decode for the ingress `by`; nothing where another replica is meant,
+        which is gone."""
         if self._is_meant(to):
-            async with aclosing(self._engine.ask(message)) as answer:
+            async with aclosing(self._engine.ask(message, by)) as answer:
                 async for block in answer:
                     yield block
 
@@ -71,7 +76,7 @@ class EngineReplica:
         if not self._is_meant(to):
             return None
         self._engine.take(pressure)
-        return self._engine.report()
+        return self._engine.report(pressure.ingress)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """For Serve's autoscaler."""
@@ -97,27 +102,59 @@ class Ingress:
         self, settings: Settings, *engines: DeploymentHandle
     ) -> None:
         log_to_stderr(settings.log_level)
-        ingresses = serve.get_replica_context().world_size
+        context = serve.get_replica_context()
+        ingresses = context.world_size
         if ingresses > 1 and settings.rate_limit_per_minute and not settings.rate_store:
             tell_apart(f"Of {ingresses} ingresses")
+        if ingresses > 1 and not settings.shared_dir:
+            logger.warning(
+                "Of {} ingresses those on other machines know none of the voices that are saved at "
+                "one, and a name may be taken twice: SHOAL_SHARED_DIR names a place for all.",
+                ingresses,
+            )
         self._settings = settings
-        self._kinds = [RayReplicas(handle) for handle in engines]
+        self._name = context.replica_id.unique_id
+        self._kinds = [RayReplicas(handle, self._name) for handle in engines]
         self._described = await self._kinds[0].describe("")
+        self._peers = serve.get_deployment_handle(context.deployment, context.app_name)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return app_of(self._settings, self._described, self._kinds)
+        told = (self._settings, self._described, self._kinds, self._name)
+        self._app = app_of(*told, partial(expositions, self._peers))
+        return self._app
+
+    async def exposition(self) -> tuple[str, bytes]:
+        """Its name, and what it alone tells Prometheus: for the ingress that is asked."""
+        text, _ = self._app.state.backend.exposition()
+        return self._name, text
 
 
-def app_of(settings: Settings, described: Described, kinds: list[RayReplicas]) -> FastAPI:
-    """The whole of the HTTP API in front of replicas, one of which is `described`."""
-    fleet = ClusterFleet(settings, described, kinds, ray_metrics)
+def app_of(
+    settings: Settings,
+    described: Described,
+    kinds: list[RayReplicas],
+    ingress: str,
+    others: Callable[[], Awaitable[dict[str, bytes]]] | None = None,
+) -> FastAPI:
+    """The whole of the HTTP API in front of replicas, one of which is `described`.
+
+    `ingress` is the name of who asks them, `others` what others of its application tell Prometheus.
+    """
+    fleet = ClusterFleet(settings, described, kinds, ingress, ray_metrics, others)
     return create_app(settings, deployment=described.deployment, fleet=fleet)
 
 
-def engines(name: str, settings: Settings, actor: Mapping[str, Any], most: int) -> Any:
+def engines(
+    name: str,
+    settings: Settings,
+    actor: Mapping[str, Any],
+    most: int,
+    command: tuple[str, ...] | None = None,
+) -> Any:
     """The deployment of replicas called `name`, each with what `actor` says of its machine.
 
     SHOAL_WORKERS says how many there are; by default as many as the queue needs, up to `most`.
+    `command` starts another program in the place of each one's worker.
     """
     number = settings.worker_count
     return (
@@ -134,7 +171,7 @@ def engines(name: str, settings: Settings, actor: Mapping[str, Any], most: int) 
             logging_config=QUIET,
             request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         )
-        .bind(settings)
+        .bind(settings, command)
     )
 
 

@@ -5,9 +5,10 @@ Ray: `deployments` makes a deployment of it.
 """
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from loguru import logger
@@ -42,11 +43,11 @@ from backend.worker.messages import (
     Speak,
 )
 
-_INGRESS = "ingress"
-"""Whose turn it is, ingresses decide; here all they ask for is one client's."""
 _ALL_ROWS, _ALL_WAIT = 1024, 10_000
 PRESSURE_S = 10.0
 """What an ingress told earlier counts no more: it may be gone."""
+_NOBODY = ""
+"""Asks what the replica is before it has a name here."""
 
 Say = Callable[[FromWorker], None]
 """Hands a message on, without waiting."""
@@ -75,7 +76,10 @@ class Engine:
             logger.log(level, "{}", line)
         self._fleet = Fleet(settings, self._deployment, command)
         self._spans = open_spans()
-        self._pressure, self._pressed_s = Pressure(0, 0.0), -math.inf
+        self._told: dict[str, tuple[Pressure, float]] = {}
+        """Of each ingress what it told last, and when."""
+        self._sentences: Counter[str] = Counter()
+        """Of each ingress, that are spoken or wait for a row."""
 
     async def start(self) -> None:
         """Wait until it can speak; `EngineDown` once it is clear that it never will."""
@@ -103,9 +107,11 @@ class Engine:
 
     # -- what it is asked -------------------------------------------------------------------------
 
-    async def ask(self, message: bytes) -> AsyncGenerator[bytes, None]:
+    async def ask(self, message: bytes, ingress: str) -> AsyncGenerator[bytes, None]:
         """Speak, encode or decode; what the worker says to it, in blocks, and how busy it is.
 
+        Rows and memory are given here, whatever the ingresses know of each other: where they have
+        sent more than fits, they take turns.
         Closing this before its end gives it up in the worker.
         """
         made, waiting = asyncio.Event(), list[FromWorker]()
@@ -114,17 +120,18 @@ class Engine:
             waiting.append(said)
             made.set()
 
-        task = asyncio.create_task(self._answer(message, say), name="asked")
+        task = asyncio.create_task(self._answer(message, ingress, say), name="asked")
         task.add_done_callback(lambda _: made.set())
         try:
             while True:
                 await made.wait()
                 made.clear()
+                is_over = task.done()  # looked at before the block is taken, which may take a while
                 if waiting:
                     block = saying(self._lane.worker.load, *waiting)
                     waiting.clear()
                     yield block
-                elif task.done():
+                if is_over:
                     return
         finally:
             await end(task)
@@ -145,10 +152,10 @@ class Engine:
 
     def describe(self) -> Described:
         """What it is."""
-        return Described(self._replica, self._node, self._deployment, self.report())
+        return Described(self._replica, self._node, self._deployment, self.report(_NOBODY))
 
-    def report(self) -> Report:
-        """How it is now."""
+    def report(self, ingress: str) -> Report:
+        """How it is now, as `ingress` is told it."""
         lane = self._lane
         worker, cooling, shortage = lane.worker, lane.cooling, lane.shortage
         return Report(
@@ -158,6 +165,8 @@ class Engine:
             load=worker.load,
             pid=worker.pid,
             rows=lane.rows,
+            elsewhere=self._sentences.total() - self._sentences[ingress],
+            ingresses=self._pressures(),
             memory=lane.memory_now(),
             machine=lane.usage.load(),
             heat=lane.usage.heat(),
@@ -169,26 +178,30 @@ class Engine:
 
     def take(self, pressure: Pressure) -> None:
         """Know how much an ingress has to do."""
-        self._pressure, self._pressed_s = pressure, time.monotonic()
+        self._told[pressure.ingress] = pressure, time.monotonic()
 
     def stats(self) -> dict[str, float]:
         """What the autoscaler goes by, see `scaling`."""
-        is_told = time.monotonic() - self._pressed_s < PRESSURE_S
-        pressure = self._pressure if is_told else Pressure(0, 0.0)
+        told = self._pressures()
         return {
             "rows": float(self._lane.rows),
-            "inside": float(pressure.inside),
-            "wait_s": pressure.wait_s,
+            "inside": float(sum(each.inside for each in told)),
+            "wait_s": max((each.wait_s for each in told), default=0.0),
         }
+
+    def _pressures(self) -> tuple[Pressure, ...]:
+        earliest_s = time.monotonic() - PRESSURE_S
+        self._told = {name: told for name, told in self._told.items() if told[1] > earliest_s}
+        return tuple(pressure for pressure, _ in self._told.values())
 
     # -- what it does -----------------------------------------------------------------------------
 
-    async def _answer(self, message: bytes, say: Say) -> None:
+    async def _answer(self, message: bytes, ingress: str, say: Say) -> None:
         request = asked(message)
         assert isinstance(request, Asked)
         request_id = request.request_id
         if self._spans is None or not request.trace_parent:
-            await self._answer_to(request, say)
+            await self._answer_to(request, ingress, say)
             return
         request, span = begin(self._spans, request, "replica", self._replica)
 
@@ -197,15 +210,15 @@ class Engine:
             say(message)
 
         try:
-            await self._answer_to(request, traced)
+            await self._answer_to(request, ingress, traced)
         except asyncio.CancelledError:
             span.tell(Failed(request_id, Aborted.code, "It was given up."))
             raise
 
-    async def _answer_to(self, request: Asked, say: Say) -> None:
+    async def _answer_to(self, request: Asked, ingress: str, say: Say) -> None:
         request_id = request.request_id
         try:
-            say(await self._work(request, say))
+            say(await self._work(request, ingress, say))
         except SteppedDown as error:
             say(Failed(request_id, error.code, str(error), error.step))
         except ShoalError as error:
@@ -214,10 +227,14 @@ class Engine:
             log_fault("A call has failed.", error=error)
             say(Failed(request_id, EngineFailed.code, f"{type(error).__name__}: {error}"))
 
-    async def _work(self, request: Asked, say: Say) -> FromWorker:
+    async def _work(self, request: Asked, ingress: str, say: Say) -> FromWorker:
         info = await self._lane.speaker.ready()
         demand = demand_of(request, info)
-        with self._fleet.admission.enter(_INGRESS, demand.characters) as admitted:
+        queue = self._fleet.admission
+        with (
+            self._counted(request, ingress),
+            queue.enter(ingress, demand.characters) as admitted,
+        ):
             work, voice = _turn(request)
             with await admitted.slot(demand, work, voice) as slot:
                 speaker = slot.station.speaker
@@ -231,6 +248,18 @@ class Engine:
                     case DecodeCodes():
                         _pcm(request.request_id, say)(await speaker.decode(request))
                         return Decoded(request.request_id)
+
+    @contextmanager
+    def _counted(self, request: Asked, ingress: str) -> Iterator[None]:
+        """A sentence of `ingress` is here, as long as this is entered."""
+        sentences = int(isinstance(request, Speak))
+        self._sentences[ingress] += sentences
+        try:
+            yield
+        finally:
+            self._sentences[ingress] -= sentences
+            if not self._sentences[ingress]:
+                del self._sentences[ingress]
 
 
 def _turn(request: Asked) -> tuple[Work, int | None]:

@@ -1,10 +1,8 @@
-"""Prometheus texts of several machines as one: each metric once, with all samples. No Ray."""
+"""Prometheus texts of several machines or ingresses as one: each metric once, with all samples. No
+Ray."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-_OF_RAY = b"ray_"
-"""How the names begin that are passed on: an agent's own interpreter is of no interest."""
 
 
 @dataclass(slots=True)
@@ -14,8 +12,9 @@ class _Family:
     samples: list[bytes] = field(default_factory=list)
 
 
-def merged(texts: Iterable[bytes]) -> bytes:
-    """Ray's metrics of `texts`, whose samples say themselves where they are from."""
+def merged(texts: Iterable[bytes], names: bytes = b"") -> bytes:
+    """The metrics of `texts` whose names begin with `names`; the samples say themselves where they
+    are from."""
     families: dict[bytes, _Family] = {}
     for text in texts:
         family = _Family()
@@ -29,6 +28,33 @@ def merged(texts: Iterable[bytes]) -> bytes:
     return b"".join(
         b"%s\n" % line
         for name, family in families.items()
-        if name.startswith(_OF_RAY) and family.samples
+        if name.startswith(names) and family.samples
         for line in (*family.heads.values(), *family.samples)
     )
+
+
+def told_by(texts: Mapping[str, bytes], missing: int) -> bytes:
+    """What the ingresses of `texts` tell, each sample with its ingress's name, which has none of
+    the characters that a label would have to escape; `missing` more told nothing."""
+    count = (
+        "# HELP shoal_ingresses Ingresses by whether their metrics are here.\n"
+        "# TYPE shoal_ingresses gauge\n"
+        f'shoal_ingresses{{metrics="told"}} {len(texts)}\n'
+        f'shoal_ingresses{{metrics="missing"}} {missing}\n'
+    )
+    named = (_labelled(text, f'ingress="{name}"'.encode()) for name, text in texts.items())
+    return merged(named) + count.encode()
+
+
+def _labelled(text: bytes, label: bytes) -> bytes:
+    return b"\n".join(_with(line, label) for line in text.splitlines())
+
+
+def _with(line: bytes, label: bytes) -> bytes:
+    if not line or line.startswith(b"#"):
+        return line
+    name, has_labels, rest = line.partition(b"{")
+    if has_labels:
+        return b"%s{%s,%s" % (name, label, rest)
+    name, _, value = line.partition(b" ")
+    return b"%s{%s} %s" % (name, label, value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from loguru import logger
 
+from backend.cluster.exposition import told_by
 from backend.cluster.lane import ReplicaLane
 from backend.cluster.told import Described, Pressure, Replicas
 from backend.core import EngineInfo
@@ -33,7 +34,8 @@ class ClusterFleet(Fleet):
     """A lane for each replica. While there is none, one that nothing is sent to stands for all.
 
     `described` is any of them, `kinds` the ways to the replicas of each kind: those with a GPU and
-    those without, say. `metrics` reads the cluster's own, as Prometheus text.
+    those without, say; `ingress` is the name of who asks them. `metrics` reads the cluster's own,
+    as Prometheus text, and `others` that of each ingress of the same application, by its name.
     """
 
     is_here = False
@@ -43,8 +45,11 @@ class ClusterFleet(Fleet):
         settings: Settings,
         described: Described,
         kinds: Sequence[Replicas],
+        ingress: str,
         metrics: Callable[[], Awaitable[bytes]] | None = None,
+        others: Callable[[], Awaitable[dict[str, bytes]]] | None = None,
     ) -> None:
+        self._ingress, self._others = ingress, others
         self._settings, self._described, self._kinds = settings, described, kinds
         self._metrics = metrics
         self._known: dict[Replicas, frozenset[str]] = dict.fromkeys(kinds, frozenset())
@@ -109,16 +114,31 @@ class ClusterFleet(Fleet):
     def pressure(self) -> Pressure:
         """How much there is to do."""
         queue = self.admission
-        return Pressure(queue.speaking + queue.waiting, queue.wait_s(""))
+        return Pressure(self._ingress, queue.speaking + queue.waiting, queue.wait_s(""))
 
     def place(self, lane: Lane) -> tuple[str, str]:
         """The replica's name, and its machine's."""
         assert isinstance(lane, ReplicaLane)
         return lane.replica, lane.node
 
-    async def metrics(self) -> bytes:
-        """The cluster's own."""
-        return await self._metrics() if self._metrics else b""
+    async def exposition(self, ours: bytes) -> bytes:
+        """Of each ingress, with its name, whichever of them is asked; and the cluster's own."""
+        if self._others is not None:
+            texts = {self._ingress: ours} | await self._others()
+            ours = told_by(texts, len({each.ingress for each in self._ingresses()} - set(texts)))
+        return ours + (await self._metrics() if self._metrics else b"")
+
+    def beside(self) -> dict[str, Any]:
+        """Which ingress tells, and how much each has to do."""
+        each = [
+            {"ingress": one.ingress, "inside": one.inside, "wait_s": round(one.wait_s, 3)}
+            for one in sorted(self._ingresses(), key=lambda one: one.ingress)
+        ]
+        return {"ingress": self._ingress, "ingresses": each}
+
+    def _ingresses(self) -> tuple[Pressure, ...]:
+        """As the replica knows that most of them have told."""
+        return max((lane.ingresses for lane in self._replicas()), key=len)
 
     def planned(self, deployment: Deployment) -> dict[str, Any]:
         """The replicas that there are, each as its own machine has planned it, and the machines."""
@@ -145,6 +165,7 @@ class ClusterFleet(Fleet):
             "kind": lane.kind,
             "node": lane.node,
             "rows_at_work": lane.worker.load.running,
+            "rows_elsewhere": lane.elsewhere,
         }
 
     # -- replicas come and go ---------------------------------------------------------------------
@@ -221,6 +242,7 @@ class ClusterFleet(Fleet):
                 if not other.plan.device_uuid
             ]
         self._changed.set()
+        self.admission.queues = max(1, len(self._ingresses()))
         self.admission.look()
 
     def _replicas(self) -> list[ReplicaLane]:
@@ -241,5 +263,6 @@ class ClusterFleet(Fleet):
 def _absent(described: Described) -> Described:
     """In the place of replicas where there are none: what they would be."""
     state = WorkerState("unloaded", "there is no replica; the next request has one started")
-    report = replace(described.report, state=state, pid=None, load=Load(0, 0))
+    report = described.report
+    report = replace(report, state=state, pid=None, load=Load(0, 0), elsewhere=0, ingresses=())
     return replace(described, replica="", node="", report=report)

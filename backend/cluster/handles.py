@@ -11,6 +11,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from backend.cluster import roster
+from backend.cluster.nodes import NODES_WAIT_S
 from backend.cluster.told import Described, Pressure, Report
 from backend.errors import EngineDown, EngineFailed, ShoalError
 
@@ -18,8 +19,10 @@ from backend.errors import EngineDown, EngineFailed, ShoalError
 class RayReplicas:
     """The `told.Replicas` of one deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, ingress: str) -> None:
+        """`ingress` is who asks."""
         self._handle, self._streaming = handle, handle.options(stream=True)
+        self._ingress = ingress
 
     @property
     def kind(self) -> str:
@@ -57,7 +60,7 @@ class RayReplicas:
 
     async def ask(self, replica: str, message: bytes) -> AsyncGenerator[bytes, None]:
         """The answer to a request, in blocks."""
-        response = self._streaming.ask.remote(message, to=replica)
+        response = self._streaming.ask.remote(message, self._ingress, to=replica)
         has_come = False
         try:
             async for block in response:
@@ -78,6 +81,17 @@ class RayReplicas:
         if answer is None:
             raise _gone(replica)
         return answer
+
+
+async def expositions(ingresses: DeploymentHandle) -> dict[str, bytes]:
+    """What each of `ingresses` tells Prometheus, by its name; of those that do not answer, none."""
+    try:
+        asked = ingresses.broadcast("exposition")
+        told = await asked.results_async(timeout_s=NODES_WAIT_S, return_exceptions=True)
+    except (RayError, DeploymentUnavailableError, TimeoutError) as error:
+        logger.warning("The other ingresses tell Prometheus nothing ({}).", type(error).__name__)
+        return {}
+    return dict(each for each in told if not isinstance(each, BaseException))
 
 
 def _gone(replica: str) -> EngineDown:

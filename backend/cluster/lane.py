@@ -1,10 +1,11 @@
 """A replica as a station of the ingress's queue: a lane whose figures it tells itself."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from backend.cluster.told import Described, Replicas, Report
+from backend.cluster.told import Described, Pressure, Replicas, Report
 from backend.cluster.transport import ReplicaTransport
 from backend.core import EngineInfo
 from backend.errors import EngineDown
@@ -64,8 +65,16 @@ class ReplicaLane(Lane):
     def hear(self, report: Report) -> None:
         """Go by what the replica tells of itself."""
         self._report, self.footing, self.rows = report, report.footing, report.rows
+        # What it may have whatever the others do: they make room for it at the replica.
+        part = math.ceil(report.rows / max(1, len(report.ingresses)))
+        self.elsewhere = min(report.elsewhere, report.rows - part)
         self._transport.hear(report)
         self.admission.look()
+
+    @property
+    def ingresses(self) -> tuple[Pressure, ...]:
+        """Those that its replica speaks for, this one with them once it has told of itself."""
+        return self._report.ingresses
 
     def silent(self, reason: str) -> None:
         """It does not answer."""

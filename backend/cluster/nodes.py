@@ -10,6 +10,8 @@ from backend.cluster.exposition import merged
 
 NODES_WAIT_S = 2.0
 """For all nodes; Prometheus itself waits for 10 s."""
+_OF_RAY = b"ray_"
+"""How the names begin that are passed on: an agent's own interpreter is of no interest."""
 MAX_NODE_BYTES = 8 * 1024 * 1024
 """Of one node's text; of one that is longer nothing is told."""
 
@@ -37,7 +39,7 @@ async def told_at(urls: list[str], nodes: int) -> bytes:
         f'shoal_ray_nodes{{metrics="told"}} {len(texts)}\n'
         f'shoal_ray_nodes{{metrics="missing"}} {nodes - len(texts)}\n'
     )
-    return count.encode() + await asyncio.to_thread(merged, texts)
+    return count.encode() + await asyncio.to_thread(merged, texts, _OF_RAY)
 
 
 async def _text(session: Any, url: str) -> bytes:

@@ -15,8 +15,20 @@ from backend.worker.transport import WorkerState
 
 
 @dataclass(frozen=True, slots=True)
+class Pressure:
+    """How much an ingress has to do."""
+
+    ingress: str
+    """Its name, which no other has."""
+    inside: int
+    """Requests that are spoken or wait."""
+    wait_s: float
+    """Until a newcomer's first sentence would begin, as it looks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """How a replica is, at one moment."""
+    """How a replica is, at one moment, as one ingress is told it."""
 
     state: WorkerState
     info: EngineInfo | None
@@ -26,6 +38,10 @@ class Report:
     """Of its worker, on its node."""
     rows: int
     """Sentences that it speaks together."""
+    elsewhere: int
+    """Sentences of other ingresses that it speaks, or that wait there for a row."""
+    ingresses: tuple[Pressure, ...]
+    """What each ingress has told of itself lately."""
     memory: MemoryNow
     machine: dict[str, Any]
     """Its node's load, as `MachineUsage.load` tells it."""
@@ -50,16 +66,6 @@ class Described:
     deployment: Deployment
     """That machine, and the plan that was made there."""
     report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class Pressure:
-    """How much an ingress has to do."""
-
-    inside: int
-    """Requests that are spoken or wait."""
-    wait_s: float
-    """Until a newcomer's first sentence would begin, as it looks."""
 
 
 class Replicas(Protocol):

@@ -64,6 +64,8 @@ class Admission:
         self._inside: Counter[str] = Counter()
         """Requests of each client."""
         self._quiet = quiet or Quiet()
+        self.queues = 1
+        """That share the workers, this one with them: each has its part of what is bounded here."""
         self._turns = 0
         self._counted_s = clock()
         """Up to when time has been counted as spent speaking, or not."""
@@ -93,12 +95,13 @@ class Admission:
 
     @property
     def _rows_per_client(self) -> int:
-        return self._rows_of_client or max(1, self._stations.planned_rows // 2)
+        rows = self._rows_of_client or self._stations.planned_rows // 2
+        return max(1, rows // self.queues)
 
     @property
     def _places(self) -> int:
         waiting = self._stations.waiting if self._queue_limit is None else self._queue_limit
-        return self._stations.planned_rows + waiting
+        return max(1, (self._stations.planned_rows + waiting) // self.queues)
 
     @property
     def waiting(self) -> int:

@@ -191,9 +191,13 @@ class Fleet:
         """Of a worker elsewhere its name and its machine's; "" of those here."""
         return "", ""
 
-    async def metrics(self) -> bytes:
-        """What Prometheus is told of what the workers run on, where that tells of itself."""
-        return b""
+    async def exposition(self, ours: bytes) -> bytes:
+        """What Prometheus is told: `ours`, and what others tell who belong to it."""
+        return ours
+
+    def beside(self) -> dict[str, Any]:
+        """What `GET /system-status` tells of other servers before the same workers."""
+        return {}
 
     def planned(self, deployment: Deployment) -> dict[str, Any]:
         """How many workers there are and with what: `workers` of `GET /hardware`."""

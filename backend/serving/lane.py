@@ -65,6 +65,8 @@ class Lane:
         """What its worker is called in the log of requests."""
         self.beside: Sequence[Lane] = ()
         """Others whose workers take the same memory."""
+        self.elsewhere = 0
+        """Of its rows, those that another queue has: none, but in a cluster."""
         self._voices = SpokenVoices()
         self._planned, self.worker = deployment, worker
         self._gpu_usage: MachineUsage | None = None

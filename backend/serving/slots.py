@@ -61,6 +61,10 @@ class Station(Protocol):
         """Sentences that it speaks together."""
 
     @property
+    def elsewhere(self) -> int:
+        """Of its rows, those that another queue has."""
+
+    @property
     def is_able(self) -> bool:
         """It can speak now: it is not being started, stopped, or found dead."""
 

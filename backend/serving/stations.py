@@ -75,8 +75,8 @@ class Stations:
 
     @property
     def rows(self) -> int:
-        """Sentences together, now."""
-        return sum(station.rows for station in self.at_hand)
+        """Sentences of this queue together, now."""
+        return sum(station.rows - station.elsewhere for station in self.at_hand)
 
     def is_another_able(self, station: Station) -> bool:
         """It cannot speak, and another can."""
@@ -138,7 +138,8 @@ class Stations:
 
         def after(station: Station) -> tuple[float, bool]:
             is_new = voice is not None and not station.has_voice(voice)
-            return (held[station, "speak"] + 1 + is_new) * station.rtf, is_new
+            beside = held[station, "speak"] + station.elsewhere
+            return (beside + 1 + is_new) * station.rtf, is_new
 
         return sorted(self.at_hand, key=after)
 
@@ -148,5 +149,5 @@ def _held(slots: Collection[Slot]) -> Counter[tuple[Station, Work]]:
 
 
 def _has_room(station: Station, work: Work, held: Counter[tuple[Station, Work]]) -> bool:
-    most = station.rows if work == "speak" else ENCODED_TOGETHER
+    most = station.rows - station.elsewhere if work == "speak" else ENCODED_TOGETHER
     return held[station, work] < most

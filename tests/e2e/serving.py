@@ -46,6 +46,18 @@ class Served:
         return psutil.Process(pid)
 
 
+def begin_with_compiled(data: Path) -> None:
+    """Put what was compiled so far into a server's SHOAL_DATA_DIR, where nothing is."""
+    if not (data / "compiled").exists():
+        shutil.copytree(_compiled.name, data / "compiled")
+
+
+def keep_compiled(data: Path) -> None:
+    """Let later servers begin with what one has compiled."""
+    if (data / "compiled").is_dir():
+        shutil.copytree(data / "compiled", _compiled.name, dirs_exist_ok=True)
+
+
 @contextmanager
 def serving(*command: str, **environment: str) -> Iterator[Served]:
     """Start it on a free port of 127.0.0.1, wait until it can speak, stop it in the end.
@@ -57,9 +69,8 @@ def serving(*command: str, **environment: str) -> Iterator[Served]:
         options = command or CLUSTER
         command = (sys.executable, "-m", "backend.cli", "serve", *options)
     kept = tempfile.TemporaryDirectory(prefix="shoal-e2e-")
-    compiled = Path(environment.get("SHOAL_DATA_DIR", kept.name)) / "compiled"
-    if not compiled.exists():
-        shutil.copytree(_compiled.name, compiled)
+    data = Path(environment.get("SHOAL_DATA_DIR", kept.name))
+    begin_with_compiled(data)
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -96,8 +107,7 @@ def serving(*command: str, **environment: str) -> Iterator[Served]:
         reader.join(10)
         assert process.stderr is not None
         process.stderr.close()
-        if compiled.is_dir():
-            shutil.copytree(compiled, _compiled.name, dirs_exist_ok=True)
+        keep_compiled(data)
         kept.cleanup()
 
 

@@ -1,16 +1,22 @@
-"""The shipped voice spoken by replicas of Ray Serve on this machine, which come, die and go."""
+"""The shipped voice spoken by replicas of Ray Serve on this machine, which come, die and go: behind
+two ingresses and Serve's HAProxy, as `deploy/serve.yaml` has them, and behind `shoal serve`."""
 
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.serving import Served, serving
+from tests.e2e.ray_serve import deploy, free_port, ray_cluster
+from tests.e2e.serving import keep_compiled, serving
+from tests.redis_server import SERVER as REDIS
+from tests.redis_server import redis_server
 
 pytestmark = pytest.mark.timeout(400)  # Ray, and two workers that compile, on two cores
 TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep."
@@ -18,15 +24,54 @@ LONG = f"{TEXT} " * 60
 SHORT = "Good morning."
 
 
+RATE = 300
+"""Requests of a key in a minute: more than all of these tests but one make together."""
+ANN, BOB = {"X-API-Key": "key-of-ann"}, {"X-API-Key": "key-of-bob"}
+
+
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving("--cluster", SHOAL_WORKERS="2", NUM_THREADS="1") as server:
-        _until(server.url, lambda workers: len(workers) == 2)
-        yield server
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("serve"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    haproxy = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+    }
+    with (
+        redis_server(folder) if REDIS else nullcontext() as store,
+        ray_cluster(**haproxy) as ray,
+    ):
+        told = {
+            "NUM_THREADS": "1",
+            "SHOAL_API_KEYS": "ann:key-of-ann,bob:key-of-bob",
+            "SHOAL_RATE_LIMIT_PER_MINUTE": str(RATE),
+            "SHOAL_MAX_BATCH_PER_CLIENT": "64",
+            "SHOAL_SHARED_DIR": str(folder / "shared"),
+        }
+        if store is not None:
+            told["SHOAL_RATE_STORE"] = store.url
+        deploy(ray, folder, port, ingresses=2, settings=told)
+        _until(url, lambda workers: len(workers) == 2)
+        keep_compiled(folder)
+        yield url
+
+
+def _of_each(url: str, metric: str) -> dict[str, float]:
+    """What each ingress tells of `metric`."""
+    text = httpx.get(f"{url}/metrics/prometheus", timeout=30.0, headers=ANN).text
+    found = re.findall(rf'^{re.escape(metric)}{{ingress="(\w+)".*}} (\S+)$', text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
 
 
 def _workers(url: str) -> list[dict[str, Any]]:
-    return list(httpx.get(f"{url}/system-status", timeout=30.0).json()["workers"])
+    try:
+        answer = httpx.get(f"{url}/system-status", timeout=30.0, headers=ANN)
+    except httpx.TransportError:
+        return []  # Serve's HAProxy is being started
+    if not answer.is_success:
+        return []  # Serve has no route there yet
+    return list(answer.json()["workers"])
 
 
 def _until(url: str, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
@@ -38,8 +83,8 @@ def _until(url: str, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict
     raise AssertionError(f"not in time: {workers}")
 
 
-def test_it_speaks_streams_and_says_who_is_there(served: Served) -> None:
-    with httpx.Client(base_url=served.url, timeout=60.0) as http:
+def test_it_speaks_streams_and_says_who_is_there(url: str) -> None:
+    with httpx.Client(base_url=url, timeout=60.0, headers=ANN) as http:
         whole = http.post("/tts", data={"text": TEXT, "seed": "5"})
         assert whole.status_code == 200
         assert "X-Worker-Start-Ms" not in whole.headers
@@ -49,31 +94,51 @@ def test_it_speaks_streams_and_says_who_is_there(served: Served) -> None:
         assert len(pieces) > 2
         assert http.get("/health").json()["worker"]["state"] == "ready"
         metrics = http.get("/metrics/prometheus").text
-        up = re.findall(r'shoal_each_worker_up{device="cpu",.*,worker="(\d)"} 1.0', metrics)
-        assert sorted(up) == ["0", "1"]
+        up = re.findall(r'shoal_each_worker_up{ingress="(\w+)",.*,replica="(\w+)",.*} 1.0', metrics)
+        assert [len(set(names)) for names in zip(*up, strict=True)] == [2, 2], "each of each"
         assert 'shoal_ray_nodes{metrics="told"} 1' in metrics
         assert "\nray_serve_" in metrics, "what Ray tells is in the same scrape"
         assert len(http.get("/hardware").json()["machines"]) == 1
 
 
-def test_a_client_that_leaves_frees_its_row(served: Served) -> None:
-    told = {"text": LONG, "long_text": "split", "stream": "true", "response_format": "pcm"}
-    with (
-        httpx.Client(base_url=served.url, timeout=60.0) as http,
-        http.stream("POST", "/tts", data=told) as answer,
-    ):
-        # Read on: with enough in hand nothing is spoken for a client that does not.
-        assert any(
-            any(each["speaking"] for each in _workers(served.url)) for _ in answer.iter_bytes()
-        )
+def test_clients_of_both_share_all_rows_and_free_them_when_they_leave(url: str) -> None:
+    async def listen(http: httpx.AsyncClient) -> None:
+        told = {"text": LONG, "long_text": "split", "stream": "true", "response_format": "pcm"}
+        async with http.stream("POST", "/tts", data=told) as answer:
+            assert answer.status_code == 200
+            async for _ in answer.aiter_bytes():  # with enough in hand nothing is spoken
+                pass
+
+    def is_shared(workers: list[dict[str, Any]]) -> bool:
+        """As the ingress that answers has it: half of each replica's rows are left to the other."""
+        held = [(each["speaking"], each["rows_elsewhere"]) for each in workers]
+        return held == [(8, 8)] * 2 and [each["rows"] for each in workers] == [16, 16]
+
+    async def listen_together() -> None:
+        limits = httpx.Limits(max_connections=None)
+        async with AsyncExitStack() as stack:
+            http = httpx.AsyncClient(base_url=url, timeout=240.0, limits=limits, headers=ANN)
+            await stack.enter_async_context(http)
+            listeners = [asyncio.create_task(listen(http)) for _ in range(32)]
+            sharing = asyncio.create_task(asyncio.to_thread(_until, url, is_shared))
+            await asyncio.wait({*listeners, sharing}, return_when=asyncio.FIRST_COMPLETED)
+            assert not any(each.done() for each in listeners)
+            sharing.result()
+            for each in listeners:
+                each.cancel()
+            await asyncio.gather(*listeners, return_exceptions=True)
+
+    asyncio.run(listen_together())
     # As the replicas tell it of their workers: nobody computes what nobody hears.
-    _until(served.url, lambda workers: not any(each["rows_at_work"] for each in workers))
+    _until(url, lambda workers: not any(each["rows_at_work"] for each in workers))
 
 
-def test_two_hundred_streams_at_once_are_whole_or_refused(served: Served) -> None:
+def test_two_hundred_streams_at_once_are_whole_or_refused(url: str) -> None:
     async def speak() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=served.url, timeout=240.0, limits=limits) as http:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=240.0, limits=limits, headers=ANN
+        ) as http:
             told = {"text": SHORT, "seed": "5", "stream": "true", "response_format": "pcm"}
             return await asyncio.gather(*(http.post("/tts", data=told) for _ in range(200)))
 
@@ -84,11 +149,26 @@ def test_two_hundred_streams_at_once_are_whole_or_refused(served: Served) -> Non
     assert len(refused) < 100
     assert {each.status_code for each in refused} <= {503}
     assert all(int(each.headers["Retry-After"]) > 0 for each in refused)
+    spoken = _of_each(url, "shoal_audio_seconds_total")
+    assert len(spoken) == 2 and all(spoken.values()), "both have spoken"
 
 
-def test_one_killed_under_twenty_requests_costs_nobody_an_answer(served: Served) -> None:
+@pytest.mark.skipif(not REDIS, reason="redis-server is not installed")
+def test_the_rate_of_a_key_is_one_for_both(url: str) -> None:
+    async def ask() -> list[int]:
+        limits = httpx.Limits(max_connections=20)
+        async with httpx.AsyncClient(
+            base_url=url, timeout=240.0, limits=limits, headers=BOB
+        ) as http:
+            posts = [http.post("/normalize", data={"text": SHORT}) for _ in range(RATE + 10)]
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    assert Counter(asyncio.run(ask())) == {200: RATE, 429: 10}
+
+
+def test_one_killed_under_twenty_requests_costs_nobody_an_answer(url: str) -> None:
     async def speak() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=served.url, timeout=240.0) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=240.0, headers=ANN) as http:
             told = {"text": TEXT, "seed": "5"}
             posts = [asyncio.create_task(http.post("/tts", data=told)) for _ in range(20)]
             while True:
@@ -101,13 +181,13 @@ def test_one_killed_under_twenty_requests_costs_nobody_an_answer(served: Served)
             replica.kill()
             return await asyncio.gather(*posts)
 
-    before = _until(served.url, lambda workers: len(workers) == 2)
+    before = _until(url, lambda workers: len(workers) == 2)
     answers = asyncio.run(speak())
     assert {answer.status_code for answer in answers} == {200}
     sizes = {len(answer.content) for answer in answers}
     assert max(sizes) < 1.2 * min(sizes), "nothing of any is missing"
     names = {each["replica"] for each in before}
-    after = _until(served.url, lambda workers: _are_others(workers, names))
+    after = _until(url, lambda workers: _are_others(workers, names))
     assert len(names & {each["replica"] for each in after}) == 1, "Serve has started another"
 
 
