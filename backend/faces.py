@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from types import FrameType
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from loguru import logger
 
 from backend.errors import BadSetting
-from backend.listening import listen, local_url, reached_at
+from backend.listening import listen, local_url, reached_at, server_url
 
 DEFAULT_API_URL = "http://127.0.0.1:8000"
 DEFAULT_HOST = "127.0.0.1"
@@ -181,12 +180,9 @@ def api_environment(api_url: str | None) -> dict[str, str]:
     named = "--api-url" if api_url else "API_URL"
     url = api_url or os.environ.get("API_URL") or DEFAULT_API_URL
     try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
-        is_url = False
-    if not is_url:
-        raise BadSetting(f"{named}: write http://host[:port], got {url!r}.")
+        server_url(url)
+    except BadSetting as error:
+        raise BadSetting(f"{named}: {error}") from None
     return {"API_URL": url}
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from urllib.parse import SplitResult, urlsplit
 
 from backend.errors import BadSetting
 
@@ -32,6 +33,18 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         why = error.strerror or error
         raise BadSetting(f"{host}:{port} cannot be listened on: {why}.") from None
+
+
+def server_url(url: str) -> SplitResult:
+    """The parts of a server's `url`, as a user wrote it; `BadSetting` says what it should be."""
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_url = False
+    if not is_url:
+        raise BadSetting(f"write http://host[:port], got {url!r}.")
+    return parts
 
 
 def is_loopback(host: str) -> bool:

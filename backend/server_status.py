@@ -8,14 +8,13 @@ import urllib.request
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from backend.errors import BadSetting, EngineDown, Unauthorized
-from backend.listening import is_loopback
+from backend.errors import EngineDown, Unauthorized
+from backend.listening import is_loopback, server_url
 from backend.logs import tame
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -69,13 +68,7 @@ def ask(url: str, key: str, timeout_s: float) -> Answer:
 
 class _Server:
     def __init__(self, url: str, key: str, timeout_s: float) -> None:
-        try:
-            parts = urlsplit(url)
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is no number
-            is_url = False
-        if not is_url:
-            raise BadSetting(f"write http://host[:port], got {url!r}.")
+        parts = server_url(url)
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
         self._key = key
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
@@ -122,7 +115,7 @@ class _Server:
         if isinstance(reason, ConnectionRefusedError):
             return EngineDown(f"Nobody listens at {self._url}; `shoal serve` starts a server.")
         if isinstance(reason, socket.gaierror):
-            return EngineDown(f"There is no machine called {urlsplit(self._url).hostname}.")
+            return EngineDown(f"There is no machine called {server_url(self._url).hostname}.")
         return EngineDown(f"{self._url} cannot be reached: {tame(str(reason))}")
 
 
