@@ -21,10 +21,13 @@ from backend.cli import app
 from backend.server_status import status_table
 from tests.scripted import children, server
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(autouse=True)
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No `.env` and no API_* of whoever runs the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where the scripted worker is found
     monkeypatch.chdir(tmp_path)
     for name in ("API_URL", "API_KEY"):
         monkeypatch.delenv(name, raising=False)
