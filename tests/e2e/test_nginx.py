@@ -147,7 +147,7 @@ def test_a_stream_arrives_as_it_is_made(proxy: Proxy) -> None:
         )
     assert len(arrived) > 6
     # A proxy that held it back would hand all of it over at once.
-    assert len({round(moment, 1) for moment in arrived}) > 3
+    assert len({round(moment, 2) for moment in arrived}) > 3
 
 
 def test_a_websocket_speaks(proxy: Proxy) -> None:
