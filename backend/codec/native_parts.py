@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.codec.native import NativePart, Rows, Step
-from backend.model.config import ENCODE_FRAMES, NATIVE_FRAMES, CodecConfig
+from backend.model.config import DECODE_FRAMES, ENCODE_FRAMES, NATIVE_FRAMES, CodecConfig
 from backend.model.dac import Decoder, DecoderBlock, Encoder, EncoderBlock, ResidualUnit
 from backend.model.stream import (
     CausalConv,
@@ -219,9 +219,11 @@ class NativeTransformer(_Part):
         channels: int,
         begin: int,
         end: int,
+        most: int = DECODE_FRAMES,
     ) -> None:
-        """Layers `begin` to `end`."""
+        """Layers `begin` to `end`, `most` columns at once."""
         super().__init__(kernels)
+        self.most = most
         dim = plain.config.dim
         sums = self._rows("x", dim)
         if begin == 0 and isinstance(plain.input_proj, nn.Linear):
@@ -248,9 +250,19 @@ class NativeEncoder(_Part):
     may_leave_gaps = True
 
     def __init__(
-        self, kernels: CodecKernels, plain: Encoder, begin: int, end: int, most: int
+        self,
+        kernels: CodecKernels,
+        plain: Encoder,
+        begin: int,
+        end: int,
+        most: int,
+        *,
+        transforms: bool = True,
     ) -> None:
-        """Blocks `begin` to `end`, and at once as many columns as become `most`."""
+        """Blocks `begin` to `end`, and at once as many columns as become `most`.
+
+        Unless it `transforms`, the last one's transformer and what is behind it are left out.
+        """
         super().__init__(kernels)
         self.most = most
         first, *middle, snake, last = plain.block
@@ -264,14 +276,16 @@ class NativeEncoder(_Part):
             sums = self._rows("x", cast(CausalConv, first).conv.out_channels, given.rate)
             rounded = self._then(given, first, *wanted[0], output=sums)
         else:
-            width = cast(CausalConv, inner[begin][1]).conv.in_channels
+            width = cast(CausalConv, (*(unit[1] for unit in inner), last)[begin]).conv.in_channels
             sums, rounded = self._given_sums(width, *wanted[begin], rate=self.unit)
         for index, block in enumerate(blocks[begin:end], begin):
             units, (inner_snake, strided, *transformer) = block[:3], block[3:]
             down = cast(CausalConv, strided)
             rounded = self._units(rounded, sums, units, (inner_snake, down.past))
             rate, width = rounded.rate // down.stride, down.conv.out_channels
-            is_cut = index + 1 == end < len(blocks)
+            is_cut = index + 1 == end and (end < len(blocks) or not transforms)
+            if is_cut and not transforms:
+                transformer = []
             sums = self._rows("y" if is_cut and not transformer else "x", width, rate)
             source, (behind, past) = rounded, wanted[index + 1]
             if is_cut and not transformer:
@@ -288,7 +302,7 @@ class NativeEncoder(_Part):
                 if not is_cut:
                     rounded = self._rows("a", width, rate, past)
                     self._round(sums, rounded, snake=self._snake(behind))
-        if end == len(blocks):
+        if end == len(blocks) and transforms:
             width = cast(CausalConv, last).conv.out_channels
             self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
@@ -312,17 +326,31 @@ def encoding_stages(
     """The same as a `plain` part that encodes, stage by stage, as `native_part`.
 
     A stage is made, and its part of the weights read, when it is asked for: at
-    openaudio-s1-mini's size each is a quarter of them. Where there are few columns, many are
-    computed together, so that weights are seldom read.
+    openaudio-s1-mini's size none is more than 218 of their 828 MB. Where there are few columns,
+    many are computed together, so that weights are seldom read.
     """
     latents = math.prod(config.downsample_factor)
     if isinstance(plain, Encoder):
         blocks, stride = len(config.encoder_rates), config.encoder_rates[-1]
         yield NativeEncoder(kernels, plain, 0, blocks - 1, NATIVE_FRAMES * latents * stride)
-        yield NativeEncoder(kernels, plain, blocks - 1, blocks, ENCODE_FRAMES * latents)
+        most = ENCODE_FRAMES * latents
+        *_, transformer = cast(EncoderBlock, plain.block[blocks]).block
+        if isinstance(transformer, WindowTransformer):
+            yield NativeEncoder(kernels, plain, blocks - 1, blocks, most, transforms=False)
+            yield from _halves(kernels, transformer, transformer.config.dim, most)
+            yield NativeEncoder(kernels, plain, blocks, blocks, most)
+        else:
+            yield NativeEncoder(kernels, plain, blocks - 1, blocks, most)
     elif isinstance(plain, WindowTransformer):
-        layers = len(plain.layers)
-        for begin, end in itertools.pairwise(sorted({0, (layers + 1) // 2, layers})):
-            yield NativeTransformer(kernels, plain, config.latent_dim, begin, end)
+        yield from _halves(kernels, plain, config.latent_dim)
     else:
         yield NativeDownsample(kernels, cast(StreamSequential, plain))
+
+
+def _halves(
+    kernels: CodecKernels, plain: WindowTransformer, channels: int, most: int = DECODE_FRAMES
+) -> Iterator[NativeTransformer]:
+    """Its layers in two stages, `most` columns at once."""
+    layers = len(plain.layers)
+    for begin, end in itertools.pairwise(sorted({0, (layers + 1) // 2, layers})):
+        yield NativeTransformer(kernels, plain, channels, begin, end, most)

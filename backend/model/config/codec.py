@@ -46,6 +46,11 @@ def _residual_unit(channels: int) -> int:
     return 2 * channels + _conv(channels, channels, _KERNEL) + _conv(channels, channels, 1)
 
 
+def _half(parameters: int, layers: int) -> int:
+    """Of a transformer's weights, those of the larger half of its layers."""
+    return parameters * ((layers + 1) // 2) // layers
+
+
 @dataclass(frozen=True, slots=True)
 class WindowConfig:
     """A causal transformer of the codec that looks back over `window` positions."""
@@ -149,11 +154,16 @@ class CodecConfig:
         pre = self.pre.parameters(self.latent_dim)
         if not is_native:
             return max(sum(blocks) + last, self._resampling_parameters, pre)
-        layers = self.pre.n_layer
-        half = pre * ((layers + 1) // 2) // layers
         channels = self.encoder_dim << (len(self.encoder_rates) - 1)
+        stages = [sum(blocks), self._resampling_parameters, _half(pre, self.pre.n_layer)]
+        if n_layer := self.encoder_transformer_layers[-1]:
+            wide = 2 * channels
+            transformer = WindowConfig.of_encoder(wide, n_layer, self.encoder_window)
+            inner, behind = transformer.parameters(wide), wide + _conv(wide, self.latent_dim, 3)
+            stages += [_half(inner, n_layer), behind]
+            last -= inner + behind
         filters = 3 * _FILTER_NUMBERS * channels * channels
-        return max(sum(blocks), last + filters, self._resampling_parameters, half)
+        return max(*stages, last + filters)
 
     @property
     def encoding_row_bytes(self) -> int:
