@@ -256,12 +256,11 @@ class NativeEncoder(_Part):
         begin: int,
         end: int,
         most: int,
-        *,
-        transforms: bool = True,
     ) -> None:
         """Blocks `begin` to `end`, and at once as many columns as become `most`.
 
-        Unless it `transforms`, the last one's transformer and what is behind it are left out.
+        What is behind the last block counts as one more. The transformer of that block is left out
+        where `end` is between the two.
         """
         super().__init__(kernels)
         self.most = most
@@ -283,8 +282,8 @@ class NativeEncoder(_Part):
             down = cast(CausalConv, strided)
             rounded = self._units(rounded, sums, units, (inner_snake, down.past))
             rate, width = rounded.rate // down.stride, down.conv.out_channels
-            is_cut = index + 1 == end and (end < len(blocks) or not transforms)
-            if is_cut and not transforms:
+            is_cut = index + 1 == end
+            if is_cut and end == len(blocks):
                 transformer = []
             sums = self._rows("y" if is_cut and not transformer else "x", width, rate)
             source, (behind, past) = rounded, wanted[index + 1]
@@ -302,7 +301,7 @@ class NativeEncoder(_Part):
                 if not is_cut:
                     rounded = self._rows("a", width, rate, past)
                     self._round(sums, rounded, snake=self._snake(behind))
-        if end == len(blocks) and transforms:
+        if end > len(blocks):
             width = cast(CausalConv, last).conv.out_channels
             self._conv(last, rounded, output=self._rows("y", width, rounded.rate))
 
@@ -336,11 +335,11 @@ def encoding_stages(
         most = ENCODE_FRAMES * latents
         *_, transformer = cast(EncoderBlock, plain.block[blocks]).block
         if isinstance(transformer, WindowTransformer):
-            yield NativeEncoder(kernels, plain, blocks - 1, blocks, most, transforms=False)
-            yield from _halves(kernels, transformer, transformer.config.dim, most)
-            yield NativeEncoder(kernels, plain, blocks, blocks, most)
-        else:
             yield NativeEncoder(kernels, plain, blocks - 1, blocks, most)
+            yield from _halves(kernels, transformer, transformer.config.dim, most)
+            yield NativeEncoder(kernels, plain, blocks, blocks + 1, most)
+        else:
+            yield NativeEncoder(kernels, plain, blocks - 1, blocks + 1, most)
     elif isinstance(plain, WindowTransformer):
         yield from _halves(kernels, plain, config.latent_dim)
     else:

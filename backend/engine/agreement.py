@@ -32,7 +32,7 @@ In 16 bits each sum is rounded, and each way adds in another order; of logits as
 either is right. Random weights make many such ties, trained ones hardly any."""
 _ALLOWED_PACKED = {16: (0.15, 0.8), 8: (0.3, 0.75), 6: (0.3, 0.75)}
 """Of packed matrices of so many bits. What is multiplied is computed in float32, but keys and
-values are kept in 16 bits, or in about as many as the matrices: what lies between two steps may
+values are kept in 16 bits, or with integers in few: what lies between two steps may
 fall to either. Random weights of openaudio-s1-mini's size came to 0.11 and 87 % in int8, to 0.14
 and 86 % in int4."""
 
