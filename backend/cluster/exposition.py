@@ -36,14 +36,18 @@ def merged(texts: Iterable[bytes], names: bytes = b"") -> bytes:
 def told_by(texts: Mapping[str, bytes], missing: int) -> bytes:
     """What the ingresses of `texts` tell, each sample with its ingress's name, which has none of
     the characters that a label would have to escape; `missing` more told nothing."""
-    count = (
-        "# HELP shoal_ingresses Ingresses by whether their metrics are here.\n"
-        "# TYPE shoal_ingresses gauge\n"
-        f'shoal_ingresses{{metrics="told"}} {len(texts)}\n'
-        f'shoal_ingresses{{metrics="missing"}} {missing}\n'
-    )
     named = (_labelled(text, f'ingress="{name}"'.encode()) for name, text in texts.items())
-    return merged(named) + count.encode()
+    return merged(named) + counted("shoal_ingresses", "Ingresses", len(texts), missing)
+
+
+def counted(metric: str, of: str, told: int, missing: int) -> bytes:
+    """A `metric` of its own that says how many `of` them told theirs."""
+    return (
+        f"# HELP {metric} {of} by whether their metrics are here.\n"
+        f"# TYPE {metric} gauge\n"
+        f'{metric}{{metrics="told"}} {told}\n'
+        f'{metric}{{metrics="missing"}} {missing}\n'
+    ).encode()
 
 
 def _labelled(text: bytes, label: bytes) -> bytes:

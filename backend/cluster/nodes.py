@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import ray
 
-from backend.cluster.exposition import merged
+from backend.cluster.exposition import counted, merged
 
 NODES_WAIT_S = 2.0
 """For all nodes; Prometheus itself waits for 10 s."""
@@ -33,13 +33,9 @@ async def told_at(urls: list[str], nodes: int) -> bytes:
     async with aiohttp.ClientSession(timeout=patience) as session:
         found = await asyncio.gather(*(_text(session, url) for url in urls))
     texts = [text for text in found if text]
-    count = (
-        "# HELP shoal_ray_nodes Machines of the cluster by whether their metrics are here.\n"
-        "# TYPE shoal_ray_nodes gauge\n"
-        f'shoal_ray_nodes{{metrics="told"}} {len(texts)}\n'
-        f'shoal_ray_nodes{{metrics="missing"}} {nodes - len(texts)}\n'
-    )
-    return count.encode() + await asyncio.to_thread(merged, texts, _OF_RAY)
+    missing = nodes - len(texts)
+    count = counted("shoal_ray_nodes", "Machines of the cluster", len(texts), missing)
+    return count + await asyncio.to_thread(merged, texts, _OF_RAY)
 
 
 async def _text(session: Any, url: str) -> bytes:
