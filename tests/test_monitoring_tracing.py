@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from backend import spans as spans_module
-from backend.monitoring.tracing import Tracing
+from backend.monitoring.tracing import arrive
 from backend.spans import Spans
 from tests.collector import collector
 from tests.monitored import monitored, run, start, stats
@@ -25,10 +25,10 @@ def spans() -> InMemorySpanExporter:
     return InMemorySpanExporter()
 
 
-def traced(spans: InMemorySpanExporter) -> Tracing:
+def traced(spans: InMemorySpanExporter) -> Spans:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    return Tracing(Spans(provider))
+    return Spans(provider)
 
 
 def seconds(span: ReadableSpan) -> float:
@@ -39,7 +39,7 @@ def seconds(span: ReadableSpan) -> float:
 
 def test_one_span_with_attributes_and_events(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
-        async with monitored(None, tracing=traced(spans)) as it:
+        async with monitored(None, spans=traced(spans)) as it:
             span = it.arrive("")
             synthesis = it.begin(start("a", queue_s=0.001, span=span))
             synthesis.finish(stats(), total_s=0.15, first_audio_s=0.1, audio_s=4.0)
@@ -65,7 +65,7 @@ def test_one_span_with_attributes_and_events(spans: InMemorySpanExporter) -> Non
 
 def test_failures_and_refusals(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
-        async with monitored(None, tracing=traced(spans)) as it:
+        async with monitored(None, spans=traced(spans)) as it:
             it.begin(start("f", span=it.arrive(""))).fail("engine_failed", "out of memory", 500)
             it.refuse(start("r", span=it.arrive("")), "over_capacity", "try later")
 
@@ -82,7 +82,7 @@ def test_failures_and_refusals(spans: InMemorySpanExporter) -> None:
 
 def test_a_client_that_traces_finds_us_in_its_trace(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
-        async with monitored(None, tracing=traced(spans)) as it:
+        async with monitored(None, spans=traced(spans)) as it:
             for parent in (f"00-{TRACE_ID}-{PARENT_ID}-01", "nonsense", ""):
                 it.refuse(start(span=it.arrive(parent)), "over_capacity", "")
 
@@ -96,7 +96,7 @@ def test_a_client_that_traces_finds_us_in_its_trace(spans: InMemorySpanExporter)
 
 
 def test_other_processes_find_it_in_its_trace(spans: InMemorySpanExporter) -> None:
-    span = traced(spans).arrive(f"00-{TRACE_ID}-{PARENT_ID}-01")
+    span = arrive(traced(spans), f"00-{TRACE_ID}-{PARENT_ID}-01")
     version, trace_id, span_id, flags = span.trace_parent.split("-")
     assert (version, trace_id, flags) == ("00", TRACE_ID, "01")
     assert span_id != PARENT_ID
@@ -104,7 +104,7 @@ def test_other_processes_find_it_in_its_trace(spans: InMemorySpanExporter) -> No
 
 def test_open_spans_end_when_the_server_does(spans: InMemorySpanExporter) -> None:
     async def work() -> None:
-        async with monitored(None, tracing=traced(spans)) as it:
+        async with monitored(None, spans=traced(spans)) as it:
             it.begin(start("a", span=it.arrive("")))
 
     run(work())
@@ -142,7 +142,7 @@ def test_a_dead_collector_does_not_hold_the_server_back(monkeypatch: pytest.Monk
 
     async def work() -> None:
         began_s = time.monotonic()
-        async with monitored(None, tracing=Tracing(Spans(provider))) as it:
+        async with monitored(None, spans=Spans(provider)) as it:
             it.refuse(start(span=it.arrive("")), "over_capacity", "")
         assert time.monotonic() - began_s < 10
 

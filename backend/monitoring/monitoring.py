@@ -22,9 +22,9 @@ from backend.monitoring.retention import Retention
 from backend.monitoring.rows import RealtimeRow, timestamp
 from backend.monitoring.sample import Observed, Sample, WorkerNow
 from backend.monitoring.synthesis import Ending, Synthesis, SynthesisStart, synthesis_row
-from backend.monitoring.tracing import RequestSpan, Tracing
+from backend.monitoring.tracing import RequestSpan, arrive
 from backend.nvml import Card, WatchedCard
-from backend.spans import checked, open_spans
+from backend.spans import Spans, checked, open_spans
 
 _START_S = 1.0
 """A disk that does not answer holds the start up for so long."""
@@ -38,7 +38,7 @@ class Monitoring:
     share); it is called in a thread. `card` is the GPU that the plan chose, where somebody reads it
     already. `is_gpu_expected` makes a silent NVML a warning also where the plan
     computes on the CPU. `statuses` is what each error's code is answered with. `reader` and
-    `tracing` stand in for the machine's and the environment's.
+    `spans` stand in for the machine's and the environment's.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Monitoring:
         memory_pct: Callable[[], float] | None = None,
         statuses: Mapping[str, int] = MappingProxyType({}),
         reader: Reader | None = None,
-        tracing: Tracing | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._worker_memory = WorkerMemory()
         card = card or _watched(device, device_uuid)
@@ -66,7 +66,7 @@ class Monitoring:
         self._directory = directory
         self._csv = LogWriter(log, retention or Retention()) if log else None
         self._hardware_specs, self._statuses = hardware_specs, statuses
-        self._tracing = tracing
+        self._spans = spans
         self._metrics, self._aggregates = Metrics(), Aggregates()
         self._running: set[Synthesis] = set()
         self._queue_depth = 0
@@ -78,8 +78,7 @@ class Monitoring:
 
     async def __aenter__(self) -> Self:
         await self._monitor.open()
-        if self._tracing is None and (spans := open_spans()) is not None:
-            self._tracing = Tracing(spans)
+        self._spans = self._spans or open_spans()
         if self._csv is not None:
             self._csv.start(self._hardware_specs)
             await self.written(_START_S)  # what machine it is can be read from the beginning
@@ -96,8 +95,8 @@ class Monitoring:
         await self._monitor.close()
         if self._csv is not None:
             await self._csv.close()
-        if self._tracing is not None:
-            await self._tracing.close()
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     @property
     def directory(self) -> Path | None:
@@ -107,7 +106,7 @@ class Monitoring:
     def arrive(self, trace_parent: str) -> RequestSpan | None:
         """The span of a request that is there now, where somebody asks for spans; of its client
         that is the header `traceparent`."""
-        return self._tracing.arrive(checked(trace_parent)) if self._tracing else None
+        return arrive(self._spans, checked(trace_parent)) if self._spans else None
 
     def begin(self, start: SynthesisStart, observed: Observed | None = None) -> Synthesis:
         """`start` was admitted; every sample from now on is its own too, until it ends.

@@ -1,6 +1,5 @@
 """One span a request, from its arrival to its end, with all that its row knows."""
 
-import asyncio
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -42,17 +41,7 @@ class RequestSpan:
         self._span.end(ns(at_s))
 
 
-class Tracing:
-    """Makes spans of requests."""
-
-    def __init__(self, spans: Spans) -> None:
-        self._spans = spans
-
-    def arrive(self, trace_parent: str) -> RequestSpan:
-        """The span of a request that is there now, of whose client that is the header."""
-        span = self._spans.begin(SPAN_NAME, "SERVER", trace_parent, time.time())
-        return RequestSpan(span, self._spans.parent(span))
-
-    async def close(self) -> None:
-        """Send what is left, for some seconds at most."""
-        await asyncio.to_thread(self._spans.close)
+def arrive(spans: Spans, trace_parent: str) -> RequestSpan:
+    """The span of a request that is there now, of whose client that is the header."""
+    span = spans.begin(SPAN_NAME, "SERVER", trace_parent, time.time())
+    return RequestSpan(span, spans.parent(span))

@@ -52,12 +52,8 @@ class AskedSpan:
                 pass
             case _:
                 return False
-        self.end()
-        return True
-
-    def end(self) -> None:
-        """Nothing more is known of it."""
         self._span.end(ns(time.time()))
+        return True
 
 
 def begin(spans: Spans, asked: Asked, where: str, name: str = "") -> tuple[Asked, AskedSpan]:
