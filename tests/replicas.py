@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from backend.cluster.told import Described, Pressure, Report
 from backend.cluster.wire import said
 from backend.errors import EngineDown
 from backend.worker.messages import Pcm
-from tests.scripted import command, settings
+from tests.scripted import children, command, settings
 
 Told = Callable[[frozenset[str]], None]
 
@@ -163,3 +163,25 @@ async def ingresses(
             )
             fronts.append((await stack.enter_async_context(http), fleet))
         yield replicas, fronts
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Nothing that was started is left."""
+    asyncio.run(work)
+    assert not children()
+
+
+async def until(is_so: Callable[[], bool], within_s: float = 20.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def leave(http: httpx.AsyncClient, replicas: LocalReplicas, fleet: ClusterFleet) -> None:
+    """Ask for speech that does not end, and go once it is spoken: it is given up."""
+    await until(lambda: fleet.lead.is_able)
+    post = asyncio.create_task(http.post("/tts", data={"text": "wait"}))
+    await until(lambda: fleet.lead.worker.is_at_work)
+    post.cancel()
+    await asyncio.gather(post, return_exceptions=True)
+    await until(lambda: replicas.given_up == 1)

@@ -2,30 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 import backend.cluster
 from backend.cluster.allotted import kinds_in, settings_for
 from backend.errors import BadSetting
-from tests.replicas import cluster
-from tests.scripted import children, settings
+from tests.replicas import cluster, leave, run, until
+from tests.scripted import settings
 
 TEXT = {"text": "Hello there."}
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
-    assert not children()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 def test_both_speak_and_are_shown_everywhere() -> None:
@@ -124,12 +111,7 @@ def test_the_only_one_that_dies_is_followed_by_another_which_speaks_it_all() -> 
 def test_a_client_that_leaves_is_given_up_in_the_worker() -> None:
     async def work() -> None:
         async with cluster({}) as (http, replicas, fleet):
-            await until(lambda: fleet.lead.is_able)
-            post = asyncio.create_task(http.post("/tts", data={"text": "wait"}))
-            await until(lambda: fleet.lead.worker.is_at_work)
-            post.cancel()
-            await asyncio.gather(post, return_exceptions=True)
-            await until(lambda: replicas.given_up == 1)
+            await leave(http, replicas, fleet)
             await until(lambda: not fleet.lead.worker.is_at_work)
             assert (await http.post("/tts", data=TEXT)).status_code == 200
 

@@ -1,7 +1,6 @@
 """Several ingresses before the same replicas, each with a queue of its own."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -12,23 +11,12 @@ from backend.cluster import engine as engine_module
 from backend.cluster.exposition import told_by
 from backend.cluster.told import Pressure
 from backend.cluster.wire import asking
-from tests.replicas import LocalReplicas, ingresses
-from tests.scripted import children, speak
+from tests.replicas import LocalReplicas, ingresses, run, until
+from tests.scripted import speak
 
 TEXT = {"text": "Hello there."}
 WAIT = {"text": "wait"}
 """Speaks until it is given up."""
-
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
-    assert not children()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20.0):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 async def give_up(*posts: "asyncio.Task[Any]") -> None:

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.collector import Received, Told, collector
-from tests.replicas import cluster
+from tests.replicas import cluster, leave, until
 from tests.scripted import client
 from tests.test_monitoring_tracing import PARENT_ID, TRACE_ID
 from tests.test_worker_loop import recording
@@ -18,12 +17,6 @@ from tests.tiny import tiny_checkpoint
 
 HEADER = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
 TEXT = {"text": "Hello there. How are you?"}
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30.0):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 def parents(log: Path) -> list[str]:
@@ -44,7 +37,7 @@ def test_the_worker_process_has_its_part_in_the_trace(tmp_path: Path) -> None:
             files = {"speaker_file": ("a.wav", recording(seconds=1.2))}
             answer = await http.post("/tts", data=TEXT, files=files, headers=HEADER)
             assert answer.status_code == 200, answer.text
-            await until(lambda: len(received.spans()) >= 4)
+            await until(lambda: len(received.spans()) >= 4, within_s=30.0)
 
     with collector() as received:
         asyncio.run(work())
@@ -100,12 +93,7 @@ def test_what_a_replica_is_asked_leads_on_to_its_worker(tmp_path: Path) -> None:
 def test_who_leaves_is_seen_in_the_replica() -> None:
     async def work() -> None:
         async with cluster({}) as (http, replicas, fleet):
-            await until(lambda: fleet.lead.is_able)
-            post = asyncio.create_task(http.post("/tts", data={"text": "wait"}))
-            await until(lambda: fleet.lead.worker.is_at_work)
-            post.cancel()
-            await asyncio.gather(post, return_exceptions=True)
-            await until(lambda: replicas.given_up == 1)
+            await leave(http, replicas, fleet)
 
     with collector() as received:
         asyncio.run(work())

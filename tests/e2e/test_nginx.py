@@ -138,7 +138,8 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def test_a_stream_arrives_as_it_is_made(proxy: Proxy) -> None:
-    form = {"text": TEXT, "long_text": "split", "stream": "events", "response_format": "pcm"}
+    long = TEXT * 8  # a fast machine speaks a second of it in some hundredths
+    form = {"text": long, "long_text": "split", "stream": "events", "response_format": "pcm"}
     arrived: list[float] = []
     with proxy.client() as http, http.stream("POST", "/tts", data=form) as answer:
         assert answer.status_code == 200
@@ -147,7 +148,7 @@ def test_a_stream_arrives_as_it_is_made(proxy: Proxy) -> None:
         )
     assert len(arrived) > 6
     # A proxy that held it back would hand all of it over at once.
-    assert len({round(moment, 2) for moment in arrived}) > 3
+    assert len({round(moment, 1) for moment in arrived}) > 3
 
 
 def test_a_websocket_speaks(proxy: Proxy) -> None:
