@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from typing import Any
 
 import httpx
@@ -53,6 +53,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             told["SHOAL_RATE_STORE"] = store.url
         deploy(ray, folder, port, ingresses=2, settings=told)
         _until(url, lambda workers: len(workers) == 2)
+        _both_answer(url)
         keep_compiled(folder)
         yield url
 
@@ -72,6 +73,17 @@ def _workers(url: str) -> list[dict[str, Any]]:
     if not answer.is_success:
         return []  # Serve has no route there yet
     return list(answer.json()["workers"])
+
+
+def _both_answer(url: str) -> None:
+    """HAProxy knows of the second ingress some time after the first."""
+    names, deadline_s = set[str](), time.monotonic() + 90.0
+    while len(names) < 2:
+        assert time.monotonic() < deadline_s, names
+        with suppress(httpx.HTTPError):  # it may be begun anew for the second
+            answer = httpx.get(f"{url}/system-status", headers=ANN, timeout=30.0)
+            names.add(answer.raise_for_status().json()["ingress"])
+        time.sleep(0.2)
 
 
 def _until(url: str, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
@@ -119,7 +131,8 @@ def test_clients_of_both_share_all_rows_and_free_them_when_they_leave(url: str) 
         async with AsyncExitStack() as stack:
             http = httpx.AsyncClient(base_url=url, timeout=240.0, limits=limits, headers=ANN)
             await stack.enter_async_context(http)
-            listeners = [asyncio.create_task(listen(http)) for _ in range(32)]
+            # Where a few more come to one ingress than to the other, both still want all rows.
+            listeners = [asyncio.create_task(listen(http)) for _ in range(44)]
             sharing = asyncio.create_task(asyncio.to_thread(_until, url, is_shared))
             await asyncio.wait({*listeners, sharing}, return_when=asyncio.FIRST_COMPLETED)
             assert not any(each.done() for each in listeners)
