@@ -45,7 +45,7 @@ def _blend(name: str, parts: dict[str, float], **manner: float) -> Speaker:
 DEFAULT_SPEAKER = _blend(
     "shoal",
     {"af_heart": 0.45, "af_bella": 0.25, "bf_emma": 0.15, "af_aoede": 0.15},
-    f0_range=1.25,  # what is spoken freely moves less than what was learnt
+    f0_range=1.6,  # what is spoken freely moves less than what was learnt
 )
 NAMED_SPEAKERS = (
     _blend("tern", {"af_aoede": 0.4, "af_kore": 0.35, "bf_lily": 0.25}, f0_hz=225, stretch=1.02),
