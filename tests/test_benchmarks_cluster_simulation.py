@@ -20,8 +20,11 @@ from benchmarks.cluster_simulation import (
 from benchmarks.fitted import Run, alone, fitted, share_of_core, spent_beside
 from benchmarks.simulated import Figures, Host, Queue, Replica, clients
 
-RECORDED = Path(__file__).parent / "machines" / "two_workers.jsonl"
+MACHINES = Path(__file__).parent / "machines"
+RECORDED = MACHINES / "two_workers.jsonl"
 """What `python -m benchmarks.workers --record` kept of the shipped voice on two cores."""
+SPARE = MACHINES / "two_workers_of_sixteen_cores.jsonl"
+"""And on sixteen, of the plain server and under Ray Serve."""
 
 
 def run_of(figures: Figures, clients: int, workers: int = 1, rows: int = 16) -> Run:
@@ -71,8 +74,9 @@ def test_time_is_told_apart_by_how_many_speak() -> None:
     assert spent_beside(answers[2], run) == pytest.approx([4.0, 1.0, 1.0])
 
 
-def test_two_workers_are_what_was_measured() -> None:
-    runs: list[Run] = [json.loads(line) for line in RECORDED.read_text("utf-8").splitlines()]
+@pytest.mark.parametrize(("recorded", "cores"), [(RECORDED, 2.0), (SPARE, 32.0)])
+def test_two_workers_are_what_was_measured(recorded: Path, cores: float) -> None:
+    runs: list[Run] = [json.loads(line) for line in recorded.read_text("utf-8").splitlines()]
     figures, host = fitted(alone(runs))
     several = [run for run in runs if run["workers"] > 1 and share_of_core(run) >= LEAST_SHARE]
     assert several
@@ -81,7 +85,7 @@ def test_two_workers_are_what_was_measured() -> None:
         between = (last_s - run["seconds"], last_s)
         rate_hz = KINDS["cpu"].frame_rate_hz
         there = told(as_sentences(run), *between, rate_hz)
-        here = told(simulated(run, figures, host.serving_s, cores=2.0), *between, rate_hz)
+        here = told(simulated(run, figures, host.serving_s, cores), *between, rate_hz)
         for name in ("frames_per_s", "rtf_p50"):
             assert here[name] == pytest.approx(there[name], rel=WITHIN), (run["rows"], name)
 
