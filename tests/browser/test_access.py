@@ -112,7 +112,7 @@ def test_light_and_dark_are_two(tabs: NewTab, face: Face) -> None:
 
 def test_who_wants_no_motion_sees_none(tabs: NewTab, face: Face) -> None:
     tab = tabs(face, reduced_motion="reduce")
-    tab.text.fill("It was a long day, and nobody knew how it would end. " * 4)
+    tab.text.fill("It was a long day, and nobody knew how it would end. " * 60)
     tab.go.click()
     speaking = tab.take.locator("li[data-state=speaking] .mark")
     expect(speaking.first).to_have_css("animation-name", "none", timeout=45_000)
