@@ -7,6 +7,7 @@
 
 #define SUMS (LANES == 8 ? 4 : 8) /* vectors of each half of a value's integers: with others they fill the registers */
 #define AT_ONCE (4 * TILE)        /* positions whose values stay in the innermost cache */
+#define KEYS_AHEAD 2              /* blocks of keys that are fetched before their turn */
 
 INLINE Floats load_kind(const uint8_t *from, int64_t i, int32_t kind) {
     return kind == F32 ? load((const float *)from + i) : load_bfloat16(from + 2 * i);
@@ -116,26 +117,45 @@ typedef struct {
 
 /* From here on `kind`, `count` and `parts` are constants wherever it is inlined. */
 
-/* The scores of a query to chances, none of what it does not see, each times the scale of its value if `values` are
-   integers and no NULL; one over the sum of the chances. */
-static float weigh(const Query *query, float *score, int32_t stride, const uint8_t *values, int32_t size) {
+/* The highest of some scores, and of `most`. */
+static float highest_of(const float *score, int32_t from, int32_t to, float most) {
+    Floats highest = all(most);
+    for (; from + LANES <= to; from += LANES) highest = larger(load(score + from), highest);
+    most = largest_of(highest);
+    for (; from < to; from++) most = score[from] > most ? score[from] : most;
+    return most;
+}
+
+/* What the chances of a query come to. */
+typedef struct {
+    float part;    /* one over their sum */
+    float largest; /* magnitude of what is stored; no number where one of them is none */
+} Weighed;
+
+/* The scores of a query, `most` of which is the highest, to chances, none of what it does not see, each times the
+   scale of its value if `values` are integers and no NULL. */
+static Weighed weigh(const Query *query, float *score, float most, int32_t stride, const uint8_t *values,
+                     int32_t size) {
     const int32_t seen = query->seen, whole = seen / LANES * LANES;
-    Floats highest = all(score[0]), sums = {};
-    for (int32_t at = 0; at < whole; at += LANES) highest = larger(load(score + at), highest);
-    float most = largest_of(highest), sum = 0;
-    for (int32_t at = whole; at < seen; at++) most = score[at] > most ? score[at] : most;
+    Floats sums = {}, highest = {}, is_sound = {};
+    for (int32_t at = seen; at < stride; at++) score[at] = 0;
     for (int32_t at = 0; at < whole; at += LANES) {
         Floats chance = exponential(load(score + at) - most);
         sums += chance;
-        store(score + at, values ? chance * load(scales_at(values, at, size)) : chance);
+        if (values) chance *= load(scales_at(values, at, size));
+        highest = larger(highest, larger(chance, -chance));
+        is_sound += chance * 0.0f;
+        store(score + at, chance);
     }
+    float sum = sum_of(sums), largest = largest_of(highest), no_number = sum_of(is_sound);
     for (int32_t at = whole; at < seen; at++) {
         const float chance = expf(score[at] - most);
         sum += chance;
         score[at] = values ? chance * *scales_at(values, at, size) : chance;
+        largest = fabsf(score[at]) > largest ? fabsf(score[at]) : largest;
+        no_number += score[at] * 0.0f;
     }
-    for (int32_t at = seen; at < stride; at++) score[at] = 0;
-    return 1.0f / (sum + sum_of(sums));
+    return (Weighed){1.0f / sum, largest + no_number};
 }
 
 INLINE void add_values(const Query *queries, const int count, const uint8_t *values, int32_t length, int32_t size,
@@ -165,21 +185,25 @@ INLINE void attend_floats(const Query *queries, const int count, const uint8_t *
         }
         for (int query = 0; query < count; query++) scores[(int64_t)query * stride + at] = sum_of(sums[query]) * scale;
     }
-    for (int query = 0; query < count; query++)
-        scratch->scales[query] = weigh(queries + query, scores + (int64_t)query * stride, stride, NULL, size);
+    for (int query = 0; query < count; query++) {
+        float *score = scores + (int64_t)query * stride;
+        const float most = highest_of(score, 0, queries[query].seen, score[0]);
+        scratch->scales[query] = weigh(queries + query, score, most, stride, NULL, size).part;
+    }
     int32_t i = 0;
     for (; i + 4 * LANES <= size; i += 4 * LANES)
         add_values(queries, count, values, length, size, i, 4, scratch, stride, kind);
     for (; i < size; i += LANES) add_values(queries, count, values, length, size, i, 1, scratch, stride, kind);
 }
 
-/* `count` rows of `size` as integers: `from` and `q` hold one row after the other. */
-static Input rounded(const float *from[QUERIES], int32_t count, int32_t size, const Scratch *scratch) {
+/* `count` rows of `size`, whose magnitudes are `largest`, as integers: `from` and `q` hold one row after the other. */
+static Input rounded(const float *from[QUERIES], const float largest[QUERIES], int32_t count, int32_t size,
+                     const Scratch *scratch) {
     int8_t *high = scratch->q, *low = high + (int64_t)count * size;
     int32_t *sums = scratch->sums;
     for (int32_t row = 0; row < count; row++)
-        scratch->scales[row] = round_row(from[row], size, high + (int64_t)row * size, low + (int64_t)row * size,
-                                         sums + row, sums + QUERIES + row);
+        scratch->scales[row] = round_row(from[row], size, largest[row], high + (int64_t)row * size,
+                                         low + (int64_t)row * size, sums + row, sums + QUERIES + row);
     return (Input){NULL, high, low, scratch->scales, sums, sums + QUERIES, size};
 }
 
@@ -243,24 +267,36 @@ static void add_up(const uint8_t *values, Input chances, int32_t count, int32_t 
 INLINE void attend_integers(const Query *queries, const int count, const uint8_t *keys, const uint8_t *values,
                             int32_t size, int32_t stride, const Scratch *scratch, const int kind) {
     const float scale = 1.0f / sqrtf((float)size), *rows[QUERIES];
-    float *scores = scratch->scores;
-    for (int query = 0; query < count; query++) rows[query] = queries[query].q;
-    Input input = rounded(rows, count, size, scratch);
+    float *scores = scratch->scores, largest[QUERIES], whole[QUERIES];
+    for (int query = 0; query < count; query++) {
+        rows[query] = queries[query].q;
+        largest[query] = magnitude(rows[query], size);
+    }
+    Input input = rounded(rows, largest, count, size, scratch);
     for (int query = 0; query < count; query++) scratch->scales[query] *= scale;
+    const int32_t all_see = queries[0].seen / TILE * TILE; /* the first one sees least */
+    Floats highest[QUERIES];
+    for (int query = 0; query < count; query++) highest[query] = all(-INFINITY);
     for (int32_t at = 0; at < stride; at += TILE, keys += block_bytes(size, kind)) {
+        for (int64_t line = 0; line < block_bytes(size, kind); line += 64)
+            fetch(keys + KEYS_AHEAD * block_bytes(size, kind) + line);
         Sums y;
         integers(keys, input, 0, count, kind, y);
         for (int query = 0; query < count; query++)
-            for (int part = 0; part < PARTS; part++)
+            for (int part = 0; part < PARTS; part++) {
+                if (at < all_see) highest[query] = larger(y[query][part], highest[query]);
                 store(scores + (int64_t)query * stride + at + part * LANES, y[query][part]);
+            }
     }
-    float whole[QUERIES];
     for (int query = 0; query < count; query++) {
         float *score = scores + (int64_t)query * stride;
-        whole[query] = weigh(queries + query, score, stride, values, size);
+        const float most = highest_of(score, all_see, queries[query].seen, largest_of(highest[query]));
+        const Weighed weighed = weigh(queries + query, score, most, stride, values, size);
+        whole[query] = weighed.part;
+        largest[query] = weighed.largest;
         rows[query] = score;
     }
-    input = rounded(rows, count, stride, scratch);
+    input = rounded(rows, largest, count, stride, scratch);
     int32_t *sums = (int32_t *)scratch->x;
     add_up(values, input, count, size, sums);
     for (int query = 0; query < count; query++)

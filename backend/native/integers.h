@@ -95,17 +95,22 @@ INLINE void integers(const uint8_t *tile, Input input, int32_t first, const int 
     }
 }
 
-/* x as two integers each, and the scale that turns them back: 16 bits, so that what is lost is lost in the
-   weights alone. */
-static inline float round_row(const float *x, int32_t size, int8_t *high, int8_t *low, int32_t *high_sum,
-                       int32_t *low_sum) {
+/* The largest magnitude of x; what is no number makes it none. */
+static inline float magnitude(const float *x, int32_t size) {
     Floats most = {}, is_sound = {};
     for (int32_t i = 0; i < size; i += LANES) {
         Floats v = load(x + i);
         most = larger(most, larger(v, -v));
         is_sound += v * 0.0f;
     }
-    const float largest = largest_of(most), range = 127.0f * BASE, round = 12582912.0f; /* 1.5 * 2^23 */
+    return largest_of(most) + sum_of(is_sound);
+}
+
+/* x, of which `largest` is the magnitude, as two integers each, and the scale that turns them back: 16 bits, so that
+   what is lost is lost in the weights alone. Of no number, it is none, and so is the whole row. */
+static inline float round_row(const float *x, int32_t size, float largest, int8_t *high, int8_t *low,
+                              int32_t *high_sum, int32_t *low_sum) {
+    const float range = 127.0f * BASE, round = 12582912.0f; /* 1.5 * 2^23 */
     const float factor = largest > 0 ? range / largest : 0.0f;
     Ints high_sums = {}, low_sums = {};
     for (int32_t i = 0; i < size; i += LANES) {
@@ -121,7 +126,7 @@ static inline float round_row(const float *x, int32_t size, int8_t *high, int8_t
     }
     *high_sum = sum_of_ints(high_sums);
     *low_sum = sum_of_ints(low_sums);
-    return largest / range + sum_of(is_sound); /* what is no number makes none of the whole row */
+    return largest / range;
 }
 
 #endif

@@ -108,7 +108,8 @@ static Input prepare(const Scratch *scratch, const Matrix *matrix, Rows rows) {
             from = scratch->x + at;
         }
         if (matrix->kind == I8 || matrix->kind == I6)
-            scratch->scales[row] = round_row(from, size, high + at, low + at, high_sums + row, low_sums + row);
+            scratch->scales[row] = round_row(from, size, magnitude(from, size), high + at, low + at, high_sums + row,
+                                             low_sums + row);
         else if (!rows.norm)
             memcpy(scratch->x + at, from, 4 * (size_t)size);
     }
