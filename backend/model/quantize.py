@@ -327,8 +327,8 @@ def notes(model: DualAR, quantization: Quantization) -> Iterator[str]:
     """What is not as `quantization` promises, one sentence each."""
     if any(getattr(module, "bits", None) == 6 for module in model.layers.modules()):
         yield (
-            "int4 is held in six bits a weight here: with four, 9 % of the most probable codes are "
-            "others, with six 2.5 % (MDs/BENCHMARKS.md)."
+            "int4 is held in six bits a weight here: with four, 10 % of the most probable codes "
+            "are others, with six 4 % (MDs/BENCHMARKS.md)."
         )
     slow = [m for m in model.layers.modules() if isinstance(m, QuantizedLinear)]
     wider = [linear for linear in slow if quantization == "int4" and linear.bits == 8]
