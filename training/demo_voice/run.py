@@ -1,9 +1,10 @@
-"""`python -m training.demo_voice.run`: everything from text to a checkpoint, on one GPU or two.
+"""`python -m training.demo_voice.run`: everything from text to a checkpoint, on one GPU or several.
 
 Processes work side by side: on the first GPU the codec trains as soon as there is speech; on each
-other one (or on the only one) a teacher speaks its part, and the transformer learns as soon as the
-codes are final. What `--work` already holds is not done again, so a run that was cut short goes on;
-speech, the one thing too large to carry away, is made anew.
+other one (or on the only one, or on all where the codec is finished) a teacher speaks its part, and
+the transformer learns as soon as the codes are final. What `--work` already holds is not done
+again, so a run that was cut short goes on; speech, the one thing too large to carry away, is made
+anew.
 """
 
 import argparse
@@ -45,11 +46,16 @@ def _stage(name: str, recipe: Recipe, work: Path, device: str, rank: int, count:
         train_transformer(recipe, work, torch.device(device), rank, count)
 
 
+def _beside_codec(names: Sequence[str], devices: Sequence[str]) -> Sequence[str]:
+    """The devices on which the teacher speaks and the transformer learns: the first is the codec's
+    if that learns too, and there is another."""
+    return devices[1:] or devices if "codec" in names else devices
+
+
 def _run_stages(names: Sequence[str], devices: Sequence[str], recipe: Recipe, work: Path) -> None:
-    """Side by side, each in a process of its own, the transformer in one on every device but the
-    first; a single device serves both."""
+    """Side by side, each in a process of its own, the transformer in several."""
     context = multiprocessing.get_context("spawn")
-    learning = devices[1:] or devices
+    learning = _beside_codec(names, devices)
     wanted = [("codec", devices[0], 0, 1)] if "codec" in names else []
     if "transformer" in names:
         wanted += [("transformer", d, rank, len(learning)) for rank, d in enumerate(learning)]
@@ -145,7 +151,8 @@ def main() -> None:
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     devices = gpus or ["cpu"] * arguments.processes
     if arguments.stages:
-        _speak(arguments.teacher, work / "speech", recipe, arguments.first, devices[1:] or devices)
+        speaking = _beside_codec(arguments.stages, devices)
+        _speak(arguments.teacher, work / "speech", recipe, arguments.first, speaking)
     _run_stages(arguments.stages, devices, recipe, work)
     assemble(recipe, work, arguments.out)
     print(f"checkpoint in {arguments.out}")
