@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import httpx
@@ -65,34 +65,40 @@ def _of_each(url: str, metric: str) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def _workers(url: str) -> list[dict[str, Any]]:
+def _status(url: str) -> dict[str, Any]:
+    """What an ingress tells; nothing where none answers yet."""
     try:
         answer = httpx.get(f"{url}/system-status", timeout=30.0, headers=ANN)
     except httpx.TransportError:
-        return []  # Serve's HAProxy is being started
+        return {}  # Serve's HAProxy is being started
     if not answer.is_success:
-        return []  # Serve has no route there yet
-    return list(answer.json()["workers"])
+        return {}  # Serve has no route there yet
+    return dict(answer.json())
+
+
+def _until_told(url: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    deadline_s = time.monotonic() + 90.0
+    while time.monotonic() < deadline_s:
+        if is_so(status := _status(url)):
+            return status
+        time.sleep(0.2)
+    raise AssertionError(f"not in time: {status}")
 
 
 def _both_answer(url: str) -> None:
     """HAProxy knows of the second ingress some time after the first."""
-    names, deadline_s = set[str](), time.monotonic() + 90.0
-    while len(names) < 2:
-        assert time.monotonic() < deadline_s, names
-        with suppress(httpx.HTTPError):  # it may be begun anew for the second
-            answer = httpx.get(f"{url}/system-status", headers=ANN, timeout=30.0)
-            names.add(answer.raise_for_status().json()["ingress"])
-        time.sleep(0.2)
+    names = set[str]()
+
+    def is_so(status: dict[str, Any]) -> bool:
+        names.update([status["ingress"]] if status else [])
+        return len(names) == 2
+
+    _until_told(url, is_so)
 
 
 def _until(url: str, is_so: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    deadline_s = time.monotonic() + 90.0
-    while time.monotonic() < deadline_s:
-        if is_so(workers := _workers(url)):
-            return workers
-        time.sleep(0.2)
-    raise AssertionError(f"not in time: {workers}")
+    status = _until_told(url, lambda status: is_so(status.get("workers", [])))
+    return list(status.get("workers", []))
 
 
 def test_it_speaks_streams_and_says_who_is_there(url: str) -> None:
