@@ -250,12 +250,13 @@ def _at_the_end(served: Served) -> dict[str, Any]:
         "worker_restarts": health["worker"]["restarts"],
         "quantization": (health["model"] or {}).get("quantization"),
         "steps_down": status["memory_ladder"]["steps_down"],
+        "worker_ends": [_plain(line) for line in served.log if "The worker is down" in line],
     }
 
 
 def _plain(problem: str) -> str:
     """Without figures, so that alike are counted together."""
-    return re.sub(r"\d+", "N", problem)[:110]
+    return re.sub(r"\d+", "N", problem).strip()[:200]
 
 
 def _logged(folder: Path) -> dict[str, str]:

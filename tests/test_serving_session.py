@@ -352,6 +352,32 @@ def test_leaving_gives_up_every_sentence(chunks: int) -> None:
     run(work)
 
 
+def test_who_is_cancelled_again_while_it_leaves_gives_up_every_sentence_too() -> None:
+    """Serve cancels the request of a client that left, which may have seen it itself."""
+
+    async def work() -> None:
+        voice, backlog = Voice(), Backlog(1 << 20)
+        voice.gate = asyncio.Event()
+
+        async def listen() -> None:
+            sentences = written([f"s{n}" for n in range(9)])
+            async with session(voice, sentences, backlog=backlog) as it:
+                await anext(it)
+                await anext(it)
+
+        listening = asyncio.create_task(listen())
+        while voice.at_work < 2:
+            await asyncio.sleep(0)
+        for _ in range(2):
+            listening.cancel()
+            await asyncio.sleep(0)
+        await settle()
+        assert listening.cancelled()
+        assert voice.at_work == backlog.waiting_bytes == 0
+
+    run(work)
+
+
 def test_the_deadline_counts_while_speaking() -> None:
     async def work() -> None:
         voice = Voice()

@@ -17,7 +17,6 @@ from backend.serving.backlog import Backlog
 from backend.serving.demand import voice_of
 from backend.serving.lives import Lives
 from backend.serving.slots import AdmittedRequest
-from backend.serving.tasks import end
 from backend.worker.messages import Done, Speak
 
 ATTEMPTS = 3
@@ -74,8 +73,9 @@ class RunningSentence:
         self._changed = asyncio.Event()
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when its turn has come; raises where that will never be."""
-        self._task = asyncio.create_task(self._run(), name=f"sentence {index}")
-        self._task.add_done_callback(self._tell)
+        self.task = asyncio.create_task(self._run(), name=f"sentence {index}")
+        """Speaks it."""
+        self.task.add_done_callback(self._tell)
 
     @property
     def is_begun(self) -> bool:
@@ -91,12 +91,12 @@ class RunningSentence:
 
     async def finished(self) -> None:
         """Wait until it is spoken; raises what went wrong."""
-        await asyncio.shield(self._task)
+        await asyncio.shield(self.task)
 
     @property
     def is_whole(self) -> bool:
         """Nothing more will be made of it."""
-        return self._task.done()
+        return self.task.done()
 
     @property
     def waiting(self) -> bytes:
@@ -115,7 +115,7 @@ class RunningSentence:
     async def _until(self, enough_bytes: float) -> None:
         """Wait until so much of it waits to be fetched, or it is whole."""
         self._enough_bytes = enough_bytes
-        while self._waiting_bytes < enough_bytes and not self._task.done():
+        while self._waiting_bytes < enough_bytes and not self.task.done():
             self._changed.clear()
             await self._changed.wait()
 
@@ -150,12 +150,12 @@ class RunningSentence:
         """Drop its audio; `piece` raises `error`."""
         self._given_up = error
         self._clear()
-        self._task.cancel()
+        self.task.cancel()
         self._changed.set()
 
-    async def close(self) -> None:
-        """Give it up, wherever it is."""
-        await end(self._task)
+    def close(self) -> None:
+        """Give it up, wherever it is: `task` is over soon."""
+        self.task.cancel()
         self._drop()
 
     async def _run(self) -> None:
@@ -224,7 +224,7 @@ class RunningSentence:
                     self._lives.lose(error)
 
     def _take(self, samples: bytes) -> None:
-        if self._given_up is not None:
+        if self.task.cancelling():
             return
         self._is_mute = self._is_mute and is_silent(samples)
         self._pieces.append(samples)

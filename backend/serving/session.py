@@ -28,6 +28,7 @@ from backend.serving.costs import sum_of
 from backend.serving.demand import demand_of
 from backend.serving.sentence import RunningSentence
 from backend.serving.slots import AdmittedRequest
+from backend.serving.tasks import end
 from backend.text.markers import is_marked
 from backend.worker.messages import Speak
 
@@ -368,10 +369,11 @@ class SpeechSession:
         )
 
     async def _close(self) -> None:
-        if self._feeder is not None:
-            self._feeder.cancel()
-            await asyncio.gather(self._feeder, return_exceptions=True)
-        await asyncio.gather(*(running.close() for running in self._begun))
+        # All is given up before anything is waited for: Serve cancels a request whose client left,
+        # which may have seen that itself, and what is cancelled twice does not wait.
+        for running in self._begun:
+            running.close()
+        await end(self._feeder, *(running.task for running in self._begun))
         await self._audio.aclose()
 
 

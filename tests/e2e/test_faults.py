@@ -42,15 +42,20 @@ def speak(server: Served, **fields: Any) -> httpx.Response:
     return httpx.post(f"{server.url}/tts", data=data, files=files, timeout=120)
 
 
-def health_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait until what `/health` says is so."""
+def told_is(server: Served, path: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until what the server tells at `path` is so."""
     never = threading.Event()
     for _ in range(1200):
-        health: dict[str, Any] = httpx.get(f"{server.url}/health").json()
-        if is_so(health):
-            return health
+        told: dict[str, Any] = httpx.get(f"{server.url}{path}").json()
+        if is_so(told):
+            return told
         never.wait(0.05)
-    raise AssertionError(health)
+    raise AssertionError(told)
+
+
+def health_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait until what `/health` says is so."""
+    return told_is(server, "/health", is_so)
 
 
 def worker_is(server: Served, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -194,6 +199,8 @@ def test_a_disk_that_is_full_for_the_log_voices_recordings_and_takes(tmp_path: P
     with serving(**environment) as server:
         long = " ".join([SAID] * 4)
         recording = speak(server, text=long).content
+        # A row is written once its answer is out.
+        told_is(server, "/metrics/files", lambda told: "synthesis" in _kinds(told))
         (log,) = logs.glob("synthesis_*.csv")
         rows = log.read_bytes()
         for encoding in (tmp_path / "data/compiled").glob("wide-*"):
@@ -212,6 +219,10 @@ def test_a_disk_that_is_full_for_the_log_voices_recordings_and_takes(tmp_path: P
         assert voice(server, recording).status_code == 201
         assert speak(server, voice="Anna").status_code == 200
     assert sum("encoded slowly" in line for line in server.log) == 1
+
+
+def _kinds(listing: dict[str, Any]) -> set[str]:
+    return {file["kind"] for file in listing["files"]}
 
 
 async def a_take(url: str, folder: Path, text: str) -> None:
