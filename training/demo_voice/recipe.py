@@ -139,6 +139,12 @@ class TransformerTraining:
     """Weight of telling at which pitch."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what ships."""
+    guide: float = 2.5
+    """How much more than it does the model learns to follow a speaker in the end: see `guidance`.
+    Read twice for each frame, the voice of 27 November told 87 of 100 unseen speakers apart with
+    2.5, 78 with 1.7, 82 with 4, and 70 as it is."""
+    guide_from: float = 0.75
+    """When it begins to, 1 being the end."""
     heldout_sentences: int = 800
     encode_seconds: float = float("inf")
     """Wall clock the encoding may take; what is not encoded by then is not used."""
