@@ -22,6 +22,7 @@ from backend.engine.engine import Engine
 from backend.engine.prompt import Prompt, frame_limit
 from backend.engine.sequence import Sequence
 from backend.engine.ways import settle
+from backend.hardware.quantization import SMALL_CALIBRATION_SAMPLES
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.packed_cache import cache_of
@@ -32,7 +33,7 @@ from training.demo_voice.measure import mel_cepstra
 from training.demo_voice.recognise import transcribe
 
 SENTENCES = ENGLISH[-24:]
-"""Of those, calibration with its 32 samples or fewer sees none."""
+"""Of those, calibration with its 32 samples or fewer sees none, nor what is fitted for a user."""
 
 ROWS = 8
 """Sentences that are spoken at once."""
@@ -70,8 +71,8 @@ class Variant:
 
 VARIANTS = (
     Variant("none", "bf16", kernels="c"),
-    Variant("int8", "fp32", 32, kernels="c"),
-    Variant("int4", "fp32", 32, kernels="c"),
+    Variant("int8", "fp32", SMALL_CALIBRATION_SAMPLES, kernels="c"),
+    Variant("int4", "fp32", SMALL_CALIBRATION_SAMPLES, kernels="c"),
     Variant("none", "bf16"),
     Variant("int8", "fp32", 32),
     Variant("int8", "bf16", 32),
@@ -82,8 +83,8 @@ VARIANTS = (
 
 HEARD = (
     Variant("none", kernels="c"),
-    Variant("int8", kernels="c"),
-    Variant("int4", kernels="c"),
+    Variant("int8", "fp32", SMALL_CALIBRATION_SAMPLES, kernels="c"),
+    Variant("int4", "fp32", SMALL_CALIBRATION_SAMPLES, kernels="c"),
     Variant("int4", calibration_samples=32),
 )
 """Those that speak to the recogniser."""

@@ -13,25 +13,38 @@ int32_t announce(Pool *pool);
 void lead(Pool *pool);
 
 static double weights[OUTPUTS][INPUTS];
-static uint8_t packed[4 * OUTPUTS * INPUTS];
+static uint8_t packed[8 * OUTPUTS * INPUTS];
 
 static float chance(void) { return (float)(rand() % 20001 - 10000) / 10000.0f; }
 
+/* A tile of I8. */
+static uint8_t *pack_eights(int values[OUTPUTS][INPUTS], const float *scales, int first, uint8_t *to) {
+    for (int i = 0; i < INPUTS; i += 4)
+        for (int o = first; o < first + TILE; o++)
+            for (int j = i; j < i + 4; j++) *to++ = (uint8_t)(values[o][j] + 128);
+    memcpy(to, scales + first, 4 * TILE);
+    return to + 4 * TILE;
+}
+
 /* The same weights as doubles and as `products.c` has them. */
 static void pack(int kind) {
-    static int values[OUTPUTS][INPUTS];
+    static int values[OUTPUTS][INPUTS], rest[OUTPUTS][INPUTS];
+    float rest_scales[OUTPUTS];
     float scales[OUTPUTS];
     uint8_t *to = packed;
     for (int o = 0; o < OUTPUTS; o++) {
         scales[o] = 0.01f * (float)(1 + o);
+        rest_scales[o] = scales[o] / 254;
         for (int i = 0; i < INPUTS; i++) {
-            values[o][i] = (int)(chance() * (kind == I8 ? 127 : 31));
+            values[o][i] = (int)(chance() * (kind == I6 ? 31 : 127));
+            rest[o][i] = (int)(chance() * 127);
             float exact = chance();
             uint32_t bits;
             memcpy(&bits, &exact, 4);
             bits &= 0xFFFF0000u; /* bfloat16 holds it */
             memcpy(&exact, &bits, 4);
-            weights[o][i] = kind == I8 || kind == I6 ? values[o][i] * (double)scales[o] : exact;
+            weights[o][i] = kind == F32 || kind == BF16 ? exact : values[o][i] * (double)scales[o];
+            if (kind == I16) weights[o][i] += rest[o][i] * (double)rest_scales[o];
         }
     }
     for (int first = 0; first < OUTPUTS; first += TILE) {
@@ -43,11 +56,9 @@ static void pack(int kind) {
                     memcpy(to, (uint8_t *)&weight + 4 - size, (size_t)size);
                     to += size;
                 }
-        if (kind == I8)
-            for (int i = 0; i < INPUTS; i += 4)
-                for (int o = first; o < first + TILE; o++)
-                    for (int j = i; j < i + 4; j++) *to++ = (uint8_t)(values[o][j] + 128);
-        if (kind == I6)
+        if (kind == I8 || kind == I16) to = pack_eights(values, scales, first, to);
+        if (kind == I16) to = pack_eights(rest, rest_scales, first, to);
+        if (kind == I6) {
             for (int i = 0; i < INPUTS; i += 16)
                 for (int part = 0; part < 3; part++)
                     for (int o = first; o < first + TILE; o++)
@@ -55,7 +66,6 @@ static void pack(int kind) {
                             int lower = values[o][j + 4 * part] + 32, upper = values[o][j + 12] + 32;
                             *to++ = (uint8_t)(lower | upper >> 2 * part << 6);
                         }
-        if (kind == I8 || kind == I6) {
             memcpy(to, scales + first, 4 * TILE);
             to += 4 * TILE;
         }
@@ -70,7 +80,7 @@ int main(void) {
     atomic_int states[1] = {0};
     int wrong = 0;
     for (int i = 0; i < ROWS * INPUTS; i++) x[i] = chance();
-    for (int kind = F32; kind <= I6; kind++) {
+    for (int kind = F32; kind <= I16; kind++) {
         pack(kind);
         Matrix matrix = {packed, NULL, OUTPUTS, INPUTS, kind};
         Pool pool = {.threads = 1, .kind = PRODUCT, .rows = ROWS, .matrix = &matrix, .input = x, .output = y,

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -11,13 +12,16 @@ from torch.nn import functional as F
 from backend.bench.random_checkpoint import S1_MINI
 from backend.core import LANGUAGES, QualityCost, Quantization
 from backend.model import calibration
-from backend.model.calibration import MOST_FRAMES
+from backend.model.calibration import MOST_FRAMES, MOST_FRAMES_FITTED
 from backend.model.calibration_texts import ENGLISH, OTHERS, calibration_texts
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR
+from backend.model.packed import PackedLinear
 from backend.model.quantize import Bits, QuantizedLinear, QuantizedMatrix, quantize_matrix
+from backend.model.tokenizer import INTERLEAVE, SPEAKER
 from backend.model.weights import open_weights, transformer_weights
+from backend.settings import SHIPPED_VOICE_DIR
 from tests.kernels_in_c import native_pool
 from tests.tiny import tiny_checkpoint
 
@@ -116,7 +120,8 @@ def test_the_cost_is_that_of_the_model_that_speaks(
     found = watched.log_probabilities(quantized)
     cost = quantized.quality_cost
     assert cost is not None
-    assert watched.codes.shape == (16, MOST_FRAMES, 4)
+    frames = MOST_FRAMES_FITTED if kernels == "c" else MOST_FRAMES
+    assert watched.codes.shape == (16, frames, 4)
     kl = float(F.kl_div(found, wanted, reduction="batchmean", log_target=True))
     # Torch's kernels round to bfloat16 on the way, but not so many rows at once, as they are here.
     assert cost.kl_divergence == pytest.approx(kl, rel=0.35 if kernels == "torch" else 0.02)
@@ -169,7 +174,7 @@ def test_calibration_fits_four_bits_to_what_is_said(folder: Path) -> None:
     assert _changed(folder, "int4") == slow
 
 
-def test_eight_bits_are_only_measured(folder: Path) -> None:
+def test_eight_bits_of_torchs_kernels_are_only_measured(folder: Path) -> None:
     assert _changed(folder, "int8") == set()
 
 
@@ -183,6 +188,71 @@ def test_weights_are_rounded_once_from_those_in_the_file(folder: Path) -> None:
             assert (off <= scales * 0.501).all()
 
 
+@pytest.mark.parametrize("way", ["int8", "int4"])
+def test_the_bits_of_the_kernels_in_c_are_fitted_to_what_is_said(
+    folder: Path, way: Quantization
+) -> None:
+    plain, fitted = (
+        load_checkpoint(folder, quantization=way, calibration_samples=samples, pool=native_pool())
+        for samples in (0, 8)
+    )
+    theirs = dict(fitted.model.named_modules())
+    changed = {
+        name
+        for name, one in plain.model.named_modules()
+        if isinstance(one, PackedLinear)
+        and not torch.equal(one.packed, cast(PackedLinear, theirs[name]).packed)
+    }
+    slow = [name for name in changed if name.startswith("layers.")]
+    slow_layers = plain.config.slow
+    assert len(slow) == len(changed) == 5 * (slow_layers.n_layer - slow_layers.wide_layers)
+    assert all(
+        one.bits == cast(PackedLinear, theirs[name]).bits
+        for name, one in plain.model.named_modules()
+        if isinstance(one, PackedLinear)
+    )
+
+
+@torch.inference_mode()
+def test_the_shipped_voice_keeps_more_of_sentences_it_was_not_fitted_to() -> None:
+    whole = load_checkpoint(SHIPPED_VOICE_DIR)
+    control = whole.tokenizer.control(INTERLEAVE) + whole.tokenizer.control(SPEAKER)
+    prompts = [control + whole.tokenizer.encode(text)[:40] for text in ENGLISH[-6:]]
+    tokens = torch.tensor(prompts)
+    codes = _said(whole.model, tokens, 24)
+    begin = whole.model.semantic_begin_id
+    tokens = torch.cat((tokens, codes[:, :-1, 0] + begin), dim=1)
+    given = torch.zeros(*tokens.shape, codes.shape[2], dtype=torch.int64)
+    given[:, -codes.shape[1] + 1 :] = codes[:, :-1]
+
+    def expected(checkpoint: Checkpoint) -> Tensor:
+        hidden = checkpoint.model.slow(tokens, given)[:, -codes.shape[1] :]
+        return checkpoint.model.slow_logits(hidden).log_softmax(-1).flatten(0, 1)
+
+    plain, fitted = (
+        load_checkpoint(
+            SHIPPED_VOICE_DIR, quantization="int4", calibration_samples=count, pool=native_pool()
+        )
+        for count in (0, 8)
+    )
+    wanted = expected(whole)
+    off = [
+        float(F.kl_div(expected(each), wanted, reduction="batchmean", log_target=True))
+        for each in (plain, fitted)
+    ]
+    assert off[1] < 0.8 * off[0]
+
+
+def _said(model: DualAR, tokens: Tensor, frames: int) -> Tensor:
+    """The frames [B, F, N] that `model` says to prompts [B, T]."""
+    saying = calibration._speak(model, tokens, frames)
+    while True:
+        try:
+            next(saying)
+        except StopIteration as end:
+            return cast(Tensor, end.value)
+
+
 @pytest.mark.parametrize("context", [8, 40])
 def test_a_short_context_is_not_overrun(tmp_path: Path, context: int) -> None:
     short = tiny_checkpoint(tmp_path, max_seq_len=context)
@@ -194,7 +264,7 @@ def test_a_large_checkpoint_says_less() -> None:
     config = DualARConfig.from_json(S1_MINI)
     slow = config.slow.n_layer * config.slow.layer_parameters
     for texts in (16, 32, 64):
-        length, frames = calibration._affordable(config, texts, 40)
+        length, frames = calibration._affordable(config, texts, 40, MOST_FRAMES)
         assert length >= 12
         assert frames >= 3
         assert texts * (length + frames) * slow < 5e11

@@ -10,7 +10,8 @@ from torch import Tensor
 from backend.core import Quantization
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.native import NativeWay
-from backend.model.config import KEY_BITS, KV_BUCKET, VALUE_BITS, TransformerConfig
+from backend.model import packed_cache
+from backend.model.config import KV_BUCKET, TransformerConfig, packed_bits
 from backend.model.kv_cache import KVCache
 from backend.model.packed_cache import PackedCache, cache_of
 from tests.engines import GREEDY
@@ -27,9 +28,9 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def written(*lengths: int) -> tuple[PackedCache, list[Tensor]]:
+def written(*lengths: int, is_fine: bool = False) -> tuple[PackedCache, list[Tensor]]:
     """Rows that were written in pieces of those lengths, and keys and values [2, KV, T, D]."""
-    cache, wrote = PackedCache(SHAPE, 2), []
+    cache, wrote = PackedCache(SHAPE, 2, is_fine=is_fine), []
     for slot in range(2):
         cache.open(slot, 1)
         x = torch.randn(2, 2, sum(lengths), SHAPE.head_dim) * torch.rand(2, 2, sum(lengths), 1)
@@ -40,30 +41,36 @@ def written(*lengths: int) -> tuple[PackedCache, list[Tensor]]:
     return cache, wrote
 
 
+@pytest.mark.parametrize("is_fine", [False, True])
 @pytest.mark.parametrize("lengths", [(5, 1, 1, 60, 1, 100, 3), (1,), (16, 16), (200, 1)])
-def test_each_element_is_at_most_half_a_step_off(lengths: tuple[int, ...]) -> None:
-    cache, wrote = written(*lengths)
+def test_each_element_is_at_most_half_a_step_off(lengths: tuple[int, ...], is_fine: bool) -> None:
+    cache, wrote = written(*lengths, is_fine=is_fine)
     for slot in range(2):
         for x, found, bits in zip(
-            wrote[slot], cache.past(1, slot), (KEY_BITS, VALUE_BITS), strict=True
+            wrote[slot], cache.past(1, slot), packed_bits(is_fine), strict=True
         ):
             assert found.shape == x.shape
-            steps = x.abs().amax(-1, keepdim=True) / ((1 << bits - 1) - (bits == 8))
+            count = {16: 127 * 254, 8: 127, 6: 32}[bits]  # 16 bits are steps of half a step of 8
+            steps = x.abs().amax(-1, keepdim=True) / count
             # Of six bits the one that lacks a step is a whole one off at most.
-            assert ((found - x).abs() <= steps * (0.51 if bits == 8 else 1.01)).all()
+            assert ((found - x).abs() <= steps * (1.01 if bits == 6 else 0.51)).all()
             assert (found - x).abs().mean() < 0.3 * steps.mean()
 
 
-def test_it_holds_what_the_geometry_says_and_less_than_16_bits_do() -> None:
-    cache = PackedCache(SHAPE, 2)
+@pytest.mark.parametrize(("is_fine", "share"), [(False, 0.6), (True, 0.9)])
+def test_it_holds_what_the_geometry_says_and_less_than_16_bits_do(
+    is_fine: bool, share: float
+) -> None:
+    cache = PackedCache(SHAPE, 2, is_fine=is_fine)
     cache.open(0, 100)
     assert cache.allocated_bytes == cache.geometry.row_bytes(cache.capacity(0))
     plain = KVCache(SHAPE, torch.bfloat16, torch.device("cpu"))
-    assert cache.geometry.position_bytes < 0.6 * plain.geometry.position_bytes
+    assert cache.geometry.position_bytes < share * plain.geometry.position_bytes
 
 
-def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it() -> None:
-    cache, _ = written(40)
+@pytest.mark.parametrize("is_fine", [False, True])
+def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it(is_fine: bool) -> None:
+    cache, _ = written(40, is_fine=is_fine)
     wanted = [x[:, :21].clone() for x in cache.past(1, 0)]
     kept = cache.snapshot(0, 21)
     assert kept.nbytes == cache.geometry.row_bytes(32)
@@ -78,8 +85,9 @@ def test_what_was_kept_of_a_row_begins_another_and_growing_keeps_it() -> None:
         assert torch.equal(found[:, :21], its)
 
 
-def test_what_is_no_number_makes_none_of_its_own_position_only() -> None:
-    cache, _ = written(20)
+@pytest.mark.parametrize("is_fine", [False, True])
+def test_what_is_no_number_makes_none_of_its_own_position_only(is_fine: bool) -> None:
+    cache, _ = written(20, is_fine=is_fine)
     cache.extend([0])
     sick = torch.ones(2, 1, SHAPE.head_dim)
     sick[0, 0, 3] = torch.nan
@@ -96,12 +104,27 @@ def test_keys_and_values_are_packed_where_the_layers_are(quantization: Quantizat
     assert isinstance(cache, PackedCache) == (quantization != "none")
 
 
+def test_those_of_a_small_model_are_finer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = packed("int8").model
+    small = cache_of(model, 1)
+    monkeypatch.setattr(packed_cache, "SMALL_PARAMETERS", 0)
+    large = cache_of(model, 1)
+    assert isinstance(small, PackedCache) and isinstance(large, PackedCache)
+    assert (small.is_fine, large.is_fine) == (True, False)
+
+
+@pytest.mark.parametrize("is_fine", [False, True])
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
 @pytest.mark.parametrize("shape", [{}, {"n_head": 8, "n_local_heads": 1}, {"head_dim": 48}])
 def test_kernels_and_torch_write_and_read_the_same(
-    quantization: Quantization, shape: dict[str, Any]
+    quantization: Quantization,
+    shape: dict[str, Any],
+    is_fine: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each goes on in a row that the other began."""
+    if not is_fine:
+        monkeypatch.setattr(packed_cache, "SMALL_PARAMETERS", 0)
     model = packed(quantization, **shape).model
     states = [State.of(model, 2) for _ in range(2)]
     ways: list[Way] = [EagerWay(states[0]), NativeWay(states[1], native_pool())]

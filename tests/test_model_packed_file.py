@@ -17,7 +17,7 @@ from tests.tiny import tiny_checkpoint
 
 @pytest.fixture(autouse=True)
 def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
 
 
 def load(
@@ -128,8 +128,36 @@ def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [line for line in lines if "No space left" in line]
     assert list((tmp_path / "kept").iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
     assert_alike(load(folder, tmp_path / "kept"), first)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_what_was_fitted_of_a_small_one_is_kept_with_its_cost(
+    quantization: Quantization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    first = load(folder, kept, quantization, samples=4)
+    assert first.quality_cost is not None and first.measuring is None
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is fitted once more")
+
+    monkeypatch.setattr(checkpoint_module, "calibrate_", never)
+    assert_alike(load(folder, kept, quantization, samples=4), first)
+    again = load(folder, kept, quantization)
+    assert_alike(again, first)
+
+
+def test_what_was_not_kept_of_a_small_one_is_fitted_anew_though_its_cost_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    first = load(folder, kept, samples=4)
+    next(kept.glob("*.safetensors")).unlink()
+    assert_alike(load(folder, kept, samples=4), first)
 
 
 def test_nothing_is_kept_that_is_packed_at_once(

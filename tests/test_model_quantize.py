@@ -39,7 +39,6 @@ from tests.tiny import TINY_CODEC, tiny_checkpoint
 CPU = torch.device("cpu")
 WAYS: tuple[Quantization, ...] = ("int8", "int4")
 BITS: tuple[Bits, ...] = (8, 6, 4)
-HELD = (QuantizedLinear, PackedLinear)
 
 
 def _weight(rows: int, columns: int, seed: int = 0) -> Tensor:
@@ -265,17 +264,21 @@ MATRICES = ("attention.wqkv", "attention.wo", *(f"feed_forward.w{i}" for i in (1
 
 def _bits(model: DualAR) -> dict[str, int]:
     """Of every matrix that is held in integers."""
-    held = {n: m.bits for n, m in model.named_modules() if isinstance(m, HELD)}
-    return {name: bits for name, bits in held.items() if bits <= 8}
+    return {
+        name: module.bits
+        for name, module in model.named_modules()
+        if isinstance(module, QuantizedLinear)
+        or (isinstance(module, PackedLinear) and module.packed.dtype == torch.uint8)
+    }
 
 
-def _wanted_bits(slow: int, last: int | None = None) -> dict[str, int]:
+def _wanted_bits(slow: int, last: int | None = None, head: int = 8) -> dict[str, int]:
     return {
         **{f"layers.0.{name}": slow for name in MATRICES},
         **{f"layers.1.{name}": last or slow for name in MATRICES},
         **{f"fast_layers.{layer}.{name}": 8 for layer in range(2) for name in MATRICES},
         "fast_output": 8,
-        "head": 8,
+        "head": head,
     }
 
 
@@ -286,13 +289,24 @@ def test_what_is_quantized_and_what_is_not(folder: Path) -> None:
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_the_native_kernels_have_six_bits_for_int4_and_eight_at_its_end(folder: Path) -> None:
+def test_of_a_small_checkpoint_the_native_kernels_have_sixteen_bits_at_its_end(
+    folder: Path,
+) -> None:
+    for way in WAYS:
+        found = _bits(load_checkpoint(folder, quantization=way, pool=native_pool()).model)
+        assert found == _wanted_bits(8 if way == "int8" else 6, last=16, head=16)
+
+
+def test_the_native_kernels_have_six_bits_for_int4_and_eight_at_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "SMALL_PARAMETERS", 0)
     checkpoint = load_checkpoint(folder, quantization="int4", pool=native_pool())
-    assert _bits(checkpoint.model) == _wanted_bits(6, last=8)
+    assert _bits(checkpoint.model) == _wanted_bits(6, last=8, head=16)
     (note,) = checkpoint.quantization_notes
     assert "six bits" in note
     eight = load_checkpoint(folder, quantization="int8", pool=native_pool())
-    assert _bits(eight.model) == _wanted_bits(8)
+    assert _bits(eight.model) == _wanted_bits(8, head=16)
     assert not eight.quantization_notes
     wanted = _logits(load_checkpoint(folder))
     off = [_off(found, full) for found, full in zip(_logits(checkpoint), wanted, strict=True)]

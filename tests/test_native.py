@@ -66,6 +66,17 @@ def test_weights_are_rounded_as_by_torch(bits: Bits, dtype: torch.dtype) -> None
     assert torch.equal(found.packed, wanted.packed)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, MOST_ROWS + 3])
+def test_integers_of_sixteen_bits_cost_next_to_nothing(dtype: torch.dtype, rows: int) -> None:
+    weight = torch.randn(37, 96, generator=torch.Generator().manual_seed(rows)).to(dtype)
+    weight[3], weight[9] = 0.0, weight[9] * 1e-20
+    x, bias = torch.randn(rows, 96), torch.randn(37)
+    found = PackedLinear.rounded(weight, 16, bias, native_pool())(x)
+    wanted = F.linear(x, weight.float(), bias)
+    assert float((found - wanted).abs().max()) < 2e-4 * float(wanted.abs().max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_and_small_numbers_beside_each_other(kind: torch.dtype | Bits) -> None:
     """A row's scale is its largest number's: what is 10,000 times smaller keeps two digits."""

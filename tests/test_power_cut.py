@@ -204,7 +204,7 @@ def test_the_log_of_requests(tmp_path: Path) -> None:
 
 
 def test_packed_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "LEAST_PARAMETERS", 0)
+    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
     voice = tiny_checkpoint(tmp_path / "voice", fast_dim=32)
     kept = tmp_path / "kept"
     kept.mkdir()

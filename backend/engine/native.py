@@ -135,7 +135,9 @@ class NativeWay:
         model, slots = self._state.model, self._state.slots
         config, kind = model.config, KINDS[model.embeddings.weight.dtype]
         cache = self._state.cache
-        cache_kind = structs.I8 if isinstance(cache, PackedCache) else kind
+        cache_kind = kind
+        if isinstance(cache, PackedCache):
+            cache_kind = structs.I16 if cache.is_fine else structs.I8
         head, fast_head = self._heads()
         project_in = model.fast_project_in
         books = config.num_codebooks

@@ -14,6 +14,7 @@ from typing import Literal, Self
 from backend.core import MIB, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.config import (
+    SMALL_PARAMETERS,
     CacheGeometry,
     CheckpointInfo,
     CodecConfig,
@@ -168,9 +169,14 @@ class CheckpointShape:
         total -= sum(rows * columns for rows, columns in slow + fast) * element
         # Of int4 only the slow layers are.
         total += sum(_int8_bytes(*shape) for shape in (*fast, head))
+        is_packed = device == "cpu" and self.has_kernels
+        if is_packed:  # the head is of twice as many bits there, and a small one's last layers
+            total += _int8_bytes(*head)
+            is_small = model.parameters < SMALL_PARAMETERS
+            total += is_small * model.slow.wide_layers * sum(_int8_bytes(*shape) for shape in layer)
         if quantization == "int8":
             return total + sum(_int8_bytes(*shape) for shape in slow)
-        if device == "cpu" and self.has_kernels:
+        if is_packed:
             fine = model.slow.fine_layers
             total += fine * sum(_int8_bytes(*shape) for shape in layer)
             return total + (layers - fine) * sum(_six_bit_bytes(*shape) for shape in layer)
@@ -266,7 +272,8 @@ class CheckpointShape:
     ) -> CacheGeometry:
         """Of rows of keys and values, which kernels of our own read in few bits."""
         if device == "cpu" and quantization != "none" and self.has_kernels:
-            return CacheGeometry.packed(self.model.slow)
+            is_fine = self.model.parameters < SMALL_PARAMETERS
+            return CacheGeometry.packed(self.model.slow, is_fine=is_fine)
         return CacheGeometry.of(self.model.slow, element_bytes)
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:

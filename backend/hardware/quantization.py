@@ -17,8 +17,8 @@ _BYTE_PRODUCTS = {"avx2", "avx512", "vnni", "dotprod"}
 5 to 10 times the frames of the shipped voice in int8 that they made in fp32, without 0.7 times
 (MDs/BENCHMARKS.md)."""
 SMALL_CALIBRATION_SAMPLES = 16
-"""Texts that tell what a quantization keeps of a small checkpoint's codes, in a second or two, as
-well as more would: its first start waits for it."""
+"""Texts that a small checkpoint's weights are fitted to, in a few seconds for which its first start
+waits: 32 take half as long again and keep no more of the shipped voice's codes (MDs/LOG.md)."""
 LOW_MEMORY_BYTES = 6 * GIB
 """The changelog's: with less memory, CPUs get INT4."""
 STRONGER: dict[Quantization, tuple[Quantization, ...]] = {

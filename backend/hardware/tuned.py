@@ -17,6 +17,7 @@ from backend.hardware.measured import (
 )
 from backend.hardware.need import CheckpointShape
 from backend.hardware.plan import make_plan
+from backend.hardware.quantization import is_small
 from backend.settings import Settings
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def tuned_plan(
     """
     table = make_plan(hardware, settings, shape)
     chosen = verdict_on(hardware, settings, shape, rows)
-    return table if chosen is None else _told(*chosen, table)
+    return table if chosen is None else _told(*chosen, table, is_fitted=is_small(shape))
 
 
 def verdict_on(
@@ -56,8 +57,11 @@ def refusal(error: Exception) -> str:
     return str(error).partition(" Would work:")[0].rstrip(".")[:REASON_CHARACTERS]
 
 
-def _told(verdict: Verdict, plan: Plan, table: Plan) -> Plan:
-    """`plan` with what decided its choices; what the user set stays the user's."""
+def _told(verdict: Verdict, plan: Plan, table: Plan, *, is_fitted: bool) -> Plan:
+    """`plan` with what decided its choices; what the user set stays the user's.
+
+    `is_fitted` where calibration changes what the native way multiplies by.
+    """
     figures = verdict.figures
     outcome = f"{figures}, the tier expected RTF {table.expected_rtf:g}"
 
@@ -66,8 +70,8 @@ def _told(verdict: Verdict, plan: Plan, table: Plan) -> Plan:
             return was
         return Choice(now.value, "; ".join(filter(None, [f"measured {outcome}", more])), "measured")
 
-    # Nothing is fitted for the native way: calibrating would only tell what is known by now.
-    is_known = figures.way == "native" and figures.kept_codes is not None
+    # Else calibrating would only tell what is known by now.
+    is_known = figures.way == "native" and figures.kept_codes is not None and not is_fitted
     line = f"Chosen by measurement: {verdict.setup}, which made {outcome}."
     return replace(
         plan,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from loguru import logger
@@ -25,6 +25,7 @@ from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.calibration import calibrate_, calibrating
 from backend.model.config import (
+    SMALL_PARAMETERS,
     CheckpointInfo,
     CodecConfig,
     DualARConfig,
@@ -36,14 +37,13 @@ from backend.model.dual_ar import DualAR
 from backend.model.layers import lay_out_for_cpu_, stored_bytes
 from backend.model.packed import compute_in_float32_, pack_head_, pack_linears_, refusal
 from backend.model.packed_file import (
-    LEAST_PARAMETERS,
     packed_path,
     read_cost,
     read_packed,
     write_cost,
     write_packed,
 )
-from backend.model.quantize import held_in, notes, quantize_head_, quantize_linears_
+from backend.model.quantize import Bits, held_in, notes, quantize_head_, quantize_linears_
 from backend.model.stored_codec import StoredCodec
 from backend.model.tokenizer import Tokenizer
 from backend.model.weights import (
@@ -132,11 +132,12 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load the checkpoint in `folder`; BadCheckpoint says everything that is wrong with it.
 
-    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts four
-    bits are fitted to what is said, and the cost is measured, which reads the slow layers twice.
-    With a `pool` the transformer's matrices are held as its kernels read them, and `packed_dir`
-    keeps for the next start what that cost, and a large quantized one as it was packed, the cost of
-    which is measured later (`Checkpoint.measuring`). With `codec_in_parts` the codec stays in its
+    Weights are read one by one, and quantized layer by layer. With `calibration_samples` texts what
+    is in few bits is fitted to what is said, and the cost is measured, which reads the slow layers
+    twice. With a `pool` the transformer's matrices are held as its kernels read them, and
+    `packed_dir` keeps for the next start what that cost, and a quantized one as it was fitted. A
+    large one, to which nothing is fitted, is kept as it was packed, and its cost measured later
+    (`Checkpoint.measuring`). With `codec_in_parts` the codec stays in its
     file, its code books apart, until `stored_codec` is asked for it; so it does on a CPU only.
     `on_packed` is told which share is packed where that takes long.
     """
@@ -164,13 +165,15 @@ def load_checkpoint(
         logger.warning("The kernels in C are not for this checkpoint: {}", reason)
         pool = None
     fingerprint = checkpoint_fingerprint(folder)
-    is_large = config.parameters >= LEAST_PARAMETERS and config.tie_word_embeddings
-    path = kept = None
+    is_large = config.parameters >= SMALL_PARAMETERS and config.tie_word_embeddings
+    # What is fitted is kept for the next start, as what is large is: of tied embeddings only.
+    is_fitted = pool is not None and config.tie_word_embeddings and not is_large
+    path = kept = cost = None
     if pool is not None and packed_dir is not None and quantization != "none":
         path = packed_path(packed_dir, fingerprint, dtype, quantization)
-        if is_large:
+        if config.tie_word_embeddings:
             kept = read_packed(model, path, quantization, pool)
-            if kept is None:
+            if kept is None and is_large:
                 packing = _packed_parts(model, weights, dtype, quantization, pool, on_packed)
                 if write_packed(packing, 2 * len(model.state_dict()), path):
                     kept = read_packed(model, path, quantization, pool)
@@ -179,15 +182,19 @@ def load_checkpoint(
         deque(filling, maxlen=0)
     else:
         model = kept
-    cost, measuring = None if path is None else read_cost(path), None
+    measuring = None
+    if path is not None and (kept is not None or not is_fitted):
+        cost = read_cost(path)  # of one that is fitted it is that of what was kept
     if cost is None and quantization != "none" and calibration_samples:
         asked = (model, tokenizer, weights, calibration_samples, info.languages)
         if path is not None and is_large:  # of what is packed nothing is fitted to what is said
             measuring = _measuring(calibrating(*asked), path)
         else:
-            cost = calibrate_(*asked)
+            cost = calibrate_(*asked, is_small=is_fitted)
             if path is not None:
                 write_cost(cost, path)
+                if is_fitted:
+                    write_packed([model.state_dict()], len(model.state_dict()), path)
     stored_codec = None
     if codec_in_parts:
         stored_codec = StoredCodec(codec, sounds)
@@ -253,18 +260,18 @@ def _filled(
     def make(name: str) -> list[str]:
         part, made = model.get_submodule(name), [name]
         fill_(part, name, weights, device, dtype)
-        bits = held_in(name, quantization, model.config.slow, is_packed=pool is not None)
+        bits = held_in(name, quantization, model.config, is_packed=pool is not None)
         if pool is not None:
             if name != "output":  # of which the legal rows are packed, as the head
                 pack_linears_(model, name, pool, bits)
             compute_in_float32_(part)
         elif bits is not None:
-            quantize_linears_(model, name, bits)
+            quantize_linears_(model, name, cast(Bits, bits))
         elif device.type == "cpu":
             lay_out_for_cpu_(part)
         if name == ("embeddings" if model.config.tie_word_embeddings else "output"):
             if pool is not None:
-                pack_head_(model, pool, None if quantization == "none" else 8)
+                pack_head_(model, pool, is_rounded=quantization != "none")
             elif quantization == "none":
                 model.freeze_head_()
             else:

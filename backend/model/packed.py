@@ -2,6 +2,7 @@
 
 from ctypes import pointer
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from backend.native.structs import (
     F32,
     I6,
     I8,
+    I16,
     MOST_GROUPS,
     MOST_ROWS,
     PRODUCT,
@@ -27,15 +29,17 @@ from backend.native.structs import (
 
 KINDS = {torch.float32: F32, torch.bfloat16: BF16}
 """What the kernels call the types of weights that are no integers."""
-KIND_OF = {32: F32, 16: BF16, 8: I8, 6: I6}
+_FLOATS = {32: F32, 16: BF16}
+_INTEGERS = {16: I16, 8: I8, 6: I6}
 _MOST_ERROR = 1e-3
 """Of a product, as a share of the largest."""
 
 
 class PackedLinear(nn.Module):
-    """x W^T + b on a CPU, for a W [out, in] in float32, bfloat16, 8 or 6 bits.
+    """x W^T + b on a CPU, for a W [out, in] in float32, bfloat16, or integers of 16, 8 or 6 bits.
 
-    With integers x is rounded, too: to 16 bits, with a scale for each of its rows.
+    With integers x is rounded, too: to 16 bits, with a scale for each of its rows. A W of 16 bits
+    is two of 8, which multiply faster than floats do: the second holds what the first one lost.
     """
 
     def __init__(
@@ -50,13 +54,14 @@ class PackedLinear(nn.Module):
         """`packed` and `bias` are what `of` made; ValueError where they are of another size."""
         super().__init__()
         self.out_features, self.in_features, self.bits = outputs, inputs, bits
-        self._pool = pool
+        self.pool = pool
         self.packed: Tensor
         self.bias: Tensor | None
         self.register_buffer("packed", packed)
         self.register_buffer("bias", bias)
         tiles = -(-outputs // TILE)
-        scales = 4 if bits in (6, 8) else 0
+        is_whole = packed.dtype == torch.uint8
+        scales = 4 * max(1, bits // 8) if is_whole else 0
         if packed.nbytes != tiles * TILE * (inputs * bits // 8 + scales):
             raise ValueError(f"{packed.nbytes} bytes are no matrix of {outputs} by {inputs}")
         self.matrix = Matrix(
@@ -64,7 +69,7 @@ class PackedLinear(nn.Module):
             bias=None if bias is None else bias.data_ptr(),
             outputs=tiles * TILE,
             inputs=inputs,
-            kind=KIND_OF[bits],
+            kind=(_INTEGERS if is_whole else _FLOATS)[bits],
         )
         pool.reserve(inputs)
 
@@ -86,7 +91,11 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def rounded(
-        cls, weight: Tensor, bits: Bits | None, bias: Tensor | None, pool: NativePool
+        cls,
+        weight: Tensor,
+        bits: Bits | Literal[16] | None,
+        bias: Tensor | None,
+        pool: NativePool,
     ) -> "PackedLinear":
         """That of `quantize_matrix(weight, bits)`, in a tenth of the time; of `weight` itself where
         `bits` is None."""
@@ -94,7 +103,10 @@ class PackedLinear(nn.Module):
             return cls.of(weight, bias, pool)
         outputs, inputs = weight.shape
         weight = weight if weight.dtype in KINDS else weight.float()
-        packed = pool.pack(weight, KINDS[weight.dtype], bits)
+        packed = pool.pack(weight, KINDS[weight.dtype], 8 if bits == 16 else bits)
+        if bits == 16:
+            rest = weight.float() - quantize_matrix(weight, 8).dequantized()
+            packed = torch.cat((packed, pool.pack(rest, F32, 8)), dim=1)
         if bias is not None:
             bias = F.pad(bias.detach().float(), (0, -outputs % TILE))
         return cls(packed, bias, outputs, inputs, bits, pool)
@@ -104,7 +116,7 @@ class PackedLinear(nn.Module):
         y = rows.new_empty(rows.shape[0], self.matrix.outputs)
         for begin in range(0, rows.shape[0], MOST_ROWS):
             piece, into = rows[begin : begin + MOST_ROWS], y[begin:]
-            self._pool.run(
+            self.pool.run(
                 PRODUCT,
                 len(piece),
                 matrix=pointer(self.matrix),
@@ -185,6 +197,10 @@ def tried_pool(library: Path) -> NativePool:
             rounded = PackedLinear.rounded(weight, kind.bits, bias, pool)
             if not torch.equal(rounded.packed, PackedLinear.of(kind, bias, pool).packed):
                 raise CannotCompile(f"the kernels round to {kind.bits} bits wrongly here")
+    wanted, found = F.linear(x, weight), PackedLinear.rounded(weight, 16, None, pool)(x)
+    error = float((found - wanted).abs().max() / wanted.abs().max())
+    if not error <= _MOST_ERROR:
+        raise CannotCompile(f"the kernels are wrong by {error:.1e} in 16 bits here")
     return pool
 
 
@@ -195,13 +211,18 @@ def compute_in_float32_(module: nn.Module) -> None:
             child.weight = nn.Parameter(child.weight.float(), requires_grad=False)
 
 
-def pack_linears_(model: nn.Module, name: str, pool: NativePool, bits: Bits | None = None) -> None:
+def pack_linears_(
+    model: nn.Module, name: str, pool: NativePool, bits: Bits | Literal[16] | None = None
+) -> None:
     """Pack every Linear of `model`'s submodule `name`, one after another, rounded to `bits`."""
     for inner, linear in list(linears(model.get_submodule(name), name)):
         replace_(model, inner, PackedLinear.rounded(linear.weight, bits, linear.bias, pool))
 
 
-def pack_head_(model: DualAR, pool: NativePool, bits: Bits | None = None) -> None:
-    """Pack the head's legal rows; the embeddings they are copied from stay."""
-    model.head = PackedLinear.rounded(model.head_weight(), bits, None, pool)
+def pack_head_(model: DualAR, pool: NativePool, *, is_rounded: bool) -> None:
+    """Pack the head's legal rows, in 16 bits or as they are; what they are copied from stays.
+
+    In 8 bits the head alone cost as many codes as all slow layers (MDs/BENCHMARKS.md).
+    """
+    model.head = PackedLinear.rounded(model.head_weight(), 16 if is_rounded else None, None, pool)
     model.legal_head = torch.empty(0)

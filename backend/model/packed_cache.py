@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from backend.model.config import (
-    KEY_BITS,
+    SMALL_PARAMETERS,
     STEP_BYTES,
-    VALUE_BITS,
     CacheGeometry,
     TransformerConfig,
+    packed_bits,
+    packed_bytes,
 )
 from backend.model.dual_ar import DualAR
 from backend.model.kv_cache import KVCache
@@ -21,27 +22,35 @@ class PackedCache(KVCache):
 
     A row is [layers, KV, bytes]: TILE positions together, first the keys of all, then the values.
     Each TILE lies as a matrix of a `PackedLinear`: of keys rows are positions, of values they are
-    elements. At its end are the steps' sizes in float32, one a position.
+    elements. At its end are the steps' sizes in float32, one a position. Keys of 16 bits are two of
+    8, one after the other, which are to be added: the second holds what the first one lost.
     """
 
     together = TILE
 
     def __init__(
-        self, config: TransformerConfig, slots: int = 1, *, has_spare: bool = False
+        self,
+        config: TransformerConfig,
+        slots: int = 1,
+        *,
+        has_spare: bool = False,
+        is_fine: bool = False,
     ) -> None:
+        self.is_fine = is_fine
+        self._bits = packed_bits(is_fine)
         super().__init__(config, torch.uint8, torch.device("cpu"), slots, has_spare=has_spare)
 
     @property
     def geometry(self) -> CacheGeometry:
         """What rows take."""
-        return CacheGeometry.packed(self._config)
+        return CacheGeometry.packed(self._config, is_fine=self.is_fine)
 
     def past(self, layer: int, slot: int) -> tuple[Tensor, Tensor]:
         """Keys and values [KV, length, D] of one layer and row: float32, and a copy."""
         row = self._rows[slot]
         keys, values = (each[layer] for each in self._views(row.held, row.length))
-        k = self._opened(keys, KEY_BITS, are_keys=True)
-        v = self._opened(values, VALUE_BITS, are_keys=False)
+        k = self._opened(keys, self._bits[0], are_keys=True)
+        v = self._opened(values, self._bits[1], are_keys=False)
         return k[:, : row.length], v[:, : row.length]
 
     def write(self, layer: int, slot: int, k: Tensor, v: Tensor) -> None:
@@ -49,16 +58,25 @@ class PackedCache(KVCache):
         row = self._rows[slot]
         keys, values = (each[layer] for each in self._views(row.held, row.length))
         begin = row.length - k.shape[1]
-        self._write(keys, k.float(), begin, KEY_BITS, are_keys=True)
-        self._write(values, v.float(), begin, VALUE_BITS, are_keys=False)
+        self._write(keys, k.float(), begin, self._bits[0], are_keys=True)
+        self._write(values, v.float(), begin, self._bits[1], are_keys=False)
 
     def _opened(self, held: Tensor, bits: int, *, are_keys: bool) -> Tensor:
         """Keys or values [KV, blocks * TILE, D] of [KV, blocks, bytes]."""
+        if bits == 16:
+            first, second = (self._opened(half, 8, are_keys=are_keys) for half in held.chunk(2, -1))
+            return first + second
         counts, sizes = self._parts(held, bits, are_keys=are_keys)
         return ((counts.float() - (1 << bits - 1)) * sizes[..., None]).flatten(1, 2)
 
     def _write(self, held: Tensor, x: Tensor, begin: int, bits: int, *, are_keys: bool) -> None:
         """x [KV, T, D] as the positions from `begin` on of [KV, blocks, bytes]."""
+        if bits == 16:
+            first, second = held.chunk(2, -1)
+            self._write(first, x, begin, 8, are_keys=are_keys)
+            kept = self._opened(first, 8, are_keys=are_keys)[:, begin : begin + x.shape[1]]
+            self._write(second, x - kept, begin, 8, are_keys=are_keys)
+            return
         # What lies together with the first of them is written anew, as it is.
         held, at = held[:, begin // TILE :], begin % TILE
         counts, sizes = (each.flatten(1, 2) for each in self._parts(held, bits, are_keys=are_keys))
@@ -83,9 +101,7 @@ class PackedCache(KVCache):
 
     def _views(self, held: Tensor, positions: int) -> tuple[Tensor, ...]:
         """Keys and values, [layers, KV, blocks, bytes] each, of the blocks of those positions."""
-        key, value = (
-            self._config.head_dim * bits // 8 + STEP_BYTES for bits in (KEY_BITS, VALUE_BITS)
-        )
+        key, value = (packed_bytes(self._config.head_dim, bits) for bits in self._bits)
         end = held.shape[-1] * key // (key + value)
         return tuple(
             torch.unflatten(each, 2, (-1, TILE * size))[:, :, : -(-positions // TILE)]
@@ -109,9 +125,11 @@ def _rounded(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def cache_of(model: DualAR, slots: int, *, has_spare: bool = False) -> KVCache:
-    """An empty one for rows of `model`: of packed integers where its slow layers are."""
+    """An empty one for rows of `model`: of packed integers where its slow layers are, the finer
+    ones for a small model."""
     config, weight = model.config.slow, model.embeddings.weight
     linears = [each for each in model.layers.modules() if isinstance(each, PackedLinear)]
     if min((linear.bits for linear in linears), default=32) > 8:
         return KVCache(config, weight.dtype, weight.device, slots, has_spare=has_spare)
-    return PackedCache(config, slots, has_spare=has_spare)
+    is_fine = model.config.parameters < SMALL_PARAMETERS
+    return PackedCache(config, slots, has_spare=has_spare, is_fine=is_fine)

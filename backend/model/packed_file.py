@@ -26,15 +26,18 @@ from backend.model.packed import PackedLinear
 from backend.model.quantize import held_in, linears, replace_
 from backend.native.pool import NativePool
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Of the file, and of packed matrices: another number where either changes."""
-LEAST_PARAMETERS = 100_000_000
-"""A smaller transformer is packed in less than a second."""
 _LENGTH = struct.Struct("<Q")
 _HEADER_BYTES = 192
 """Of a file's header for each tensor, at most."""
 _ALIGNED_BYTES = 64
-_TYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8"}
+_TYPES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint8: "U8",
+}
 _KEPT, _KEPT_COSTS = 2, 16
 """Files that a folder holds: a transformer is half a gigabyte and more, a cost a line."""
 
@@ -143,10 +146,10 @@ def _fill(model: DualAR, path: Path, quantization: Quantization, pool: NativePoo
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for name, linear in list(linears(model, "")):
-        bits = held_in(name, quantization, model.config.slow, is_packed=True)
+        bits = held_in(name, quantization, model.config, is_packed=True)
         replace_(model, name, _packed(tensors, name, linear, bits, pool))
     head = nn.Linear(model.config.slow.dim, model.config.codebook_size + 1, device="meta")
-    model.head = _packed(tensors, "head", head, 8, pool)
+    model.head = _packed(tensors, "head", head, 16, pool)
     for name, module in model.named_modules():
         for key, parameter in list(module.named_parameters(recurse=False)):
             found = tensors[f"{name}.{key}"]

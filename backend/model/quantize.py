@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.core import Quantization
-from backend.model.config import TransformerConfig
+from backend.model.config import SMALL_PARAMETERS, DualARConfig
 from backend.model.dual_ar import DualAR
 
 Bits = Literal[4, 6, 8]
@@ -30,7 +30,8 @@ GROUP_SIZE = 32
 _FITS = 2
 """Rounds of least squares by which calibration fits the scales and offsets of four bits."""
 
-_RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 6: (-32, 31), 4: (-8, 7)}
+RANGE: dict[Bits, tuple[int, int]] = {8: (-127, 127), 6: (-32, 31), 4: (-8, 7)}
+"""The steps that there are."""
 
 _INT8_KERNEL_ROWS = {torch.bfloat16: 16, torch.float16: 32, torch.float32: 32}
 """Rows up to which torch's int8 kernel on the CPU beats unpacking the matrix once a call."""
@@ -130,7 +131,7 @@ def _fitted(weight: Tensor, importance: Tensor | None) -> tuple[Tensor, Tensor]:
 def _steps(weight: Tensor, scale: Tensor, offset: Tensor, bits: Bits) -> Tensor:
     """The steps of a grid [R, G] that are nearest to `weight` [R, G, g]."""
     steps = weight - offset.float()[..., None] if bits == 4 else weight
-    return (steps / scale.float()[..., None]).round_().clamp_(*_RANGE[bits])
+    return (steps / scale.float()[..., None]).round_().clamp_(*RANGE[bits])
 
 
 class QuantizedLinear(nn.Module):
@@ -291,22 +292,28 @@ def linears(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def held_in(
-    name: str, quantization: Quantization, slow: TransformerConfig, *, is_packed: bool = False
-) -> Bits | None:
+    name: str, quantization: Quantization, config: DualARConfig, *, is_packed: bool = False
+) -> Bits | Literal[16] | None:
     """In how many bits the matrices of the part of that name are held; None is in full.
 
     Of int4 only the slow layers are in less than 8: the fast ones and the heads are few weights,
     and fewer bits are heard there first. Where the native kernels multiply, those layers have six
     bits, because with four too many codes are others, and the last of them eight, where six cost
-    most (`benchmarks.quantization_quality`). Torch has kernels for four and for eight only.
+    most (`benchmarks.quantization_quality`). Torch has kernels for four and for eight only. Of a
+    small checkpoint they multiply by 16 bits in the very last layers: int8 is over its bar by that.
     """
     if quantization == "none" or not name.startswith(("layers.", "fast_layers.", "fast_output")):
         return None
-    if quantization == "int8" or not name.startswith("layers."):
+    if not name.startswith("layers."):
+        return 8
+    slow, index = config.slow, int(name.split(".")[1])
+    is_small = config.parameters < SMALL_PARAMETERS
+    if is_packed and is_small and index >= slow.n_layer - slow.wide_layers:
+        return 16
+    if quantization == "int8":
         return 8
     if not is_packed:
         return 4
-    index = int(name.split(".")[1])
     return 8 if index >= slow.n_layer - slow.fine_layers else 6
 
 
@@ -328,7 +335,7 @@ def notes(model: DualAR, quantization: Quantization) -> Iterator[str]:
     if any(getattr(module, "bits", None) == 6 for module in model.layers.modules()):
         yield (
             "int4 is held in six bits a weight here: with four, 10 % of the most probable codes "
-            "are others, with six 4 % (MDs/BENCHMARKS.md)."
+            "are others, with six 2 to 4 % (MDs/BENCHMARKS.md)."
         )
     slow = [m for m in model.layers.modules() if isinstance(m, QuantizedLinear)]
     wider = [linear for linear in slow if quantization == "int4" and linear.bits == 8]

@@ -14,12 +14,17 @@ INLINE Floats load_kind(const uint8_t *from, int64_t i, int32_t kind) {
 }
 
 /* Keys and values in few bits lie TILE positions together, first all of the keys of a head, then all of its values.
-   Keys are tiles of I8 whose outputs are positions. Values are in six bits: for each element, the sixteen
-   positions as the sixteen inputs of a tile of I6. At the end are the TILE positions' scales in float32. */
-static int64_t block_bytes(int32_t size, int32_t kind) { return TILE * ((int64_t)size * (kind == I8 ? 8 : 6) / 8 + 4); }
+   Keys are tiles of I8 or I16, the kind of the cache, whose outputs are positions. Values are in six bits, or eight
+   beside keys of I16: for each element, the sixteen positions as the sixteen inputs of a tile of I6 or I8. At the end
+   are the TILE positions' scales in float32. */
+static int64_t block_bytes(int32_t size, int32_t kind) {
+    return kind == I16 ? 2 * block_bytes(size, I8) : TILE * ((int64_t)size * (kind == I8 ? 8 : 6) / 8 + 4);
+}
 
-static const float *scales_at(const uint8_t *values, int32_t position, int32_t size) {
-    return (const float *)(values + (position / TILE + 1) * block_bytes(size, I6) - 4 * TILE) + position % TILE;
+static int32_t kind_of_values(int32_t cache_kind) { return cache_kind == I16 ? I8 : I6; }
+
+static const float *scales_at(const uint8_t *values, int32_t position, int32_t size, int32_t kind) {
+    return (const float *)(values + (position / TILE + 1) * block_bytes(size, kind) - 4 * TILE) + position % TILE;
 }
 
 /* A head's keys and values. */
@@ -34,8 +39,8 @@ static Past past_of(const Stack *stack, const Span *span, int32_t layer, int32_t
         uint8_t *keys = span->past + ((int64_t)layer * 2 * stack->key_heads + head) * bytes;
         return (Past){keys, keys + stack->key_heads * bytes};
     }
-    const int64_t blocks = span->capacity / TILE, keys_bytes = blocks * block_bytes(size, I8);
-    const int64_t bytes = keys_bytes + blocks * block_bytes(size, I6);
+    const int64_t blocks = span->capacity / TILE, keys_bytes = blocks * block_bytes(size, kind);
+    const int64_t bytes = keys_bytes + blocks * block_bytes(size, kind_of_values(kind));
     uint8_t *keys = span->past + ((int64_t)layer * stack->key_heads + head) * bytes;
     return (Past){keys, keys + keys_bytes};
 }
@@ -71,20 +76,28 @@ static float round_head(const float *head, int32_t size, int32_t kind, uint8_t *
     return largest / most + sum_of(is_sound); /* what is no number makes none of the whole head */
 }
 
-static void store_key(uint8_t *keys, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
+/* Of I16 what rounding took from `head` is left there, and rounded in its turn. */
+static void store_key(uint8_t *keys, float *head, const Stack *stack, int32_t position, uint8_t *room) {
     const int32_t size = stack->head_dim, bytes = 4 * TILE;
-    const float scale = round_head(head, size, I8, room);
-    uint8_t *block = keys + position / TILE * block_bytes(size, I8), *lane = block + 4 * (position % TILE);
-    for (int32_t i = 0; i < size; i += 4) memcpy(lane + i / 4 * bytes, room + i, 4);
-    memcpy(block + block_bytes(size, I8) - bytes + 4 * (position % TILE), &scale, 4);
+    uint8_t *block = keys + position / TILE * block_bytes(size, stack->cache_kind);
+    const int32_t tiles = stack->cache_kind == I16 ? 2 : 1;
+    for (int32_t tile = 1; tile <= tiles; tile++, block += block_bytes(size, I8)) {
+        const float scale = round_head(head, size, I8, room);
+        uint8_t *lane = block + 4 * (position % TILE);
+        for (int32_t i = 0; i < size; i += 4) memcpy(lane + i / 4 * bytes, room + i, 4);
+        memcpy(lane + (int64_t)size / 4 * bytes, &scale, 4);
+        for (int32_t i = 0; tile < tiles && i < size; i++) head[i] -= scale * (float)(room[i] - 128);
+    }
 }
 
 static void store_value(uint8_t *values, const float *head, const Stack *stack, int32_t position, uint8_t *room) {
-    const int32_t size = stack->head_dim;
-    const float scale = round_head(head, size, I6, room);
-    uint8_t *block = values + position / TILE * block_bytes(size, I6);
-    for (int32_t i = 0; i < size; i++) place_six(block + 4 * i, 4 * (int64_t)size, position % TILE, room[i]);
-    memcpy(block + block_bytes(size, I6) - 4 * TILE + 4 * (position % TILE), &scale, 4);
+    const int32_t size = stack->head_dim, kind = kind_of_values(stack->cache_kind), at = position % TILE;
+    const float scale = round_head(head, size, kind, room);
+    uint8_t *block = values + position / TILE * block_bytes(size, kind);
+    for (int32_t i = 0; i < size; i++)
+        if (kind == I6) place_six(block + 4 * i, 4 * (int64_t)size, at, room[i]);
+        else block[4 * ((int64_t)at / 4 * size + i) + at % 4] = room[i];
+    memcpy(block + block_bytes(size, kind) - 4 * TILE + 4 * at, &scale, 4);
 }
 
 static void store_kind(uint8_t *to, const float *from, int32_t size, int32_t kind) {
@@ -133,16 +146,16 @@ typedef struct {
 } Weighed;
 
 /* The scores of a query, `most` of which is the highest, to chances, none of what it does not see, each times the
-   scale of its value if `values` are integers and no NULL. */
+   scale of its value if `values` are integers, of `kind`, and no NULL. */
 static Weighed weigh(const Query *query, float *score, float most, int32_t stride, const uint8_t *values,
-                     int32_t size) {
+                     int32_t size, int32_t kind) {
     const int32_t seen = query->seen, whole = seen / LANES * LANES;
     Floats sums = {}, highest = {}, is_sound = {};
     for (int32_t at = seen; at < stride; at++) score[at] = 0;
     for (int32_t at = 0; at < whole; at += LANES) {
         Floats chance = exponential(load(score + at) - most);
         sums += chance;
-        if (values) chance *= load(scales_at(values, at, size));
+        if (values) chance *= load(scales_at(values, at, size, kind));
         highest = larger(highest, larger(chance, -chance));
         is_sound += chance * 0.0f;
         store(score + at, chance);
@@ -151,7 +164,7 @@ static Weighed weigh(const Query *query, float *score, float most, int32_t strid
     for (int32_t at = whole; at < seen; at++) {
         const float chance = expf(score[at] - most);
         sum += chance;
-        score[at] = values ? chance * *scales_at(values, at, size) : chance;
+        score[at] = values ? chance * *scales_at(values, at, size, kind) : chance;
         largest = fabsf(score[at]) > largest ? fabsf(score[at]) : largest;
         no_number += score[at] * 0.0f;
     }
@@ -188,7 +201,7 @@ INLINE void attend_floats(const Query *queries, const int count, const uint8_t *
     for (int query = 0; query < count; query++) {
         float *score = scores + (int64_t)query * stride;
         const float most = highest_of(score, 0, queries[query].seen, score[0]);
-        scratch->scales[query] = weigh(queries + query, score, most, stride, NULL, size).part;
+        scratch->scales[query] = weigh(queries + query, score, most, stride, NULL, size, kind).part;
     }
     int32_t i = 0;
     for (; i + 4 * LANES <= size; i += 4 * LANES)
@@ -209,28 +222,33 @@ static Input rounded(const float *from[QUERIES], const float largest[QUERIES], i
 
 /* The positions from `at` to `end` of `parts` vectors of elements, the first of which is `first`; `sums` are
    [count, 2, size]. */
-INLINE void add_sixes(const uint8_t *values, Input chances, const int count, int32_t size, int32_t first,
-                      const int parts, int32_t at, int32_t end, int32_t *sums) {
+INLINE void add_whole(const uint8_t *values, Input chances, const int count, int32_t size, int32_t first,
+                      const int parts, int32_t at, int32_t end, int32_t *sums, const int kind) {
+    const int vectors = kind == I8 ? 4 : 3;
     Ints high[QUERIES][SUMS], low[QUERIES][SUMS];
     for (int query = 0; query < count; query++)
         for (int part = 0; part < parts; part++) {
             const int32_t *from = sums + 2 * query * size + first + part * LANES;
-            high[query][part] = at ? load_ints(from) : all_int(-32 * chances.high_sums[query]);
-            low[query][part] = at ? load_ints(from + size) : all_int(-32 * chances.low_sums[query]);
+            const int32_t upper = chances.high_sums[query], lower = chances.low_sums[query];
+            high[query][part] = at ? load_ints(from) : kind == I8 ? begin_8(upper) : all_int(-32 * upper);
+            low[query][part] = at ? load_ints(from + size) : kind == I8 ? begin_8(lower) : all_int(-32 * lower);
         }
     for (; at < end; at += TILE) {
-        const uint8_t *block = values + at / TILE * block_bytes(size, I6) + 4 * first;
+        const uint8_t *block = values + at / TILE * block_bytes(size, kind) + 4 * first;
         for (int part = 0; part < parts; part++, block += 4 * LANES) {
-            fetch(block + AT_ONCE / TILE * block_bytes(size, I6));
-            fetch(block + AT_ONCE / TILE * block_bytes(size, I6) + 4 * size);
-            fetch(block + AT_ONCE / TILE * block_bytes(size, I6) + 8 * size);
-            Bytes fours[4];
-            open_sixes(load_bytes(block), load_bytes(block + 4 * size), load_bytes(block + 8 * size), fours);
+            Bytes fours[4], held[4];
+            for (int vector = 0; vector < vectors; vector++) {
+                fetch(block + AT_ONCE / TILE * block_bytes(size, kind) + 4 * vector * size);
+                fours[vector] = held[vector] = load_bytes(block + 4 * vector * size);
+            }
+            if (kind == I6) open_sixes(held[0], held[1], held[2], fours);
             for (int four = 0; four < 4; four++)
                 for (int query = 0; query < count; query++) {
                     const int64_t place = (int64_t)query * chances.inputs + at + 4 * four;
-                    high[query][part] = dot_6(high[query][part], fours[four], four_of(chances.high + place));
-                    low[query][part] = dot_6(low[query][part], fours[four], four_of(chances.low + place));
+                    const int32_t upper = four_of(chances.high + place), lower = four_of(chances.low + place);
+                    Ints *to = &high[query][part], *rest = &low[query][part];
+                    *to = kind == I8 ? dot_8(*to, fours[four], upper) : dot_6(*to, fours[four], upper);
+                    *rest = kind == I8 ? dot_8(*rest, fours[four], lower) : dot_6(*rest, fours[four], lower);
                 }
         }
     }
@@ -243,24 +261,27 @@ INLINE void add_sixes(const uint8_t *values, Input chances, const int count, int
 }
 
 /* All positions of all elements, for `count` queries. */
-INLINE void add_all(const uint8_t *values, Input chances, const int count, int32_t size, int32_t *sums) {
+INLINE void add_all(const uint8_t *values, Input chances, const int count, int32_t size, int32_t *sums,
+                    const int kind) {
     const int32_t stride = chances.inputs;
     const int parts = SUMS / count;
     for (int32_t at = 0; at < stride; at += AT_ONCE) {
         const int32_t end = at + AT_ONCE < stride ? at + AT_ONCE : stride;
         int32_t i = 0;
         for (; i + parts * LANES <= size; i += parts * LANES)
-            add_sixes(values, chances, count, size, i, parts, at, end, sums);
-        for (; i < size; i += LANES) add_sixes(values, chances, count, size, i, 1, at, end, sums);
+            add_whole(values, chances, count, size, i, parts, at, end, sums, kind);
+        for (; i < size; i += LANES) add_whole(values, chances, count, size, i, 1, at, end, sums, kind);
     }
 }
 
-static void add_up(const uint8_t *values, Input chances, int32_t count, int32_t size, int32_t *sums) {
-    switch (count) {
-    case 1: add_all(values, chances, 1, size, sums); break;
-    case 2: add_all(values, chances, 2, size, sums); break;
-    case 3: add_all(values, chances, 3, size, sums); break;
-    default: add_all(values, chances, 4, size, sums);
+#define ADD(COUNT, KIND) \
+    case COUNT + 16 * KIND: add_all(values, chances, COUNT, size, sums, KIND); break
+#define ADDS(KIND) ADD(1, KIND); ADD(2, KIND); ADD(3, KIND); ADD(4, KIND)
+
+static void add_up(const uint8_t *values, Input chances, int32_t count, int32_t size, int32_t *sums, int32_t kind) {
+    switch (count + 16 * kind) {
+        ADDS(I8);
+        ADDS(I6);
     }
 }
 
@@ -281,7 +302,8 @@ INLINE void attend_integers(const Query *queries, const int count, const uint8_t
         for (int64_t line = 0; line < block_bytes(size, kind); line += 64)
             fetch(keys + KEYS_AHEAD * block_bytes(size, kind) + line);
         Sums y;
-        integers(keys, input, 0, count, kind, y);
+        if (kind == I16) wide_integers(keys, input, 0, count, y);
+        else integers(keys, input, 0, count, kind, y);
         for (int query = 0; query < count; query++)
             for (int part = 0; part < PARTS; part++) {
                 if (at < all_see) highest[query] = larger(y[query][part], highest[query]);
@@ -291,14 +313,14 @@ INLINE void attend_integers(const Query *queries, const int count, const uint8_t
     for (int query = 0; query < count; query++) {
         float *score = scores + (int64_t)query * stride;
         const float most = highest_of(score, all_see, queries[query].seen, largest_of(highest[query]));
-        const Weighed weighed = weigh(queries + query, score, most, stride, values, size);
+        const Weighed weighed = weigh(queries + query, score, most, stride, values, size, kind_of_values(kind));
         whole[query] = weighed.part;
         largest[query] = weighed.largest;
         rows[query] = score;
     }
     input = rounded(rows, largest, count, stride, scratch);
     int32_t *sums = (int32_t *)scratch->x;
-    add_up(values, input, count, size, sums);
+    add_up(values, input, count, size, sums, kind_of_values(kind));
     for (int query = 0; query < count; query++)
         for (int32_t i = 0; i < size; i += LANES) {
             const int32_t *from = sums + 2 * query * size + i;
@@ -322,6 +344,7 @@ static void attend_some(const Query *queries, int32_t count, Past past, int32_t 
         CASES(F32, attend_floats);
         CASES(BF16, attend_floats);
         CASES(I8, attend_integers);
+        CASES(I16, attend_integers);
     }
 }
 

@@ -10,7 +10,8 @@
 
 /* A tile of I8 holds, for each four inputs, those four weights of one output after the other. One of I6
    holds sixteen inputs in three such vectors: their lower six bits are twelve of the weights, and the
-   upper two of all three the last four. At the end of both are TILE scales in float32. */
+   upper two of all three the last four. At the end of both are TILE scales in float32. One of I16 is two
+   of I8, one after the other, whose sum it stands for: the second holds what the first one lost. */
 
 INLINE Bytes load_bytes(const uint8_t *from) {
     Bytes x;
@@ -93,6 +94,15 @@ INLINE void integers(const uint8_t *tile, Input input, int32_t first, const int 
         for (int row = 0; row < rows; row++)
             y[row][part] = (as_floats(high[row]) * (float)BASE + as_floats(low[row])) * scale * input.scales[first + row];
     }
+}
+
+/* The same of a tile of I16. */
+INLINE void wide_integers(const uint8_t *tile, Input input, int32_t first, const int rows, Sums y) {
+    Sums rest;
+    integers(tile, input, first, rows, I8, y);
+    integers(tile + (int64_t)TILE * (input.inputs + 4), input, first, rows, I8, rest);
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < PARTS; part++) y[row][part] += rest[row][part];
 }
 
 /* The largest magnitude of x; what is no number makes it none. */

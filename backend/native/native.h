@@ -13,10 +13,10 @@
 #define MOST_GROUPS 8 /* query heads that share a key head */
 #define QUERIES 4     /* that look at a key or a value together */
 
-enum { F32, BF16, I8, I6 };
+enum { F32, BF16, I8, I6, I16 };
 
 /* y = W x + bias, W in tiles of TILE outputs. For each input of a tile F32 and BF16 hold
-   TILE weights; of I8 and I6 `products.c` tells. */
+   TILE weights; of the integers `integers.h` tells. */
 typedef struct {
     const uint8_t *weights;
     const float *bias; /* or NULL */
@@ -36,7 +36,7 @@ typedef struct {
     const Layer *layers;
     const float *rope; /* [positions, head_dim / 2, 2]: cosine and sine */
     int32_t layer_count, dim, heads, key_heads, head_dim, hidden;
-    int32_t cache_kind; /* F32, BF16, or I8: then as `attention.c` tells */
+    int32_t cache_kind; /* F32, BF16, or I8 or I16: then as `attention.c` tells */
     float eps;
 } Stack;
 

@@ -11,9 +11,12 @@ static int64_t tile_bytes(const Matrix *matrix) {
     case F32: return 4 * TILE * inputs;
     case BF16: return 2 * TILE * inputs;
     case I8: return TILE * inputs + 4 * TILE;
+    case I16: return 2 * (TILE * inputs + 4 * TILE);
     default: return TILE * inputs / 4 * 3 + 4 * TILE;
     }
 }
+
+static int are_floats(int32_t kind) { return kind == F32 || kind == BF16; }
 
 INLINE void floats(const uint8_t *tile, Input input, int32_t first, const int rows, const int kind, Sums y) {
     const float *x = input.x + (int64_t)first * input.inputs;
@@ -43,8 +46,9 @@ INLINE void floats(const uint8_t *tile, Input input, int32_t first, const int ro
 }
 
 INLINE void rows_by_tile(const uint8_t *tile, Input input, int32_t first, const int rows, const int kind, Sums y) {
-    if (kind == I8 || kind == I6) integers(tile, input, first, rows, kind, y);
-    else floats(tile, input, first, rows, kind, y);
+    if (are_floats(kind)) floats(tile, input, first, rows, kind, y);
+    else if (kind == I16) wide_integers(tile, input, first, rows, y);
+    else integers(tile, input, first, rows, kind, y);
 }
 
 #define CASE(KIND)                                                              \
@@ -64,6 +68,7 @@ static void by_tile(const Matrix *matrix, int32_t index, Input input, int32_t fi
         CASE(BF16);
         CASE(I8);
         CASE(I6);
+        CASE(I16);
     }
     if (matrix->bias)
         for (int row = 0; row < rows; row++)
@@ -107,7 +112,7 @@ static Input prepare(const Scratch *scratch, const Matrix *matrix, Rows rows) {
             normalise(from, rows.norm, rows.eps, size, scratch->x + at);
             from = scratch->x + at;
         }
-        if (matrix->kind == I8 || matrix->kind == I6)
+        if (!are_floats(matrix->kind))
             scratch->scales[row] = round_row(from, size, magnitude(from, size), high + at, low + at, high_sums + row,
                                              low_sums + row);
         else if (!rows.norm)

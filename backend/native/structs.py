@@ -4,7 +4,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
 TILE, MOST_ROWS, MOST_GROUPS, QUERIES = 16, 64, 8, 4
-F32, BF16, I8, I6 = range(4)
+F32, BF16, I8, I6, I16 = range(5)
 FRAME, READ, PRODUCT = range(3)
 
 

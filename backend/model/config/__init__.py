@@ -6,15 +6,16 @@ in weights and in bytes is computed here too, and how long rows of keys and valu
 """
 
 from backend.model.config.cache import (
-    KEY_BITS,
     KV_BUCKET,
+    SMALL_PARAMETERS,
     STEP_BYTES,
-    VALUE_BITS,
     CacheGeometry,
     capacities,
     first_capacity,
     grown_capacity,
     last_capacity,
+    packed_bits,
+    packed_bytes,
 )
 from backend.model.config.codec import (
     DECODE_FRAMES,
@@ -38,15 +39,14 @@ from backend.model.config.transformer import (
 __all__ = [
     "DECODE_FRAMES",
     "ENCODE_FRAMES",
-    "KEY_BITS",
     "KV_BUCKET",
     "MODEL_TYPES",
     "NATIVE_FRAMES",
     "RESIDUAL_CODEBOOK_SIZE",
+    "SMALL_PARAMETERS",
     "STAGE_FRAMES",
     "STAGE_FRAMES_TOGETHER",
     "STEP_BYTES",
-    "VALUE_BITS",
     "CacheGeometry",
     "CheckpointInfo",
     "CodecConfig",
@@ -60,5 +60,7 @@ __all__ = [
     "first_capacity",
     "grown_capacity",
     "last_capacity",
+    "packed_bits",
+    "packed_bytes",
     "read_json",
 ]

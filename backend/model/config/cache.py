@@ -15,8 +15,13 @@ KV_BUCKET = 64
 
 KEY_BITS, VALUE_BITS = 8, 6
 """Of an element of a key and of a value, where they are packed."""
+FINE_KEY_BITS, FINE_VALUE_BITS = 16, 8
+"""The same of a small transformer, whose rows are little beside its codec: 8 and 6 bits made one
+most probable code in 60 another (MDs/BENCHMARKS.md)."""
+SMALL_PARAMETERS = 100_000_000
+"""A smaller transformer is small: it is packed in less than a second, too."""
 STEP_BYTES = 4
-"""Of the size of the steps that a head's key or value is then rounded to."""
+"""Of the size of the steps that a head's key or value is then rounded to, once for each 8 bits."""
 
 
 def last_capacity(most: int) -> int:
@@ -49,6 +54,16 @@ def capacities(prompt: int, length: int, most: int) -> list[int]:
     return grown
 
 
+def packed_bits(is_fine: bool) -> tuple[int, int]:
+    """Of an element of a key and of a value."""
+    return (FINE_KEY_BITS, FINE_VALUE_BITS) if is_fine else (KEY_BITS, VALUE_BITS)
+
+
+def packed_bytes(head_dim: int, bits: int) -> int:
+    """Of one key or value in so many bits. Those of 16 are two of 8, each with its step's size."""
+    return head_dim * bits // 8 + STEP_BYTES * max(1, bits // 8)
+
+
 @dataclass(frozen=True, slots=True)
 class CacheGeometry:
     """What rows of keys and values take, in bytes.
@@ -66,10 +81,10 @@ class CacheGeometry:
         return cls(slow.kv_bytes_per_position(element_bytes))
 
     @classmethod
-    def packed(cls, slow: TransformerConfig) -> Self:
-        """The same where a CPU's kernels read them in `KEY_BITS` and `VALUE_BITS`, and of each the
-        size of its steps."""
-        head = slow.head_dim * (KEY_BITS + VALUE_BITS) // 8 + 2 * STEP_BYTES
+    def packed(cls, slow: TransformerConfig, *, is_fine: bool = False) -> Self:
+        """The same where a CPU's kernels read them in `KEY_BITS` and `VALUE_BITS`, or in the finer
+        ones, and of each the size of its steps."""
+        head = sum(packed_bytes(slow.head_dim, bits) for bits in packed_bits(is_fine))
         return cls(slow.n_layer * slow.n_local_heads * head)
 
     def row_bytes(self, capacity: int) -> int:

@@ -58,6 +58,11 @@ class TransformerConfig:
         """The last blocks, which int4 holds in 8 bits where a CPU's kernels multiply."""
         return -(-self.n_layer // 4)
 
+    @property
+    def wide_layers(self) -> int:
+        """The last blocks, which a small checkpoint has in 16 bits there: they lose most."""
+        return -(-self.n_layer // 8)
+
     def kv_bytes_per_position(self, element_bytes: int) -> int:
         """Bytes of keys and values one position adds over all layers."""
         return 2 * self.n_layer * self.n_local_heads * self.head_dim * element_bytes
