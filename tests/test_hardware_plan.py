@@ -222,6 +222,13 @@ def test_the_tiers_figures_come_along() -> None:
     assert RunningConfig.of(made) == RunningConfig(150, 2, 1536, 300)
 
 
+def test_a_small_checkpoint_is_fitted_where_there_is_room_for_it() -> None:
+    machine = computer(I5, 8)
+    assert plan_for(machine, DEMO).calibration_samples == 16
+    tight = replace(machine, memory=replace(machine.memory, available_bytes=500_000_000))
+    assert plan_for(tight, DEMO).calibration_samples == 0
+
+
 # --- notes
 
 

@@ -59,7 +59,7 @@ def test_a_second_worker_is_started_once_and_ended_when_idle(tmp_path: Path) -> 
 def test_without_memory_for_it_the_request_is_refused_and_the_gpu_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def too_little(self: MemoryBudgetManager, resident_bytes: int) -> None:
+    def too_little(self: MemoryBudgetManager, resident_bytes: int, _: int = 0) -> None:
         raise NotEnoughMemory(f"{resident_bytes} bytes are not there.")
 
     async def work() -> None:

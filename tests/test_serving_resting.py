@@ -151,7 +151,7 @@ def test_what_only_a_running_worker_can_do_is_done_without_one() -> None:
 def test_where_others_have_the_memory_now_the_request_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def too_little(self: MemoryBudgetManager, resident_bytes: int) -> None:
+    def too_little(self: MemoryBudgetManager, resident_bytes: int, _: int = 0) -> None:
         raise NotEnoughMemory("It is not there.")
 
     async def work() -> None:

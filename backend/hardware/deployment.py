@@ -7,7 +7,7 @@ from backend.core import MIB, Choice, Plan
 from backend.hardware.detect import detect
 from backend.hardware.machine import Hardware
 from backend.hardware.measurements import Measurements
-from backend.hardware.need import CheckpointShape
+from backend.hardware.need import CPU_STARTING_BYTES, CheckpointShape
 from backend.hardware.readings import read_machine
 from backend.hardware.workers import ONE, plan_workers
 from backend.settings import Settings
@@ -45,6 +45,11 @@ class Deployment:
     def resident_bytes(self) -> int:
         """Memory that the worker is expected to take once it has loaded."""
         return self.resident_bytes_as(self.plan, self.plan.max_batch.value)
+
+    @property
+    def starting_bytes(self) -> int:
+        """Memory that the worker is expected to take beside that until it has loaded."""
+        return CPU_STARTING_BYTES if self.plan.device.value == "cpu" else 0
 
     def resident_bytes_as(self, plan: Plan, rows: int) -> int:
         """The same of another `plan` for its checkpoint, with places for `rows`."""

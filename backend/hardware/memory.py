@@ -171,23 +171,25 @@ class MemoryBudgetManager:
         """What is promised is there."""
         return self.leased_bytes <= self.room_bytes
 
-    def check_load(self, resident_bytes: int) -> None:
-        """Raise `NotEnoughMemory` unless a worker of that size, or a new one, would fit now."""
+    def check_load(self, resident_bytes: int, starting_bytes: int = 0) -> None:
+        """Raise `NotEnoughMemory` unless a worker of that size, or a new one, would fit now, with
+        what it takes beside until it has loaded."""
+        worker_bytes = resident_bytes + starting_bytes
         now = self._read()
         free = now.free_bytes + now.worker_bytes
         room = free - self._margin_bytes(free)
-        if resident_bytes <= room or not self._is_bounded:
+        if worker_bytes <= room or not self._is_bounded:
             return
         precision, device = self._plan.precision.value, self._plan.device.value
         rows = self._plan.max_batch.value
-        int4 = self._shape.resident_bytes(precision, "int4", device, rows)
+        int4 = self._shape.resident_bytes(precision, "int4", device, rows) + starting_bytes
         # The margin grows with what is free, up to the plan's.
-        needed = resident_bytes + min(self._plan.safety_margin_mb * MIB, resident_bytes)
+        needed = worker_bytes + min(self._plan.safety_margin_mb * MIB, worker_bytes)
         works = f"{-(-(needed - free) // MIB)} MB more that are free"
         if int4 <= room:
             works += f", or QUANTIZATION=int4, which takes {int4 // MIB} MB"
         raise NotEnoughMemory(
-            f"{self._shape.name} takes {resident_bytes // MIB} MB once it is loaded, and "
+            f"{self._shape.name} takes {worker_bytes // MIB} MB to start, and "
             f"{room // MIB} MB are free beyond a margin of {(free - room) // MIB} MB. "
             f"Would work: {works}."
         )

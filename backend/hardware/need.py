@@ -36,6 +36,9 @@ Reading = Literal["expected", "longest"]
 CPU_RUNTIME_BYTES = 274 * MIB
 """Python, torch's libraries and what they keep, once a word was spoken: what a worker on Linux with
 torch 2.13 has beside its weights, 30 more in bfloat16 (`python -m benchmarks.memory`)."""
+CPU_STARTING_BYTES = 56 * MIB
+"""What a worker there takes beside all that while it starts, the compiler of its kernels with it:
+with the shipped voice it was killed in a cgroup of 480 MB, and not in one of 500."""
 CUDA_RUNTIME_BYTES = 810 * MIB
 """The driver's context (620), the code of cuBLAS and cuDNN (140), cuBLAS's workspace and rounding:
 what a worker has on an H200 beside its weights (torch 2.11, CUDA 13, by NVML)."""

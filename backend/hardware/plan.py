@@ -17,7 +17,7 @@ from backend.hardware.placement import (
     safety_margin_bytes,
 )
 from backend.hardware.pressure import LEAST_CACHE_MB
-from backend.hardware.quantization import SMALL_CALIBRATION_SAMPLES, is_small
+from backend.hardware.quantization import is_small, small_calibration_samples
 from backend.hardware.tiers import Tier
 from backend.settings import Settings
 
@@ -40,7 +40,7 @@ def make_plan(hardware: Hardware, settings: Settings, shape: CheckpointShape) ->
     threads = choose_threads(cpu, tier, settings, shape.name if is_light else "")
     samples = tier.weights.calibration_samples
     if is_small(shape):
-        samples = min(samples, SMALL_CALIBRATION_SAMPLES)
+        samples = min(samples, small_calibration_samples(hardware.memory))
     text = _text_limit(tier, settings)
     intent = CPUAffinityManager.intent(cpu, tier)
     is_text_fixed = text.source == "user" or not settings.dynamic_text_limit

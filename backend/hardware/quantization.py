@@ -19,6 +19,9 @@ _BYTE_PRODUCTS = {"avx2", "avx512", "vnni", "dotprod"}
 SMALL_CALIBRATION_SAMPLES = 16
 """Texts that a small checkpoint's weights are fitted to, in a few seconds for which its first start
 waits: 32 take half as long again and keep no more of the shipped voice's codes (MDs/LOG.md)."""
+_FITTING_BYTES = 512 * MB
+"""Free memory with which it is: the shipped voice's worker then takes 392 MB at its first start,
+and 336 without."""
 LOW_MEMORY_BYTES = 6 * GIB
 """The changelog's: with less memory, CPUs get INT4."""
 STRONGER: dict[Quantization, tuple[Quantization, ...]] = {
@@ -36,6 +39,12 @@ INT4_WARNING = (
 def is_small(shape: CheckpointShape) -> bool:
     """Whether the whole checkpoint in full precision is less than anybody would save."""
     return shape.weight_bytes("fp32", "none") <= SMALL_CHECKPOINT_BYTES
+
+
+def small_calibration_samples(memory: Memory) -> int:
+    """Texts for a small checkpoint's first start on a CPU; none where memory is short just now, and
+    its weights are rounded as they are until a start finds more."""
+    return SMALL_CALIBRATION_SAMPLES if memory.available_bytes >= _FITTING_BYTES else 0
 
 
 def kind_of(device: str) -> str:

@@ -94,7 +94,7 @@ class Lane:
 
     def check_load(self) -> None:
         """Raise `NotEnoughMemory` unless its worker would fit now."""
-        self.memory.check_load(self.deployment.resident_bytes)
+        self.memory.check_load(self.deployment.resident_bytes, self.deployment.starting_bytes)
 
     async def awake(self) -> float:
         """Have the worker started where it was ended for want of requests; seconds that took."""
