@@ -380,7 +380,6 @@ def test_a_worker_that_does_not_fit_is_refused_with_what_would() -> None:
     assert (f"QUANTIZATION=int4, which takes {int4_mb} MB" in told) == (int4_mb <= room_mb)
 
 
-@pytest.mark.parametrize("free_mb", [10, 60, 120, 350, 700, 3000])
 def test_a_worker_that_fits_once_it_is_loaded_has_to_fit_until_then_too() -> None:
     manager = Machine(free_mb=4000).manager
     manager.check_load(3000 * MIB)
@@ -388,6 +387,7 @@ def test_a_worker_that_fits_once_it_is_loaded_has_to_fit_until_then_too() -> Non
         manager.check_load(3000 * MIB, 900 * MIB)
 
 
+@pytest.mark.parametrize("free_mb", [10, 60, 120, 350, 700, 3000])
 def test_what_a_refusal_says_would_work_works(free_mb: int) -> None:
     machine = Machine(free_mb=free_mb)
     machine.worker_mb = 0
