@@ -383,9 +383,9 @@ def test_a_worker_that_does_not_fit_is_refused_with_what_would() -> None:
 def test_a_worker_that_fits_once_it_is_loaded_has_to_fit_until_then_too() -> None:
     machine = Machine(free_mb=4000)
     machine.worker_mb = 0
-    machine.manager.check_load(3000 * MIB)
-    with pytest.raises(NotEnoughMemory, match="takes 3900 MB to start"):
-        machine.manager.check_load(3000 * MIB, 900 * MIB)
+    machine.manager.check_load(1500 * MIB)
+    with pytest.raises(NotEnoughMemory, match="takes 2100 MB to start"):
+        machine.manager.check_load(1500 * MIB, 600 * MIB)
 
 
 @pytest.mark.parametrize("free_mb", [10, 60, 120, 350, 700, 3000])
