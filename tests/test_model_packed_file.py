@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from backend.core import QualityCost, Quantization
 from backend.model import checkpoint as checkpoint_module
 from backend.model.checkpoint import Checkpoint, load_checkpoint
+from backend.model.config import checkpoint_fingerprint
+from backend.model.config import fingerprint as fingerprint_module
 from tests.kernels_in_c import native_pool
 from tests.monitored import logged
 from tests.tiny import tiny_checkpoint
@@ -83,6 +86,23 @@ def test_the_cost_is_measured_when_it_is_first_asked_for(tmp_path: Path) -> None
     assert load(folder, kept).quality_cost is None
     assert measured(load(folder, kept, samples=4)) == cost
     assert load(folder, kept, samples=4).quality_cost == cost
+
+
+def test_weights_that_were_written_again_are_packed_anew_though_their_ends_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint_module, "_ENDS_BYTES", 64)
+    folder, kept = tiny_checkpoint(tmp_path / "tiny"), tmp_path / "kept"
+    load(folder, kept)
+    stored = folder / "model.safetensors"
+    weights = load_file(stored)
+    weights["layers.0.feed_forward.w1.weight"] *= 2
+    before = checkpoint_fingerprint(folder)
+    save_file(weights, folder / "new")
+    (folder / "new").replace(stored)
+    assert checkpoint_fingerprint(folder) == before
+    load(folder, kept)
+    assert len(list(kept.glob("*.safetensors"))) == 2
 
 
 def test_what_differs_is_kept_apart_and_the_oldest_goes(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from backend.model.config import (
     CodecConfig,
     DualARConfig,
     checkpoint_fingerprint,
+    packed_fingerprint,
     read_json,
 )
 from backend.model.dac import DAC
@@ -170,7 +171,7 @@ def load_checkpoint(
     is_fitted = pool is not None and config.tie_word_embeddings and not is_large
     path = kept = cost = None
     if pool is not None and packed_dir is not None and quantization != "none":
-        path = packed_path(packed_dir, fingerprint, dtype, quantization)
+        path = packed_path(packed_dir, packed_fingerprint(folder), dtype, quantization)
         if config.tie_word_embeddings:
             kept = read_packed(model, path, quantization, pool)
             if kept is None and is_large:

@@ -45,7 +45,7 @@ _KEPT, _KEPT_COSTS = 2, 16
 def packed_path(
     folder: Path, fingerprint: str, dtype: torch.dtype, quantization: Quantization
 ) -> Path:
-    """Where in `folder` the transformer of the checkpoint of that `checkpoint_fingerprint` is kept,
+    """Where in `folder` the transformer of the checkpoint of that `packed_fingerprint` is kept,
     held so."""
     parts = (fingerprint, str(dtype).removeprefix("torch."), quantization)
     return folder / f"{'-'.join(parts)}-v{_LAYOUT}.safetensors"

@@ -27,7 +27,12 @@ from backend.model.config.codec import (
     WindowConfig,
 )
 from backend.model.config.files import read_json
-from backend.model.config.fingerprint import checkpoint_fingerprint, codec_fingerprint, codec_part
+from backend.model.config.fingerprint import (
+    checkpoint_fingerprint,
+    codec_fingerprint,
+    codec_part,
+    packed_fingerprint,
+)
 from backend.model.config.info import CheckpointInfo
 from backend.model.config.transformer import (
     MODEL_TYPES,
@@ -62,5 +67,6 @@ __all__ = [
     "last_capacity",
     "packed_bits",
     "packed_bytes",
+    "packed_fingerprint",
     "read_json",
 ]

@@ -27,16 +27,19 @@ def checkpoint_fingerprint(folder: Path) -> str:
     return f"{model}-{codec_fingerprint(folder)}"
 
 
+def packed_fingerprint(folder: Path) -> str:
+    """The same for what is made of its weights and kept on this machine: another, too, where they
+    were written again and only their middle is another."""
+    return f"{checkpoint_fingerprint(folder)}-{_stored(folder, 'model').stat().st_mtime_ns:x}"
+
+
 def codec_part(fingerprint: str) -> str:
     """What `codec_fingerprint` says, out of what `checkpoint_fingerprint` said."""
     return fingerprint.rpartition("-")[2]
 
 
 def _fingerprint(folder: Path, part: str, config: Path) -> str:
-    names = (f"{part}.safetensors", f"{part}.pth")
-    weights = next((file for name in names if (file := folder / name).is_file()), None)
-    if weights is None:
-        raise BadCheckpoint(f"{folder} holds neither {' nor '.join(names)}")
+    weights = _stored(folder, part)
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     try:
         digest.update(config.read_bytes() if config.is_file() else b"")
@@ -49,3 +52,11 @@ def _fingerprint(folder: Path, part: str, config: Path) -> str:
     except OSError as error:
         raise BadCheckpoint(f"cannot read the {part} in {folder}: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _stored(folder: Path, part: str) -> Path:
+    names = (f"{part}.safetensors", f"{part}.pth")
+    weights = next((file for name in names if (file := folder / name).is_file()), None)
+    if weights is None:
+        raise BadCheckpoint(f"{folder} holds neither {' nor '.join(names)}")
+    return weights
