@@ -1,11 +1,14 @@
 """What the shipped voice is trained with, on models small enough to learn in a test."""
 
+import json
 from dataclasses import astuple, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.model.config import CodecConfig, DualARConfig
@@ -17,11 +20,13 @@ from training.demo_voice.codec_losses import SpectralLoss
 from training.demo_voice.codec_start import books_of, fit_books_, init_codec_
 from training.demo_voice.encoding import Encode, encode_all
 from training.demo_voice.guidance import Guide
+from training.demo_voice.progress import Log
 from training.demo_voice.recipe import Recipe, TransformerTraining, demo_tokenizer
 from training.demo_voice.rows import Batch, Rows
 from training.demo_voice.shards import Shards, Utterance
+from training.demo_voice.together import Together
 from training.demo_voice.train_codec import CodeBookAverages, CodecTrainee
-from training.demo_voice.train_transformer import TransformerRun
+from training.demo_voice.train_transformer import MODEL_FILE, TransformerRun, _train
 
 CPU = torch.device("cpu")
 CODEC = CodecConfig(**TINY_CODEC)
@@ -232,6 +237,21 @@ class TestGuide:
         after = run.exam(batch)
         assert after[0] < 0.9 * before[0] and after[2] < before[2]
         assert all(map(torch.equal, frozen, run._guide.parameters())), "it stays what it was"
+
+    @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+    def test_a_run_learns_it_in_its_end_and_keeps_that(self, batch: Batch, tmp_path: Path) -> None:
+        recipe = tiny()
+        plan = replace(recipe.transformer_training, steps=40, warmup_steps=1, log_steps=2)
+        recipe = replace(recipe, transformer_training=plan)
+        run, log = TransformerRun(recipe, CPU), Log(tmp_path / "run.log")
+        run.codes = torch.randint(0, 60, (1600, BOOKS))
+        run.phones = run.pitches = torch.ones(1600, dtype=torch.uint8)
+        _train(recipe, run, repeat(batch), batch, tmp_path, log, Together())
+        told = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
+        assert run.is_guided and told[-1] == told[-1] | {"event": "done", "step": 40}
+        kept = load_file(tmp_path / MODEL_FILE)
+        guides = run._guide.model.state_dict()
+        assert any(not torch.equal(kept[name], guides[name]) for name in kept), "it went on from it"
 
 
 class TestCodec:

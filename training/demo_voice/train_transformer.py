@@ -67,7 +67,8 @@ class TransformerRun:
         tokens = torch.full(shape, self._begin, dtype=torch.int16)
         frames, learnt = torch.zeros(shape, dtype=torch.int32), torch.ones(shape).bool()[:, 1:]
         batch = Batch(tokens, frames, learnt)
-        for self.is_guided in (True, False):
+        for is_guided in (True, False):
+            self.is_guided = is_guided
             semantic, _, other, phoneme, pitch = self.losses(batch)
             (semantic + other + phoneme + pitch).backward()
             self.trainee.zero_grad(set_to_none=True)
