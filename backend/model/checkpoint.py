@@ -171,7 +171,8 @@ def load_checkpoint(
     is_fitted = pool is not None and config.tie_word_embeddings and not is_large
     path = kept = cost = None
     if pool is not None and packed_dir is not None and quantization != "none":
-        path = packed_path(packed_dir, packed_fingerprint(folder), dtype, quantization)
+        name = packed_fingerprint(folder, fingerprint)
+        path = packed_path(packed_dir, name, dtype, quantization)
         if config.tie_word_embeddings:
             kept = read_packed(model, path, quantization, pool)
             if kept is None and is_large:

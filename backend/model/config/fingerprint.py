@@ -27,10 +27,10 @@ def checkpoint_fingerprint(folder: Path) -> str:
     return f"{model}-{codec_fingerprint(folder)}"
 
 
-def packed_fingerprint(folder: Path) -> str:
-    """The same for what is made of its weights and kept on this machine: another, too, where they
-    were written again and only their middle is another."""
-    return f"{checkpoint_fingerprint(folder)}-{_stored(folder, 'model').stat().st_mtime_ns:x}"
+def packed_fingerprint(folder: Path, fingerprint: str) -> str:
+    """The same, which is `fingerprint`, for what is made of its weights and kept on this machine:
+    another, too, where they were written again and only their middle is another."""
+    return f"{fingerprint}-{_stored(folder, 'model').stat().st_mtime_ns:x}"
 
 
 def codec_part(fingerprint: str) -> str:
