@@ -10,8 +10,7 @@ from torch import Tensor
 from backend.core import Quantization
 from backend.engine.frame import EagerWay, State, Way
 from backend.engine.native import NativeWay
-from backend.model import packed_cache
-from backend.model.config import KV_BUCKET, TransformerConfig, packed_bits
+from backend.model.config import KV_BUCKET, TransformerConfig, packed_bits, transformer
 from backend.model.kv_cache import KVCache
 from backend.model.packed_cache import PackedCache, cache_of
 from tests.engines import GREEDY
@@ -107,7 +106,7 @@ def test_keys_and_values_are_packed_where_the_layers_are(quantization: Quantizat
 def test_those_of_a_small_model_are_finer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = packed("int8").model
     small = cache_of(model, 1)
-    monkeypatch.setattr(packed_cache, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
     large = cache_of(model, 1)
     assert isinstance(small, PackedCache) and isinstance(large, PackedCache)
     assert (small.is_fine, large.is_fine) == (True, False)
@@ -124,7 +123,7 @@ def test_kernels_and_torch_write_and_read_the_same(
 ) -> None:
     """Each goes on in a row that the other began."""
     if not is_fine:
-        monkeypatch.setattr(packed_cache, "SMALL_PARAMETERS", 0)
+        monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
     model = packed(quantization, **shape).model
     states = [State.of(model, 2) for _ in range(2)]
     ways: list[Way] = [EagerWay(states[0]), NativeWay(states[1], native_pool())]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from backend.core import QualityCost, Quantization
 from backend.model import checkpoint as checkpoint_module
 from backend.model.checkpoint import Checkpoint, load_checkpoint
-from backend.model.config import checkpoint_fingerprint
+from backend.model.config import checkpoint_fingerprint, transformer
 from backend.model.config import fingerprint as fingerprint_module
 from tests.kernels_in_c import native_pool
 from tests.monitored import logged
@@ -20,7 +20,7 @@ from tests.tiny import tiny_checkpoint
 
 @pytest.fixture(autouse=True)
 def _all_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
 
 
 def load(
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [line for line in lines if "No space left" in line]
     assert list((tmp_path / "kept").iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
     assert_alike(load(folder, tmp_path / "kept"), first)
 
 

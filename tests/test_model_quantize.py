@@ -19,7 +19,7 @@ from backend.engine.engine import Engine
 from backend.errors import BadCheckpoint
 from backend.model import quantize
 from backend.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from backend.model.config import CodecConfig
+from backend.model.config import CodecConfig, transformer
 from backend.model.dual_ar import DualAR
 from backend.model.packed import PackedLinear
 from backend.model.quantize import (
@@ -300,7 +300,7 @@ def test_of_a_small_checkpoint_the_native_kernels_have_sixteen_bits_at_its_end(
 def test_the_native_kernels_have_six_bits_for_int4_and_eight_at_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
     checkpoint = load_checkpoint(folder, quantization="int4", pool=native_pool())
     assert _bits(checkpoint.model) == _wanted_bits(6, last=8, head=16)
     (note,) = checkpoint.quantization_notes

@@ -11,7 +11,7 @@ import pytest
 from backend.core import ReferenceCodes
 from backend.hardware.measurements import Measurements
 from backend.learning.learned import read_learned, write_learned
-from backend.model import checkpoint as checkpoint_module
+from backend.model.config import transformer
 from backend.monitoring.csv_log import CsvLog
 from backend.voices.cache import ReferenceCache
 from backend.voices.files import LocalFiles
@@ -204,7 +204,7 @@ def test_the_log_of_requests(tmp_path: Path) -> None:
 
 
 def test_packed_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(transformer, "SMALL_PARAMETERS", 0)
     voice = tiny_checkpoint(tmp_path / "voice", fast_dim=32)
     kept = tmp_path / "kept"
     kept.mkdir()

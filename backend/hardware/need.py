@@ -14,7 +14,6 @@ from typing import Literal, Self
 from backend.core import MIB, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.config import (
-    SMALL_PARAMETERS,
     CacheGeometry,
     CheckpointInfo,
     CodecConfig,
@@ -175,8 +174,8 @@ class CheckpointShape:
         is_packed = device == "cpu" and self.has_kernels
         if is_packed:  # the head is of twice as many bits there, and a small one's last layers
             total += _int8_bytes(*head)
-            is_small = model.parameters < SMALL_PARAMETERS
-            total += is_small * model.slow.wide_layers * sum(_int8_bytes(*shape) for shape in layer)
+            wide = model.slow.wide_layers if model.is_small else 0
+            total += wide * sum(_int8_bytes(*shape) for shape in layer)
         if quantization == "int8":
             return total + sum(_int8_bytes(*shape) for shape in slow)
         if is_packed:
@@ -275,8 +274,7 @@ class CheckpointShape:
     ) -> CacheGeometry:
         """Of rows of keys and values, which kernels of our own read in few bits."""
         if device == "cpu" and quantization != "none" and self.has_kernels:
-            is_fine = self.model.parameters < SMALL_PARAMETERS
-            return CacheGeometry.packed(self.model.slow, is_fine=is_fine)
+            return CacheGeometry.packed(self.model.slow, is_fine=self.model.is_small)
         return CacheGeometry.of(self.model.slow, element_bytes)
 
     def frames(self, characters: int, reading: Reading, wide_share: float = 0.0) -> int:

@@ -25,7 +25,6 @@ from backend.core import QualityCost, Quantization
 from backend.errors import BadCheckpoint
 from backend.model.calibration import calibrate_, calibrating
 from backend.model.config import (
-    SMALL_PARAMETERS,
     CheckpointInfo,
     CodecConfig,
     DualARConfig,
@@ -166,7 +165,7 @@ def load_checkpoint(
         logger.warning("The kernels in C are not for this checkpoint: {}", reason)
         pool = None
     fingerprint = checkpoint_fingerprint(folder)
-    is_large = config.parameters >= SMALL_PARAMETERS and config.tie_word_embeddings
+    is_large = not config.is_small and config.tie_word_embeddings
     # What is fitted is kept for the next start, as what is large is: of tied embeddings only.
     is_fitted = pool is not None and config.tie_word_embeddings and not is_large
     path = kept = cost = None

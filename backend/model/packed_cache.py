@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from backend.model.config import (
-    SMALL_PARAMETERS,
     STEP_BYTES,
     CacheGeometry,
     TransformerConfig,
@@ -131,5 +130,4 @@ def cache_of(model: DualAR, slots: int, *, has_spare: bool = False) -> KVCache:
     linears = [each for each in model.layers.modules() if isinstance(each, PackedLinear)]
     if min((linear.bits for linear in linears), default=32) > 8:
         return KVCache(config, weight.dtype, weight.device, slots, has_spare=has_spare)
-    is_fine = model.config.parameters < SMALL_PARAMETERS
-    return PackedCache(config, slots, has_spare=has_spare, is_fine=is_fine)
+    return PackedCache(config, slots, has_spare=has_spare, is_fine=model.config.is_small)

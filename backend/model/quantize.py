@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.core import Quantization
-from backend.model.config import SMALL_PARAMETERS, DualARConfig
+from backend.model.config import DualARConfig
 from backend.model.dual_ar import DualAR
 
 Bits = Literal[4, 6, 8]
@@ -307,8 +307,7 @@ def held_in(
     if not name.startswith("layers."):
         return 8
     slow, index = config.slow, int(name.split(".")[1])
-    is_small = config.parameters < SMALL_PARAMETERS
-    if is_packed and is_small and index >= slow.n_layer - slow.wide_layers:
+    if is_packed and config.is_small and index >= slow.n_layer - slow.wide_layers:
         return 16
     if quantization == "int8":
         return 8

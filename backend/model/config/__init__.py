@@ -7,7 +7,6 @@ in weights and in bytes is computed here too, and how long rows of keys and valu
 
 from backend.model.config.cache import (
     KV_BUCKET,
-    SMALL_PARAMETERS,
     STEP_BYTES,
     CacheGeometry,
     capacities,
@@ -48,7 +47,6 @@ __all__ = [
     "MODEL_TYPES",
     "NATIVE_FRAMES",
     "RESIDUAL_CODEBOOK_SIZE",
-    "SMALL_PARAMETERS",
     "STAGE_FRAMES",
     "STAGE_FRAMES_TOGETHER",
     "STEP_BYTES",

@@ -18,8 +18,6 @@ KEY_BITS, VALUE_BITS = 8, 6
 FINE_KEY_BITS, FINE_VALUE_BITS = 16, 8
 """The same of a small transformer, whose rows are little beside its codec: 8 and 6 bits made one
 most probable code in 60 another (MDs/BENCHMARKS.md)."""
-SMALL_PARAMETERS = 100_000_000
-"""A smaller transformer is small: it is packed in less than a second, too."""
 STEP_BYTES = 4
 """Of the size of the steps that a head's key or value is then rounded to, once for each 8 bits."""
 

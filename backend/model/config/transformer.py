@@ -10,6 +10,8 @@ MODEL_TYPES = ("dual_ar",)
 
 RESIDUAL_CODEBOOK_SIZE = 1024
 """Residual codebooks hold this many codes, whatever the semantic one holds."""
+SMALL_PARAMETERS = 100_000_000
+"""Of weights; a model with fewer is small."""
 
 
 def _round_up(n: int, multiple: int) -> int:
@@ -96,6 +98,12 @@ class DualARConfig:
         slow = self.slow.n_layer * self.slow.layer_parameters + self.slow.dim
         fast = self.fast.n_layer * self.fast.layer_parameters + self.fast.dim
         return embeddings + head + slow + bridge + books + fast
+
+    @property
+    def is_small(self) -> bool:
+        """Little beside its codec: it can have finer weights, keys and values where those are
+        rounded, and is packed in less than a second."""
+        return self.parameters < SMALL_PARAMETERS
 
     def weights_read_per_frame(self, legal_tokens: int) -> int:
         """Weights a one-row frame must read: the slow stack and the legal head rows once, the fast
