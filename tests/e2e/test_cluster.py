@@ -2,6 +2,7 @@
 two ingresses and Serve's HAProxy, as `deploy/serve.yaml` has them, and behind `shoal serve`."""
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from websockets.asyncio.client import connect
+from websockets.frames import CloseCode
 
 from tests.e2e.ray_serve import deploy, free_port, ray_cluster
 from tests.e2e.serving import keep_compiled, serving
@@ -209,6 +212,62 @@ def test_one_killed_under_twenty_requests_costs_nobody_an_answer(url: str) -> No
     names = {each["replica"] for each in before}
     after = _until(url, lambda workers: _are_others(workers, names))
     assert len(names & {each["replica"] for each in after}) == 1, "Serve has started another"
+
+
+def test_text_that_is_still_written_is_spoken_through_the_proxy(url: str) -> None:
+    async def work() -> tuple[list[dict[str, Any]], bytes]:
+        told, audio = list[dict[str, Any]](), b""
+        address = f"{url.replace('http', 'ws')}/v1/audio/stream"
+        async with connect(address, additional_headers=ANN) as socket:
+            for word in TEXT.split(" "):
+                await socket.send(json.dumps({"type": "text", "text": f"{word} "}))
+            await socket.send(json.dumps({"type": "end"}))
+            async for frame in socket:
+                if isinstance(frame, bytes):
+                    audio += frame
+                else:
+                    told.append(json.loads(frame))
+        assert socket.close_code == CloseCode.NORMAL_CLOSURE
+        return told, audio
+
+    told, audio = asyncio.run(work())
+    said = [each["text"] for each in told if each["type"] == "sentence.start"]
+    assert " ".join(said) == TEXT
+    assert len(audio) / 2 / told[0]["sample_rate"] == pytest.approx(told[-1]["audio_s"], abs=0.01)
+
+
+def test_an_ingress_that_dies_takes_its_own_clients_streams_alone(url: str) -> None:
+    async def listen(http: httpx.AsyncClient) -> int:
+        told = {"text": f"{TEXT} " * 12, "seed": "5", "long_text": "split", "stream": "true"}
+        async with http.stream("POST", "/tts", data=told | {"response_format": "pcm"}) as answer:
+            assert answer.status_code == 200
+            return sum([len(piece) async for piece in answer.aiter_bytes()])
+
+    async def speak(dies: psutil.Process) -> list[int | BaseException]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=url, timeout=240, limits=limits, headers=ANN) as http:
+            listeners = [asyncio.create_task(listen(http)) for _ in range(12)]
+            await asyncio.to_thread(_until_told, url, _both_speak)
+            dies.kill()
+            return await asyncio.gather(*listeners, return_exceptions=True)
+
+    heard = asyncio.run(speak(_ingress_processes()[0]))
+    lost = [each for each in heard if isinstance(each, BaseException)]
+    whole = [each for each in heard if isinstance(each, int)]
+    assert lost and all(isinstance(each, httpx.RemoteProtocolError) for each in lost)
+    assert len(whole) == 12 - len(lost) and max(whole) < 1.1 * min(whole)
+    _both_answer(url)
+    _until(url, lambda workers: not any(each["rows_at_work"] for each in workers))
+
+
+def _both_speak(status: dict[str, Any]) -> bool:
+    ingresses = status.get("ingresses", [])
+    return len(ingresses) == 2 and all(each["inside"] for each in ingresses)
+
+
+def _ingress_processes() -> list[psutil.Process]:
+    ours = psutil.Process().children(recursive=True)
+    return [each for each in ours if "ServeReplica" in each.name() and "Ingress" in each.name()]
 
 
 def _are_others(workers: list[dict[str, Any]], before: set[str]) -> bool:
