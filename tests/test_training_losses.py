@@ -1,32 +1,25 @@
 """What the shipped voice is trained with, on models small enough to learn in a test."""
 
-import json
-from dataclasses import astuple, replace
-from itertools import repeat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.model.config import CodecConfig, DualARConfig
 from backend.model.dac import DAC
-from backend.model.dual_ar import DualAR
 from tests.recordings import speech_like
 from tests.tiny import TINY, TINY_CODEC, randomize_
 from training.demo_voice.codec_losses import SpectralLoss
 from training.demo_voice.codec_start import books_of, fit_books_, init_codec_
 from training.demo_voice.encoding import Encode, encode_all
-from training.demo_voice.guidance import Guide
-from training.demo_voice.progress import Log
 from training.demo_voice.recipe import Recipe, TransformerTraining, demo_tokenizer
-from training.demo_voice.rows import Batch, Rows
+from training.demo_voice.rows import Rows
 from training.demo_voice.shards import Shards, Utterance
-from training.demo_voice.together import Together
 from training.demo_voice.train_codec import CodeBookAverages, CodecTrainee
-from training.demo_voice.train_transformer import MODEL_FILE, TransformerRun, _train
+from training.demo_voice.train_transformer import TransformerRun
 
 CPU = torch.device("cpu")
 CODEC = CodecConfig(**TINY_CODEC)
@@ -161,97 +154,6 @@ class TestTransformer:
         assert run.exam(batch) == pytest.approx(once, rel=1e-3)
         learning = run.losses(batch)[0].item()
         assert learning != once[0]
-
-
-@pytest.fixture
-def guide() -> Guide:
-    tokenizer = demo_tokenizer()
-    model = DualAR(tiny().transformer, tokenizer.semantic_begin_id, tokenizer.im_end_id)
-    randomize_(model, 1)
-    return Guide(model, 2.0)
-
-
-class TestGuide:
-    """Two rows, of the default speaker and of another, who has a reference."""
-
-    @pytest.fixture
-    def batch(self) -> Batch:
-        sentences = [Utterance(f"L{n}.", 12 * (n >= 80), 10 * n, 10) for n in range(160)]
-        semantic = np.random.default_rng(0).integers(0, 1000, 1600).astype(np.int16)
-        rows = Rows(sentences, semantic, 640, 23.4, seed=0)
-        batches = rows.batches(1)
-        found = dict[bool, Batch]()
-        while len(found) < 2:
-            one = next(batches)
-            if not one.learnt.any():
-                continue  # a reference behind which nothing was left
-            found[bool(one.frames.max() < 800)] = one
-        pairs = zip(*(astuple(found[default]) for default in (True, False)), strict=True)
-        return Batch(*(torch.cat(pair) for pair in pairs))
-
-    @pytest.fixture
-    def read(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        tokens = batch.tokens.long()[:, :-1]
-        codes = torch.randint(0, 1000, (*tokens.shape, BOOKS))
-        return tokens, codes * (batch.frames[:, :-1] >= 0)[..., None]
-
-    def test_only_who_has_a_reference_follows(self, guide: Guide, batch: Batch) -> None:
-        assert guide.follows(batch.tokens.long()[:, :-1], batch.learnt).tolist() == [False, True]
-
-    def test_an_item_is_read_as_if_it_were_the_first(
-        self, guide: Guide, read: tuple[Tensor, Tensor]
-    ) -> None:
-        tokens, codes = read
-        positions = torch.arange(tokens.shape[1])
-        with torch.no_grad():
-            hidden = guide._alone(tokens, codes, positions).view(*tokens.shape, -1)
-            items = guide.items(tokens)
-            for item in (1, 2):
-                own = (items[1] == item) | (positions == 0)
-                alone = guide.model.slow(tokens[1:, own], codes[1:, own])
-                torch.testing.assert_close(hidden[1, own], alone[0], rtol=1e-4, atol=1e-4)
-            behind = guide.model.slow(tokens, codes)
-        assert not torch.allclose(hidden[1, items[1] == 2], behind[1, items[1] == 2], atol=0.1)
-
-    def test_what_the_reference_makes_likelier_is_likelier_still(self, guide: Guide) -> None:
-        behind, alone = torch.tensor([0.5, 0.3, 0.19, 0.01]), torch.tensor([0.2, 0.3, 0.1, 0.4])
-        found = guide._guided(behind.log(), alone.log())
-        wanted = torch.tensor([0.5**2 / 0.2, 0.3, 0.19**2 / 0.1, 0.0])
-        torch.testing.assert_close(found, wanted / wanted.sum())
-
-    @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
-    def test_it_is_learnt(self, batch: Batch) -> None:
-        run = TransformerRun(tiny(wrong_codes=0.0), CPU)
-        randomize_(run.model, 1)
-        run.codes = torch.randint(0, 60, (1600, BOOKS))
-        run.phones = run.pitches = torch.ones(1600, dtype=torch.uint8)
-        run.follow_more()
-        frozen = [p.clone() for p in run._guide.parameters()]
-        before = run.exam(batch)
-        optimizer = torch.optim.AdamW(run.trainee.parameters(), 3e-3)
-        for _ in range(30):
-            semantic, _, other, *_ = run.losses(batch)
-            optimizer.zero_grad()
-            torch.autograd.backward(semantic + other)
-            optimizer.step()
-        after = run.exam(batch)
-        assert after[0] < 0.9 * before[0] and after[2] < before[2]
-        assert all(map(torch.equal, frozen, run._guide.parameters())), "it stays what it was"
-
-    @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
-    def test_a_run_learns_it_in_its_end_and_keeps_that(self, batch: Batch, tmp_path: Path) -> None:
-        recipe = tiny()
-        plan = replace(recipe.transformer_training, steps=40, warmup_steps=1, log_steps=2)
-        recipe = replace(recipe, transformer_training=plan)
-        run, log = TransformerRun(recipe, CPU), Log(tmp_path / "run.log")
-        run.codes = torch.randint(0, 60, (1600, BOOKS))
-        run.phones = run.pitches = torch.ones(1600, dtype=torch.uint8)
-        _train(recipe, run, repeat(batch), batch, tmp_path, log, Together())
-        told = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
-        assert run.is_guided and told[-1] == told[-1] | {"event": "done", "step": 40}
-        kept = load_file(tmp_path / MODEL_FILE)
-        guides = run._guide.model.state_dict()
-        assert any(not torch.equal(kept[name], guides[name]) for name in kept), "it went on from it"
 
 
 class TestCodec:

@@ -139,12 +139,6 @@ class TransformerTraining:
     """Weight of telling at which pitch."""
     average: float = 0.999
     """Decay of the running average of the weights, which is what ships."""
-    guide: float = 2.5
-    """How much more than it does the model learns to follow a speaker in the end: see `guidance`.
-    Read twice for each frame, the voice of 27 November told 87 of 100 unseen speakers apart with
-    2.5, 78 with 1.7, 82 with 4, and 70 as it is."""
-    guide_from: float = 0.75
-    """When it begins to, 1 being the end."""
     heldout_sentences: int = 800
     encode_seconds: float = float("inf")
     """Wall clock the encoding may take; what is not encoded by then is not used."""
@@ -152,6 +146,34 @@ class TransformerTraining:
     """Samples of speech encoded at once."""
     log_steps: int = 200
     """After so many the held-out sentences are asked, too."""
+
+
+@dataclass(frozen=True)
+class FollowTraining:
+    """In the end: the transformer learns to follow a speaker more than it does (`follow.py`)."""
+
+    strength: float = 2.5
+    """How much more. Read twice for each frame, the voice of 27 November told 87 of 100 unseen
+    speakers apart with 2.5, 78 with 1.7, 82 with 4, and 70 as it is."""
+    steps: int = 1_000_000
+    seconds: float = 2700.0
+    rows: int = 8
+    rows_a_round: int = 256
+    """After so many all sentences are said anew."""
+    at_once: int = 16
+    """Sentences that are said side by side."""
+    sentences: int = 3
+    """In a row."""
+    characters: int = 140
+    """In a sentence at most."""
+    plain: float = 0.2
+    """Share of rows without a recording."""
+    strange: float = 0.35
+    """Share of recordings that were made strange before they were encoded."""
+    without_transcript: float = 0.2
+    peak_lr: float = 1e-4
+    warmup_steps: int = 40
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,13 @@ def rehearsal() -> Recipe:
         hours=0.04,
         shards_at_once=1,
         compile=False,
+    )
+
+
+def on_gpu() -> FollowTraining:
+    """As much as one takes in a few minutes."""
+    return FollowTraining(
+        seconds=240.0, rows=96, rows_a_round=3072, at_once=192, peak_lr=4e-4, warmup_steps=20
     )
 
 

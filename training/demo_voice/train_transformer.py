@@ -16,14 +16,13 @@ from torch.nn import functional as F
 
 from backend.model.dual_ar import DualAR
 from training.demo_voice.encoding import Encode, encode_all
-from training.demo_voice.guidance import Guide
 from training.demo_voice.progress import Log, Progress, save_weights
 from training.demo_voice.recipe import Recipe, demo_tokenizer
 from training.demo_voice.rows import Batch, Rows
 from training.demo_voice.shards import Shards, Utterance, speech_folders
 from training.demo_voice.together import Together
 from training.demo_voice.train_codec import CODES_FILE
-from training.demo_voice.trainee import Guided, TransformerTrainee
+from training.demo_voice.trainee import TransformerTrainee
 
 MODEL_FILE = "model.safetensors"
 STEP_FILE = "model.step"
@@ -55,10 +54,6 @@ class TransformerRun:
         plan = recipe.transformer_training
         self.trainee = TransformerTrainee(self.model, plan.dropout, plan.wrong_codes).to(device)
         self._run = torch.compile(self.trainee) if recipe.compile else self.trainee
-        self._guide = Guide(self.model, plan.guide).to(device)
-        self._guided = torch.compile(self._guide) if recipe.compile else self._guide
-        self.is_guided = False
-        """It learns to follow a speaker more than it does."""
 
     def warm_up(self) -> None:
         """Compile, for learning and for the exam, so that it need not be done while codes wait."""
@@ -67,17 +62,10 @@ class TransformerRun:
         tokens = torch.full(shape, self._begin, dtype=torch.int16)
         frames, learnt = torch.zeros(shape, dtype=torch.int32), torch.ones(shape).bool()[:, 1:]
         batch = Batch(tokens, frames, learnt)
-        for is_guided in (True, False):
-            self.is_guided = is_guided
-            semantic, _, other, phoneme, pitch = self.losses(batch)
-            (semantic + other + phoneme + pitch).backward()
-            self.trainee.zero_grad(set_to_none=True)
-            self.exam(batch)
-
-    def follow_more(self) -> None:
-        """Learn from now on to follow a speaker more than the model does now."""
-        self._guide.model.load_state_dict(self.model.state_dict())
-        self.is_guided = True
+        semantic, _, other, phoneme, pitch = self.losses(batch)
+        (semantic + other + phoneme + pitch).backward()
+        self.trainee.zero_grad(set_to_none=True)
+        self.exam(batch)
 
     @torch.no_grad()
     def exam(self, batch: Batch) -> list[float]:
@@ -106,15 +94,10 @@ class TransformerRun:
             (told[frames[:, 1:].clamp(min=0)].long() * semantic).flatten()
             for told in (self.phones, self.pitches)
         )
-        guided: Guided | None = None
         with torch.autocast(device.type, torch.bfloat16):
-            read = tokens[:, :-1], codes[:, :-1]
-            if self.is_guided:
-                follows = self._guide.follows(read[0], learnt)[:, None].expand_as(learnt)
-                guided = follows.flatten(), *self._guided(*read, chosen, chosen_codes)
             losses: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] = self._run(
-                *read, target, learnt.flatten().float(),
-                phones, pitches, chosen, chosen_codes, weight, guided,
+                tokens[:, :-1], codes[:, :-1], target, learnt.flatten().float(),
+                phones, pitches, chosen, chosen_codes, weight,
             )  # fmt: skip
         return losses
 
@@ -256,10 +239,6 @@ def _train(
         # Early on the average must forget quickly.
         decay = min(plan.average, (progress.step - done) / (progress.step - done + 10))
         torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - decay)
-        if not run.is_guided and progress.fraction >= plan.guide_from:
-            with _in_place_of(weights, average):
-                run.follow_more()
-            best_loss = float("inf")  # of another thing from now on
         if not together.leads:
             continue
         sums += torch.stack((semantic, right, other, phoneme, pitch)).detach()

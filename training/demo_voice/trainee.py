@@ -9,9 +9,6 @@ from backend.model.layers import causal
 from training.demo_voice.intonation import PITCHES
 from training.demo_voice.recipe import PHONES
 
-Guided = tuple[Tensor, Tensor, Tensor]
-"""Which positions [B·T] follow a speaker, and what a `Guide` says there."""
-
 
 class TransformerTrainee(nn.Module):
     """Losses of a batch: semantic codes and the end, the frames' other code books, phonemes, pitch.
@@ -30,11 +27,9 @@ class TransformerTrainee(nn.Module):
     def forward(
         self, tokens: Tensor, codes: Tensor, target: Tensor, weight: Tensor, phones: Tensor,
         pitches: Tensor, chosen: Tensor, chosen_codes: Tensor, chosen_weight: Tensor,
-        guided: Guided | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """tokens [B, T], codes [B, T, N], target tokens [B·T], phonemes and pitches [B·T]; `chosen`
-        [M] positions of B·T whose next frame has `chosen_codes` [M, N]. What follows a speaker is
-        learnt from what a guide says instead, where there is one.
+        [M] positions of B·T whose next frame has `chosen_codes` [M, N].
 
         Returns the semantic loss, its accuracy, the mean loss of the other code books, and those of
         the phonemes and the pitch. The semantic one is over the whole vocabulary: the published
@@ -61,12 +56,6 @@ class TransformerTrainee(nn.Module):
         fast_losses = F.cross_entropy(
             fast.flatten(0, 1), chosen_codes[:, 1:].flatten(), reduction="none"
         ).view(len(chosen), -1)
-        if guided is not None:
-            follows, chances, fast_chances = guided
-            losses = torch.where(follows, _surprise(chances, logits), losses)
-            fast_losses = torch.where(
-                follows[chosen][:, None], _surprise(fast_chances, fast), fast_losses
-            )
         other = (fast_losses.mean(1) * chosen_weight).sum() / chosen_weight.sum().clamp(min=1)
         semantic, phoneme, pitch = ((loss * weight).sum() / total for loss in (losses, told, sung))
         return semantic, right, other, phoneme, pitch
@@ -79,8 +68,3 @@ class TransformerTrainee(nn.Module):
         both = spoken & (elsewhere >= begin) & (elsewhere < begin + size)
         swap = both & (torch.rand(tokens.shape, device=tokens.device) < self._wrong)
         return torch.where(swap, elsewhere, tokens), torch.where(swap[..., None], others, codes)
-
-
-def _surprise(chances: Tensor, logits: Tensor) -> Tensor:
-    """Nats of `logits` [..., C] where what comes has such chances."""
-    return -(chances * logits.log_softmax(-1)).sum(-1)
