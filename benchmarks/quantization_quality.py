@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from backend.core import Quantization, SamplingParams
+from backend.core import Quantization
 from backend.engine.engine import Engine
-from backend.engine.prompt import Prompt, frame_limit
-from backend.engine.sequence import Sequence
+from backend.engine.prompt import Prompt
 from backend.engine.ways import settle
 from backend.hardware.quantization import SMALL_CALIBRATION_SAMPLES
 from backend.model.calibration_texts import ENGLISH
 from backend.model.checkpoint import Checkpoint, load_checkpoint
 from backend.model.packed_cache import cache_of
 from backend.native.pool import NativePool
+from training.demo_voice.codes import asked, frames_of
 from training.demo_voice.compare import WordErrors, word_errors
 from training.demo_voice.evaluate import HELDOUT
 from training.demo_voice.measure import mel_cepstra
@@ -164,19 +164,7 @@ def _speak(
     """
     engine = Engine(checkpoint.model, ROWS)
     settle(engine, pool=pool)
-    made: dict[Sequence, list[Tensor]] = {}
-    for seed, text in enumerate(texts):
-        limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
-        sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
-        prompt = _prompt(checkpoint, text)
-        sequence = Sequence(prompt, sampling, limit, checkpoint.config.max_seq_len)
-        made[sequence] = []
-        engine.add(sequence)
-    while not engine.is_idle:
-        for progress in engine.step():
-            if progress.frame is not None:
-                made[progress.sequence].append(progress.frame)
-    return [torch.stack(frames) for frames in made.values()]
+    return frames_of(engine, [asked(checkpoint, text, seed) for seed, text in enumerate(texts)])
 
 
 @torch.inference_mode()

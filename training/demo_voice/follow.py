@@ -21,16 +21,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from backend.core import SamplingParams
 from backend.engine.engine import Engine
-from backend.engine.prompt import Prompt, Reference, frame_limit
-from backend.engine.sequence import Sequence as Spoken
+from backend.engine.prompt import Reference
 from backend.engine.ways import settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from backend.model.dac import DAC
 from backend.model.packed import tried_pool
 from backend.native.compiler import compile_library
 from backend.native.pool import NativePool
+from training.demo_voice.codes import asked, frames_of
 from training.demo_voice.guidance import Reader, Row, divergence, guided
 from training.demo_voice.progress import Log, Progress
 from training.demo_voice.recipe import FollowTraining, on_gpu
@@ -105,31 +104,21 @@ def ask(
 
 def say(engine: Engine, checkpoint: Checkpoint, rows: Sequence[Row], seed: int) -> list[Row]:
     """`rows` as the server would speak them; what comes to no end, and rows of it, are left out."""
-    made = dict[Spoken, list[Tensor]]()
     seeds = itertools.count(seed)
-    spoken = [[_sequence(checkpoint, row, text, next(seeds)) for text in row.texts] for row in rows]
-    for sequence in itertools.chain(*spoken):
-        made[sequence] = []
-        engine.add(sequence)
-    while not engine.is_idle:
-        for progress in engine.step():
-            if progress.frame is not None:
-                made[progress.sequence].append(progress.frame)
+    sequences = [
+        asked(checkpoint, text, next(seeds), [row.heard] if row.heard else [])
+        for row in rows
+        for text in row.texts
+    ]
+    spoken = zip(sequences, frames_of(engine, sequences), strict=True)
     said = []
-    for row, sequences in zip(rows, spoken, strict=True):
-        whole = [i for i, each in enumerate(sequences) if each.finish == "end" and made[each]]
-        frames = tuple(torch.stack(made[sequences[i]]).long() for i in whole)
-        said.append(replace(row, texts=tuple(row.texts[i] for i in whole), said=frames))
-    return [row for row in said if row.said]
-
-
-def _sequence(checkpoint: Checkpoint, row: Row, text: str, seed: int) -> Spoken:
-    references = [] if row.heard is None else [row.heard]
-    config = checkpoint.config
-    prompt = Prompt.build(checkpoint.tokenizer, config.num_codebooks, text, references)
-    sampling = SamplingParams(temperature=0.7, top_p=0.7, repetition_penalty=1.1, seed=seed)
-    limit = frame_limit(text, checkpoint.codec_config.frame_rate_hz)
-    return Spoken(prompt, sampling, limit, config.max_seq_len)
+    for row in rows:
+        own = zip(row.texts, itertools.islice(spoken, len(row.texts)), strict=True)
+        whole = [(text, made) for text, (each, made) in own if each.finish == "end" and len(made)]
+        if whole:
+            texts, frames = zip(*whole, strict=True)
+            said.append(replace(row, texts=texts, said=frames))
+    return said
 
 
 def batches(rows: Sequence[Row], size: int, rng: random.Random) -> Iterator[list[Row]]:
@@ -174,8 +163,8 @@ def follow(
         speaker = load_checkpoint(out, device=device, dtype=torch.bfloat16, pool=pool)
         engine = Engine(speaker.model, plan.at_once)
         settle(engine, may_use_triton=device != "cpu", pool=pool)
-        asked = [ask(plan, voices, lines, rng) for _ in range(plan.rows_a_round)]
-        rows = say(engine, speaker, asked, turn * plan.rows_a_round * plan.sentences)
+        wanted_rows = [ask(plan, voices, lines, rng) for _ in range(plan.rows_a_round)]
+        rows = say(engine, speaker, wanted_rows, turn * plan.rows_a_round * plan.sentences)
         del engine, speaker
         sums, steps = torch.zeros(2, device=device), 0
         for batch in batches(rows, plan.rows, rng):
