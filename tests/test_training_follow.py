@@ -117,5 +117,5 @@ def test_it_is_learnt_from_what_the_voice_says_itself(folder: Path, tmp_path: Pa
 
 def test_recordings_at_another_rate_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(800, np.float32), 16_000)
-    with pytest.raises(ValueError, match="must have 8000 Hz"):
+    with pytest.raises(ValueError, match="has 16000 Hz where the codec has 8000"):
         read_voices(checkpoint.codec, [tmp_path])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import soundfile
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,7 +34,6 @@ from training.demo_voice.codes import asked, frames_of
 from training.demo_voice.guidance import Reader, Row, divergence, guided
 from training.demo_voice.progress import Log, Progress
 from training.demo_voice.recipe import FollowTraining, on_gpu
-from training.demo_voice.recordings import Recording, read_folder
 from training.demo_voice.strange import strange
 from training.demo_voice.teacher_lines import LINES_FILE, load_lines
 
@@ -49,13 +49,18 @@ class Voice:
 
 
 @torch.inference_mode()
-def encode_voice(codec: DAC, readings: Sequence[Recording]) -> Voice:
-    """`readings` of one speaker, encoded in one go, a pause between them."""
-    frame = codec.config.frame_samples
-    parts, places, texts = [], [], [" ".join(each.said.split()) for each in readings]
+def encode_voice(codec: DAC, paths: Sequence[Path]) -> Voice:
+    """The recordings of one speaker, encoded in one go, a pause between them."""
+    frame, rate_hz = codec.config.frame_samples, codec.config.sample_rate_hz
+    parts, places, texts = [], list[slice](), list[str]()
     width = 0
-    for each in readings:
-        pcm = torch.from_numpy(each.pcm)
+    for path in paths:
+        samples, found_hz = soundfile.read(path, dtype="float32")
+        if found_hz != rate_hz:
+            raise ValueError(f"{path} has {found_hz} Hz where the codec has {rate_hz}")
+        said, _, _ = path.with_suffix(".txt").read_text("utf-8").partition("\n\n")
+        texts.append(" ".join(said.split()))
+        pcm = torch.from_numpy(samples)
         pcm = F.pad(pcm, (0, -len(pcm) % frame))
         places.append(slice(width, width + len(pcm) // frame))
         width = places[-1].stop + _PAUSE_FRAMES
@@ -77,12 +82,8 @@ def read_voices(codec: DAC, folders: Sequence[Path]) -> list[Voice]:
     """Of the recordings NAME.wav, or NAME-1.wav, NAME-2.wav …, in each of `folders`."""
     voices = []
     for folder in folders:
-        found = read_folder(folder)
-        rate_hz = codec.config.sample_rate_hz
-        if any(each.rate_hz != rate_hz for each in found):
-            raise ValueError(f"{folder}: recordings must have {rate_hz} Hz")
-        said = [replace(each, said=each.said.partition("\n\n")[0]) for each in found]
-        for _, own in itertools.groupby(said, lambda each: each.name.partition("-")[0]):
+        paths = sorted(folder.glob("*.wav"))
+        for _, own in itertools.groupby(paths, lambda path: path.stem.partition("-")[0]):
             voices.append(encode_voice(codec, list(own)))
     return voices
 
