@@ -29,6 +29,11 @@ LOW, HIGH = Speaker("en-us+m3", pitch=60), Speaker("en-us+f4", pitch=65)
 SAID = "The children walked home along the river, and nobody said a word until dark."
 
 
+NOISY = 0.2
+"""Of sentences in three voices, 298 in all, the median was 0.02 to 0.03 and one hissed its way to
+0.094; noise has 0.56."""
+
+
 def post(
     server: Served, text: str, reference: bytes | None = None, **fields: str
 ) -> httpx.Response:
@@ -46,7 +51,7 @@ def heard(answer: httpx.Response) -> Samples:
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() < 0.999, "it clips"
     assert -30 < level_dbfs(samples) < -14
-    assert flatness(samples) < 0.1, "it sounds like noise"
+    assert flatness(samples) < NOISY, "it sounds like noise"
     assert float(answer.headers["X-Audio-Duration-S"]) == pytest.approx(
         len(samples) / rate_hz, abs=0.001
     )
