@@ -201,12 +201,18 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, required=True, help="the teacher's folder")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--minutes", type=float, help="instead of the recipe's")
+    parser.add_argument("--minutes", type=float, help="instead of the recipe's seconds")
+    parser.add_argument("--strength", type=float, help="instead of the recipe's")
+    parser.add_argument("--peak-lr", type=float, help="instead of the recipe's")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     plan = FollowTraining() if device == "cpu" else on_gpu()
-    if arguments.minutes:
-        plan = replace(plan, seconds=60 * arguments.minutes)
+    told = {
+        "seconds": arguments.minutes and 60 * arguments.minutes,
+        "strength": arguments.strength,
+        "peak_lr": arguments.peak_lr,
+    }
+    plan = replace(plan, **{name: value for name, value in told.items() if value is not None})
     codec = load_checkpoint(arguments.checkpoint, device=device).codec
     voices = read_voices(codec, arguments.readings)
     lines = [text for text, _ in load_lines(arguments.lines / LINES_FILE)]
