@@ -62,3 +62,20 @@ def test_it_is_given_back_once_each_time_that_all_have_left(
         await it.close()
 
     asyncio.run(work())
+
+
+def test_where_somebody_always_is_inside_it_is_given_back_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tidying, "BUSY_S", 0.01)
+
+    async def work() -> None:
+        quiet, given = Quiet(), asyncio.Semaphore(0)
+        it = Tidying(quiet, given.release)
+        it.start()
+        with quiet.inside():
+            await given.acquire()
+            await given.acquire()
+        await it.close()
+
+    asyncio.run(work())
