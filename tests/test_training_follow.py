@@ -104,7 +104,7 @@ def test_it_is_learnt_from_what_the_voice_says_itself(folder: Path, tmp_path: Pa
     plan = FollowTraining(
         steps=40, seconds=np.inf, rows=4, rows_a_round=8, peak_lr=3e-3, warmup_steps=2
     )
-    follow(plan, "cpu", native_pool(), folder, voices, ["Aye.", "No.", "Go on."], out)
+    follow(plan, native_pool(), load_checkpoint(folder), voices, ["Aye.", "No.", "Go on."], out)
     told = [json.loads(line) for line in out.with_suffix(".log").read_text().splitlines()]
     assert [each["round"] for each in told] == list(range(len(told))) and len(told) > 2
     first, last = (np.sum(told[place]["nats_slow_fast"]) for place in (0, -1))

@@ -1,11 +1,13 @@
 """What the shipped voice is trained with, on models small enough to learn in a test."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.model.config import CodecConfig, DualARConfig
@@ -15,11 +17,13 @@ from tests.tiny import TINY, TINY_CODEC, randomize_
 from training.demo_voice.codec_losses import SpectralLoss
 from training.demo_voice.codec_start import books_of, fit_books_, init_codec_
 from training.demo_voice.encoding import Encode, encode_all
+from training.demo_voice.progress import Log
 from training.demo_voice.recipe import Recipe, TransformerTraining, demo_tokenizer
 from training.demo_voice.rows import Rows
 from training.demo_voice.shards import Shards, Utterance
+from training.demo_voice.together import Together
 from training.demo_voice.train_codec import CodeBookAverages, CodecTrainee
-from training.demo_voice.train_transformer import TransformerRun
+from training.demo_voice.train_transformer import MODEL_FILE, TransformerRun, _train
 
 CPU = torch.device("cpu")
 CODEC = CodecConfig(**TINY_CODEC)
@@ -127,6 +131,20 @@ class TestTransformer:
             assert is_ < 0.9 * was
         assert after[1] > before[1]
         assert after[3] < before[3]
+
+    def test_a_run_goes_to_its_end_and_keeps_what_was_best(
+        self, run: TransformerRun, rows: Rows, tmp_path: Path
+    ) -> None:
+        recipe = tiny()
+        plan = replace(recipe.transformer_training, steps=10, warmup_steps=1, log_steps=2)
+        recipe = replace(recipe, transformer_training=plan)
+        before = {name: weight.clone() for name, weight in run.model.state_dict().items()}
+        batches, log = rows.batches(2), Log(tmp_path / "run.log")
+        _train(recipe, run, batches, next(batches), tmp_path, log, Together())
+        told = [json.loads(line) for line in (tmp_path / "run.log").read_text().splitlines()]
+        assert told[-1] == told[-1] | {"event": "done", "step": 10}
+        kept = load_file(tmp_path / MODEL_FILE)
+        assert any(not torch.equal(kept[name], before[name]) for name in kept)
 
     def test_no_text_token_is_likely_where_a_code_is_due(
         self, run: TransformerRun, rows: Rows

@@ -27,8 +27,6 @@ SENTENCES = HELDOUT.read_text("utf-8").splitlines()
 LOW, HIGH = Speaker("en-us+m3", pitch=60), Speaker("en-us+f4", pitch=65)
 """Two voices nearly an octave apart."""
 SAID = "The children walked home along the river, and nobody said a word until dark."
-
-
 NOISY = 0.2
 """Of sentences in three voices, 298 in all, the median was 0.02 to 0.03 and one hissed its way to
 0.094; noise has 0.56."""

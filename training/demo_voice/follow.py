@@ -12,7 +12,7 @@ import argparse
 import copy
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,7 +122,7 @@ def say(engine: Engine, checkpoint: Checkpoint, rows: Sequence[Row], seed: int) 
     return said
 
 
-def batches(rows: Sequence[Row], size: int, rng: random.Random) -> Iterator[list[Row]]:
+def batches(rows: Sequence[Row], size: int, rng: random.Random) -> list[list[Row]]:
     """Rows of like length together, with a recording or without; in no order."""
 
     def length(row: Row) -> int:
@@ -134,23 +134,23 @@ def batches(rows: Sequence[Row], size: int, rng: random.Random) -> Iterator[list
         alike = sorted((row for row in rows if (row.known is not None) == has_voice), key=length)
         found += [alike[i : i + size] for i in range(0, len(alike), size)]
     rng.shuffle(found)
-    yield from found
+    return found
 
 
 def follow(
     plan: FollowTraining,
-    device: str,
     pool: NativePool | None,
-    folder: Path,
+    checkpoint: Checkpoint,
     voices: Sequence[Voice],
     lines: Sequence[str],
     out: Path,
 ) -> None:
-    """Learn as long as `plan` says, from the checkpoint in `folder`; `out` is what it becomes."""
+    """Let `checkpoint` learn as long as `plan` says, and write it to `out`. On a CPU `pool` says
+    its sentences."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
-    checkpoint = load_checkpoint(folder, device=device)
     model = checkpoint.model.requires_grad_(True)
+    device = model.norm.weight.device
     learner = Reader(model, checkpoint.tokenizer)
     guide = replace(learner, model=copy.deepcopy(model).requires_grad_(False))
     optimizer = torch.optim.AdamW(model.parameters(), plan.peak_lr, (0.9, 0.98), weight_decay=0.01)
@@ -163,7 +163,7 @@ def follow(
             return
         speaker = load_checkpoint(out, device=device, dtype=torch.bfloat16, pool=pool)
         engine = Engine(speaker.model, plan.at_once)
-        settle(engine, may_use_triton=device != "cpu", pool=pool)
+        settle(engine, may_use_triton=device.type == "cuda", pool=pool)
         wanted_rows = [ask(plan, voices, lines, rng) for _ in range(plan.rows_a_round)]
         rows = say(engine, speaker, wanted_rows, turn * plan.rows_a_round * plan.sentences)
         del engine, speaker
@@ -171,7 +171,7 @@ def follow(
         for batch in batches(rows, plan.rows, rng):
             if is_over := not progress.next():
                 break
-            with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 wanted = guided(guide, batch, plan.strength)
                 slow, fast = divergence(learner, batch, wanted)
             optimizer.zero_grad()
@@ -213,15 +213,15 @@ def main() -> None:
         "peak_lr": arguments.peak_lr,
     }
     plan = replace(plan, **{name: value for name, value in told.items() if value is not None})
-    codec = load_checkpoint(arguments.checkpoint, device=device).codec
-    voices = read_voices(codec, arguments.readings)
+    checkpoint = load_checkpoint(arguments.checkpoint, device=device)
+    voices = read_voices(checkpoint.codec, arguments.readings)
     lines = [text for text, _ in load_lines(arguments.lines / LINES_FILE)]
     lines = [text for text in lines if len(text) <= plan.characters]
     pool = None
     if device == "cpu":
         with TemporaryDirectory() as compiled:
             pool = tried_pool(compile_library(Path(compiled)))
-    follow(plan, device, pool, arguments.checkpoint, voices, lines, arguments.out)
+    follow(plan, pool, checkpoint, voices, lines, arguments.out)
     print(f"checkpoint in {arguments.out}")
 
 
