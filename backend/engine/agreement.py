@@ -22,14 +22,17 @@ _SAMPLING = (
 """Of each row in turn; greedy first."""
 
 _ALLOWED = {
-    torch.bfloat16: (0.25, 0.75),
+    torch.bfloat16: (0.5, 0.75),
     torch.float16: (0.05, 0.9),
     torch.float32: (1e-3, 1.0),
 }
 """By the coarsest type that the model computes in: the largest difference of two logits that is
 rounding, in standard deviations of all of them, and the least share of codes that must be the same.
 In 16 bits each sum is rounded, and each way adds in another order; of logits as close as that,
-either is right. Random weights make many such ties, trained ones hardly any."""
+either is right. Random weights make many such ties, trained ones hardly any; those that have learnt
+to follow a speaker closely, and read these prompts that nobody says, came to 0.33 and 86 % (the
+eager way is 0.32 from what it computes in float32). One head of one layer left out comes to 0.8 to
+4.3 and at most 69 %."""
 _ALLOWED_PACKED = {16: (0.15, 0.8), 8: (0.3, 0.75), 6: (0.3, 0.75)}
 """Of packed matrices of so many bits. What is multiplied is computed in float32, but keys and
 values are kept in 16 bits, or with integers in few: what lies between two steps may
