@@ -3,7 +3,8 @@
     python -m benchmarks.ingresses --ingresses 1 2 --proxies python haproxy
 
 deploys `deploy/serve.yaml` on a Ray of its own with so many ingresses, behind Serve's own proxy or
-its HAProxy, and with replicas whose workers cost nothing (`costless_worker`); every client has
+its HAProxy, and with replicas whose workers cost nothing (`costless_worker`), or with
+`--model-dir` ones that speak, on `--kind gpu` one each; every client has
 streamed speech of a sentence, then asks for the next, as in `benchmarks.load`. Counted is the CPU
 time of each kind of process for each frame that the clients heard: on a machine whose cores all of
 them share, frames a second say little of what a process could carry. Prints a table, then one JSON
@@ -57,9 +58,9 @@ def kind_of(process: psutil.Process) -> str:
     told = " ".join(process.cmdline())
     if "Ingress" in told:
         return "ingress"
-    if "EngineCpu" in told:
+    if "EngineCpu" in told or "EngineGpu" in told:
         return "replica"
-    if "costless_worker" in told:
+    if "costless_worker" in told or "backend.worker" in told:
         return "worker"
     is_proxy = "ProxyActor" in told or process.name() == "haproxy"
     return "proxy" if is_proxy else "ray"
@@ -92,35 +93,45 @@ class EachWatch:
         return found
 
 
-def measured(ingresses: int, proxy: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures of so many ingresses behind `proxy`."""
+def measured(
+    ingresses: int, replicas: int, proxy: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """The figures of so many ingresses behind `proxy`, and of so many replicas."""
     clients = arguments.clients[0]
     told = {"RAY_SERVE_ENABLE_HA_PROXY": "1"} if proxy == "haproxy" else {}
+    speed = {"frames_per_s": arguments.costless, "piece_frames": arguments.piece_frames}
+    application, args = "benchmarks.ingresses:app", dict[str, Any](speed)
+    model = {}
+    if arguments.model_dir:
+        application, args = "backend.cluster:app", {"kinds": arguments.kind}
+        model = {"MODEL_DIR": str(arguments.model_dir)}
     with tempfile.TemporaryDirectory(prefix="shoal-ingresses-") as folder:
         port = free_port()
-        with ray_cluster(PYTHONPATH=os.pathsep.join(sys.path), **told) as ray:
+        cpus = ingresses + replicas + 4
+        with ray_cluster(cpus, PYTHONPATH=os.pathsep.join(sys.path), **told) as ray:
             deploy(
                 ray,
                 Path(folder),
                 port,
                 ingresses=ingresses,
-                replicas=arguments.replicas,
-                application="benchmarks.ingresses:app",
-                args={"frames_per_s": arguments.costless, "piece_frames": arguments.piece_frames},
+                replicas=replicas,
+                application=application,
+                args=args,
                 settings={
+                    **model,
                     "SHOAL_MAX_BATCH": str(clients),
                     "SHOAL_MAX_BATCH_PER_CLIENT": str(2 * clients),
                     "SHOAL_QUEUE_LIMIT": str(2 * clients),
                 },
             )
             url = f"http://127.0.0.1:{port}"
-            are_ready(url, ingresses, arguments.replicas)
+            are_ready(url, ingresses, replicas)
             rates, watch = rates_of(url), EachWatch()
             said, computed = heard(parts(url, clients, rates, arguments, {}), watch)
             found = figures(said, computed, rates, arguments.seconds)
     frames = found["frames_per_s"] * arguments.seconds
     us = {f"{kind}_us": round(1e6 * watch.cpu_s[kind] / frames, 1) for kind in KINDS}
-    return {"ingresses": ingresses, "proxy": proxy, **us, **found}
+    return {"ingresses": ingresses, "replicas": replicas, "proxy": proxy, **us, **found}
 
 
 def are_ready(url: str, ingresses: int, replicas: int) -> None:
@@ -141,7 +152,8 @@ def table(rows: list[dict[str, Any]]) -> Table:
     drawn = Table(title="CPU time of a frame, µs")
     drawn.add_column("")
     for row in rows:
-        drawn.add_column(f"{row['ingresses']}, {row['proxy']}", justify="right")
+        setup = f"{row['ingresses']} before {row['replicas']}, {row['proxy']}"
+        drawn.add_column(setup, justify="right")
     names = [f"{kind}_us" for kind in KINDS]
     for name in (*names, "frames_per_s", "first_audio_p50_ms", "first_audio_p95_ms", "outcomes"):
         drawn.add_row(name.replace("_", " "), *(str(row[name]) for row in rows))
@@ -155,7 +167,9 @@ def main() -> None:
     )
     parser.add_argument("--ingresses", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--proxies", nargs="+", choices=("python", "haproxy"), default=["python"])
-    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--replicas", type=int, nargs="+", default=[2])
+    parser.add_argument("--model-dir", type=Path, help="that replicas speak with")
+    parser.add_argument("--kind", choices=("cpu", "gpu"), default="cpu", help="of those")
     parser.add_argument("--clients", type=int, nargs=1, default=[32])
     parser.add_argument("--repeats", type=int, default=1, help="of each, in turns")
     parser.add_argument("--seconds", type=float, default=8.0, help="counted, in each run")
@@ -168,9 +182,10 @@ def main() -> None:
     parser.set_defaults(requests=None, arrival_ms=0.0)
     arguments = parser.parse_args()
     rows = [
-        measured(ingresses, proxy, arguments)
+        measured(ingresses, replicas, proxy, arguments)
         for _ in range(arguments.repeats)
         for proxy in arguments.proxies
+        for replicas in arguments.replicas
         for ingresses in arguments.ingresses
     ]
     Console(width=160).print(table(rows))

@@ -3,7 +3,8 @@
 A real server with the shipped voice and its log speaks what chance asks for:
 whole answers and streams, texts of one to six sentences, a recording now and then, clients that
 leave in the middle. First it refuses as many as it remembers for `GET /metrics`, which is
-full then. How much it can do is measured next, by clients that ask again at once;
+full then, and is asked by as many at once as will ever be inside, by chance, for what that takes is
+kept for the next time. How much it can do is measured next, by clients that ask again at once;
 then requests come by chance, so that its worker is busy for that share. Memory, descriptors and
 threads of server and worker are read every second. Prints a table of both after the warm-up, then
 one JSON line. Growth is the median of the last fifth over that of the first one.
@@ -113,6 +114,12 @@ class Crowd:
         with self._lock:
             self.outcomes[outcome] += 1
 
+    def crowd_in(self) -> None:
+        """Twice as many requests as are ever inside, all at once, to their end."""
+        with ThreadPoolExecutor(MOST_INSIDE) as pool:
+            for task in [pool.submit(self.ask) for _ in range(2 * MOST_INSIDE)]:
+                task.result()
+
     def per_s(self, seconds: float) -> float:
         """Requests that are answered a second where `AT_ONCE` are always inside."""
         until_s = time.monotonic() + seconds
@@ -180,6 +187,7 @@ def main() -> None:
     ):
         crowd = Crowd(server, arguments.seed)
         crowd.fill(arguments.first)
+        crowd.crowd_in()
         capacity = crowd.per_s(arguments.capacity_s)
         curves = {"server": Curve(server.process), "worker": Curve(server.worker())}
         crowd.outcomes.clear()

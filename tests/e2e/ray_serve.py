@@ -17,7 +17,7 @@ from tests.e2e.serving import begin_with_compiled
 ROOT = Path(__file__).parents[2]
 RAY = """
 import ray, sys
-print(ray.init(include_dashboard=False, num_cpus=6, object_store_memory=2**28,
+print(ray.init(include_dashboard=False, num_cpus=int(sys.argv[1]), object_store_memory=2**28,
     _node_ip_address="127.0.0.1").address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
@@ -30,11 +30,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def ray_cluster(**environment: str) -> Iterator[dict[str, str]]:
+def ray_cluster(cpus: int = 6, **environment: str) -> Iterator[dict[str, str]]:
     """A cluster of Ray on this machine, with `environment`; what says where it is."""
     told = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **environment}
     with subprocess.Popen(
-        (sys.executable, "-c", RAY),
+        (sys.executable, "-c", RAY, str(cpus)),
         env=os.environ | told,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -68,6 +68,8 @@ def deploy(
     front, engines = shoal["deployments"]
     front["num_replicas"] = ingresses
     engines.pop("autoscaling_config")
+    if shoal["args"].get("kinds") == "gpu":
+        engines |= {"name": "EngineGpu", "ray_actor_options": {"num_gpus": 1, "num_cpus": 1}}
     file = folder / "serve.yaml"
     file.write_text(yaml.safe_dump(config), "utf-8")
     command = (sys.executable, "-m", "ray.serve.scripts", "run", "--non-blocking", str(file))
