@@ -4,7 +4,8 @@ Speaks the held-out texts through a real worker process with the server's defaul
 with a recogniser, and measures. What needs recordings reads them from folders: the teacher's
 reading of held-out sentence NN as `NN.wav` (from 00), unseen speakers as `NN.wav` with the words in
 `NN.txt` (20 of them, then low voices), recordings from elsewhere as `recordings.py` writes them. A
-folder that is not there leaves its rows unmeasured. Prints a table, then one JSON line.
+folder that is not there leaves its rows unmeasured. What tells speakers apart is downloaded once.
+Prints a table, then one JSON line.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from training.demo_voice.exam import (
     unseen,
 )
 from training.demo_voice.recordings import collect, read_folder, write_folder
+from training.demo_voice.speaker_embedding import speaker_encoder
 from training.demo_voice.speaking import alone_on_one_core
 
 HELDOUT = Path(__file__).parent / "heldout.txt"
@@ -61,7 +63,8 @@ def evaluate(arguments: argparse.Namespace) -> Found:
     if speakers := read_folder(arguments.speakers):
         told(f"{len(speakers)} unseen speakers")
         several = speakers[:SPEAKERS] if arguments.quick else speakers
-        found |= unseen(model_dir, several, everything, told)
+        encoder = speaker_encoder(arguments.downloads)
+        found |= unseen(model_dir, several, everything, encoder, told)
     if not arguments.recordings.is_dir():
         write_folder(collect(told), arguments.recordings)
     if recordings := read_folder(arguments.recordings):
@@ -93,6 +96,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of it, for a first look")
     for name in ("teacher", "speakers", "recordings"):
         parser.add_argument(f"--{name}", type=Path, default=Path(".work/ears") / name)
+    parser.add_argument("--downloads", type=Path, default=Path(".work/downloads"))
     found = evaluate(parser.parse_args())
     print(table(found))
     print(json.dumps(found))

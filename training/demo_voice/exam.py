@@ -26,6 +26,7 @@ from training.demo_voice.measure import (
 from training.demo_voice.pitch import median_pitch_hz, pitch_deviation_semitones
 from training.demo_voice.recognise import Heard, transcribe
 from training.demo_voice.recordings import Recording
+from training.demo_voice.speaker_embedding import SpeakerEncoder
 from training.demo_voice.speaking import Utterance, Wish, as_heard, speak_texts, wav_bytes
 
 Told = Callable[[str], None]
@@ -33,6 +34,8 @@ Found = dict[str, object]
 
 LOW_HZ = 110.0
 SPEAKERS = 20
+_TOGETHER, _TIMES = 2, 4
+"""Sentences by which an unseen speaker is told, and how often."""
 _DROPPED_WORDS = 2
 _PAUSE_S = 0.3
 
@@ -218,22 +221,35 @@ def elsewhere(
 
 
 def unseen(
-    model_dir: Path | None, speakers: Sequence[Recording], texts: Sequence[str], told: Told
+    model_dir: Path | None,
+    speakers: Sequence[Recording],
+    texts: Sequence[str],
+    encoder: SpeakerEncoder,
+    told: Told,
 ) -> Found:
-    """Speakers no training had: the first twenty are told apart, all low ones keep their octave."""
-    made = _follow(model_dir, speakers, texts, 2, told)
+    """Speakers no training had: the first twenty are told apart, whatever they say, all low ones
+    keep their octave."""
+    made = _follow(model_dir, speakers, texts, _TIMES * _TOGETHER, told)
     rate_hz = made[0][0].rate_hz
     spoken: list[Samples] = [np.concatenate([u.pcm for u in group]) for group in made]
     wanted_hz = [median_pitch_hz(each.pcm, each.rate_hz) for each in speakers]
     got_hz = [median_pitch_hz(pcm, rate_hz) for pcm in spoken]
-    told_apart = nearest(
-        [voice_statistics(pcm, rate_hz) for pcm in spoken[:SPEAKERS]],
-        [voice_statistics(each.pcm, each.rate_hz) for each in speakers[:SPEAKERS]],
-    )
+    several = speakers[:SPEAKERS]
+    theirs = np.stack([encoder.embed(each.pcm, each.rate_hz) for each in several])
+    cepstra = [voice_statistics(each.pcm, each.rate_hz) for each in several]
+    right, right_cepstra = [], []
+    for begin in range(0, _TIMES * _TOGETHER, _TOGETHER):
+        said = [group[begin : begin + _TOGETHER] for group in made[:SPEAKERS]]
+        pcm = [np.concatenate([u.pcm for u in some]) for some in said]
+        likeness = np.stack([encoder.embed(each, rate_hz) for each in pcm]) @ theirs.T
+        right += [i == j for i, j in enumerate(likeness.argmax(1))]
+        told_apart = nearest([voice_statistics(each, rate_hz) for each in pcm], cepstra)
+        right_cepstra += [i == j for i, j in enumerate(told_apart)]
     low = [(a, b) for a, b in zip(wanted_hz, got_hz, strict=True) if 0 < a < LOW_HZ]
     found: Found = {
         "speakers": len(speakers),
-        "right_speaker": float(np.mean([i == j for i, j in enumerate(told_apart)])),
+        "right_speaker": float(np.mean(right)),
+        "right_speaker_by_cepstra": float(np.mean(right_cepstra)),
         "pitch_rank": rank_correlation(wanted_hz[:SPEAKERS], got_hz[:SPEAKERS]),
         "pitch_pairs_hz": [[round(a), round(b)] for a, b in zip(wanted_hz, got_hz, strict=True)],
         "low_voices": len(low),

@@ -27,6 +27,7 @@ from backend.engine.prompt import Reference
 from backend.engine.ways import settle
 from backend.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from backend.model.dac import DAC
+from backend.model.dual_ar import DualAR
 from backend.model.packed import tried_pool
 from backend.native.compiler import compile_library
 from backend.native.pool import NativePool
@@ -144,30 +145,29 @@ def follow(
     voices: Sequence[Voice],
     lines: Sequence[str],
     out: Path,
+    begin_with: DualAR | None = None,
 ) -> None:
-    """Let `checkpoint` learn as long as `plan` says, and write it to `out`. On a CPU `pool` says
-    its sentences."""
+    """Let a copy of `checkpoint` learn as long as `plan` says, and write it to `out`. On a CPU
+    `pool` says its sentences. `begin_with` has learned from `checkpoint` before, and goes on."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
-    model = checkpoint.model.requires_grad_(True)
+    guide = Reader(checkpoint.model.requires_grad_(False), checkpoint.tokenizer)
+    model = (begin_with or copy.deepcopy(checkpoint.model)).requires_grad_(True)
     device = model.norm.weight.device
-    learner = Reader(model, checkpoint.tokenizer)
-    guide = replace(learner, model=copy.deepcopy(model).requires_grad_(False))
+    learner = replace(guide, model=model)
+    learned = replace(checkpoint, model=model)
     optimizer = torch.optim.AdamW(model.parameters(), plan.peak_lr, (0.9, 0.98), weight_decay=0.01)
     progress = Progress(plan.steps, plan.seconds, plan.warmup_steps)
     log = Log(out.with_suffix(".log"))
-    is_over = False
     for turn in itertools.count():
-        save_checkpoint(out, checkpoint, torch.bfloat16)
-        if is_over:
-            return
+        save_checkpoint(out, learned, torch.bfloat16)
         speaker = load_checkpoint(out, device=device, dtype=torch.bfloat16, pool=pool)
         engine = Engine(speaker.model, plan.at_once)
         settle(engine, may_use_triton=device.type == "cuda", pool=pool)
         wanted_rows = [ask(plan, voices, lines, rng) for _ in range(plan.rows_a_round)]
         rows = say(engine, speaker, wanted_rows, turn * plan.rows_a_round * plan.sentences)
         del engine, speaker
-        sums, steps = torch.zeros(2, device=device), 0
+        sums, steps, is_over = torch.zeros(2, device=device), 0, False
         for batch in batches(rows, plan.rows, rng):
             if is_over := not progress.next():
                 break
@@ -190,6 +190,12 @@ def follow(
                 nats_slow_fast=[round(each, 3) for each in (sums / steps).tolist()],
                 fraction=progress.fraction,
             )
+        if is_over:
+            break
+    with torch.no_grad():
+        for weight, before in zip(model.parameters(), guide.model.parameters(), strict=True):
+            weight.lerp_(before, plan.kept)
+    save_checkpoint(out, learned, torch.bfloat16)
 
 
 def main() -> None:
@@ -201,6 +207,7 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, required=True, help="the teacher's folder")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--resume", type=Path, help="what an earlier run wrote, to go on with")
     parser.add_argument("--minutes", type=float, help="instead of the recipe's seconds")
     parser.add_argument("--strength", type=float, help="instead of the recipe's")
     parser.add_argument("--peak-lr", type=float, help="instead of the recipe's")
@@ -221,7 +228,8 @@ def main() -> None:
     if device == "cpu":
         with TemporaryDirectory() as compiled:
             pool = tried_pool(compile_library(Path(compiled)))
-    follow(plan, pool, checkpoint, voices, lines, arguments.out)
+    before = load_checkpoint(arguments.resume, device=device).model if arguments.resume else None
+    follow(plan, pool, checkpoint, voices, lines, arguments.out, before)
     print(f"checkpoint in {arguments.out}")
 
 

@@ -171,6 +171,9 @@ class FollowTraining:
     strange: float = 0.35
     """Share of recordings that were made strange before they were encoded."""
     without_transcript: float = 0.2
+    kept: float = 0.5
+    """Share of the weights as they were in those that are written in the end: half of the way costs
+    fewer words."""
     peak_lr: float = 1e-4
     warmup_steps: int = 40
     seed: int = 0

