@@ -4,7 +4,7 @@
 
 deploys `deploy/serve.yaml` on a Ray of its own with so many ingresses, behind Serve's own proxy or
 its HAProxy, and with replicas whose workers cost nothing (`costless_worker`), or with
-`--model-dir` ones that speak, on `--kind gpu` one each; every client has
+`--model-dir` ones that speak, each with a GPU of its own where `--kind` says gpu; every client has
 streamed speech of a sentence, then asks for the next, as in `benchmarks.load`. Counted is the CPU
 time of each kind of process for each frame that the clients heard: on a machine whose cores all of
 them share, frames a second say little of what a process could carry. Prints a table, then one JSON
@@ -99,12 +99,14 @@ def measured(
     """The figures of so many ingresses behind `proxy`, and of so many replicas."""
     clients = arguments.clients[0]
     told = {"RAY_SERVE_ENABLE_HA_PROXY": "1"} if proxy == "haproxy" else {}
-    speed = {"frames_per_s": arguments.costless, "piece_frames": arguments.piece_frames}
-    application, args = "benchmarks.ingresses:app", dict[str, Any](speed)
-    model = {}
+    model: dict[str, str] = {}
+    args: dict[str, Any]
     if arguments.model_dir:
         application, args = "backend.cluster:app", {"kinds": arguments.kind}
         model = {"MODEL_DIR": str(arguments.model_dir)}
+    else:
+        application = "benchmarks.ingresses:app"
+        args = {"frames_per_s": arguments.costless, "piece_frames": arguments.piece_frames}
     with tempfile.TemporaryDirectory(prefix="shoal-ingresses-") as folder:
         port = free_port()
         cpus = ingresses + replicas + 4

@@ -148,7 +148,8 @@ def follow(
     begin_with: DualAR | None = None,
 ) -> None:
     """Let a copy of `checkpoint` learn as long as `plan` says, and write it to `out`. On a CPU
-    `pool` says its sentences. `begin_with` has learned from `checkpoint` before, and goes on."""
+    `pool` says its sentences. `begin_with` has learned from `checkpoint` before, and goes on. What
+    is written while it learns is all of what was learned, what is written last `plan.kept` less."""
     rng = random.Random(plan.seed)
     torch.manual_seed(plan.seed)
     guide = Reader(checkpoint.model.requires_grad_(False), checkpoint.tokenizer)
@@ -207,7 +208,7 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, required=True, help="the teacher's folder")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--resume", type=Path, help="what an earlier run wrote, to go on with")
+    parser.add_argument("--resume", type=Path, help="what a run that was cut short wrote")
     parser.add_argument("--minutes", type=float, help="instead of the recipe's seconds")
     parser.add_argument("--strength", type=float, help="instead of the recipe's")
     parser.add_argument("--peak-lr", type=float, help="instead of the recipe's")

@@ -52,7 +52,8 @@ class SpeakerEncoder(nn.Module):
         speech = torch.from_numpy(soxr.resample(np.asarray(pcm, np.float32), rate_hz, _RATE_HZ))
         level = speech.square().mean().sqrt().clamp(min=1e-6)
         speech = speech * (_LEAST_LEVEL / level).clamp(min=1.0)
-        bands = nn.functional.pad(_powers(speech), (0, 0, 0, max(0, _PART - _frames(speech))))
+        bands = _powers(speech)
+        bands = nn.functional.pad(bands, (0, 0, 0, max(0, _PART - len(bands))))
         parts = bands.unfold(0, _PART, _STEP).transpose(1, 2)
         mean = self(parts).mean(0)
         return np.asarray(nn.functional.normalize(mean, dim=0), np.float64)
@@ -69,17 +70,13 @@ def speaker_encoder(downloads: Path) -> SpeakerEncoder:
     return encoder.eval()
 
 
-def _frames(speech: Tensor) -> int:
-    return 1 + len(speech) // _HOP
-
-
 def _powers(speech: Tensor) -> Tensor:
     """[F, 40], each band's over its width."""
     window = torch.hann_window(_FFT)
     spectrum = torch.stft(
         speech, _FFT, _HOP, window=window, pad_mode="constant", return_complex=True
     )
-    return (spectrum.abs().square().T @ _triangles()).float()
+    return spectrum.abs().square().T @ _triangles()
 
 
 @functools.lru_cache(1)
