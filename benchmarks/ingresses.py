@@ -110,7 +110,7 @@ def measured(
     with tempfile.TemporaryDirectory(prefix="shoal-ingresses-") as folder:
         port = free_port()
         cpus = ingresses + replicas + 4
-        with ray_cluster(cpus, PYTHONPATH=os.pathsep.join(sys.path), **told) as ray:
+        with ray_cluster(told | {"PYTHONPATH": os.pathsep.join(sys.path)}, cpus=cpus) as ray:
             deploy(
                 ray,
                 Path(folder),

@@ -30,7 +30,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def ray_cluster(cpus: int = 6, **environment: str) -> Iterator[dict[str, str]]:
+def ray_cluster(
+    environment: Mapping[str, str] = MappingProxyType({}), *, cpus: int = 6
+) -> Iterator[dict[str, str]]:
     """A cluster of Ray on this machine, with `environment`; what says where it is."""
     told = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **environment}
     with subprocess.Popen(

@@ -43,7 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     with (
         redis_server(folder) if REDIS else nullcontext() as store,
-        ray_cluster(**haproxy) as ray,
+        ray_cluster(haproxy) as ray,
     ):
         told = {
             "NUM_THREADS": "1",
