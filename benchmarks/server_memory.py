@@ -2,9 +2,9 @@
 
 The real server around a worker that costs nothing (`costless_worker`) is asked the same text again
 and again, by clients that ask at once. Between, it counts itself: resident memory and of it the
-pages of files (code), what of malloc's heap is in use and what is free and kept, Python's objects
-and the requests that it remembers (`monitoring.aggregates`). The last line has been asked to give
-back what it keeps (`malloc_trim`). glibc on Linux alone. Prints a table, then one JSON line.
+pages of files (code), what of malloc's heap is in use and what is free and kept, and Python's
+objects. The last line has been asked to give back what it keeps (`malloc_trim`). glibc on Linux
+alone. Prints a table, then one JSON line.
 """
 
 import argparse
@@ -25,7 +25,6 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from backend.monitoring.rows import SynthesisRow
 from benchmarks import costless_worker
 from tests.e2e.serving import Served, serving
 
@@ -47,7 +46,7 @@ class _Mallinfo(ctypes.Structure):
 
 
 def census() -> dict[str, float]:
-    """This process, in MiB, objects and requests."""
+    """This process, in MiB and objects."""
     gc.collect()
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = _Mallinfo
@@ -59,7 +58,6 @@ def census() -> dict[str, float]:
         "malloc_used_mb": (info.uordblks + info.hblkhd) / MIB,
         "malloc_kept_mb": info.fordblks / MIB,
         "objects": sys.getallocatedblocks(),
-        "remembered": sum(isinstance(each, SynthesisRow) for each in gc.get_objects()),
     }
 
 

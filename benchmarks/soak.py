@@ -2,12 +2,11 @@
 
 A real server with the shipped voice and its log speaks what chance asks for:
 whole answers and streams, texts of one to six sentences, a recording now and then, clients that
-leave in the middle. First it refuses as many as it remembers for `GET /metrics`, which is
-full then, and is asked by as many at once as will ever be inside, by chance, for what that takes is
-kept for the next time. How much it can do is measured next, by clients that ask again at once;
-then requests come by chance, so that its worker is busy for that share. Memory, descriptors and
-threads of server and worker are read every second. Prints a table of both after the warm-up, then
-one JSON line. Growth is the median of the last fifth over that of the first one.
+leave in the middle. First it is asked by as many at once as will ever be inside, by chance, for
+what that takes is kept for the next time. How much it can do is measured next, by clients that
+ask again at once; then requests come by chance, so that its worker is busy for that share. Memory,
+descriptors and threads of server and worker are read every second. Prints a table of both after
+the warm-up, then one JSON line. Growth is the median of the last fifth over that of the first one.
 """
 
 import argparse
@@ -29,7 +28,6 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from backend.monitoring.aggregates import RECENT
 from tests.e2e.serving import Served, serving
 
 MIB = 1024 * 1024
@@ -85,12 +83,6 @@ class Crowd:
         self._lock = threading.Lock()
         self.outcomes: Counter[str] = Counter()
         self.recording = self._http.post("/tts", data={"text": SENTENCES[0]}).content
-
-    def fill(self, requests: int) -> None:
-        """So many that are refused: they are remembered, and cost nothing."""
-        form = {"text": SENTENCES[0], "voice": "nobody"}
-        for _ in range(requests):
-            assert self._http.post("/tts", data=form).is_client_error
 
     def ask(self) -> None:
         """One request, to its end or to where its client leaves."""
@@ -174,7 +166,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--warm-up-minutes", type=float, default=5)
-    parser.add_argument("--first", type=int, default=RECENT, help="refused before all else")
     parser.add_argument("--share", type=float, default=0.8, help="of what it can do")
     parser.add_argument("--capacity-s", type=float, default=20, help="how long that is measured")
     parser.add_argument("--seed", type=int, default=1)
@@ -186,7 +177,6 @@ def main() -> None:
         serving(SHOAL_METRICS="true", SHOAL_METRICS_DIR=metrics, SHOAL_LOG_LEVEL="INFO") as server,
     ):
         crowd = Crowd(server, arguments.seed)
-        crowd.fill(arguments.first)
         crowd.crowd_in()
         capacity = crowd.per_s(arguments.capacity_s)
         curves = {"server": Curve(server.process), "worker": Curve(server.worker())}

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -127,7 +128,7 @@ class Lane:
     def __init__(self, replica: Replica, at_work: int, voices: set[int]) -> None:
         self.rows, self.rtf = replica.figures.rows, replica.figures.rtf
         self.memory = SimpleNamespace(lease=lambda _: "a lease")
-        self.slots = [SimpleNamespace(station=self, work="speak") for _ in range(at_work)]
+        self.at_work = at_work
         self.has_voice = voices.__contains__
 
 
@@ -150,8 +151,8 @@ def test_a_sentence_goes_where_the_servers_queue_sends_it() -> None:
                 stations.join(lane, rows=figures.rows, most_rows=figures.rows, characters_per_s=1.0)
             wish = chance.choice([None, 0, 1, 2])
             granted = asyncio.get_running_loop().create_future()
-            slots: list[Any] = [slot for lane in lanes for slot in lane.slots]
-            there = stations.place(PendingSlot(Demand(1, 1), "speak", wish, granted), slots)
+            held: Any = Counter({(lane, "speak"): lane.at_work for lane in lanes})
+            there = stations.place(PendingSlot(Demand(1, 1), "speak", wish, granted), held)
             ours = soonest(queue.replicas, wish)
             assert (there is None) == (ours is None)
             if there is not None and ours is not None:

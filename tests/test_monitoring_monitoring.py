@@ -269,10 +269,18 @@ def test_aggregates_roll() -> None:
                 it.begin(start()).finish(
                     stats(), total_s=float(number >= 500), first_audio_s=0.5, audio_s=1.0
                 )
+            for _ in range(10):
+                it.begin(start()).fail("engine_failed", "")
             told = it.aggregates()
             assert told["recent"]["requests"] == 1000
+            assert told["recent"]["outcomes"] == {
+                "success": 990,
+                "failed": 10,
+                "refused": 0,
+                "aborted": 0,
+            }
             assert told["recent"]["latency_s"]["mean"] == 1.0
-            assert told["since_start"]["requests"] == 1500
+            assert told["since_start"]["requests"] == 1510
 
     run(work())
 

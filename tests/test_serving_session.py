@@ -1,6 +1,7 @@
 """A request's sentences: order, pauses, back-pressure, second tries, voices, and leaving."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from backend.errors import Aborted, EngineDown, EngineFailed, TextTooLong, Timed
 from backend.monitoring.sample import Observed
 from backend.serving.admission import Admission
 from backend.serving.backlog import Backlog
-from backend.serving.sentence import ATTEMPTS, JOINED_BYTES, WORKERS
+from backend.serving.sentence import ATTEMPTS, JOINED_BYTES, WORKERS, RunningSentence
 from backend.serving.session import SILENCE_S, SpeechSession
 from backend.worker.messages import Done, Speak
 from tests.desk import Stand, settle
@@ -376,6 +377,23 @@ def test_who_is_cancelled_again_while_it_leaves_gives_up_every_sentence_too() ->
         assert voice.at_work == backlog.waiting_bytes == 0
 
     run(work)
+
+
+def test_what_is_given_up_is_free_without_the_collector() -> None:
+    async def work() -> None:
+        voice = Voice()
+        voice.gate = asyncio.Event()
+        async with session(voice, written(["one", "two", "three"])) as it:
+            await anext(it)
+            assert it.is_at_work
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(work)
+        assert not [each for each in gc.get_objects() if type(each) is RunningSentence]
+    finally:
+        gc.enable()
 
 
 def test_the_deadline_counts_while_speaking() -> None:

@@ -1,9 +1,11 @@
 """What audio on its way took of the server's memory, while nobody asks."""
 
 import asyncio
+import gc
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -79,3 +81,29 @@ def test_where_somebody_always_is_inside_it_is_given_back_all_the_same(
         await it.close()
 
     asyncio.run(work())
+
+
+def test_what_only_the_collector_finds_is_collected_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "QUIET_S", 0.0)
+
+    class Left:
+        """Holds itself."""
+
+    async def work() -> None:
+        quiet, given = Quiet(), asyncio.Event()
+        left = Left()
+        vars(left)["itself"] = left
+        is_left = weakref.ref(left)
+        del left
+        it = Tidying(quiet, lambda: given.set() if is_left() is None else None)
+        it.start()
+        with quiet.inside():
+            await settle()
+        await given.wait()
+        await it.close()
+
+    gc.disable()
+    try:
+        asyncio.run(work())
+    finally:
+        gc.enable()

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from backend.errors import Aborted, OverCapacity, ShoalError
 from backend.hardware.memory import Demand
 from backend.serving.quiet import Quiet
-from backend.serving.slots import AdmittedRequest, PendingSlot, Slot, Station, Work
+from backend.serving.slots import (
+    AdmittedRequest,
+    PendingSlot,
+    Slot,
+    SlotsAtWork,
+    Station,
+    Work,
+)
 from backend.serving.speed import Forecast, Speed
 from backend.serving.stations import Stations
 
@@ -58,7 +65,9 @@ class Admission:
         self._queue_limit, self._rows_of_client = queue_limit, rows_per_client
         self.speed = Speed(0.0)
         self._requests: set[AdmittedRequest] = set()
-        self._slots: set[Slot] = set()
+        self._asking: dict[AdmittedRequest, None] = {}
+        """Those that wait for a slot, and some that did a moment ago."""
+        self._slots = SlotsAtWork()
         self._last_turn: dict[str, int] = {}
         """Of each client that is inside."""
         self._inside: Counter[str] = Counter()
@@ -139,23 +148,26 @@ class Admission:
         Before it come earlier requests of the same client, and of each other client as many
         sentences as make its turns equal. Rows become free at the speed that is measured.
         """
+
+        def at_work(client: str) -> int:
+            return self._slots.of[client, "speak"]
+
         rivals = [each for each in self._requests if each is not request and each.is_waiting()]
         rivals.sort(key=lambda each: each.last_turn)
         rows = [slot for slot in self._slots if slot.work == "speak"]
-        at_work = Counter(slot.request.client for slot in rows)
         before = [
             each
             for each in rivals
             if each.client == client and (request is None or each.last_turn < request.last_turn)
         ]
-        turns = at_work[client] + len(before) + 1
+        turns = at_work(client) + len(before) + 1
         for other in {each.client for each in rivals} - {client}:
             theirs = [each for each in rivals if each.client == other]
-            before += theirs[: max(0, turns - at_work[other])]
+            before += theirs[: max(0, turns - at_work(other))]
         # Where a request asks in vain that has not all its rows, memory is short if rows are not.
         most = self._rows_per_client
-        is_full = any(each.is_asking() and at_work[each.client] < most for each in self._requests)
-        free = min(self._stations.rows - len(rows), most - at_work[client])
+        is_full = any(each.is_asking() and at_work(each.client) < most for each in self._asking)
+        free = min(self._stations.rows - len(rows), most - at_work(client))
         if not is_full and len(before) < free:
             return 0.0
         at_work_now = sum(slot.request.weight * slot.characters for slot in rows)
@@ -173,7 +185,8 @@ class Admission:
         """
         if self._is_closed:
             raise _stopping()
-        if sum(each.holds_place for each in self._requests) >= self._places:
+        inside, places = self._requests, self._places
+        if len(inside) >= places and sum(each.holds_place for each in inside) >= places:
             self._make_room(client)
         turn = self._next_turn()
         request = AdmittedRequest(self, client, characters, is_live, self._clock(), turn, weight)
@@ -189,7 +202,7 @@ class Admission:
 
     def at_work(self, station: Station) -> int:
         """Sentences and recordings that it has at work."""
-        return sum(slot.station is station for slot in self._slots)
+        return self._slots.at[station, "speak"] + self._slots.at[station, "encode"]
 
     def close(self) -> None:
         """Let no request in any more; those that have been granted nothing are told so."""
@@ -211,6 +224,7 @@ class Admission:
         granted = asyncio.get_running_loop().create_future()
         pending = PendingSlot(demand, work, voice, granted)
         request.pending.append(pending)
+        self._asking[request] = None
         self._grant()
         return pending
 
@@ -222,6 +236,7 @@ class Admission:
         granted = asyncio.get_running_loop().create_future()
         pending = PendingSlot(slot.demand, slot.work, slot.voice, granted, is_again=True)
         request.pending.appendleft(pending)
+        self._asking[request] = None
         self.release(slot)
         return pending
 
@@ -271,7 +286,7 @@ class Admission:
         while (request := self._first()) is not None:
             pending = request.pending[0]
             try:
-                place = self._stations.place(pending, self._slots)
+                place = self._stations.place(pending, self._slots.at)
             except Exception as error:  # noqa: BLE001 - one request's boundary: it is told, others go on
                 request.pending.popleft().granted.set_exception(error)
                 continue
@@ -294,30 +309,29 @@ class Admission:
 
     def _look_again(self) -> None:
         """In a while, as long as somebody asks."""
-        if any(each.is_asking() for each in self._requests):
+        if any(each.is_asking() for each in self._asking):
             loop = asyncio.get_running_loop()
             self._retry = loop.call_later(RETRY_S, self._grant)
 
     def _first(self) -> AdmittedRequest | None:
         """The request whose turn it is, of those that ask for a slot that they may have now."""
-        asking = [each for each in self._requests if each.is_asking()]
-        if not asking:
-            return None  # as nearly always: what follows looks at every slot
-        free = self._stations.free(self._slots)
-        of_client = Counter(slot.request.client for slot in self._slots)
-        rows = Counter(slot.request.client for slot in self._slots if slot.work == "speak")
+        for request in [each for each in self._asking if not each.is_asking()]:
+            del self._asking[request]
+        if not self._asking:
+            return None  # as nearly always
+        free, of = self._stations.free(self._slots.at), self._slots.of
 
         def may_have_one(request: AdmittedRequest) -> bool:
             work = request.pending[0].work
-            has_all = work == "speak" and rows[request.client] >= self._rows_per_client
+            has_all = work == "speak" and of[request.client, "speak"] >= self._rows_per_client
             return work in free and not has_all
 
         def served(request: AdmittedRequest) -> tuple[bool, int, int, int, int]:
             client, is_new = request.client, not request.pending[0].is_again
             turns = self._last_turn[client], request.at_work, request.last_turn
-            return is_new, of_client[client], *turns
+            return is_new, of[client, "speak"] + of[client, "encode"], *turns
 
-        return min(filter(may_have_one, asking), key=served, default=None)
+        return min(filter(may_have_one, self._asking), key=served, default=None)
 
     def _make_room(self, client: str) -> None:
         """Refuse a newcomer, unless another client fills the queue: then that one's latest."""
@@ -338,6 +352,7 @@ class Admission:
         """It is inside no more; what it still asks for gets `error`."""
         client = request.client
         self._requests.remove(request)
+        self._asking.pop(request, None)
         self._quiet.leave()
         self._inside[client] -= 1
         if not self._inside[client]:

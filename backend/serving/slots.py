@@ -1,16 +1,18 @@
 """A request inside the queue, and the slots it asks for: one for each sentence or recording."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, TypeVar
 
 from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import ShoalError
 from backend.hardware.memory import Demand, Lease
 from backend.worker.messages import DecodeCodes, Done, EncodeVoice, Speak
+
+T = TypeVar("T")
 
 Work = Literal["speak", "encode"]
 """What a slot is for: a row of the model, or the codec beside it (encoding, decoding a voice)."""
@@ -284,3 +286,39 @@ class PendingSlot:
     granted: asyncio.Future[Slot]
     is_again: bool = False
     """It had its turn already, and lost it to the death of a worker."""
+
+
+class SlotsAtWork:
+    """The slots that are given, counted in the ways in which turns look at them: hundreds may be,
+    and each request has several turns."""
+
+    def __init__(self) -> None:
+        self._slots: set[Slot] = set()
+        self.at: Counter[tuple[Station, Work]] = Counter()
+        """By where they are."""
+        self.of: Counter[tuple[str, Work]] = Counter()
+        """By the client that has them."""
+
+    def __contains__(self, slot: Slot) -> bool:
+        return slot in self._slots
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots)
+
+    def add(self, slot: Slot) -> None:
+        """It is given."""
+        self._slots.add(slot)
+        self.at[slot.station, slot.work] += 1
+        self.of[slot.request.client, slot.work] += 1
+
+    def remove(self, slot: Slot) -> None:
+        """It is free again."""
+        self._slots.remove(slot)
+        _count_down(self.at, (slot.station, slot.work))
+        _count_down(self.of, (slot.request.client, slot.work))
+
+
+def _count_down(counter: Counter[T], key: T) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]  # clients come and go

@@ -1,12 +1,14 @@
 """Which worker takes the next sentence: the one that can soonest."""
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from backend.errors import OverCapacity
 from backend.hardware.memory import Demand, Lease
-from backend.serving.slots import PendingSlot, Slot, Station, Work
+from backend.serving.slots import PendingSlot, Station, Work
+
+Held = Counter[tuple[Station, Work]]
+"""Slots at work, by where and what."""
 
 ENCODED_TOGETHER = 1
 """Recordings, at one station."""
@@ -82,9 +84,8 @@ class Stations:
         """It cannot speak, and another can."""
         return not station.is_able and any(each.is_able for each in self._terms)
 
-    def free(self, slots: Collection[Slot]) -> set[Work]:
-        """The kinds of slot of which one is to be had, beside `slots`."""
-        held = _held(slots)
+    def free(self, held: Held) -> set[Work]:
+        """The kinds of slot of which one is to be had, beside those that are `held`."""
         works: tuple[Work, ...] = ("speak", "encode")
         return {
             work
@@ -107,13 +108,12 @@ class Stations:
         if problem is not None:
             raise problem
 
-    def place(self, wanted: PendingSlot, slots: Collection[Slot]) -> tuple[Station, Lease] | None:
+    def place(self, wanted: PendingSlot, held: Held) -> tuple[Station, Lease] | None:
         """The station that takes `wanted` soonest, and its memory there; None where that has to
-        wait for what is being spoken in `slots`. Raises what is to be told where it never fits.
+        wait for those that are `held`. Raises what is to be told where it never fits.
         """
-        held, has_to_wait = _held(slots), False
+        has_to_wait = False
         problem: Exception | None = None
-        at_work = Counter(slot.station for slot in slots)
         for station in self._soonest_first(wanted, held):
             if not _has_room(station, wanted.work, held):
                 has_to_wait = True
@@ -121,7 +121,8 @@ class Stations:
             try:
                 return station, station.memory.lease(wanted.demand)
             except Exception as error:  # noqa: BLE001 - raised again, unless another takes it
-                if at_work[station] and isinstance(error, OverCapacity):
+                is_at_work = held[station, "speak"] or held[station, "encode"]
+                if is_at_work and isinstance(error, OverCapacity):
                     has_to_wait = True
                 else:
                     problem = error
@@ -129,9 +130,7 @@ class Stations:
             raise problem
         return None
 
-    def _soonest_first(
-        self, wanted: PendingSlot, held: Counter[tuple[Station, Work]]
-    ) -> list[Station]:
+    def _soonest_first(self, wanted: PendingSlot, held: Held) -> list[Station]:
         """By the sentences that it would be spoken beside, and how slow each is there. To read the
         prompt of a voice takes about as long as one more of them would."""
         voice = wanted.voice
@@ -144,10 +143,6 @@ class Stations:
         return sorted(self.at_hand, key=after)
 
 
-def _held(slots: Collection[Slot]) -> Counter[tuple[Station, Work]]:
-    return Counter((slot.station, slot.work) for slot in slots)
-
-
-def _has_room(station: Station, work: Work, held: Counter[tuple[Station, Work]]) -> bool:
+def _has_room(station: Station, work: Work, held: Held) -> bool:
     most = station.rows - station.elsewhere if work == "speak" else ENCODED_TOGETHER
     return held[station, work] < most

@@ -1,6 +1,7 @@
 """The end of tasks in the background."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 
@@ -10,3 +11,8 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
     for task in begun:
         task.cancel()
     await asyncio.gather(*begun, return_exceptions=True)
+    for task in begun:
+        # Until it is asked, a task that was cancelled keeps the frames in which that met it, which
+        # mostly hold the task: nothing but the collector would free them and what they hold.
+        with suppress(asyncio.CancelledError):
+            task.exception()

@@ -2,6 +2,7 @@
 now and then while somebody always does."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -20,7 +21,8 @@ class Tidying:
 
     def __init__(self, quiet: Quiet, give_back: Callable[[], None] = give_back) -> None:
         """`give_back` blocks for milliseconds, and so would whatever needs memory meanwhile: it is
-        called on the loop, which mostly has nothing to speak then."""
+        called on the loop, which mostly has nothing to speak then. So does the collector, which is
+        asked before: what clients that left leave to it would wait for some thousand of them."""
         self._quiet, self._give_back = quiet, give_back
         self._task: asyncio.Task[None] | None = None
 
@@ -38,4 +40,5 @@ class Tidying:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BUSY_S):
                     await self._quiet.reached(QUIET_S)
+            gc.collect()
             self._give_back()
