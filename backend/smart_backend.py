@@ -1,6 +1,8 @@
 """The one place that sees every room: looks at the machine, plans, admits, speaks, keeps count."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -24,6 +26,7 @@ from backend.hardware.pressure import (
 from backend.hardware.quantization import QuantizationStrategy
 from backend.hardware.report import config_json
 from backend.monitoring.gpu import busiest
+from backend.monitoring.monitor import INTERVAL_S
 from backend.monitoring.monitoring import Monitoring
 from backend.monitoring.retention import Retention
 from backend.monitoring.sample import Observed
@@ -70,6 +73,8 @@ class SmartBackend:
         self.settings = settings
         self._statuses = statuses
         self._settling: asyncio.Task[EngineInfo] | None = None
+        self._told_s = -math.inf
+        """When monitoring was told how the workers are, by the monotonic clock."""
         self.deployment = deployment or Deployment.look(settings)
         self.fleet = fleet or Fleet(settings, self.deployment, command, start_attempts)
         self._cpu_lane = CpuLane(settings, self.deployment.hardware, command, self.fleet.quiet)
@@ -172,7 +177,8 @@ class SmartBackend:
         """
         span = self.monitoring.arrive(request.trace_parent)
         # What other processes make of it is a part of it; without a span of ours, nobody asks.
-        request = replace(request, trace_parent=span.trace_parent if span else "")
+        if span is not None or request.trace_parent:
+            request = replace(request, trace_parent=span.trace_parent if span else "")
         start = SynthesisStart(
             request.request_id,
             self.lane.running_plan,
@@ -184,7 +190,7 @@ class SmartBackend:
         try:
             async with self._intake.admit(request, texts, observed, on_queued) as session:
                 is_admitted = True
-                self._tell()
+                self._tell_now_and_then()
                 start = _admitted(start, request, session)
                 with self.monitoring.begin(start, observed) as synthesis:
                     try:
@@ -211,7 +217,7 @@ class SmartBackend:
         self, start: SynthesisStart, code: str, reason: str, *, is_answered: bool = True
     ) -> None:
         """Remember a request of which nothing was computed."""
-        self._tell()
+        self._tell_now_and_then()
         self.monitoring.refuse(start, code, reason, is_answered=is_answered)
 
     async def encode_voice(
@@ -339,7 +345,13 @@ class SmartBackend:
             self.monitoring = await self._watch().__aenter__()
         return info
 
+    def _tell_now_and_then(self) -> None:
+        """For the samples: who asks for metrics has it told anew."""
+        if time.monotonic() >= self._told_s + INTERVAL_S:
+            self._tell()
+
     def _tell(self) -> None:
+        self._told_s = time.monotonic()
         lanes = self.fleet.lanes
         self.monitoring.set_queue_depth(self.fleet.admission.waiting)
         self.monitoring.set_thermal(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec
 
 from backend.errors import OverCapacity, TextTooLong
-from backend.hardware.memory import Demand, Lease
+from backend.hardware.leases import Lease
+from backend.hardware.memory import Demand
 from backend.hardware.need import RequestNeed
 from backend.serving.admission import Admission
 from backend.serving.slots import AdmittedRequest, Memory, Slot

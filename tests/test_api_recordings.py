@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from backend.audio.container import decoding_bytes, max_memory_bytes
-from backend.hardware.memory import Demand, Lease, MemoryBudgetManager
+from backend.hardware.leases import Lease
+from backend.hardware.memory import Demand, MemoryBudgetManager
 from tests.scripted import children, client, server
 from tests.test_api_fish_live import live
 from tests.test_worker_client import until_logged

@@ -29,8 +29,8 @@ _IN_MEMORY_BYTES = 8 * MIB
 """A longer answer that is sent in one piece waits on disk."""
 PIECE_BYTES = 48 * 1024
 """Sent in one go; a multiple of three, so that pieces in base64 can be joined."""
-_ENCODED_S = 0.5
-"""Of audio encoded in one go: others are served in between."""
+_ENCODED_S = 0.75
+"""Of audio encoded in one go: others are served in between. A piece of a stream is as long."""
 _UNREAD = "What is spoken was not read in time; read faster, or send a longer X-Timeout-S."
 _END: Message = {"type": "http.response.body", "body": b""}
 _SUBTITLES = {"vtt": webvtt, "srt": srt}

@@ -97,25 +97,28 @@ class Edges:
         return _bytes(self._finished())
 
     def _pushed(self, samples: Samples) -> Samples:
-        samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // self._window * self._window
-        samples, self._rest = samples[:whole], samples[whole:].copy()
-        if not whole:
+        # Copied once, and nothing of it is kept: no cache holds the samples of hundreds of streams.
+        held = len(self._held)
+        ready = np.concatenate([self._held, self._rest, samples])
+        end = held + (len(ready) - held) // self._window * self._window
+        ready, self._rest = ready[:end], ready[end:].copy()
+        if end == held:
             return _NONE
-        powers = _powers(samples, self._window)
-        if not self._is_begun:
-            samples, powers = self._begun(samples, powers)
-        if not len(samples):
+        powers = _powers(ready[held:], self._window)
+        if not self._is_begun:  # nothing is held yet
+            ready, powers = self._begun(ready, powers)
+        if not len(ready):
             return _NONE
+        if self._gain != 1:
+            ready[held:] *= self._gain
         self._powers.append(powers)
         loudest = np.maximum(np.maximum.accumulate(powers), self.loudest)  # up to each window
         self.loudest = float(loudest[-1])
         loud = np.flatnonzero(powers >= _quiet(loudest))
         self._is_heard = self._is_heard or len(loud) > 0
         self._quiet = len(powers) - 1 - int(loud[-1]) if len(loud) else self._quiet + len(powers)
-        ready = np.concatenate([self._held, samples * self._gain])
         split = max(0, len(ready) - (1 + self._excess) * self._window)
-        self._held = ready[split:]
+        self._held = ready[split:].copy()
         return ready[:split]
 
     def _finished(self) -> Samples:
@@ -140,7 +143,7 @@ class Edges:
         heard = np.flatnonzero(powers >= _quiet(self.loudest))
         if not len(heard):
             self._dropped += len(samples)
-            self._before = samples[-self._window :]
+            self._before = samples[-self._window :].copy()
             self._is_begun = self._dropped >= self._lead
             return _NONE, powers[:0]
         self._is_begun = True
@@ -205,7 +208,8 @@ def _bytes(samples: Samples) -> bytes:
 
 def _quiet(loudest: float | Powers) -> Powers:
     """Power below which a window is silence, in a voice of which another was so loud."""
-    quiet: Powers = np.clip(_QUIET * np.asarray(loudest), _LEAST_QUIET, _MOST_QUIET)
+    # As np.clip, which takes twice as long for so few.
+    quiet: Powers = np.minimum(np.maximum(_QUIET * np.asarray(loudest), _LEAST_QUIET), _MOST_QUIET)
     return quiet
 
 
@@ -224,7 +228,8 @@ def _powers(samples: Samples, window: int) -> Powers:
     """Of each whole window."""
     whole = len(samples) // window * window
     windows = samples[:whole].reshape(-1, window)
-    powers: Powers = np.mean(np.square(windows, dtype=np.float64), axis=1)
+    # In 32 bits, in a quarter of the time that 64 take: a window is short.
+    powers: Powers = np.einsum("ij,ij->i", windows, windows).astype(np.float64) / window
     return powers
 
 

@@ -3,12 +3,12 @@
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from backend.core import MIB, OPEN_SENTENCES, Plan
 from backend.errors import NotEnoughMemory, OverCapacity, TextTooLong
+from backend.hardware.leases import Lease, Leases
 from backend.hardware.need import CheckpointShape, Reading, RequestNeed
 from backend.hardware.pressure import LEAST_CHUNK_LENGTH, RunningConfig
 
@@ -21,6 +21,8 @@ PLENTY_SHARE = 0.5
 _MARGIN_SHARE = 0.5
 """Of the free memory, at most kept back: a margin larger than what is free would silence a machine
 on which everything fits."""
+_KNOWN_DEMANDS = 1024
+"""Whose need is kept: each is asked for several times, and most are like others before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +94,6 @@ class MemoryEstimate:
     text_length: int
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """Memory promised to one request until it is released, which happens once however often."""
-
-    need: RequestNeed
-    _release: Callable[["Lease"], None] = field(repr=False)
-
-    def release(self) -> None:
-        """Give it back."""
-        self._release(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
 Peaks = Callable[[Demand, float], tuple[float, float] | None]
 """The worker's peak while it speaks a demand of which the formula says so much, and what that stays
 below, both in MiB; None where nothing better than the formula is known."""
@@ -150,13 +129,14 @@ class MemoryBudgetManager:
         self._plan, self._shape, self._read = plan, shape, read
         self._is_limit_dynamic = is_limit_dynamic and is_bounded
         self._is_bounded = is_bounded
-        self._leases: set[Lease] = set()
-        self._lock = threading.RLock()
+        self._leases = Leases()
+        self._need_of = lru_cache(_KNOWN_DEMANDS)(self._request_need)
+        self._lock = threading.Lock()
 
     @property
     def leased_bytes(self) -> int:
         """Promised to requests now."""
-        return self._size_bytes(self._together())
+        return self._size_bytes(self._leases.together())
 
     @property
     def room_bytes(self) -> int:
@@ -200,7 +180,7 @@ class MemoryBudgetManager:
 
     def admits(self, demand: Demand) -> bool:
         """Whether `lease` would promise it now."""
-        return self._size_bytes(self._together(self._need(demand))) <= self.room_bytes
+        return self._size_bytes(self._leases.together(self._need(demand))) <= self.room_bytes
 
     def lease(self, demand: Demand) -> Lease:
         """Promise `demand` its memory.
@@ -212,16 +192,14 @@ class MemoryBudgetManager:
         if self._size_bytes(need) > room:
             raise self._never_fits(demand, room)
         with self._lock:
-            together = self._size_bytes(self._together(need))
+            together = self._size_bytes(self._leases.together(need))
             if together > room:
                 raise OverCapacity(
                     f"Requests that are being spoken hold {self.leased_bytes // MIB} of "
                     f"{room // MIB} MB, with this one they would need {together // MIB}. "
                     "Try again shortly."
                 )
-            lease = Lease(need, self._release)
-            self._leases.add(lease)
-        return lease
+            return self._leases.add(need)
 
     def text_limit(self, config: RunningConfig, demand: Demand) -> tuple[int, str]:
         """Characters that a request like `demand` may have now, and why.
@@ -281,7 +259,7 @@ class MemoryBudgetManager:
             )
         if demand.decoded_s:
             return self._shape.decoding_need(demand.decoded_s, self._plan.device.value)
-        need = self._request_need(demand, reading)
+        need = self._need_of(demand, reading)
         return self._raised(need, demand) if reading == "longest" else need
 
     def _raised(self, need: RequestNeed, demand: Demand) -> RequestNeed:
@@ -309,15 +287,6 @@ class MemoryBudgetManager:
             device=self._plan.device.value,
             quantization=self._plan.quantization.value,
         )
-
-    def _release(self, lease: Lease) -> None:
-        with self._lock:
-            self._leases.discard(lease)
-
-    def _together(self, *more: RequestNeed) -> RequestNeed:
-        """What the leases need, and `more`."""
-        with self._lock:
-            return RequestNeed.together((*more, *(lease.need for lease in self._leases)))
 
     def _size_bytes(self, need: RequestNeed) -> int:
         return need.within(self._plan.cache_limit_mb.value * MIB)
@@ -363,7 +332,9 @@ class MemoryBudgetManager:
 
 def _largest(most: int, holds: Callable[[int], bool]) -> int:
     """The largest number from 1 to `most` for which it still holds; 0 if it never does."""
-    low, high = 0, most
+    if most > 0 and holds(most):  # as nearly always
+        return most
+    low, high = 0, most - 1
     while low < high:
         middle = (low + high + 1) // 2
         if holds(middle):

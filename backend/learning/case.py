@@ -113,7 +113,9 @@ def case_of(text: str, language: str, plan: Plan, reference_s: float = 0.0) -> C
 
 def script_of(text: str) -> str:
     """The script of most letters of `text`, latin say; "" where it has none."""
-    letters = Counter(letter for letter in text[:_SAMPLE] if letter.isalpha())
+    if text.isascii():
+        return "latin" if any(map(str.isalpha, text[:_SAMPLE])) else ""
+    letters = Counter(filter(str.isalpha, text[:_SAMPLE]))
     scripts: Counter[str] = Counter()
     for letter, number in letters.items():
         scripts[unicodedata.name(letter, "").partition(" ")[0].lower()] += number

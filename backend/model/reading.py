@@ -1,6 +1,7 @@
 """How long a text takes to read aloud: an unhurried reading, and the longest that may be one."""
 
 import unicodedata
+from string import digits
 
 _NARROW_S, _WIDE_S = 1 / 15, 0.2
 """What it takes to say a character: the shipped voice says 15.6 letters a second, and an unhurried
@@ -15,7 +16,10 @@ _BRISK = 0.2
 
 def wide_share(text: str) -> float:
     """The share of characters that take long to say: Han, kana, Hangul, digits."""
-    wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
+    if text.isascii():
+        wide = sum(map(text.count, digits))
+    else:
+        wide = sum(c.isdigit() or unicodedata.east_asian_width(c) in "WF" for c in text)
     return wide / max(1, len(text))
 
 

@@ -120,7 +120,8 @@ class Monitoring:
         if start.span is not None:
             start.span.admit(time.time(), start.queue_s)
         for other in self._running:
-            other.observed.beside = max(other.observed.beside, observed.beside)
+            if other.observed.beside < observed.beside:
+                other.observed.beside = observed.beside
         self._monitor.watch(observed)
         self._metrics.in_flight.set(len(self._running))
         return synthesis

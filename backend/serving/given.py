@@ -1,5 +1,6 @@
 """A text that is there: how much of it is spoken here, and what is known of that beforehand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loguru import logger
@@ -9,10 +10,8 @@ from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.learning.case import Case, case_of
 from backend.serving.lane import Lane
-from backend.serving.script import Spelling, characters_for, lines, shorten
-
-_HEARD = 1000
-"""Characters of a text that tell its language."""
+from backend.serving.script import Spelling, characters_for, languages_of, lines, shorten
+from backend.text.normalize.language import Languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,8 @@ class Given:
     """Of all that was sent."""
     case: Case
     """What is spoken of it, as predictions see it."""
+    read_in: Mapping[str, Languages]
+    """The languages of its lines, by their voices."""
 
     @property
     def is_rejected(self) -> bool:
@@ -68,6 +69,8 @@ def given(
     elif length > allowed and long_text == "truncate":
         script = shorten(script, allowed)
         spoken_length = sum(len(line.text) for line in script)
-    spoken = "\n".join(line.text for line in script)
-    case = case_of(spoken, spelling.main(spoken[:_HEARD]), lane.running_plan, demand.reference_s)
-    return Given(script, TextLimit(allowed, reason, length, spoken_length), demand, case)
+    spoken, read_in = "\n".join(line.text for line in script), languages_of(script, spelling)
+    language = read_in[script[0].voice].main if script else ""
+    case = case_of(spoken, language, lane.running_plan, demand.reference_s)
+    limit = TextLimit(allowed, reason, length, spoken_length)
+    return Given(script, limit, demand, case, read_in)

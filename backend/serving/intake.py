@@ -293,7 +293,7 @@ class Intake:
         )
 
     def _script(self, request: SpeechRequest, text: Given, spelling: Spelling) -> Script:
-        steps = written(text.lines, spelling)
+        steps = written(text.lines, spelling, text.read_in)
         return Script(steps, text.characters, self._texts, request.client)
 
     def _live(

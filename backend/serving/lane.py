@@ -31,8 +31,9 @@ from backend.serving.speed import CHARACTERS_PER_AUDIO_S
 from backend.serving.spoken_voices import SpokenVoices
 from backend.settings import Settings
 from backend.worker.client import WorkerClient
-from backend.worker.messages import Configure
+from backend.worker.messages import Configure, WayState
 
+_MadeOf = tuple[Footing, RunningConfig, WayState | None]
 _A_FEW_WORDS = Demand(LEAST_CHUNK_LENGTH, LEAST_CHUNK_LENGTH, open_segments=1)
 
 
@@ -69,6 +70,8 @@ class Lane:
         """Of its rows, those that another queue has: none, but in a cluster."""
         self._voices = SpokenVoices()
         self._planned, self.worker = deployment, worker
+        self._running: tuple[_MadeOf, Plan] | None = None
+        """The plan as it was last asked for, and what it was made of."""
         self._gpu_usage: MachineUsage | None = None
         """Of the GPU that was planned, while memory is too short to compute there."""
         self._take(deployment)
@@ -155,15 +158,10 @@ class Lane:
     def running_plan(self) -> Plan:
         """The plan with what has become of it: pressure, want of memory, and the way in which
         frames are made."""
-        plan, config, way = self.footing.plan, self.config, self.worker.way_state
-        return replace(
-            plan,
-            compile=replace(plan.compile, value=way is not None and way.is_compiled),
-            way="" if way is None else way.name,
-            memory_step=self.footing.step,
-            num_threads=replace(plan.num_threads, value=config.num_threads),
-            chunk_length=replace(plan.chunk_length, value=config.chunk_length),
-        )
+        made_of = (self.footing, self.config, self.worker.way_state)
+        if self._running is None or self._running[0] != made_of:  # each request asks several times
+            self._running = made_of, _running_plan(*made_of)
+        return self._running[1]
 
     def start(self) -> None:
         """Start the worker, and looking at what it leaves; returns at once."""
@@ -315,6 +313,18 @@ class Lane:
         told = (self._settings, self.plan, self.config, self.footing)
         command = self._command or launch.worker_command(*told)
         self.worker.use(command, launch.worker_environment(self.plan))
+
+
+def _running_plan(footing: Footing, config: RunningConfig, way: WayState | None) -> Plan:
+    plan = footing.plan
+    return replace(
+        plan,
+        compile=replace(plan.compile, value=way is not None and way.is_compiled),
+        way="" if way is None else way.name,
+        memory_step=footing.step,
+        num_threads=replace(plan.num_threads, value=config.num_threads),
+        chunk_length=replace(plan.chunk_length, value=config.chunk_length),
+    )
 
 
 def on_cpu(settings: Settings) -> Settings:

@@ -92,9 +92,15 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
     return min(limit, max(1, len(kept) * _MAX_GROWTH * limit // max(1, spoken)))
 
 
-def written(script: tuple[Line, ...], spelling: Spelling) -> Iterator[list[Sentence]]:
-    """The sentences of text that is there, a portion of it at each step; some steps have none."""
-    read_in = _languages(script, spelling)
+def written(
+    script: tuple[Line, ...], spelling: Spelling, read_in: Mapping[str, Languages] | None = None
+) -> Iterator[list[Sentence]]:
+    """The sentences of text that is there, a portion of it at each step; some steps have none.
+
+    `read_in` is what `languages_of` the same makes, where that is known.
+    """
+    if read_in is None:
+        read_in = languages_of(script, spelling)
     for number, line in enumerate(script, start=1):
         reading = spelling.reading(read_in[line.voice])
         for portion in _portions(line.text):
@@ -114,8 +120,8 @@ def in_paragraphs(sentences: tuple[Sentence, ...]) -> str:
     return "".join(said).strip()
 
 
-def _languages(script: tuple[Line, ...], spelling: Spelling) -> dict[str, Languages]:
-    """Those of each voice, which all lines together speak for."""
+def languages_of(script: tuple[Line, ...], spelling: Spelling) -> dict[str, Languages]:
+    """Those that each voice is read in, which all lines together speak for."""
     whole = "\n".join(line.text for line in script)
     read_in = {line.voice: spelling.languages(line.voice) for line in script}
     alike: dict[str, Languages] = {}

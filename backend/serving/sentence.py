@@ -106,6 +106,8 @@ class RunningSentence:
     async def made(self, until_s: float, enough_bytes: float = math.inf) -> None:
         """Wait until it is whole or, where it is not held, so much of it waits to be fetched; from
         `until_s` on, of the loop's time, anything is enough. What is wrong, `piece` raises."""
+        if self._waiting_bytes >= enough_bytes and not self._is_held:
+            return  # as nearly always where the server is behind
         if self._is_held or until_s > asyncio.get_running_loop().time():
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(None if self._is_held else until_s):

@@ -5,14 +5,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self
 
 from backend.core import EngineInfo, ReferenceCodes
 from backend.errors import ShoalError
-from backend.hardware.memory import Demand, Lease
+from backend.hardware.leases import Lease, count_down
+from backend.hardware.memory import Demand
 from backend.worker.messages import DecodeCodes, Done, EncodeVoice, Speak
-
-T = TypeVar("T")
 
 Work = Literal["speak", "encode"]
 """What a slot is for: a row of the model, or the codec beside it (encoding, decoding a voice)."""
@@ -314,11 +313,5 @@ class SlotsAtWork:
     def remove(self, slot: Slot) -> None:
         """It is free again."""
         self._slots.remove(slot)
-        _count_down(self.at, (slot.station, slot.work))
-        _count_down(self.of, (slot.request.client, slot.work))
-
-
-def _count_down(counter: Counter[T], key: T) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]  # clients come and go
+        count_down(self.at, (slot.station, slot.work))
+        count_down(self.of, (slot.request.client, slot.work))

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from backend.errors import OverCapacity
-from backend.hardware.memory import Demand, Lease
+from backend.hardware.leases import Lease
+from backend.hardware.memory import Demand
 from backend.serving.slots import PendingSlot, Station, Work
 
 Held = Counter[tuple[Station, Work]]

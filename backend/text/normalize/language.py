@@ -22,6 +22,7 @@ _SCRIPTS = {
     "han": (re.compile("[\u3400-\u9fff]"), 2),
 }
 """The letters of each script, and how many Latin ones one of them stands for."""
+_LATIN = {"latin": _SCRIPTS["latin"]}
 _KANA_SHARE = 0.1
 """Japanese is mostly written in the characters of Chinese; this much of it is not."""
 _OF_ANOTHER = 0.8
@@ -127,7 +128,8 @@ class Languages:
 
 def _letters(text: str) -> Counter[str]:
     """Letters of each script in `text`, by their weight; scripts without any are left out."""
-    counts = {name: weight * len(found.findall(text)) for name, (found, weight) in _SCRIPTS.items()}
+    scripts = _LATIN if text.isascii() else _SCRIPTS
+    counts = {name: weight * len(found.findall(text)) for name, (found, weight) in scripts.items()}
     return Counter({name: count for name, count in counts.items() if count})
 
 
