@@ -242,8 +242,8 @@ def test_the_longest_text_is_counted_beside_the_event_loop(
 ) -> None:
     threads: list[bool] = []
 
-    def noted(script: Any, spelling: Any) -> Iterator[list[Sentence]]:
-        for step in written(script, spelling):
+    def noted(*told: Any) -> Iterator[list[Sentence]]:
+        for step in written(*told):
             threads.append(threading.current_thread() is threading.main_thread())
             yield step
 

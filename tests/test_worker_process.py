@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from backend.worker.messages import Beat, FromWorker, Pcm, Ready, frame
-from backend.worker.process import MessageReader
+from backend.worker.process import PIPE_BYTES, MessageReader, Said
 from tests.test_serving_session import info
 
 PIECE = Pcm("a", bytes(32_768))
@@ -72,5 +72,61 @@ def test_the_first_message_is_read_alone() -> None:
         reader = MessageReader(stdout)
         assert await reader.first() == ready
         assert await reader.read() == [PIECE, Beat(1, "")]
+
+    asyncio.run(work())
+
+
+class Pipe(asyncio.ReadTransport):
+    """One that notes whether it is asked to pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_paused = False
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+
+def test_blocks_are_handed_on_as_they_came() -> None:
+    async def work() -> None:
+        said, block = Said(), b"a" * 100
+        said.feed_data(block)
+        assert await said.read() is block
+        reading = asyncio.create_task(said.read())
+        await asyncio.sleep(0)
+        said.feed_data(b"b")
+        said.feed_data(b"c")
+        said.feed_eof()
+        assert await reading == b"bc"
+        assert await said.read() == b""
+
+    asyncio.run(work())
+
+
+def test_a_worker_that_is_not_heard_is_not_read() -> None:
+    async def work() -> None:
+        said, pipe = Said(), Pipe()
+        said.set_transport(pipe)
+        said.feed_data(bytes(PIPE_BYTES))
+        assert not pipe.is_paused
+        said.feed_data(b"a")
+        assert pipe.is_paused
+        assert len(await said.read()) == PIPE_BYTES + 1
+        assert not pipe.is_paused
+
+    asyncio.run(work())
+
+
+def test_a_pipe_that_breaks_is_told_after_what_came_before() -> None:
+    async def work() -> None:
+        said = Said()
+        said.feed_data(b"a")
+        said.set_exception(ConnectionResetError())
+        assert await said.read() == b"a"
+        with pytest.raises(ConnectionResetError):
+            await said.read()
 
     asyncio.run(work())

@@ -1,6 +1,5 @@
 """A text that is there: how much of it is spoken here, and what is known of that beforehand."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loguru import logger
@@ -10,8 +9,14 @@ from backend.errors import TextTooLong
 from backend.hardware.memory import Demand
 from backend.learning.case import Case, case_of
 from backend.serving.lane import Lane
-from backend.serving.script import Spelling, characters_for, languages_of, lines, shorten
-from backend.text.normalize.language import Languages
+from backend.serving.script import (
+    ReadIn,
+    Spelling,
+    characters_for,
+    languages_of,
+    lines,
+    shorten,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Given:
     """Of all that was sent."""
     case: Case
     """What is spoken of it, as predictions see it."""
-    read_in: Mapping[str, Languages]
+    read_in: ReadIn
     """The languages of its lines, by their voices."""
 
     @property

@@ -22,6 +22,8 @@ PORTION_CHARACTERS = 2000
 """Read in one go: other clients have their turns in between."""
 TURN_PAUSE_S = 0.45
 """Between two speakers of a dialogue."""
+ReadIn = Mapping[str, Languages]
+"""What each voice of a text is read in."""
 UNSPEAKABLE = "text holds nothing that can be spoken; send words."
 
 
@@ -93,7 +95,7 @@ def characters_for(script: tuple[Line, ...], limit: int) -> int:
 
 
 def written(
-    script: tuple[Line, ...], spelling: Spelling, read_in: Mapping[str, Languages] | None = None
+    script: tuple[Line, ...], spelling: Spelling, read_in: ReadIn | None = None
 ) -> Iterator[list[Sentence]]:
     """The sentences of text that is there, a portion of it at each step; some steps have none.
 
@@ -120,7 +122,7 @@ def in_paragraphs(sentences: tuple[Sentence, ...]) -> str:
     return "".join(said).strip()
 
 
-def languages_of(script: tuple[Line, ...], spelling: Spelling) -> dict[str, Languages]:
+def languages_of(script: tuple[Line, ...], spelling: Spelling) -> ReadIn:
     """Those that each voice is read in, which all lines together speak for."""
     whole = "\n".join(line.text for line in script)
     read_in = {line.voice: spelling.languages(line.voice) for line in script}
