@@ -1,11 +1,12 @@
 """How what a worker says is read: many messages at once, in pieces, up to what is none."""
 
 import asyncio
+import sys
 
 import pytest
 
 from backend.worker.messages import Beat, FromWorker, Pcm, Ready, frame
-from backend.worker.process import PIPE_BYTES, MessageReader, Said
+from backend.worker.process import PIPE_BYTES, MessageReader, Said, start_process
 from tests.test_serving_session import info
 
 PIECE = Pcm("a", bytes(32_768))
@@ -130,3 +131,23 @@ def test_a_pipe_that_breaks_is_told_after_what_came_before() -> None:
             await said.read()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_either_loop_reads_all_of_it(loop: str) -> None:
+    """Ray runs its replicas on uvloop, whose transports are no subclasses of asyncio's."""
+    size_bytes = 3 * PIPE_BYTES
+
+    async def work() -> int:
+        program = f"import sys; sys.stdout.buffer.write(bytes({size_bytes}))"
+        process = await start_process((sys.executable, "-c", program), {})
+        assert process.stdout is not None
+        heard_bytes = 0
+        while block := await process.stdout.read():
+            heard_bytes += len(block)
+        assert await process.wait() == 0
+        return heard_bytes
+
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(work()) == size_bytes

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import msgspec
 from loguru import logger
@@ -75,8 +75,9 @@ class Said(asyncio.StreamReader):
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """Where it comes from, which is asked to pause while too much waits."""
-        assert isinstance(transport, asyncio.ReadTransport)
-        self._pipe = transport
+        self._pipe = cast(
+            asyncio.ReadTransport, transport
+        )  # uvloop's, in a replica, is no subclass
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """A block was read."""
@@ -121,8 +122,8 @@ class _Pipes(asyncio.subprocess.SubprocessStreamProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """They are there."""
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        if (pipe := transport.get_pipe_transport(1)) is not None:
+        process = cast(asyncio.SubprocessTransport, transport)
+        if (pipe := process.get_pipe_transport(1)) is not None:
             self.stdout = Said()
             self.stdout.set_transport(pipe)
 
