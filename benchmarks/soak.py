@@ -165,7 +165,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--warm-up-minutes", type=float, default=5)
+    parser.add_argument("--warm-up-minutes", type=float, default=10)
     parser.add_argument("--share", type=float, default=0.8, help="of what it can do")
     parser.add_argument("--capacity-s", type=float, default=20, help="how long that is measured")
     parser.add_argument("--seed", type=int, default=1)

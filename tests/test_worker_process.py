@@ -140,7 +140,7 @@ def test_either_loop_reads_all_of_it(loop: str) -> None:
 
     async def work() -> int:
         program = f"import sys; sys.stdout.buffer.write(bytes({size_bytes}))"
-        process = await start_process((sys.executable, "-c", program), {})
+        process = await start_process((sys.executable, "-c", program), {}, in_blocks=True)
         assert process.stdout is not None
         heard_bytes = 0
         while block := await process.stdout.read():
@@ -151,3 +151,14 @@ def test_either_loop_reads_all_of_it(loop: str) -> None:
     factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         assert runner.run(work()) == size_bytes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its lines end otherwise")
+def test_one_that_says_lines_is_read_by_lines() -> None:
+    async def work() -> None:
+        process = await start_process((sys.executable, "-c", "print('a'); print('b')"), {})
+        assert process.stdout is not None
+        assert [await process.stdout.readline() for _ in range(3)] == [b"a\n", b"b\n", b""]
+        assert await process.wait() == 0
+
+    asyncio.run(work())

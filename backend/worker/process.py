@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import SupportsIndex, cast
@@ -35,18 +36,19 @@ _LEVEL = re.compile(r"\b(?:DEBUG|WARNING|ERROR|CRITICAL)\b")
 
 
 async def start_process(
-    command: Sequence[str], environment: Mapping[str, str]
+    command: Sequence[str], environment: Mapping[str, str], *, in_blocks: bool = False
 ) -> asyncio.subprocess.Process:
     """Start a worker that is spoken to through its stdin and stdout.
 
-    `environment` is added to this process's own.
+    `environment` is added to this process's own. `in_blocks`: its stdout is `Said`, which can be
+    read in no other way.
     """
     # A group of its own: Ctrl-C in the terminal is for the server, which then stops the worker in
     # order. If the server dies instead, the worker leaves at the end of its stdin.
     is_windows = sys.platform == "win32"
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_exec(
-        lambda: _Pipes(PIPE_BYTES, loop),
+        lambda: (_Pipes if in_blocks else SubprocessStreamProtocol)(PIPE_BYTES, loop),
         *command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -116,8 +118,8 @@ class Said(asyncio.StreamReader):
         return b"".join(blocks)  # one alone is itself
 
 
-class _Pipes(asyncio.subprocess.SubprocessStreamProtocol):
-    """Those of a worker."""
+class _Pipes(SubprocessStreamProtocol):
+    """Those of a worker whose stdout is read in blocks."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """They are there."""

@@ -208,7 +208,7 @@ class Supervisor:
         """Start a worker and listen until it dies; why it did."""
         self._kill_reason, self._ready_s = "", None
         try:
-            process = await start_process(self._command, self._environment)
+            process = await start_process(self._command, self._environment, in_blocks=True)
         except OSError as error:
             return f"{self._command[0]} cannot be started: {error.strerror or error}"
         self._process = process
