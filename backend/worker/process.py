@@ -77,9 +77,8 @@ class Said(asyncio.StreamReader):
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """Where it comes from, which is asked to pause while too much waits."""
-        self._pipe = cast(
-            asyncio.ReadTransport, transport
-        )  # uvloop's, in a replica, is no subclass
+        # Cast, for uvloop's, which a replica has, is no subclass.
+        self._pipe = cast(asyncio.ReadTransport, transport)
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """A block was read."""
