@@ -134,7 +134,7 @@ class MessageReader:
 
     def __init__(self, stdout: asyncio.StreamReader) -> None:
         self._stdout = stdout
-        self._unread = b""
+        self._unread = bytearray()
         """Ends with the beginning of a message that is not whole."""
 
     async def first(self) -> FromWorker | None:
@@ -157,7 +157,7 @@ class MessageReader:
                 return []
             if not block:
                 return []
-            self._unread = self._unread + block if self._unread else block
+            self._unread += block
         return messages
 
     def _whole(self, most: int) -> list[FromWorker]:
@@ -177,7 +177,7 @@ class MessageReader:
                         break  # what came before it is heard
                     raise
                 start = end
-        self._unread = self._unread[start:]
+        del self._unread[:start]
         return messages
 
 
