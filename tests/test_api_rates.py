@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -137,6 +138,27 @@ def test_a_store_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) 
 
     asyncio.run(work())
     assert asked == 1
+
+
+def test_a_server_that_could_not_run_does_not_take_its_store_for_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rates_module, "STORE_WAIT_S", 0.1)
+
+    class Store:
+        """It answers while the loop of whoever asks stands still."""
+
+        async def hit(self, item: object, name: str) -> bool:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(time.sleep, 0.2)  # what stands still is what is tried
+            return await loop.run_in_executor(None, bool, 1)
+
+    async def work() -> None:
+        rates = rates_module.Rates(5, Store(), "store")  # type: ignore[arg-type]
+        assert [await rates.wait_s("ann") for _ in range(3)] == [0.0] * 3
+        assert rates.status()["problem"] == ""
+
+    asyncio.run(work())
 
 
 def test_a_whole_server_tells_how_it_counts() -> None:

@@ -137,7 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shown": {"core", "hardware", "monitoring.sample", "serving"},
     "api": {
         *("core", "errors", "languages", "settings", "audio", "voices"),
-        *("monitoring", "serving.outlook", "serving.session", "smart_backend"),
+        *("monitoring", "serving.outlook", "serving.session", "serving.tasks", "smart_backend"),
         *("listening", "logs", "version"),
     },
     "connections": {"core", "errors", "settings", "listening", "faces", "api.arrival"},

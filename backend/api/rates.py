@@ -8,18 +8,22 @@ import asyncio
 import hashlib
 import importlib
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loguru import logger
 
 from backend.api.pace import Pace
 from backend.errors import BadSetting
+from backend.serving.tasks import end
 from backend.settings import Settings
 
 if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter
 
-STORE_WAIT_S = 0.5
+T = TypeVar("T")
+
+STORE_WAIT_S = 1.0
 """For the answer of the store; what it has not said by then, this server counts for itself."""
 RETRY_S = 2.0
 """Between two looks at a store that did not answer; no request waits for them."""
@@ -82,10 +86,9 @@ class Rates:
 
     async def _shared_wait_s(self, limiter: "RateLimiter", client: str) -> float:
         name = hashlib.sha256(client.encode()).hexdigest()
-        async with asyncio.timeout(STORE_WAIT_S):
-            if await limiter.hit(self._item, name):
-                return 0.0
-            reset_at_s = (await limiter.get_window_stats(self._item, name)).reset_time
+        if await _answer_of(limiter.hit(self._item, name)):
+            return 0.0
+        reset_at_s = (await _answer_of(limiter.get_window_stats(self._item, name))).reset_time
         return max(reset_at_s - time.time(), 0.001)
 
     def _begin_without(self, error: Exception) -> None:
@@ -104,13 +107,30 @@ class Rates:
         while self._problem:
             await asyncio.sleep(RETRY_S)
             try:
-                async with asyncio.timeout(STORE_WAIT_S):
-                    await self._limiter.hit(self._item, _PROBE)
+                await _answer_of(self._limiter.hit(self._item, _PROBE))
             except Exception as error:  # noqa: BLE001 - as above; it is looked at again
                 logger.debug("The store of rates: {}", type(error).__name__)
             else:
                 self._problem = ""
                 logger.info("The store of rates ({}) counts again.", self._scheme)
+
+
+async def _answer_of(asked: Coroutine[Any, Any, T]) -> T:
+    """What the store answers. Raises `TimeoutError` where it does not, and what its client raises.
+
+    The wait has two halves: a loop that could not run for as long, on a busy machine, meets its end
+    before the answer that lies there.
+    """
+    asking = asyncio.ensure_future(asked)
+    try:
+        for _ in range(2):
+            await asyncio.wait({asking}, timeout=STORE_WAIT_S / 2)
+            if asking.done():
+                return asking.result()
+        raise TimeoutError
+    finally:
+        if not asking.done():
+            await end(asking)
 
 
 def rates_of(settings: Settings) -> Rates | None:

@@ -80,7 +80,7 @@ def _status(url: str) -> dict[str, Any]:
 
 
 def _until_told(url: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline_s = time.monotonic() + 90.0
+    deadline_s = time.monotonic() + 240.0  # a replica's start took over 90 s on a busy machine
     while time.monotonic() < deadline_s:
         if is_so(status := _status(url)):
             return status
