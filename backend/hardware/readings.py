@@ -138,7 +138,9 @@ def read_files(paths: Iterable[str]) -> dict[str, str]:
     found = {}
     for path in paths:
         try:
-            found[path] = Path(path).read_text(encoding="utf-8", errors="replace")
+            # Not a `Path`: its parts become names of Python, whose table grew by those that came.
+            with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                found[path] = file.read()
         except OSError:  # not there, or not ours to read: then it tells nothing
             continue
     return found
