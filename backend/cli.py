@@ -37,6 +37,7 @@ from backend.faces import GRADIO, STREAMLIT, Face, Page, api_environment, make_p
 from backend.fish_worker.install import add_engine, list_engines, remove_engine
 from backend.hardware.deployment import Deployment
 from backend.hardware.report import hardware_json, plan_json, plan_table, workers_json
+from backend.heap import use_one_arena
 from backend.languages import language_code
 from backend.listening import listen, local_url
 from backend.logs import LogBudget, log_to_stderr
@@ -85,6 +86,7 @@ def serve(
     cluster: Annotated[bool, typer.Option("--cluster", help="Speak on a Ray cluster.")] = False,
 ) -> None:
     """Serve over HTTP until stopped."""
+    use_one_arena()
     with ExitStack() as stack:
         with one_line_errors():
             settings = load_settings(host=host, port=port, model_dir=model_dir, device=device)

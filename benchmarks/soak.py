@@ -6,7 +6,8 @@ leave in the middle. First it is asked by as many at once as will ever be inside
 what that takes is kept for the next time. How much it can do is measured next, by clients that
 ask again at once; then requests come by chance, so that its worker is busy for that share. Memory,
 descriptors and threads of server and worker are read every second. Prints a table of both after
-the warm-up, then one JSON line. Growth is the median of the last fifth over that of the first one.
+the warm-up, then one JSON line. Growth is the median of the last fifth over that of the first one,
+and of memory also the least of each: what is left where what requests took has been given back.
 """
 
 import argparse
@@ -154,18 +155,19 @@ class Crowd:
         return turned_away
 
 
-def growth_pct(values: list[float]) -> float:
-    """The median of the last fifth over that of the first."""
+def growth_pct(
+    values: list[float], of: Callable[[list[float]], float] = statistics.median
+) -> float:
+    """The median of the last fifth over that of the first, or what else `of` says of each."""
     fifth = max(1, len(values) // 5)
-    first = statistics.median(values[:fifth])
-    return 100 * (statistics.median(values[-fifth:]) / first - 1)
+    return 100 * (of(values[-fifth:]) / of(values[:fifth]) - 1)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--warm-up-minutes", type=float, default=10)
+    parser.add_argument("--warm-up-minutes", type=float, default=4)
     parser.add_argument("--share", type=float, default=0.8, help="of what it can do")
     parser.add_argument("--capacity-s", type=float, default=20, help="how long that is measured")
     parser.add_argument("--seed", type=int, default=1)
@@ -201,6 +203,7 @@ def main() -> None:
         told |= {
             f"{name}_memory_mb": [round(each, 1) for each in _ends(curve.memory_mb[after])],
             f"{name}_memory_growth_pct": round(growth_pct(curve.memory_mb[after]), 2),
+            f"{name}_least_memory_growth_pct": round(growth_pct(curve.memory_mb[after], min), 2),
             f"{name}_descriptors": _ends(curve.descriptors[after]),
             f"{name}_threads": _ends(curve.threads[after]),
         }

@@ -166,7 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("core", "errors", "languages", "settings", "audio", "smart_backend", "app", "ui"),
         *("api.guard", "bench.command", "tuning.terminal"),
         *("hardware", "report", "fish_worker.install", "faces", "listening", "logs", "connections"),
-        *("server_status", "terminal"),
+        *("server_status", "terminal", "heap"),
     },
     "ui": set(),
 }
