@@ -21,7 +21,7 @@ from tests.e2e.serving import keep_compiled, serving
 from tests.redis_server import SERVER as REDIS
 from tests.redis_server import redis_server
 
-pytestmark = pytest.mark.timeout(400)  # Ray, and two workers that compile, on two cores
+pytestmark = pytest.mark.timeout(600)  # Ray, and two workers that compile, on two busy cores
 TEXT = "The lamp is lit. The ships come home. And the keeper goes to sleep."
 LONG = f"{TEXT} " * 60
 SHORT = "Good morning."
