@@ -150,8 +150,10 @@ def test_a_server_that_could_not_run_does_not_take_its_store_for_silent(
 
         async def hit(self, item: object, name: str) -> bool:
             loop = asyncio.get_running_loop()
+            told = loop.create_future()
             loop.call_soon(time.sleep, 0.2)  # what stands still is what is tried
-            return await loop.run_in_executor(None, bool, 1)
+            loop.call_soon(loop.call_soon, told.set_result, True)
+            return bool(await told)
 
     async def work() -> None:
         rates = rates_module.Rates(5, Store(), "store")  # type: ignore[arg-type]
