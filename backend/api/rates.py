@@ -55,7 +55,7 @@ class Rates:
         """0.0 if `client` may ask now, which counts; else seconds until it may."""
         if self._limiter is not None and not self._problem:
             try:
-                wait_s = await self._shared_wait_s(self._limiter, client)
+                wait_s = await _answer_of(self._shared_wait_s(self._limiter, client))
             except Exception as error:  # noqa: BLE001 - whatever the store's client library raises
                 self._begin_without(error)
             else:
@@ -76,9 +76,7 @@ class Rates:
 
     async def close(self) -> None:
         """Part from the store."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await end(self._looking)
         # `limits` leaves its connections to the garbage collector, which Python warns of.
         bridge = getattr(getattr(self._limiter, "storage", None), "bridge", None)
         if (part := getattr(getattr(bridge, "storage", None), "aclose", None)) is not None:
@@ -86,9 +84,9 @@ class Rates:
 
     async def _shared_wait_s(self, limiter: "RateLimiter", client: str) -> float:
         name = hashlib.sha256(client.encode()).hexdigest()
-        if await _answer_of(limiter.hit(self._item, name)):
+        if await limiter.hit(self._item, name):
             return 0.0
-        reset_at_s = (await _answer_of(limiter.get_window_stats(self._item, name))).reset_time
+        reset_at_s = (await limiter.get_window_stats(self._item, name)).reset_time
         return max(reset_at_s - time.time(), 0.001)
 
     def _begin_without(self, error: Exception) -> None:
